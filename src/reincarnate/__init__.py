@@ -1,0 +1,30 @@
+"""Reincarnating reinforcement learning: train new agents from prior computation instead of from scratch."""
+
+__version__ = "0.1.0"
+
+from reincarnate.agents import Agent, open_agent
+from reincarnate.data import Dataset, open_dataset
+from reincarnate.errors import UserError
+from reincarnate.inspection import evaluate_agent
+from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
+from reincarnate.run import Run, execute
+from reincarnate.students import DQN, STUDENTS
+from reincarnate.teachers import open_teacher
+
+__all__ = [
+    "DQN",
+    "METHODS",
+    "STUDENTS",
+    "Agent",
+    "Dataset",
+    "Kickstart",
+    "QDagger",
+    "Run",
+    "Scratch",
+    "UserError",
+    "evaluate_agent",
+    "execute",
+    "open_agent",
+    "open_dataset",
+    "open_teacher",
+]

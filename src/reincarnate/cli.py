@@ -1,0 +1,255 @@
+"""The command line: `reincarnate COMMAND …`, each command a few lines over the library."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, arg
+
+from reincarnate import __version__, ui
+from reincarnate.config import to_dict, to_yaml
+from reincarnate.errors import UserError
+from reincarnate.files import disk_errors
+
+HELP = """reincarnate: train new agents from trained ones, instead of from scratch
+
+usage: reincarnate COMMAND …
+
+  demo                      see it work in three minutes: a shipped agent teaches students of another architecture
+  inspect TEACHER           what a trained agent is, whether it is safe and fits a task, and what it scores
+  train METHOD              train a student: {methods}
+  resume DIR                continue a run that was interrupted, to the same bits
+  evaluate AGENT            an agent's score on a task, with its interval
+  compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
+  study FILE.yaml           a matrix of runs over the same prior: tasks × methods × seeds, resumable
+
+TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
+`reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do.
+"""
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Entry point."""
+    args = list(sys.argv[1:] if argv is None else argv)
+    if not args or args[0] in ("-h", "--help"):
+        from reincarnate.methods import METHODS
+
+        print(HELP.format(methods=", ".join(METHODS)), end="")
+        return
+    if args[0] == "--version":
+        print(__version__)
+        return
+    try:
+        _command(args[0])(args[1:])
+    except UserError as error:
+        ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        ui.errors.print("interrupted; `reincarnate resume` continues from the last checkpoint", highlight=False)
+        sys.exit(130)
+
+
+def _escape(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _command(name: str) -> Callable[[list[str]], None]:
+    if name not in COMMANDS:
+        import difflib
+
+        near = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
+        raise UserError(f"unknown command {name!r}; {hint}")
+    return COMMANDS[name]
+
+
+def train(args: list[str]) -> None:
+    """`train METHOD [--config FILE] [flags]`."""
+    from reincarnate.run import NAMES, execute
+    from reincarnate.train_flags import parse
+
+    run, out, options = parse(args)
+    if options.print_config:
+        print(to_yaml(to_dict(run, NAMES)), end="")
+        return
+    if options.dry_run:
+        _dry_run(run)
+        return
+    with ui.Bars() as tick:
+        result = execute(run, out, tick=tick, note=ui.note)
+    _say_result(result, out)
+
+
+def _dry_run(run) -> None:
+    from reincarnate.plan import describe, estimate
+    from reincarnate.run import prepare
+
+    prepared = prepare(run)
+    for warning in prepared.warnings:
+        ui.note(f"warning: {warning}")
+    for line in describe(run.phases(), run.student):
+        print(line)
+    evaluations = 1 + run.evaluations * len(run.phases())
+    seconds = estimate(run.phases(), run.student, prepared.spec, run.envs)
+    print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
+    if "data" in run.method.needs and run.data is None:
+        print(f"teacher's data: {run.data_env_steps:,} env steps, collected once and kept in {run.store}")
+    print(f"about {seconds:,.0f} s of training on this machine, evaluation not counted; nothing was written")
+
+
+def _say_result(result: dict, out: Path) -> None:
+    low, high = result["interval"]
+    text = f"score {result['score']:.4g} [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
+    if result["normalised"] is not None:
+        text += f"; normalised {result['normalised']:.3f} (random 0, teacher 1)"
+    ui.console.print(f"{text}\n{out} is done: the agent is `store:{out}`", highlight=False, soft_wrap=True)
+
+
+def resume(args: list[str]) -> None:
+    """`resume DIR`: the same run goes on, exactly."""
+
+    def command(directory: Positional[Path]) -> None:
+        from reincarnate.run import execute, from_record
+        from reincarnate.rundir import RunDirectory
+
+        run = from_record(RunDirectory.reopen(directory).config)
+        with ui.Bars() as tick:
+            result = execute(run, directory, resume=True, tick=tick, note=ui.note)
+        _say_result(result, directory)
+
+    tyro.cli(
+        command,
+        args=args,
+        prog="reincarnate resume",
+        description="Continue an interrupted run, to the same bits.",
+    )
+
+
+def inspect(args: list[str]) -> None:
+    """`inspect TEACHER [--env ID]`."""
+
+    def command(
+        teacher: Positional[str],
+        env: str | None = None,
+        episodes: int = 20,
+        plays: str = "auto",
+        seed: int = 0,
+        temperature: float = 1.0,
+    ) -> None:
+        """What a trained agent is, and with --env whether it fits, what it scores, its action gap and its entropy.
+
+        Args:
+            teacher: sb3:FILE.zip, store:DIR, py:FILE.py:NAME[?key=value], or a plain path.
+            env: Task to try it on.
+            episodes: Episodes to play there.
+            plays: auto, greedy or sample.
+            seed: Of the evaluation's random streams.
+            temperature: τ for the entropy of softmax(logits/τ).
+        """
+        from reincarnate.inspection import inspect_teacher
+
+        with ui.Bars() as tick:
+            table = inspect_teacher(teacher, env, episodes, plays, seed, temperature, tick)
+        ui.console.print(table)
+
+    tyro.cli(command, args=args, prog="reincarnate inspect")
+
+
+def evaluate(args: list[str]) -> None:
+    """`evaluate AGENT --env ID`."""
+
+    def command(
+        agent: Positional[str],
+        env: str | None = None,
+        episodes: int = 100,
+        plays: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        """The mean return of an agent (ours or anybody's) with its 95 % interval.
+
+        Args:
+            agent: A run or agent of ours, or any teacher's address.
+            env: Task; by default the one the agent was made for.
+            episodes: Episodes to play.
+            plays: auto, greedy or sample.
+            seed: Of the evaluation's random streams.
+        """
+        from reincarnate.inspection import evaluate_agent
+
+        with ui.Bars() as tick:
+            line = evaluate_agent(agent, env, episodes, plays, seed, tick)
+        ui.console.print(line, highlight=False, soft_wrap=True)
+
+    tyro.cli(command, args=args, prog="reincarnate evaluate")
+
+
+def compare(args: list[str]) -> None:
+    """`compare DIR … [--out DIR]`."""
+
+    def command(directories: Positional[tuple[Path, ...]], out: Path = Path("comparison"), seed: int = 0) -> None:
+        """Finished runs side by side. Refuses to mix priors, protocols or budgets, and says which field differs.
+
+        Args:
+            directories: Runs, or folders of runs.
+            out: Folder for index.html, index.png and index.json.
+            seed: Of the bootstrap.
+        """
+        from reincarnate import report
+
+        with disk_errors(out):
+            rows = report.compare(list(directories), out, seed=seed, tell=ui.note)
+        ui.console.print(report.as_rich(rows))
+        ui.console.print(f"page: {out / 'index.html'}", highlight=False)
+
+    tyro.cli(command, args=args, prog="reincarnate compare")
+
+
+def demo(args: list[str]) -> None:
+    """`demo [--out DIR]`."""
+
+    def command(
+        out: Annotated[Path, arg(help="Where the runs and the page go.")] = Path("out/demo"), seeds: int = 3
+    ) -> None:
+        """A small shipped agent teaches students of another architecture, with three methods, in three minutes.
+
+        Args:
+            seeds: Seeds per method.
+        """
+        from reincarnate.demo import run_demo
+
+        run_demo(out, seeds)
+
+    tyro.cli(command, args=args, prog="reincarnate demo")
+
+
+def study(args: list[str]) -> None:
+    """`study FILE.yaml --out DIR`."""
+
+    def command(file: Positional[Path], out: Path, workers: int = 2) -> None:
+        """Every method × task × seed of a study file over the same priors; run again to go on where it stopped.
+
+        Args:
+            file: The study; see studies/*.yaml.
+            out: Folder of the runs, the table and the page.
+            workers: Processes at once, one torch thread each.
+        """
+        from reincarnate.studies import read_study, run_study
+
+        run_study(read_study(file), out, workers)
+
+    tyro.cli(command, args=args, prog="reincarnate study")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "demo": demo,
+    "inspect": inspect,
+    "train": train,
+    "resume": resume,
+    "evaluate": evaluate,
+    "compare": compare,
+    "study": study,
+}

@@ -1,0 +1,134 @@
+"""Frozen dataclasses to JSON or YAML and back, strictly: unknown, duplicate and ill-typed keys are errors."""
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin
+
+import yaml
+
+from reincarnate.errors import UserError
+
+
+def to_dict(value: Any, names: Mapping[str, type]) -> Any:
+    """A dataclass as JSON values; one that is registered in `names` carries its name."""
+    if dataclasses.is_dataclass(value):
+        fields = {f.name: to_dict(getattr(value, f.name), names) for f in dataclasses.fields(value)}
+        name = next((name for name, kind in names.items() if kind is type(value)), None)
+        return {"name": name, **fields} if name else fields
+    if isinstance(value, tuple):
+        return [to_dict(item, names) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_dict(kind: Any, value: Any, names: Mapping[str, type], where: str = "") -> Any:
+    """The dataclass `kind` from its dict. Raises UserError naming the key that is unknown, missing or ill-typed.
+
+    A dict with a `name` becomes the dataclass registered under it; only keys that differ from the default are needed.
+    """
+    if isinstance(value, dict) and "name" in value and _is_union(kind):
+        if value["name"] not in names:
+            raise UserError(f"{where or 'config'}: unknown name {value['name']!r}; known: {', '.join(names)}")
+        kind = names[value["name"]]
+        value = {k: v for k, v in value.items() if k != "name"}
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _dataclass(kind, value, names, where)
+    return _plain(kind, value, where)
+
+
+def _dataclass(kind: type, value: Any, names: Mapping[str, type], where: str) -> Any:
+    if not isinstance(value, dict):
+        raise UserError(f"{where or 'config'}: expected a mapping, found {value!r}")
+    if "name" in value and names.get(value["name"]) is kind:
+        value = {k: v for k, v in value.items() if k != "name"}
+    hints = typing.get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]
+    for key in value:
+        if key not in known:
+            raise UserError(f"unknown key {_join(where, key)!r}; known there: {', '.join(known)}")
+    fields = {key: from_dict(hints[key], item, names, _join(where, key)) for key, item in value.items()}
+    try:
+        return kind(**fields)
+    except TypeError as error:
+        raise UserError(f"{where or 'config'}: {error}") from None
+
+
+def _join(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else str(key)
+
+
+def _is_union(kind: Any) -> bool:
+    return get_origin(kind) in (Union, types.UnionType) or kind is Any
+
+
+def _plain(kind: Any, value: Any, where: str) -> Any:
+    """A value that is no dataclass, checked against its annotation."""
+    if isinstance(value, list | tuple) and get_origin(kind) is tuple:
+        inner = get_args(kind)[0]
+        return tuple(_plain(inner, item, where) for item in value)
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if _fits(kind, value):
+        return value
+    expected = getattr(kind, "__name__", str(kind).replace("typing.", ""))
+    raise UserError(f"{where}: expected {expected}, found {value!r}")
+
+
+def _fits(kind: Any, value: Any) -> bool:
+    if kind is Any:
+        return True
+    if get_origin(kind) is Literal:
+        return value in get_args(kind)
+    if _is_union(kind):
+        return any(_fits(option, value) for option in get_args(kind))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
+
+
+class _Strict(yaml.SafeLoader):
+    """YAML without duplicate keys, and with 1e-4 a number."""
+
+
+def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys = [loader.construct_object(key) for key, _ in node.value]  # pyright: ignore
+    for key in keys:
+        if keys.count(key) > 1:
+            raise UserError(f"duplicate key {key!r} in line {node.start_mark.line + 1}")
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+def _number(loader: _Strict, node: yaml.ScalarNode) -> Any:
+    text = loader.construct_scalar(node)
+    try:
+        return float(text) if "e" in text.lower() and text[:1] in "0123456789+-." else text
+    except ValueError:
+        return text
+
+
+_Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+_Strict.add_constructor("tag:yaml.org,2002:str", _number)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A YAML mapping. Raises UserError where the file is missing, not YAML, or has a key twice."""
+    try:
+        value = yaml.load(path.read_text(), Loader=_Strict)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path} must hold a mapping of settings")
+    return value
+
+
+def to_yaml(value: dict[str, Any]) -> str:
+    """YAML text in the order of the fields."""
+    return yaml.safe_dump(value, sort_keys=False)

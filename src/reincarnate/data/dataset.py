@@ -1,0 +1,114 @@
+"""Prior data on disk: one npy file per column and a manifest with their hashes. Opens memory-mapped, in milliseconds."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from reincarnate.data.replay import TAIL, Replay
+from reincarnate.errors import UserError
+from reincarnate.files import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
+from reincarnate.types import TaskSpec
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A stored dataset: closed episodes of one task, in one stream. `id` is the hash of its content."""
+
+    path: Path
+    id: str
+    spec: TaskSpec
+    manifest: dict[str, Any]
+
+    @property
+    def transitions(self) -> int:
+        """How many actions it holds."""
+        return self.manifest["transitions"]
+
+    def source(self, n_step: int, gamma: float) -> Replay:
+        """Its columns as something to sample from, for any n and γ."""
+        columns = {name: np.load(self.path / f"{name}.npy", mmap_mode="r") for name in self.manifest["columns"]}
+        return Replay.over(self.spec, columns, n_step, gamma)
+
+
+def save_dataset(replay: Replay, root: Path, about: dict[str, Any]) -> Dataset:
+    """Store what a replay holds as a new dataset under `root/<id>`; every episode must be closed.
+
+    `about` says where it came from and is part of the manifest, not of the id.
+    """
+    with staging(root) as folder:
+        for name in replay.columns:
+            _save_column(folder / f"{name}.npy", replay, name)
+        columns = {name: _describe(folder / f"{name}.npy") for name in replay.columns}
+        spec = asdict(replay.spec)
+        identity = sha256_json({"spec": spec, "columns": columns})
+        manifest = {
+            "format": FORMAT,
+            "kind": "dataset",
+            "id": identity,
+            "spec": spec,
+            "columns": columns,
+            "transitions": replay.transitions,
+            "about": about,
+        }
+        write_json(folder / "manifest.json", manifest)
+        publish(folder, root / identity[:16])
+    return open_dataset(root / identity[:16])
+
+
+def _save_column(path: Path, replay: Replay, name: str) -> None:
+    """The rows of all streams, one stream after another, oldest first."""
+    column, counts = replay.columns[name], replay.added
+    if (counts > replay.rows).any():
+        raise ValueError("a replay that has wrapped around cannot become a dataset yet")
+    shape = (int(counts.sum()), *column.shape[1:])
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=column.dtype, shape=shape)
+    first = 0
+    for stream, count in enumerate(counts):
+        start = stream * replay.rows
+        out[first : first + count] = column[start : start + count]
+        first += int(count)
+    out.flush()
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    array = np.load(path, mmap_mode="r")
+    return {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": sha256_file(path)}
+
+
+def open_dataset(path: Path) -> Dataset:
+    """Open a stored dataset without reading its columns. Raises UserError where it is not one, or sizes disagree."""
+    manifest = read_json(path / "manifest.json")
+    if manifest.get("kind") != "dataset":
+        raise UserError(f"{path} is not a dataset of reincarnate's")
+    for name, said in manifest["columns"].items():
+        file = path / f"{name}.npy"
+        try:
+            array = np.load(file, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from error
+        if list(array.shape) != said["shape"] or array.dtype.str != said["dtype"]:
+            raise UserError(f"{file} holds {array.dtype}{list(array.shape)}; the manifest says {said['shape']}")
+    return Dataset(path, manifest["id"], spec_from(manifest["spec"]), manifest)
+
+
+def verify(dataset: Dataset) -> None:
+    """Read every column and compare with the manifest's hashes. Raises UserError naming the first that differs."""
+    for name, said in dataset.manifest["columns"].items():
+        found = sha256_file(dataset.path / f"{name}.npy")
+        if found != said["sha256"]:
+            raise UserError(f"{dataset.path}/{name}.npy has changed: {found[:16]}… but was {said['sha256'][:16]}…")
+
+
+def spec_from(value: dict[str, Any]) -> TaskSpec:
+    """A TaskSpec from its JSON form."""
+    return TaskSpec(**{**value, "obs_shape": tuple(value["obs_shape"])})
+
+
+def episode_returns(dataset: Dataset) -> np.ndarray:
+    """Sum of (clipped) rewards of each episode, in order; the last may be cut short."""
+    flags = np.load(dataset.path / "flags.npy", mmap_mode="r")
+    reward = np.load(dataset.path / "reward.npy", mmap_mode="r")
+    ends = np.flatnonzero(flags & TAIL)
+    return np.add.reduceat(reward, np.concatenate([[0], ends[:-1] + 1])) if len(ends) else np.zeros(0)

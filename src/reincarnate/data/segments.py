@@ -1,0 +1,76 @@
+"""A replay on disk, incrementally: each checkpoint adds one file with the rows written since the one before."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file, save_file
+
+from reincarnate.data.replay import Replay
+from reincarnate.errors import UserError
+from reincarnate.files import disk_errors, sha256_file
+
+STORED = ("frame", "action", "reward", "flags", "age")
+
+
+def save_segment(replay: Replay, path: Path, since: dict[str, Any] | None) -> dict[str, Any]:
+    """Write what is new since an earlier `replay.state()` (None: everything). Returns the segment's entry.
+
+    Rows before a barrier never change after it, except that the teacher's column may be filled in later; it
+    therefore has its own range.
+    """
+    rows_from = _start(replay, since, "added")
+    logits_from = _start(replay, since, "annotated")
+    tensors = {name: _take(replay, name, rows_from, replay.added) for name in STORED}
+    if "teacher" in replay.columns:
+        tensors["teacher"] = _take(replay, "teacher", logits_from, replay.annotated)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, path)
+    return {
+        "file": path.name,
+        "sha256": sha256_file(path),
+        "rows": [rows_from.tolist(), replay.added.tolist()],
+        "logits": [logits_from.tolist(), replay.annotated.tolist()],
+    }
+
+
+def load_segments(replay: Replay, folder: Path, entries: list[dict[str, Any]]) -> None:
+    """Put segments back, oldest first. Raises UserError where a file is missing or has changed."""
+    for entry in entries:
+        path = folder / entry["file"]
+        if not path.exists() or sha256_file(path) != entry["sha256"]:
+            raise UserError(f"{path} is missing or damaged")
+        tensors = load_file(path)
+        for name in STORED:
+            _put(replay, replay.columns[name], tensors[name], *entry["rows"])
+        if "teacher" in tensors:
+            column = replay.teacher_column(tensors["teacher"].shape[1])
+            _put(replay, column, tensors["teacher"], *entry["logits"])
+
+
+def still_needed(replay: Replay, entry: dict[str, Any]) -> bool:
+    """Whether the ring still holds a row of this segment."""
+    return bool((np.array(entry["rows"][1]) > replay.added - replay.rows).any())
+
+
+def _start(replay: Replay, since: dict[str, Any] | None, counter: str) -> np.ndarray:
+    before = np.array(since[counter] if since else [0] * replay.streams, np.int64)
+    return np.maximum(before, replay.added - replay.rows)
+
+
+def _take(replay: Replay, name: str, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    column = replay.columns[name]
+    return np.concatenate([column[at] for at in _rows(replay, start, stop)])
+
+
+def _put(replay: Replay, column: np.ndarray, values: np.ndarray, start: list[int], stop: list[int]) -> None:
+    first = 0
+    for at in _rows(replay, np.array(start), np.array(stop)):
+        column[at] = values[first : first + len(at)]
+        first += len(at)
+
+
+def _rows(replay: Replay, start: np.ndarray, stop: np.ndarray) -> list[np.ndarray]:
+    spans = zip(range(replay.streams), start, stop, strict=True)
+    return [s * replay.rows + np.arange(a, max(a, b)) % replay.rows for s, a, b in spans]

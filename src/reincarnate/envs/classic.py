@@ -1,0 +1,68 @@
+"""Any registered Gymnasium id with vector observations and discrete actions (CartPole, Acrobot, LunarLander ...)."""
+
+import functools
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from reincarnate.envs.vector import Copies
+from reincarnate.errors import UserError
+from reincarnate.types import TaskSpec, VectorEnv
+
+
+@functools.cache
+def ids() -> frozenset[str]:
+    """Every id Gymnasium has registered."""
+    return frozenset(gym.registry)
+
+
+@functools.cache
+def spec(env_id: str) -> TaskSpec:
+    """The task's spec. Raises UserError where observations are not vectors or actions not discrete."""
+    env = _gym_make(env_id)
+    obs, action = env.observation_space, env.action_space
+    env.close()
+    if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
+        raise UserError(f"{env_id}: observations are {obs}; vectors are needed (a Box of one dimension)")
+    if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
+        raise UserError(f"{env_id}: actions are {action}; this student needs a Discrete space that starts at 0")
+    limit = gym.spec(env_id).max_episode_steps
+    protocol = {"env": env_id, "max_episode_steps": limit, "reward_clip": None}
+    return TaskSpec(env_id, obs.shape, "float32", int(action.n), 1, None, protocol)
+
+
+def make(env_id: str, n: int, view: str) -> VectorEnv:
+    """`n` copies."""
+    if view != "student":
+        raise UserError(f"{env_id} offers no view {view!r} for a teacher; only ALE/* tasks offer 'rgb'")
+    return Copies(spec(env_id), lambda: _Gym(env_id), n, gym.spec(env_id).max_episode_steps)
+
+
+def _gym_make(env_id: str) -> gym.Env:
+    try:
+        return gym.make(env_id, disable_env_checker=True)
+    except gym.error.DependencyNotInstalled as error:
+        raise UserError(f"{env_id} needs a package that is not installed: {error}") from error
+    except gym.error.Error as error:
+        raise UserError(f"{env_id} cannot be made: {error}") from error
+
+
+class _Gym:
+    """A Gymnasium environment without its TimeLimit and checking wrappers, which cost more than CartPole itself."""
+
+    def __init__(self, env_id: str):
+        env: Any = _gym_make(env_id)
+        while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
+            env = env.env
+        self._env = env
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        return self._env.reset(seed=seed)[0]
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool]:
+        obs, reward, terminated, truncated, _ = self._env.step(action)
+        return obs, float(reward), bool(terminated), bool(truncated)
+
+    def close(self) -> None:
+        self._env.close()

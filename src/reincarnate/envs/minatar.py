@@ -1,0 +1,82 @@
+"""The five MinAtar games (Young & Tian, 2019), sticky actions 0.1, difficulty ramping, minimal action sets."""
+
+import functools
+import logging
+from typing import Any
+
+import numpy as np
+
+from reincarnate.envs.vector import Copies
+from reincarnate.errors import UserError
+from reincarnate.types import TaskSpec, VectorEnv
+
+GAMES = {
+    "MinAtar/Asterix-v1": "asterix",
+    "MinAtar/Breakout-v1": "breakout",
+    "MinAtar/Freeway-v1": "freeway",
+    "MinAtar/Seaquest-v1": "seaquest",
+    "MinAtar/SpaceInvaders-v1": "space_invaders",
+}
+STICKY = 0.1  # MinAtar's own default
+MAX_STEPS = 5000  # MinAtar has no limit of its own; without one a student that only survives plays for ever
+
+
+def ids() -> frozenset[str]:
+    """The ids of the five games, as MinAtar registers them with Gymnasium."""
+    return frozenset(GAMES)
+
+
+def _environment(game: str) -> Any:
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # minatar warns on import that it cannot draw; nothing here draws
+    try:
+        from minatar.environment import Environment
+    finally:
+        root.setLevel(level)
+    return Environment(game, sticky_action_prob=STICKY, difficulty_ramping=True)
+
+
+@functools.cache
+def spec(env_id: str) -> TaskSpec:
+    """The game's spec: bool[10, 10, C] observations, minimal actions."""
+    env = _environment(GAMES[env_id])
+    minimal = env.minimal_action_set()
+    protocol = {
+        "env": env_id,
+        "sticky_actions": STICKY,
+        "difficulty_ramping": True,
+        "minimal_actions": True,
+        "max_episode_steps": MAX_STEPS,
+        "reward_clip": None,
+    }
+    return TaskSpec(env_id, tuple(env.state_shape()), "bool", len(minimal), 1, None, protocol)
+
+
+def make(env_id: str, n: int, view: str) -> VectorEnv:
+    """`n` copies."""
+    if view != "student":
+        raise UserError(f"{env_id} offers no view {view!r} for a teacher; only ALE/* tasks offer 'rgb'")
+    return Copies(spec(env_id), lambda: _MinAtar(GAMES[env_id]), n, MAX_STEPS)
+
+
+class _MinAtar:
+    """One game. Seeding also forgets the last action, which sticky actions would carry over."""
+
+    def __init__(self, game: str):
+        self._env = _environment(game)
+        self._actions = self._env.minimal_action_set()
+
+    def reset(self, seed: int | None) -> np.ndarray:
+        if seed is not None:
+            self._env.seed(seed)
+            self._env.last_action = 0
+        self._env.reset()
+        return self._env.state()
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool]:
+        reward, terminated = self._env.act(self._actions[action])
+        return self._env.state(), float(reward), bool(terminated), False
+
+    def close(self) -> None:
+        pass

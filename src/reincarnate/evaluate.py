@@ -1,0 +1,94 @@
+"""Episodes to scores, on random streams of their own, and scores to the scale random = 0, teacher = 1."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from reincarnate import envs
+from reincarnate.envs.vector import IDLE
+from reincarnate.types import Policy, VectorEnv
+
+Z95 = 1.96
+MAX_COPIES = 32  # environments stepped together: enough to batch, few enough to keep 84×84 screens in cache
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Undiscounted, unclipped returns of whole episodes, and the env steps they took."""
+
+    returns: tuple[float, ...]
+    env_steps: int
+
+    @property
+    def mean(self) -> float:
+        """The score."""
+        return float(np.mean(self.returns))
+
+    def interval(self) -> tuple[float, float]:
+        """The mean's 95 % interval by the normal approximation: mean ± 1.96 standard errors."""
+        error = float(np.std(self.returns, ddof=1)) / len(self.returns) ** 0.5 if len(self.returns) > 1 else 0.0
+        return self.mean - Z95 * error, self.mean + Z95 * error
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The two anchors of normalised scores."""
+
+    random: float
+    teacher: float
+
+    def normalise(self, score: float) -> float:
+        """(score − random) / (teacher − random); negative denominators keep their meaning: 1 is always the teacher.
+
+        A teacher no better than random has no scale: any score as good as it counts as 1, worse ones as 0, so that
+        such a teacher is weaned at once instead of for ever imitated.
+        """
+        if self.teacher <= self.random:
+            return 1.0 if score >= self.teacher else 0.0
+        return (score - self.random) / (self.teacher - self.random)
+
+
+def play_episodes(
+    env: VectorEnv,
+    policy: Policy,
+    episodes: int,
+    rng: np.random.Generator,
+    on_episode: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Play exactly `episodes` episodes. Each copy has a fixed share, so that short ones are not over-counted."""
+    share = np.full(env.n, episodes // env.n) + (np.arange(env.n) < episodes % env.n)
+    obs, begins, totals = env.reset(rng), np.ones(env.n, bool), np.zeros(env.n)
+    returns: list[float] = []
+    steps = 0
+    while (share > 0).any():
+        busy = share > 0
+        step = env.step(np.where(busy, policy(obs, begins, rng), IDLE))
+        totals += step.reward
+        steps += int(busy.sum())
+        begins = step.terminated | step.truncated
+        for i in np.flatnonzero(begins):
+            if busy[i]:
+                returns.append(float(totals[i]))
+                share[i] -= 1
+            totals[i] = 0.0
+        if begins.any():
+            on_episode(len(returns))
+        obs = step.obs
+    return Evaluation(tuple(returns), steps)
+
+
+def evaluate(
+    env_id: str,
+    policy_at: Callable[[VectorEnv], Policy],
+    episodes: int,
+    rng: np.random.Generator,
+    view: str = "student",
+    on_episode: Callable[[int], None] = lambda done: None,
+) -> Evaluation:
+    """Evaluate on fresh environments; `policy_at` is given them and says who plays."""
+    env = envs.make(env_id, min(episodes, MAX_COPIES), view)
+    try:
+        return play_episodes(env, policy_at(env), episodes, rng, on_episode)
+    finally:
+        env.close()

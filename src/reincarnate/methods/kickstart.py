@@ -1,0 +1,28 @@
+"""Kickstarting (Schmitt et al., 2018), as in the comparison of Agarwal et al. (2022)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from reincarnate.methods.weaning import Weaning, taught
+from reincarnate.terms import Distil
+from reincarnate.types import Phase
+
+
+@dataclass(frozen=True)
+class Kickstart:
+    """Online from the start: own TD loss + λ · KL to the teacher on the student's own experience. No prior data.
+
+    Defaults are the paper's for a DQN student: λ0 = 3, τ = 0.1 on both policies.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
+
+    weight: float = 3.0
+    temperature: float = 0.1
+    teacher_temperature: float | None = None  # None: the same
+    wean: Weaning = field(default_factory=Weaning)
+
+    def phases(self, env_steps: int) -> list[Phase]:
+        """One online phase, weaned."""
+        term = Distil(self.temperature, self.teacher_temperature or self.temperature)
+        return [taught(env_steps, term, self.weight, self.wean, newborn=True)]

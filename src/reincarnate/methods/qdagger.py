@@ -1,0 +1,37 @@
+"""QDagger (Agarwal et al., 2022): distil and learn offline from the teacher's data, then online while being weaned."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from reincarnate.methods.weaning import Weaning, taught
+from reincarnate.schedules import Constant
+from reincarnate.terms import Distil
+from reincarnate.types import Phase, WeightedTerm
+
+
+@dataclass(frozen=True)
+class QDagger:
+    """Own TD loss + λ · KL to the teacher, in both phases.
+
+    Offline: `offline_updates` on the teacher's data with λ = 1. At the switch the target network is synchronised,
+    the optimiser kept, the replay empty and exploration at its end value. Online: as kickstarting. Defaults are the
+    paper's for a DQN student (λ0 = 3, τ = 0.1 on both policies) but for the number of offline updates, which the
+    paper sets to 1.6 times the online ones (1 M to 625 k).
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "data"})
+
+    offline_updates: int = 20_000
+    weight: float = 3.0
+    temperature: float = 0.1
+    teacher_temperature: float | None = None  # None: the same
+    wean: Weaning = field(default_factory=Weaning)
+
+    def phases(self, env_steps: int) -> list[Phase]:
+        """An offline phase, then a weaned online one."""
+        term = Distil(self.temperature, self.teacher_temperature or self.temperature)
+        offline = WeightedTerm(term, Constant(self.weight))
+        return [
+            Phase("offline", updates=self.offline_updates, terms=(offline,)),
+            taught(env_steps, term, self.weight, self.wean, newborn=False),
+        ]

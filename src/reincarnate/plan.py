@@ -1,0 +1,68 @@
+"""What a method will do, in words and numbers, before it does it."""
+
+import time
+
+import numpy as np
+import torch
+
+from reincarnate import envs
+from reincarnate.students.dqn import DQN
+from reincarnate.types import Batch, Phase, TaskSpec
+
+
+def describe(phases: list[Phase], student: DQN) -> list[str]:
+    """One line per phase: how long, on which data, with which terms, weights and couplings."""
+    return [_phase(phase, student) for phase in phases]
+
+
+def _phase(phase: Phase, student: DQN) -> str:
+    if phase.offline:
+        parts = [f"{phase.name}: {phase.updates:,} updates on prior data"]
+    else:
+        parts = [f"{phase.name}: {phase.env_steps:,} env steps, {updates(phase, student):,} updates on own replay"]
+    parts.append(f"loss = {phase.td_weight:g} · TD({student.n_step}-step)")
+    parts += [f"+ {t.weight} × {t.term}" for t in phase.terms]
+    parts.append(f"learning rate = {student.lr:g} × ({phase.lr_scale if phase.terms else 1})")
+    if not phase.offline:
+        start = f"1 → {student.epsilon:g} over {student.epsilon_steps:,}" if phase.anneal else f"{student.epsilon:g}"
+        parts.append(f"ε = {start}")
+    if phase.sync_target:
+        parts.append("target network synchronised at the start")
+    return "; ".join(parts)
+
+
+def updates(phase: Phase, student: DQN) -> int:
+    """Gradient steps a phase pays for."""
+    if phase.offline:
+        return phase.updates
+    return max(0, phase.env_steps - student.warmup) // student.update_every
+
+
+def estimate(phases: list[Phase], student: DQN, spec: TaskSpec, copies: int) -> float:
+    """Seconds the phases will take, from a second's trial of updates and env steps here and now; no evaluations."""
+    per_update, per_step = _time_update(student, spec), _time_step(student, spec, copies)
+    return sum(updates(p, student) * per_update + p.env_steps * per_step for p in phases)
+
+
+def _time_update(config: DQN, spec: TaskSpec) -> float:
+    student, size = config.newborn(spec, 0), config.batch_size
+    obs = torch.zeros(size, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))
+    batch = Batch(obs, torch.zeros(size, dtype=torch.int64), torch.zeros(size), torch.zeros(size), obs)
+    return _seconds_each(lambda: student.update(batch, []), trial=0.5)
+
+
+def _time_step(config: DQN, spec: TaskSpec, copies: int) -> float:
+    env, student, rng = envs.make(spec.id, copies), config.newborn(spec, 0), np.random.default_rng(0)
+    obs = env.reset(rng)
+    each = _seconds_each(lambda: env.step(student.act(obs, 0.0, rng)), trial=0.3)
+    env.close()
+    return each / copies
+
+
+def _seconds_each(work, trial: float) -> float:
+    work()
+    start, count = time.perf_counter(), 0
+    while time.perf_counter() - start < trial:
+        work()
+        count += 1
+    return (time.perf_counter() - start) / count

@@ -1,0 +1,45 @@
+"""Policies that act on a vector environment: the student, the teacher, the random policy."""
+
+import numpy as np
+import torch
+
+from reincarnate.teachers.lifts import play
+from reincarnate.types import Teacher, VectorEnv
+
+
+class TeacherPlayer:
+    """A teacher at one vector environment: its eyes (view), its memory (state), its way of playing (`how`)."""
+
+    def __init__(self, teacher: Teacher, env: VectorEnv, how: str = "auto"):
+        self.teacher, self._env, self._how = teacher, env, how
+        self._state = teacher.initial_state(env.n)
+
+    @torch.no_grad()
+    def logits(self, begins: np.ndarray) -> np.ndarray:
+        """Logits [n, A] for what the environment shows now; `begins` marks rows where an episode starts.
+
+        Advances a recurrent teacher's memory: call it once per step.
+        """
+        if self._state is not None and begins.any():
+            fresh = self.teacher.initial_state(self._env.n)
+            mask = torch.from_numpy(begins).view(-1, *[1] * (self._state.ndim - 1))
+            self._state = torch.where(mask, fresh, self._state)
+        obs = torch.from_numpy(np.ascontiguousarray(self._env.view(self.teacher.view)))
+        logits, self._state = self.teacher.logits(obs, self._state)
+        return logits.numpy()
+
+    def act(self, logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Actions [n] the way this teacher plays: sampled from a policy, greedy from values."""
+        return play(torch.from_numpy(logits), self.teacher.card.tells, rng, self._how)
+
+    def __call__(self, obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return self.act(self.logits(begins), rng)
+
+
+def random_policy(actions: int):
+    """Uniformly random actions: the zero of every normalised score."""
+
+    def policy(obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return rng.integers(actions, size=len(obs))
+
+    return policy

@@ -1,0 +1,330 @@
+"""Run: the configuration of one training run, and `execute`: the only place that wires the rooms together."""
+
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import torch
+import tyro
+
+from reincarnate import envs, prior
+from reincarnate.agents import save_agent
+from reincarnate.card import agent_card
+from reincarnate.config import from_dict, to_dict
+from reincarnate.data import Dataset, Replay
+from reincarnate.errors import UserError
+from reincarnate.evaluate import Evaluation, evaluate
+from reincarnate.files import sha256_json
+from reincarnate.methods import METHODS, AnyMethod
+from reincarnate.nets.qnet import natural_torso
+from reincarnate.plan import describe
+from reincarnate.prior import Reference, Tick
+from reincarnate.rundir import RunDirectory
+from reincarnate.seeds import stream
+from reincarnate.students import STUDENTS
+from reincarnate.students.dqn import DQN
+from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.tensorboard import TensorBoard
+from reincarnate.training import Exploration, Training
+from reincarnate.types import Phase, Policy, TaskSpec, Teacher, VectorEnv
+
+NAMES: dict[str, type] = {**METHODS, **STUDENTS}
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method, task, prior and seed."""
+
+    env: str
+    """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5."""
+    method: Annotated[AnyMethod, tyro.conf.arg(name="")]
+    student: DQN = field(default_factory=DQN)
+    teacher: str | None = None
+    """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""
+    data: str | None = None
+    """A stored dataset of the teacher's; without it the teacher plays `data_env_steps` once, for all runs."""
+    seed: int = 0
+    env_steps: int = 50_000
+    """The student's budget of env steps."""
+    envs: int = 1
+    """Copies of the task the student plays at once."""
+    evaluations: int = 10
+    """Per phase, evenly spread; weaning by score looks at them, and each is a checkpoint."""
+    eval_episodes: int = 20
+    final_episodes: int = 50
+    """Episodes of the final score."""
+    eval_epsilon: float = 0.001
+    """Random actions in evaluation, as in the paper's protocol."""
+    reference_episodes: int = 100
+    """Episodes for the teacher's and the random policy's score, the two anchors of the scale."""
+    teacher_plays: Literal["auto", "greedy", "sample"] = "auto"
+    """auto: policies are sampled, values played greedily."""
+    data_env_steps: int = 50_000
+    """Env steps of teacher data, where none is given."""
+    data_epsilon: float = 0.1
+    """Random actions while the teacher collects data, for coverage."""
+    threads: int = 0
+    """Torch threads; 0 chooses: one for small networks, up to eight for 84×84 screens."""
+    overlap: Literal["auto", "on", "off"] = "auto"
+    """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
+    store: str = ".reincarnate"
+    """Where priors measured once are kept."""
+
+    def phases(self) -> list[Phase]:
+        """What the method unrolls into, with this run's number of evaluations."""
+        phases = self.method.phases(self.env_steps)
+        return [_with_evaluations(phase, self.evaluations) for phase in phases]
+
+
+def _with_evaluations(phase: Phase, count: int) -> Phase:
+    return Phase(**{**vars(phase), "evaluations": count})
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Everything a run needs, opened and checked; nothing written yet but the store."""
+
+    run: Run
+    spec: TaskSpec
+    teacher: Teacher | None
+    warnings: tuple[str, ...]
+
+
+def prepare(run: Run) -> Prepared:
+    """Check a run against its task and teacher. Raises UserError for what does not fit; writes nothing."""
+    _check_settings(run)
+    spec = envs.spec(run.env)
+    if "teacher" in run.method.needs and run.teacher is None:
+        free = ", ".join(name for name, kind in METHODS.items() if "teacher" not in kind.needs)
+        raise UserError(f"{method_name(run)} needs a --teacher; methods that need none: {free}")
+    teacher = open_teacher(run.teacher, spec.actions) if run.teacher else None
+    warnings = tuple(check_fit(teacher.card, spec, teacher.view)) + teacher.card.warnings if teacher else ()
+    run.student.newborn(spec, run.seed)  # raises where torso and task clash
+    return Prepared(run, spec, teacher, warnings)
+
+
+def _check_settings(run: Run) -> None:
+    """Refuse numbers that cannot mean anything."""
+    at_least_one = (
+        "env_steps",
+        "envs",
+        "evaluations",
+        "eval_episodes",
+        "final_episodes",
+        "reference_episodes",
+    )
+    for name in (*at_least_one, "data_env_steps"):
+        if getattr(run, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(run, name)}")
+    for name in ("data_epsilon", "eval_epsilon"):
+        if not 0 <= getattr(run, name) <= 1:
+            raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
+    smallest = run.envs * (run.student.n_step + 8)
+    if run.student.replay_size < max(smallest, run.student.batch_size):
+        raise UserError(f"--student.replay-size {run.student.replay_size} is too small; at least {smallest} is needed")
+    for name in ("n_step", "batch_size", "update_every", "target_every"):
+        if getattr(run.student, name) < 1:
+            raise UserError(f"--student.{name.replace('_', '-')} must be at least 1")
+
+
+def method_name(run: Run) -> str:
+    """The registered name of a run's method."""
+    return next(name for name, kind in METHODS.items() if kind is type(run.method))
+
+
+def execute(
+    run: Run, out: Path, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
+) -> dict[str, Any]:
+    """Train, and return the result (also in `out/result.json`).
+
+    `tick(what, done, total)` reports progress, `note(text)` says what a person should know. Raises UserError for bad
+    input before anything is written under `out`; KeyboardInterrupt leaves a run that `resume` continues exactly.
+    """
+    prepared = prepare(run)
+    for warning in prepared.warnings:
+        note(f"warning: {warning}")
+    torch.set_num_threads(threads(run, prepared.spec))
+    config = record(run)
+    directory = RunDirectory.reopen(out) if resume else RunDirectory.create(out, config)
+    reference, data = prior_of(prepared, tick)
+    _warn_of_weak_teacher(reference, note)
+    training = _training(prepared, reference, data)
+    try:
+        if resume:
+            for warning in directory.restore(training):
+                note(f"warning: {warning}")
+        _train(training, directory, tick, note)
+        return _finish(prepared, training, directory, reference, data, tick)
+    finally:
+        training.env.close()
+
+
+def record(run: Run) -> dict[str, Any]:
+    """The run as JSON values, with the versions that matter: what `config.json` holds."""
+    packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    return {**to_dict(run, NAMES), "versions": versions}
+
+
+def from_record(value: dict[str, Any]) -> Run:
+    """A run from its record, strictly."""
+    value = {k: v for k, v in value.items() if k not in ("format", "versions")}
+    return from_dict(Run, value, NAMES)
+
+
+def threads(run: Run, spec: TaskSpec) -> int:
+    """How many torch threads: a small network gains nothing from a second one and loses much on a busy machine."""
+    if run.threads:
+        return run.threads
+    return min(8, torch.multiprocessing.cpu_count()) if natural_torso(spec) == "nature" else 1
+
+
+def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]:
+    """The scale, and the data where the method needs it; from the store where they have been made before."""
+    run, spec, teacher = prepared.run, prepared.spec, prepared.teacher
+    store = Path(run.store)
+    reference = prior.reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick)
+    if "data" not in run.method.needs:
+        return reference, None
+    if run.data:
+        return reference, prior.given_data(run.data, spec, teacher)
+    assert teacher is not None
+    steps, epsilon = run.data_env_steps, run.data_epsilon
+    return reference, prior.teacher_data(spec, teacher, run.teacher_plays, steps, epsilon, store, tick)
+
+
+def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
+    scale = reference.scale
+    if scale and scale.teacher <= scale.random:
+        note(
+            f"warning: the teacher's score {scale.teacher:.4g} is no better than the random policy's "
+            f"{scale.random:.4g}; by score it is weaned at once"
+        )
+
+
+def _training(prepared: Prepared, reference: Reference, data: Dataset | None) -> Training:
+    run, spec, config = prepared.run, prepared.spec, prepared.run.student
+    student = config.newborn(spec, run.seed)
+    view = prepared.teacher.view if prepared.teacher and "teacher" in run.method.needs else "student"
+    overlap = natural_torso(spec) == "nature" if run.overlap == "auto" else run.overlap == "on"
+    return Training(
+        student=student,
+        env=envs.make(run.env, run.envs, view),
+        phases=run.phases(),
+        replay=Replay(spec, config.replay_size, run.envs, config.n_step, config.gamma),
+        prior=data.source(config.n_step, config.gamma) if data else None,
+        teacher=prepared.teacher if "teacher" in run.method.needs else None,
+        scale=reference.scale,
+        exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
+        evaluate=lambda k: _evaluate(run, student, run.eval_episodes, k),
+        seed=run.seed,
+        update_every=config.update_every,
+        overlap=overlap,
+    )
+
+
+def _evaluate(run: Run, student: Any, episodes: int, index: int, tick: Callable[[int], None] = lambda _: None):
+    """Greedy but for ε, on streams that training never sees."""
+
+    def policy_at(env: VectorEnv) -> Policy:
+        return lambda obs, begins, rng: student.act(obs, run.eval_epsilon, rng)
+
+    return evaluate(run.env, policy_at, episodes, stream(run.seed, "evaluate", index), on_episode=tick)
+
+
+def _train(training: Training, directory: RunDirectory, tick: Tick, note: Note) -> None:
+    board = TensorBoard(directory.path)
+    ticker = _Ticker(training, tick)
+
+    def take(line: dict[str, Any]) -> None:
+        directory.record(line)
+        board.add(line)
+        _warn_of_weaning(training, line, note)
+
+    try:
+        training.run(take, lambda: directory.checkpoint(training), ticker)
+    finally:
+        board.close()
+
+
+def _warn_of_weaning(training: Training, line: dict[str, Any], note: Note) -> None:
+    """λ that falls to zero at the first look means a teacher too weak, or a scale that is wrong."""
+    first = line["kind"] == "eval" and line["phase"] == "online" and len(training.at.scores) == 1
+    if first and line["lambda"] == 0 and training.at.phase_env_steps:
+        note("warning: the student was weaned at its first evaluation; the teacher may be too weak to help")
+
+
+class _Ticker:
+    """Progress in units of a phase, not more often than is worth drawing."""
+
+    def __init__(self, training: Training, tick: Tick, every: float = 0.2):
+        self._training, self._tick, self._every, self._last = training, tick, every, 0.0
+
+    def __call__(self, phase: Phase) -> None:
+        now = time.perf_counter()
+        if now - self._last > self._every:
+            self._last = now
+            at = self._training.at
+            done, total = (at.phase_updates, phase.updates) if phase.offline else (at.phase_env_steps, phase.env_steps)
+            self._tick(f"{phase.name} {'updates' if phase.offline else 'env steps'}", done, total)
+
+
+def _finish(
+    prepared: Prepared,
+    training: Training,
+    directory: RunDirectory,
+    reference: Reference,
+    data: Dataset | None,
+    tick: Tick,
+) -> dict[str, Any]:
+    """The final evaluation, the agent, the result."""
+    run, total = prepared.run, prepared.run.final_episodes
+    training.student.publish()
+    final = _evaluate(
+        run, training.student, total, training.at.barrier, lambda done: tick("final evaluation", done, total)
+    )
+    result = _result(prepared, training, reference, data, final)
+    agent = directory.path / "agent"
+    if not agent.exists():
+        about = {k: result[k] for k in ("method", "env", "seed", "env_steps", "updates", "seconds", "score", "prior")}
+        save_agent(agent, training.student, about, agent_card(result, record(run)))  # pyright: ignore
+    directory.finish(result)
+    return result
+
+
+def _result(
+    prepared: Prepared, training: Training, reference: Reference, data: Dataset | None, final: Evaluation
+) -> dict[str, Any]:
+    run, at, scale = prepared.run, training.at, reference.scale
+    offline = sum(phase.updates for phase in training.phases)
+    low, high = final.interval()
+    return {
+        "method": method_name(run),
+        "env": run.env,
+        "seed": run.seed,
+        "env_steps": at.env_steps,
+        "updates": at.updates - offline,
+        "offline_updates": offline,
+        "eval_env_steps": at.eval_env_steps + final.env_steps,
+        "seconds": round(at.seconds, 2),
+        "score": final.mean,
+        "interval": [low, high],
+        "normalised": scale.normalise(final.mean) if scale else None,
+        "returns": list(final.returns),
+        "protocol": prepared.spec.protocol,
+        "protocol_hash": sha256_json(prepared.spec.protocol),
+        "prior": {
+            "teacher": prepared.teacher.card.sha256 if prepared.teacher else None,
+            "data": data.id if data else None,
+            "data_env_steps": data.transitions if data else 0,
+        },
+        "reference": reference.summary(),
+        "plan": describe(run.phases(), run.student),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {torch.multiprocessing.cpu_count()} cores",
+    }

@@ -1,0 +1,238 @@
+"""All the vocabulary on one page: what flows between the rooms, and the protocols that hold them together."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from jaxtyping import Bool, Float, Float32, Int64
+from torch import Tensor
+
+# ---- what an environment says ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """What a task looks like to an agent, and the protocol under which it is played.
+
+    `obs_shape` and `obs_dtype` describe one observation. With `stack` > 1 its leading axis holds that many frames,
+    oldest first, zeros before the episode's start. `protocol` is everything a fair comparison must hold equal
+    (sticky actions, frame skip, time limit, reward clipping ...), as JSON values.
+    """
+
+    id: str
+    obs_shape: tuple[int, ...]
+    obs_dtype: str
+    actions: int
+    stack: int
+    reward_clip: float | None
+    protocol: dict[str, Any]
+
+
+class Step(NamedTuple):
+    """What a vector environment of n copies says after one action in each.
+
+    `next_obs` is the true successor of the action everywhere; `obs` is what to act on next, which differs from it
+    only where an episode ended. Rewards are unclipped.
+    """
+
+    obs: np.ndarray  # [n, *O]
+    next_obs: np.ndarray  # [n, *O]
+    reward: np.ndarray  # float32 [n]
+    terminated: np.ndarray  # bool [n]
+    truncated: np.ndarray  # bool [n]
+
+
+@runtime_checkable
+class VectorEnv(Protocol):
+    """n copies of a task, each starting a new episode by itself the moment one ends."""
+
+    spec: TaskSpec
+    n: int
+
+    def reset(self, rng: np.random.Generator) -> np.ndarray: ...
+    def step(self, actions: np.ndarray) -> Step: ...
+    def view(self, name: str) -> np.ndarray: ...
+    def close(self) -> None: ...
+
+
+# ---- what learning sees ----------------------------------------------------------------------------
+
+
+class Batch(NamedTuple):
+    """Transitions of up to n steps. `reward` is the discounted n-step sum; `discount` multiplies the bootstrap value.
+
+    `discount` is zero after a termination and untouched by a time limit. `teacher` holds the teacher's logits for
+    `obs`, where the phase asks for them.
+    """
+
+    obs: Tensor  # [B, *O]
+    action: Int64[Tensor, "B"]
+    reward: Float32[Tensor, "B"]
+    discount: Float32[Tensor, "B"]
+    next_obs: Tensor  # [B, *O]
+    teacher: Float32[Tensor, "B A"] | None = None
+
+
+class Outputs(NamedTuple):
+    """One forward pass of a value student, shared by every term. `q`: expected action values."""
+
+    q: Float[Tensor, "B A"]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Anything a batch can be drawn from: own replay, prior data, a mixture of both."""
+
+    def __len__(self) -> int: ...
+    def sample(
+        self,
+        n: int,
+        rng: np.random.Generator,
+        teacher: bool = False,
+        annotate: Callable[[Tensor], Tensor] | None = None,
+    ) -> Batch: ...
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a run stands: all that a schedule may look at.
+
+    `scores` are this phase's evaluations so far, oldest first, normalised: the random policy is 0, the teacher 1.
+    """
+
+    fraction: float = 0.0
+    phase_env_steps: int = 0
+    phase_updates: int = 0
+    scores: tuple[float, ...] = ()
+
+
+Schedule = Callable[[Progress], float]
+
+
+@runtime_checkable
+class Term(Protocol):
+    """A loss a method adds to the student's own: one number per example. `needs_teacher`: it reads `batch.teacher`."""
+
+    name: str
+    needs_teacher: bool
+
+    def __call__(self, out: Outputs, batch: Batch) -> Float[Tensor, "B"]: ...
+
+
+class WeightedTerm(NamedTuple):
+    """A term and the schedule of its weight."""
+
+    term: Term
+    weight: Schedule
+
+
+def _one(progress: Progress) -> float:
+    return 1.0
+
+
+@dataclass(frozen=True)
+class Phase:
+    """What holds for a stretch of training: online for `env_steps`, or offline for `updates`; never both.
+
+    `lr_scale` multiplies the student's learning rate, `td_weight` its own loss. `anneal` says that exploration
+    starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as little as it ever
+    will. `sync_target` copies the online network to the target network as the phase begins.
+    """
+
+    name: str
+    env_steps: int = 0
+    updates: int = 0
+    terms: tuple[WeightedTerm, ...] = ()
+    lr_scale: Schedule = _one
+    td_weight: float = 1.0
+    anneal: bool = True
+    sync_target: bool = False
+    evaluations: int = 10
+
+    def __post_init__(self):
+        if (self.env_steps > 0) == (self.updates > 0):
+            raise ValueError(f"phase {self.name!r} must name env steps or updates, and not both")
+
+    @property
+    def offline(self) -> bool:
+        """Learns from prior data alone, without touching the environment."""
+        return self.updates > 0
+
+
+@runtime_checkable
+class Method(Protocol):
+    """A way of reincarnating: a frozen dataclass that unrolls into phases. `needs` names the priors it cannot do without."""
+
+    needs: frozenset[str]  # of "teacher", "data"
+
+    def phases(self, env_steps: int) -> "list[Phase]": ...
+
+
+# ---- who acts --------------------------------------------------------------------------------------
+
+VALUES, LOGITS, ACTIONS = "values", "logits", "actions"
+
+
+@dataclass(frozen=True)
+class TeacherCard:
+    """What a teacher is, as far as its files tell.
+
+    `tells` is `values` (action values; it plays greedily), `logits` (of a policy; it plays by sampling) or
+    `actions` (only what it would do). `obs_shape`, `obs_dtype` and `actions` are None where the files do not say.
+    `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s words.
+    """
+
+    uri: str
+    format: str
+    algorithm: str
+    tells: str
+    network: str
+    parameters: int
+    sha256: str
+    obs_shape: tuple[int, ...] | None
+    obs_dtype: str | None
+    actions: int | None
+    preprocessing: str
+    safety: str
+    env: str | None = None
+    trained_env_steps: int | None = None
+    protocol: dict[str, Any] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A frozen policy. It sees raw observations and preprocesses for itself.
+
+    `view` names the observation it wants: "student" for the task's own, else a view the task offers (Atari: "rgb").
+    A recurrent teacher carries a state `[n, H]`, begun anew with each episode; others carry None.
+    """
+
+    card: TeacherCard
+    view: str
+
+    def initial_state(self, n: int) -> Tensor | None: ...
+    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], Tensor | None]: ...
+
+
+@runtime_checkable
+class Student(Protocol):
+    """An agent being trained. It never knows what reincarnation is."""
+
+    n_step: int
+    gamma: float
+    batch_size: int
+
+    def act(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray: ...
+    def update(
+        self, batch: Batch, terms: list[tuple[float, Term]], td_weight: float, lr_scale: float
+    ) -> dict[str, Tensor]: ...
+    def publish(self) -> None: ...
+    def sync_target(self) -> None: ...
+    def state(self) -> dict[str, Tensor]: ...
+    def restore(self, state: dict[str, Tensor]) -> None: ...
+
+
+Policy = Callable[[np.ndarray, Bool[np.ndarray, "n"], np.random.Generator], np.ndarray]
+"""(obs [n, *O], which rows begin an episode, rng) -> actions [n]"""
