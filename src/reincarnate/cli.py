@@ -253,3 +253,7 @@ COMMANDS: dict[str, Callable[[list[str]], None]] = {
     "compare": compare,
     "study": study,
 }
+
+
+if __name__ == "__main__":
+    main()

@@ -10,7 +10,7 @@ from reincarnate import envs
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, evaluate
 from reincarnate.prior import Tick
-from reincarnate.rollout import TeacherPlayer
+from reincarnate.rollout import TeacherPlayer, way_of_playing
 from reincarnate.seeds import stream
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.lifts import action_gap, entropy
@@ -65,7 +65,7 @@ def inspect_teacher(
         table.add_row(name, value)
     if spec is None:
         return table
-    warnings = check_fit(teacher.card, spec, teacher.view)
+    warnings = check_fit(teacher.card, spec)
     table.add_section()
     table.add_row("fits", f"{spec.id}: yes{', with warnings' if warnings else ''}")
     for warning in (*warnings, *teacher.card.warnings):
@@ -73,7 +73,7 @@ def inspect_teacher(
     result, logits = play(teacher, spec.id, episodes, how, seed, tick)
     low, high = result.interval()
     gaps = action_gap(logits)
-    table.add_row("score", f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, plays {how}")
+    table.add_row("score", f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, plays {way_of_playing(teacher.card, how)}")
     quartiles = torch.quantile(gaps[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
     table.add_row("action gap", "quartiles {:.3g}, {:.3g}, {:.3g}".format(*quartiles))
     spread = float(entropy(logits, temperature).mean())
@@ -118,7 +118,7 @@ def evaluate_agent(
     env_id = env_id or probe.card.env
     if env_id is None:
         raise UserError(f"{uri} does not say which task it was made for; name one with --env")
-    check_fit(probe.card, envs.spec(env_id), probe.view)
+    check_fit(probe.card, envs.spec(env_id))
     result, _ = play(probe, env_id, episodes, how, seed, tick)
     low, high = result.interval()
     return f"{env_id}: {result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, {result.env_steps:,} env steps"

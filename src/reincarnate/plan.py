@@ -22,7 +22,7 @@ def _phase(phase: Phase, student: DQN) -> str:
         parts = [f"{phase.name}: {phase.env_steps:,} env steps, {updates(phase, student):,} updates on own replay"]
     parts.append(f"loss = {phase.td_weight:g} · TD({student.n_step}-step)")
     parts += [f"+ {t.weight} × {t.term}" for t in phase.terms]
-    parts.append(f"learning rate = {student.lr:g} × ({phase.lr_scale if phase.terms else 1})")
+    parts.append(f"learning rate = {student.lr:g}" + (f" × ({phase.lr_scale})" if phase.lr_scale else ""))
     if not phase.offline:
         start = f"1 → {student.epsilon:g} over {student.epsilon_steps:,}" if phase.anneal else f"{student.epsilon:g}"
         parts.append(f"ε = {start}")

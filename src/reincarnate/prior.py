@@ -12,7 +12,7 @@ from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, Scale, evaluate
 from reincarnate.files import FORMAT, read_json, sha256_json, write_json
-from reincarnate.rollout import TeacherPlayer, random_policy
+from reincarnate.rollout import TeacherPlayer, random_policy, way_of_playing
 from reincarnate.seeds import stream
 from reincarnate.types import TaskSpec, Teacher
 
@@ -49,6 +49,7 @@ def reference(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, 
     random = _measured({"who": "random"}, spec, None, how, episodes, store, tick)
     if teacher is None:
         return Reference(random, None)
+    how = way_of_playing(teacher.card, how)
     who = {"who": teacher.card.sha256, "plays": how}
     return Reference(random, _measured(who, spec, teacher, how, episodes, store, tick))
 
@@ -85,6 +86,7 @@ def teacher_data(
     spec: TaskSpec, teacher: Teacher, how: str, env_steps: int, epsilon: float, store: Path, tick: Tick
 ) -> Dataset:
     """The teacher's data on a task, with its logits as a column; collected on first request."""
+    how = way_of_playing(teacher.card, how)
     request = {
         "kind": "teacher-data",
         "teacher": teacher.card.sha256,

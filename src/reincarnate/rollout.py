@@ -4,14 +4,21 @@ import numpy as np
 import torch
 
 from reincarnate.teachers.lifts import play
-from reincarnate.types import Teacher, VectorEnv
+from reincarnate.types import LOGITS, Teacher, TeacherCard, VectorEnv
+
+
+def way_of_playing(card: TeacherCard, how: str) -> str:
+    """ "greedy" or "sample": as asked, or for "auto" as its makers do; unknown, a policy samples, others are greedy."""
+    if how != "auto":
+        return how
+    return card.plays or ("sample" if card.tells == LOGITS else "greedy")
 
 
 class TeacherPlayer:
     """A teacher at one vector environment: its eyes (view), its memory (state), its way of playing (`how`)."""
 
     def __init__(self, teacher: Teacher, env: VectorEnv, how: str = "auto"):
-        self.teacher, self._env, self._how = teacher, env, how
+        self.teacher, self._env, self._how = teacher, env, way_of_playing(teacher.card, how)
         self._state = teacher.initial_state(env.n)
 
     @torch.no_grad()
@@ -29,7 +36,7 @@ class TeacherPlayer:
         return logits.numpy()
 
     def act(self, logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Actions [n] the way this teacher plays: sampled from a policy, greedy from values."""
+        """Actions [n] the way this teacher plays."""
         return play(torch.from_numpy(logits), self.teacher.card.tells, rng, self._how)
 
     def __call__(self, obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -63,7 +63,7 @@ class Run:
     reference_episodes: int = 100
     """Episodes for the teacher's and the random policy's score, the two anchors of the scale."""
     teacher_plays: Literal["auto", "greedy", "sample"] = "auto"
-    """auto: policies are sampled, values played greedily."""
+    """auto: as its makers do; where that is unknown, policies sample and values are played greedily."""
     data_env_steps: int = 50_000
     """Env steps of teacher data, where none is given."""
     data_epsilon: float = 0.1
@@ -103,7 +103,7 @@ def prepare(run: Run) -> Prepared:
         free = ", ".join(name for name, kind in METHODS.items() if "teacher" not in kind.needs)
         raise UserError(f"{method_name(run)} needs a --teacher; methods that need none: {free}")
     teacher = open_teacher(run.teacher, spec.actions) if run.teacher else None
-    warnings = tuple(check_fit(teacher.card, spec, teacher.view)) + teacher.card.warnings if teacher else ()
+    warnings = tuple(check_fit(teacher.card, spec)) + teacher.card.warnings if teacher else ()
     run.student.newborn(spec, run.seed)  # raises where torso and task clash
     return Prepared(run, spec, teacher, warnings)
 

@@ -54,6 +54,8 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         description=METHODS[method].__doc__,
     )
     run, options = parsed.run, parsed.options
+    if not run.env:
+        raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
     task = run.env.replace("/", "-")
     return run, options.out or Path("runs") / f"{task}-{method}-s{run.seed}", options
 
@@ -66,12 +68,11 @@ def _default(method: str, student: str | None, config: Path | None) -> Run:
         said = settings["method"] = {"name": said}
     if not isinstance(said, dict) or said.setdefault("name", method) != method:
         raise UserError(f"{config} is for method {said!r}, not {method!r}")
-    missing = "env" not in settings
     run = from_dict(Run, {"env": "", **settings}, NAMES)
     if student is not None:
         kind = STUDENTS[_known(student, STUDENTS, "student")]
         run = run if isinstance(run.student, kind) else replace(run, student=kind())
-    return replace(run, env=tyro.MISSING) if missing else run
+    return run
 
 
 def _known(name: str, registry: dict[str, Any], what: str) -> str:

@@ -154,7 +154,7 @@ class Training:
         progress = self.progress(phase)
         terms = [(w, t.term) for t in phase.terms if (w := t.weight(progress)) > 0]
         batch = source.sample(self.student.batch_size, rng, self._asks(terms), self._annotate)
-        report = self.student.update(batch, terms, phase.td_weight, phase.lr_scale(progress))
+        report = self.student.update(batch, terms, phase.td_weight, _lr_scale(phase, progress))
         for name, value in report.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._learned += 1
@@ -225,7 +225,7 @@ class Training:
     def _report(self, phase: Phase, record: Callable[[Record], None]) -> None:
         """Mean losses and training returns since the last report."""
         means = {f"loss_{name}": float(total) / self._learned for name, total in self._sums.items()}
-        lr = {"lr_scale": phase.lr_scale(self.progress(phase))}
+        lr = {"lr_scale": _lr_scale(phase, self.progress(phase))}
         played = {"return": float(np.mean(self._returns)), "episodes": len(self._returns)} if self._returns else {}
         if not phase.offline:
             lr["epsilon"] = self.exploration.epsilon(phase, self.at.phase_env_steps)
@@ -244,3 +244,7 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Put `state()` back."""
         self.at = Counters(**state)
+
+
+def _lr_scale(phase: Phase, progress: Progress) -> float:
+    return phase.lr_scale(progress) if phase.lr_scale else 1.0

@@ -127,15 +127,11 @@ class WeightedTerm(NamedTuple):
     weight: Schedule
 
 
-def _one(progress: Progress) -> float:
-    return 1.0
-
-
 @dataclass(frozen=True)
 class Phase:
     """What holds for a stretch of training: online for `env_steps`, or offline for `updates`; never both.
 
-    `lr_scale` multiplies the student's learning rate, `td_weight` its own loss. `anneal` says that exploration
+    `lr_scale` multiplies the student's learning rate (None: leaves it alone), `td_weight` its own loss. `anneal` says that exploration
     starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as little as it ever
     will. `sync_target` copies the online network to the target network as the phase begins.
     """
@@ -144,7 +140,7 @@ class Phase:
     env_steps: int = 0
     updates: int = 0
     terms: tuple[WeightedTerm, ...] = ()
-    lr_scale: Schedule = _one
+    lr_scale: Schedule | None = None
     td_weight: float = 1.0
     anneal: bool = True
     sync_target: bool = False
@@ -178,8 +174,8 @@ VALUES, LOGITS, ACTIONS = "values", "logits", "actions"
 class TeacherCard:
     """What a teacher is, as far as its files tell.
 
-    `tells` is `values` (action values; it plays greedily), `logits` (of a policy; it plays by sampling) or
-    `actions` (only what it would do). `obs_shape`, `obs_dtype` and `actions` are None where the files do not say.
+    `tells` is `values` (action values), `logits` (of a policy) or `actions` (only what it would do). `plays` is how
+    its makers let it play: `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy. `obs_shape`, `obs_dtype` and `actions` are None where the files do not say.
     `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s words.
     """
 
@@ -195,6 +191,7 @@ class TeacherCard:
     actions: int | None
     preprocessing: str
     safety: str
+    plays: str = ""
     env: str | None = None
     trained_env_steps: int | None = None
     protocol: dict[str, Any] = field(default_factory=dict)

@@ -1,0 +1,194 @@
+"""One self-contained HTML page on a comparison: nothing fetched, light and dark, every number's origin."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from reincarnate.files import write_bytes
+from reincarnate.report.curves import MUTED, as_svg, figure, styles
+from reincarnate.report.runs import FinishedRun, by_env, by_label
+from reincarnate.report.statistics import LEVEL, REPS, mean_interval, probability_of_improvement
+from reincarnate.report.style import colour, document, note, row, section, table, themed
+from reincarnate.report.table import (
+    COLUMNS,
+    METHOD,
+    Row,
+    caption,
+    forest_scale,
+    summarise,
+)
+from reincarnate.report.verdict import headline
+from reincarnate.report.wording import count, duration, interval, number
+
+_CURVES = (
+    "Interquartile mean over seeds with its 95% bootstrap band. Left of zero: learning from prior data. "
+    "Dashed: the teacher, with the interval of its own score. Evaluations during training; the table has "
+    "the final one."
+)
+
+
+def write_page(
+    runs: Sequence[FinishedRun],
+    path: Path,
+    rng: np.random.Generator,
+    title: str,
+    unfinished: Sequence[Path] = (),
+) -> None:
+    """Write the page on comparable `runs` to `path`, whole or not at all; `unfinished` ones are but listed."""
+    seed = getattr(getattr(rng.bit_generator, "seed_seq", None), "entropy", None)
+    rows = summarise(runs, rng)
+    plot = themed(as_svg(figure(runs, rng)), f"Learning curves. {' '.join(headline(rows))}")
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        *(f'<p class="verdict">{escape(sentence)}</p>' for sentence in headline(rows)),
+        f'<figure><div class="scroll">{plot}</div><figcaption>{escape(_CURVES)}</figcaption></figure>',
+        section("Final scores", _scores(rows, runs), note(caption(rows)), *_against_scratch(runs)),
+        section("What each method did", *_plans(runs)),
+        section("Cost of one run", _cost(runs), note(_COST)),
+        section("Every run", _every_run(runs, unfinished, path.parent, rng)),
+        section("Where every number came from", *_origins(runs), _commands(runs), note(_bootstrap(seed))),
+    ]
+    write_bytes(path, document(title, "\n".join(parts)).encode())
+
+
+# ---- scores ------------------------------------------------------------------------------------------
+
+
+def _scores(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> str:
+    chosen = styles([run.label for run in runs])
+    body = []
+    for env in dict.fromkeys(x.env for x in rows):
+        group = [x for x in rows if x.env == env]
+        body.append(f'<tr class="task"><td colspan="{len(COLUMNS) + 1}">{escape(env)}</td></tr>')
+        for x in group:
+            shade = colour(chosen[x.method][0] if x.kind == METHOD else MUTED)
+            name, *cells = (escape(column.cell(x)) for column in COLUMNS)
+            dot = f'<span class="dot" style="background:{shade}"></span>'
+            body.append(row([dot + name, *cells[:2], _forest(x, group, shade), *cells[2:]], x.kind))
+    headings = [column.heading for column in COLUMNS]
+    return table([*headings[:3], "", *headings[3:]], body)
+
+
+def _forest(x: Row, group: Sequence[Row], shade: str) -> str:
+    """The interval drawn to the scale of its group, a dashed line at the teacher's score."""
+    position, teacher = forest_scale(group)
+
+    def at(score: float | None) -> str:
+        return f"{4 + 136 * position(x.score.point if score is None else score):.1f}"
+
+    line = f'<path d="M{at(teacher)} 0V18" stroke="{colour(MUTED)}" stroke-dasharray="2 2"/>'
+    bar = f'<path d="M{at(x.score.low)} 9H{at(x.score.high)}" stroke="{shade}" stroke-width="2.5"/>'
+    dot = f'<circle cx="{at(x.score.point)}" cy="9" r="3.6" fill="{shade}"/>'
+    parts = [line] * (teacher is not None) + [bar, dot]
+    return f'<svg class="forest" viewBox="0 0 144 18" aria-hidden="true">{"".join(parts)}</svg>'
+
+
+def _against_scratch(runs: Sequence[FinishedRun]) -> Iterable[str]:
+    for env, group in by_env(runs).items():
+        scores = {label: np.array([[run.score] for run in own]) for label, own in by_label(group).items()}
+        scratch = scores.pop("scratch", None)
+        if scratch is not None and scores:
+            shares = {k: float(probability_of_improvement(x, scratch)) for k, x in scores.items()}
+            told = ", ".join(f"{label} {share:.0%}" for label, share in shares.items())
+            yield note(f"Pairs of runs on {env} in which the method beat learning from scratch: {told}.")
+
+
+# ---- what was done, and what it cost -----------------------------------------------------------------
+
+_COST = (
+    "Of one run, the median over seeds; the evaluation's env steps are not learned from. What the teacher itself "
+    "cost to train, and to collect the prior data, comes on top."
+)
+
+
+def _name(label: str, env: str, runs: Sequence[FinishedRun]) -> str:
+    """The method, and the task where there are several."""
+    return escape(label) + (f' <span class="muted">{escape(env)}</span>' if len(by_env(runs)) > 1 else "")
+
+
+def _cost(runs: Sequence[FinishedRun]) -> str:
+    def median(values: Iterable[int | float | None]) -> str:
+        known = [value for value in values if value is not None]
+        return count(int(np.median(known)) if known else None)
+
+    def cells(own: list[FinishedRun]) -> list[str]:
+        return [
+            median(run.env_steps for run in own),
+            median(run.prior.get("data_env_steps") for run in own),
+            median(run.result.get("teacher_env_steps") for run in own),
+            median(run.result.get("eval_env_steps") for run in own),
+            median(run.offline_updates for run in own),
+            median(run.updates for run in own),
+            duration(float(np.median([run.seconds for run in own]))),
+        ]
+
+    groups = [(env, label, own) for env, x in by_env(runs).items() for label, own in by_label(x).items()]
+    body = [row([_name(label, env, runs), *cells(own)]) for env, label, own in groups]
+    heads = ["method", "env steps", "… in prior data", "… by the teacher", "… for evaluation"]
+    return table([*heads, "offline updates", "online updates", "time"], body)
+
+
+def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
+    for label, own in by_label(runs).items():
+        students = _distinct((run.config.get("student") or {}).get("name") for run in own)
+        yield f'<h3>{escape(label)} <span class="muted">student: {escape(students)}</span></h3>'
+        for plan in dict.fromkeys(tuple(map(str, run.result.get("plan") or ())) for run in own):
+            yield "<ol>" + "".join(f"<li>{escape(line)}</li>" for line in plan) + "</ol>"
+
+
+# ---- provenance --------------------------------------------------------------------------------------
+
+
+def _every_run(runs: Sequence[FinishedRun], unfinished: Sequence[Path], folder: Path, rng: np.random.Generator) -> str:
+    body = []
+    for run in sorted(runs, key=lambda run: (run.env, run.label, run.seed)):
+        score = interval(mean_interval(np.array(run.returns), rng), 0)
+        cells = [str(run.seed), score, number(run.normalised), duration(run.seconds), "finished"]
+        body.append(row([_name(run.label, run.env, runs), *map(escape, cells), _link(run.path, folder)]))
+    body += [row([*["–"] * 5, "not finished", _link(path, folder)]) for path in unfinished]
+    heads = ["method", "seed", f"raw score, {LEVEL:.0%} over episodes", "normalised", "time", "state"]
+    return table([*heads, "directory"], body, "runs")
+
+
+def _link(directory: Path, folder: Path) -> str:
+    relative = os.path.relpath(directory, folder).replace(os.sep, "/")
+    return f'<a href="{escape(quote(relative))}/">{escape(relative)}</a>'
+
+
+def _origins(runs: Sequence[FinishedRun]) -> Iterable[str]:
+    for env, own in by_env(runs).items():
+        teachers = [run.result["reference"]["teacher"] for run in own]
+        facts = {
+            "teacher": _distinct(run.config.get("teacher") for run in own),
+            "hash of the teacher": _distinct(run.prior.get("teacher") for run in own),
+            "hash of the data": _distinct(run.prior.get("data") for run in own),
+            "final evaluation": f"{own[0].config.get('eval_episodes')} episodes",
+            "random policy's score": json.dumps(own[0].result["reference"]["random"]),
+            "teacher's score": _distinct(json.dumps(x) for x in teachers if x),
+            "protocol": json.dumps(own[0].result.get("protocol")),
+            "hash of the protocol": _distinct(run.result.get("protocol_hash") for run in own),
+            "versions": _distinct(json.dumps(run.result.get("versions")) for run in own),
+        }
+        pairs = "".join(f"<dt>{k}</dt><dd><code>{escape(fact)}</code></dd>" for k, fact in facts.items())
+        yield f"<h3>{escape(env)}</h3><dl>{pairs}</dl>"
+
+
+def _commands(runs: Sequence[FinishedRun]) -> str:
+    text = escape("\n".join(str(run.config.get("command", "")) for run in runs))
+    return f"<details><summary>The {len(runs)} commands</summary><pre>{text}</pre></details>"
+
+
+def _bootstrap(seed: object) -> str:
+    return (
+        f"Intervals over seeds: {LEVEL:.0%} percentile bootstrap, {REPS:,} resamples of the runs within each "
+        f"task (Agarwal et al., 2021), random seed {seed}. Those of one run resample its final episodes."
+    )
+
+
+def _distinct(values: Iterable[object]) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or "none"

@@ -1,0 +1,67 @@
+"""Reading what runs wrote, field by field, with one clear line on what is wrong with it."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from reincarnate.errors import UserError
+from reincarnate.files import FORMAT
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A JSON object of ours. Raises UserError if there is none, or if its format number is unknown."""
+    record = parse(read_text(path), path)
+    if record.get("format") != FORMAT:
+        raise UserError(f"{path} has format {record.get('format')!r}; this version reads format {FORMAT}")
+    return record
+
+
+def read_text(path: Path) -> str:
+    """A file's text. Raises UserError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path} ({error.__class__.__name__}): the run is incomplete") from error
+
+
+def parse(text: str, where: Path | str) -> dict[str, Any]:
+    """A JSON object from text that came from `where`. Raises UserError if it is anything else."""
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{where} should hold an object, not {type(record).__name__}")
+    return record
+
+
+def get(record: Any, field: str, where: Path | str) -> Any:
+    """A field; dots reach into inner objects. Raises UserError if it is absent."""
+    for key in field.split("."):
+        if not isinstance(record, dict) or key not in record:
+            raise UserError(f"{where} has no field {field!r}")
+        record = record[key]
+    return record
+
+
+def finite(value: Any, field: str, where: Path | str) -> float:
+    """The value as a float. Raises UserError for NaN, infinity and whatever is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{where}: {field} is {value!r}, not a finite number")
+    return float(value)
+
+
+def number(record: Any, field: str, where: Path | str) -> float:
+    """A field that must hold a finite number."""
+    return finite(get(record, field, where), field, where)
+
+
+def integer(record: Any, field: str, where: Path | str) -> int:
+    """A field that must hold a whole number."""
+    return int(number(record, field, where))
+
+
+def optional(record: Any, field: str, where: Path | str) -> float | None:
+    """A field that must hold a finite number or null."""
+    return None if get(record, field, where) is None else number(record, field, where)

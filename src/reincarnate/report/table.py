@@ -1,0 +1,233 @@
+"""What the methods reached, with intervals: one list of rows, and three ways to print it."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from html import escape
+from typing import NamedTuple
+
+import numpy as np
+from rich import box
+from rich.table import Table
+from rich.text import Text
+
+from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
+from reincarnate.report.statistics import LEVEL, REPS, Interval, iqm, stratified_bootstrap
+from reincarnate.report.wording import brief, count, duration, interval, number, short
+
+TEACHER, RANDOM, METHOD = "teacher", "random", "method"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one task or on all; or what it is measured against: the teacher, the random policy.
+
+    `score` is the interquartile mean over seeds of the final evaluation: random 0, teacher 1 where
+    `normalised`, else raw. `raw` is the mean raw score (None over several tasks), `area` the mean normalised
+    score over the online env steps. Counts and seconds are of one run, the median over seeds. `seeds` is 0 for
+    a reference.
+    """
+
+    env: str
+    method: str
+    kind: str
+    seeds: int
+    score: Interval
+    normalised: bool
+    raw: float | None = None
+    env_steps: int | None = None
+    updates: int | None = None
+    offline_updates: int | None = None
+    seconds: float | None = None
+    area: Interval | None = None
+
+
+def summarise(runs: Sequence[FinishedRun], rng: np.random.Generator) -> list[Row]:
+    """A row for the teacher, the random policy and each method, per task and, with several, over all tasks.
+
+    Methods come best first. The runs should have passed `check_comparable`.
+    """
+    envs = by_env(runs)
+    rows = [row for env, group in envs.items() for row in _task(env, group, rng)]
+    return rows + (_overall(envs, rng) if len(envs) > 1 else [])
+
+
+def area(run: FinishedRun) -> float | None:
+    """Mean normalised score over the run's online env steps: the area under its curve. None without a curve.
+
+    Linear between evaluations. Before the first online one counts the last offline one, if there was any.
+    """
+    start = [(0, e.normalised) for e in run.evaluations if e.phase == "offline"][-1:]
+    online = [(e.env_steps, e.normalised) for e in run.evaluations if e.phase == "online"]
+    points = {steps: score for steps, score in start + online if score is not None}
+    if not online or not run.env_steps or len(points) < len({steps for steps, _ in start + online}):
+        return None
+    steps = np.array(sorted({0, run.env_steps, *points}), float)
+    known = np.array(sorted(points), float)
+    scores = np.interp(steps, known, [points[int(s)] for s in known])
+    return float(((scores[1:] + scores[:-1]) / 2 * np.diff(steps)).sum() / run.env_steps)
+
+
+def _task(env: str, runs: list[FinishedRun], rng: np.random.Generator) -> list[Row]:
+    methods = [_method(env, label, group, is_normalised(runs), rng) for label, group in by_label(runs).items()]
+    return _references(env, runs) + sorted(methods, key=lambda row: -row.score.point)
+
+
+def _references(env: str, runs: list[FinishedRun]) -> list[Row]:
+    teacher = next((run.teacher for run in runs if run.teacher is not None), None)
+    found = [(TEACHER, teacher), (RANDOM, runs[0].random)]
+    rows = [Row(env, kind, kind, 0, x, False, raw=x.point) for kind, x in found if x is not None]
+    if teacher is None or not is_normalised(runs):
+        return rows
+    zero, one = runs[0].random.point, teacher.point
+    return [replace(row, score=row.score.scaled(zero, one), normalised=True) for row in rows]
+
+
+def _method(env: str, label: str, runs: list[FinishedRun], normalised: bool, rng: np.random.Generator) -> Row:
+    scores = [run.normalised if normalised and run.normalised is not None else run.score for run in runs]
+    areas = [x for x in map(area, runs) if x is not None]
+    return Row(
+        env=env,
+        method=label,
+        kind=METHOD,
+        seeds=len(runs),
+        score=stratified_bootstrap(np.array([scores]).T, iqm, rng),
+        normalised=normalised,
+        raw=float(np.mean([run.score for run in runs])),
+        env_steps=runs[0].env_steps,
+        updates=int(np.median([run.updates for run in runs])),
+        offline_updates=int(np.median([run.offline_updates for run in runs])),
+        seconds=float(np.median([run.seconds for run in runs])),
+        area=stratified_bootstrap(np.array([areas]).T, iqm, rng) if len(areas) == len(runs) else None,
+    )
+
+
+def _overall(envs: dict[str, list[FinishedRun]], rng: np.random.Generator) -> list[Row]:
+    """A row over all tasks for each method that ran equally many seeds on each, where all are normalised."""
+    if not all(map(is_normalised, envs.values())):
+        return []
+    rows, name = [], f"all {len(envs)} tasks"
+    for label in sorted({run.label for group in envs.values() for run in group}):
+        columns = [[run.normalised for run in group if run.label == label] for group in envs.values()]
+        if len({len(column) for column in columns}) == 1:
+            score = stratified_bootstrap(np.array(columns, float).T, iqm, rng)
+            rows.append(Row(name, label, METHOD, len(columns[0]), score, True))
+    return sorted(rows, key=lambda row: -row.score.point)
+
+
+# ---- as text -----------------------------------------------------------------------------------------
+
+
+def _name(row: Row) -> str:
+    return "random policy" if row.kind == RANDOM else row.method
+
+
+def _area(row: Row) -> str:
+    return number(row.area.point) if row.area and row.seeds == 1 else interval(row.area, row.seeds)
+
+
+def _updates(row: Row, write: Callable[[int | None], str]) -> str:
+    return (f"{write(row.offline_updates)} + " if row.offline_updates else "") + write(row.updates)
+
+
+class Column(NamedTuple):
+    """A heading, what it says of a row, and the same where room is scarce."""
+
+    heading: str
+    cell: Callable[[Row], str]
+    narrow: Callable[[Row], str]
+
+
+COLUMNS = (
+    Column("method", _name, _name),
+    Column("seeds", lambda row: str(row.seeds or "–"), lambda row: str(row.seeds or "–")),
+    Column(f"score [{LEVEL:.0%}]", *[lambda row: interval(row.score, row.seeds)] * 2),
+    Column("raw", lambda row: number(row.raw), lambda row: number(row.raw)),
+    Column("area", _area, lambda row: number(row.area.point if row.area else None)),
+    Column("env steps", lambda row: count(row.env_steps), lambda row: short(row.env_steps)),
+    Column("updates", lambda row: _updates(row, count), lambda row: _updates(row, short).replace(" ", "")),
+    Column("time", lambda row: duration(row.seconds), lambda row: brief(row.seconds)),
+)
+
+
+def caption(rows: Sequence[Row]) -> str:
+    """What the columns mean."""
+    scale = "random policy 0, teacher 1" if all(row.normalised for row in rows) else "raw without a teacher"
+    return (
+        f"score: interquartile mean over seeds of the final evaluation ({scale}), with its interval; raw: mean "
+        "over seeds of the raw score; area: mean normalised score over the online env steps; updates: offline "
+        "+ online; counts and time: of one run, the median over seeds."
+    )
+
+
+_WIDTH = 9  # of the drawn intervals
+_HEADINGS = ("method", "seeds", f"score [{LEVEL:.0%}]", "", "raw", "area", "steps", "updates", "time")
+_WIDTHS = (13, 5, 18, _WIDTH, 5, 4, 5, 7, 6)
+
+
+def as_rich(rows: Sequence[Row]) -> Table:
+    """The rows for a terminal of 80 columns or more, each score drawn to scale beside its interval."""
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption(rows), caption_justify="left")
+    for i, (heading, width) in enumerate(zip(_HEADINGS, _WIDTHS, strict=True)):
+        justify = "right" if i else "left"
+        table.add_column(Text(heading), justify=justify, min_width=width, overflow="fold")
+    for env in dict.fromkeys(row.env for row in rows):
+        group = [row for row in rows if row.env == env]
+        table.add_row(Text(env, style="bold"))
+        for row in group:
+            cells = [Text(column.narrow(row)) for column in COLUMNS]
+            style = {TEACHER: "yellow", RANDOM: "dim"}.get(row.kind, "")
+            table.add_row(*cells[:3], _forest(row, group), *cells[3:], style=style)
+        table.add_section()
+    return table
+
+
+def _forest(row: Row, group: Sequence[Row]) -> str:
+    """`┊ ├──●──┤`: the interval to the group's common scale, a dotted line at the teacher's score."""
+    position, teacher = forest_scale(group)
+    cells = [" "] * _WIDTH
+
+    def at(score: float) -> int:
+        return round(position(score) * (_WIDTH - 1))
+
+    if teacher is not None:
+        cells[at(teacher)] = "┊"
+    if row.score.low is not None and row.score.high is not None:
+        left, right = at(row.score.low), at(row.score.high)
+        cells[left : right + 1] = ["├", *"─" * (right - left - 1), "┤"] if right > left else ["│"]
+    cells[at(row.score.point)] = "●"
+    return "".join(cells)
+
+
+def forest_scale(group: Sequence[Row]) -> tuple[Callable[[float], float], float | None]:
+    """Where on a line from 0 to 1 to draw a score of this group; and the teacher's score, if it has one."""
+    ends = [x for row in group for x in (row.score.low, row.score.point, row.score.high) if x is not None]
+    teacher = next((row.score.point for row in group if row.kind == TEACHER), None)
+    if all(row.normalised for row in group):
+        ends, teacher = [*ends, 0.0, 1.0], 1.0
+    low, span = min(ends), (max(ends) - min(ends)) or 1.0
+    return lambda score: (score - low) / span, teacher
+
+
+def as_markdown(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table, a column for the task in front, with a caption below."""
+
+    def line(cells: Sequence[str]) -> str:
+        safe = [escape(" ".join(cell.split()), quote=False).replace("|", "\\|") for cell in cells]
+        return "| " + " | ".join(safe) + " |"
+
+    body = [line([row.env, *(column.cell(row) for column in COLUMNS)]) for row in rows]
+    head = line(["task", *(column.heading for column in COLUMNS)])
+    rule = line(["---", "---", *["---:"] * (len(COLUMNS) - 1)])
+    return "\n".join([head, rule, *body, "", caption(rows), ""])
+
+
+def as_json(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> str:
+    """Rows, and the runs they came from, as JSON text."""
+    record = {
+        "format": 1,
+        "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
+        "rows": [asdict(row) for row in rows],
+        "runs": [{"label": run.label, "config": run.config, "result": run.result} for run in runs],
+    }
+    return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"

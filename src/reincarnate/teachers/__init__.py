@@ -1,0 +1,103 @@
+"""Frozen policies of any origin, behind one narrow protocol. A format is one file and one line in `SCHEMES`."""
+
+import difflib
+import re
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+from reincarnate.errors import UserError
+from reincarnate.types import TaskSpec, Teacher, TeacherCard
+
+
+def _sb3(rest: str, actions: int | None) -> Teacher:
+    from reincarnate.teachers.sb3 import open_sb3
+
+    return open_sb3(rest)
+
+
+def _python(rest: str, actions: int | None) -> Teacher:
+    from reincarnate.teachers.python import open_python
+
+    return open_python(rest, actions)
+
+
+def _store(rest: str, actions: int | None) -> Teacher:
+    from reincarnate.teachers.stored import open_stored
+
+    return open_stored(rest)
+
+
+SCHEMES: dict[str, Callable[[str, int | None], Teacher]] = {"sb3": _sb3, "py": _python, "store": _store}
+
+
+def open_teacher(uri: str, actions: int | None = None) -> Teacher:
+    """The teacher that `scheme:rest` names; a bare path is recognised by what lies there.
+
+    `actions` is the number of actions of the task, for the teachers that cannot know it themselves.
+    UserError: an unknown scheme or format, or whatever is wrong with the file.
+    """
+    scheme, colon, rest = uri.partition(":")
+    if colon and scheme in SCHEMES:
+        if not rest:
+            raise UserError(f"{uri!r} names no teacher; write {scheme}:PATH")
+        return SCHEMES[scheme](rest, actions)
+    if Path(uri).exists():
+        return SCHEMES[_recognise(Path(uri))](uri, actions)
+    if colon and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", scheme):
+        near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}:{rest}? " if near else ""
+        raise UserError(f"unknown kind of teacher {scheme!r}: {hint}known are {', '.join(SCHEMES)}")
+    raise UserError(f"{uri}: there is no such file; a teacher is a path or one of {', '.join(SCHEMES)} and a path")
+
+
+def _recognise(path: Path) -> str:
+    """The scheme of what lies at `path`."""
+    if path.is_dir() and any((path / name).exists() for name in ("agent.json", "done")):
+        return "store"
+    if path.suffix == ".py":
+        raise UserError(f"{path}: say which object in it is the teacher: py:{path}:NAME")
+    if path.is_file() and _is_sb3(path):
+        return "sb3"
+    raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {', '.join(SCHEMES)}")
+
+
+def _is_sb3(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "policy.pth" in archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return path.suffix == ".zip"  # a damaged one: its reader says what is wrong
+
+
+def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    """What differs between the teacher's own task and this one, as warnings: dtype and protocol.
+
+    The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
+    UserError: it has another number of actions, or sees observations of another shape.
+    """
+    if card.actions is not None and card.actions != spec.actions:
+        raise _misfit(card, spec)
+    if card.obs_shape is not None and tuple(card.obs_shape) != tuple(spec.obs_shape):
+        raise _misfit(card, spec)
+    warnings = _protocol_differences(card, spec)
+    if card.obs_dtype is not None and card.obs_dtype != spec.obs_dtype:
+        warnings.append(f"the teacher was trained on {card.obs_dtype} observations, {spec.id} gives {spec.obs_dtype}")
+    return warnings
+
+
+def _misfit(card: TeacherCard, spec: TaskSpec) -> UserError:
+    shape = "?" if card.obs_shape is None else card.obs_shape
+    actions = "?" if card.actions is None else card.actions
+    return UserError(
+        f"the teacher {card.uri} does not fit {spec.id}: it sees {shape} and has {actions} actions, "
+        f"the task shows {spec.obs_shape} and has {spec.actions}"
+    )
+
+
+def _protocol_differences(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    return [
+        f"the teacher was trained with {key} = {card.protocol[key]}, {spec.id} has {spec.protocol[key]}"
+        for key in sorted(card.protocol.keys() & spec.protocol.keys())
+        if card.protocol[key] != spec.protocol[key]
+    ]

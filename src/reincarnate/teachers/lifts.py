@@ -1,0 +1,67 @@
+"""Between what teachers can tell: probabilities, choices and values as logits, and logits as play."""
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int, Int64
+from torch import Tensor
+
+from reincarnate.errors import UserError
+from reincarnate.types import LOGITS
+
+CERTAINTY = 0.99
+"""Probability that a teacher which only names an action is taken to give it."""
+
+
+def from_probabilities(probabilities: Float[Tensor, "B A"]) -> Float32[Tensor, "B A"]:
+    """Logits whose softmax gives these probabilities; an impossible action gets log(1e-8).
+
+    UserError: a row that does not sum to 1 within 1e-3, or holds a negative number.
+    """
+    if (probabilities < 0).any() or ((probabilities.sum(-1) - 1).abs() > 1e-3).any():
+        raise UserError("the teacher says it tells probabilities, but rows do not sum to 1 (logits, perhaps?)")
+    return probabilities.float().clamp_min(1e-8).log()
+
+
+def from_actions(chosen: Int[Tensor, "B"], actions: int) -> Float32[Tensor, "B A"]:
+    """Logits that give the chosen action probability 0.99 and share the rest among the others.
+
+    UserError: an action outside 0 .. actions - 1.
+    """
+    if (chosen < 0).any() or (chosen >= actions).any():
+        raise UserError(f"the teacher chose an action outside 0..{actions - 1}")
+    if actions == 1:
+        return torch.zeros(len(chosen), 1, device=chosen.device)
+    sure = F.one_hot(chosen.long(), actions).bool()
+    return torch.where(sure, CERTAINTY, (1 - CERTAINTY) / (actions - 1)).log()
+
+
+def play(
+    logits: Float[Tensor, "B A"], tells: str, rng: np.random.Generator, how: str = "auto"
+) -> Int64[np.ndarray, "B"]:
+    """Actions played from what a teacher tells.
+
+    `how`: "greedy" takes the best; "sample" draws from the softmax, one uniform number of `rng` a row;
+    "auto" is what the teacher itself would do: a policy of logits samples, all others are greedy.
+    """
+    if how not in ("auto", "greedy", "sample"):
+        raise ValueError(f"how is 'auto', 'greedy' or 'sample', not {how!r}")
+    if how == "greedy" or (how == "auto" and tells != LOGITS):
+        return logits.argmax(-1).cpu().numpy()
+    ladder = torch.softmax(logits.double(), -1).cumsum(-1).cpu().numpy()
+    level = rng.random(len(ladder))[:, None] * ladder[:, -1:]
+    return np.asarray((ladder <= level).sum(-1), dtype=np.int64)
+
+
+def action_gap(logits: Float[Tensor, "B A"]) -> Float[Tensor, "B"]:
+    """Best minus second best, in the unit of the logits; infinite where there is but one action."""
+    if logits.shape[-1] < 2:
+        return torch.full(logits.shape[:-1], torch.inf, dtype=logits.dtype, device=logits.device)
+    best = logits.topk(2, dim=-1).values
+    return best[:, 0] - best[:, 1]
+
+
+def entropy(logits: Float[Tensor, "B A"], temperature: float = 1.0) -> Float[Tensor, "B"]:
+    """Entropy in nats of softmax(logits / temperature)."""
+    log_p = F.log_softmax(logits / temperature, -1)
+    return -(log_p.exp() * log_p).sum(-1)

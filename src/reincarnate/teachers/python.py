@@ -1,0 +1,199 @@
+"""A teacher of your own, in Python: `py:module:NAME` or `py:path/to/file.py:NAME`.
+
+NAME maps the task's raw observations [n, *O] to what it tells: logits (default), probabilities, values or actions.
+With `?key=value&key2=value2` at the end, or where NAME is a class, NAME is a factory: it is called first, with those
+strings, and makes that callable. Attributes it may carry: `tells`, `view`, `initial_state(n) -> Tensor` (it is then
+called as `f(obs, state) -> (out, state)`), and `card`, a dict of what it knows of itself.
+"""
+
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from urllib.parse import unquote
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor, nn
+
+from reincarnate.errors import UserError
+from reincarnate.teachers.lifts import from_actions, from_probabilities
+from reincarnate.teachers.safe import one_line, read_file, sha256
+from reincarnate.types import ACTIONS, LOGITS, VALUES, TeacherCard
+
+TELLS = {"logits": LOGITS, "probabilities": LOGITS, "values": VALUES, "actions": ACTIONS}
+CARD_KEYS = {f.name for f in fields(TeacherCard)} - {"uri", "format", "tells", "sha256", "safety", "warnings"}
+
+
+class PythonTeacher:
+    """Your callable, frozen; what it tells is lifted to logits or values, and checked on the first call."""
+
+    def __init__(self, policy: Callable[..., Any], card: TeacherCard, tells: str):
+        self.card, self.view = card, str(getattr(policy, "view", "student"))
+        self._policy, self._tells, self._checked = policy, tells, False
+        self._begin: Callable[[int], Tensor] | None = getattr(policy, "initial_state", None)
+
+    def initial_state(self, n: int) -> Tensor | None:
+        """The state [n, H] of n new episodes; None for a policy without memory."""
+        return None if self._begin is None else self._begin(n)
+
+    @torch.no_grad()
+    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], Tensor | None]:
+        """Raw observations [B, *O], and the state if it keeps one, to logits or values, and the next state.
+
+        UserError: the callable fails, or gives something other than it says, found at the first call.
+        """
+        if self._checked:
+            out, state = self._call(obs, state)
+            return self._lift(out), state
+        try:
+            out, state = self._call(obs, state)
+        except Exception as error:
+            raise UserError(f"{self.card.uri}: failed on its first observations: {_reason(error)}") from error
+        _check_output(out, len(obs), self.card, self._tells)
+        self._checked = True
+        return self._lift(out), state
+
+    def _call(self, obs: Tensor, state: Tensor | None) -> tuple[Any, Tensor | None]:
+        return (self._policy(obs), None) if self._begin is None else self._policy(obs, state)
+
+    def _lift(self, out: Tensor) -> Tensor:
+        if self._tells == "actions":
+            assert self.card.actions is not None
+            return from_actions(out, self.card.actions)
+        return from_probabilities(out) if self._tells == "probabilities" else out.float()
+
+
+def open_python(rest: str, actions: int | None = None) -> PythonTeacher:
+    """The teacher that `module:NAME` or `file.py:NAME` (and `?key=value`) names. This runs that code.
+
+    `actions` is needed where the teacher only names actions and its card does not say how many there are.
+    UserError: not found, not callable, failed while being made, or its card or `tells` are not understood.
+    """
+    target, question, query = rest.partition("?")
+    place, colon, name = target.rpartition(":")
+    if not (place and colon and name):
+        raise UserError(f"py:{rest}: write py:module:NAME or py:path/to/file.py:NAME")
+    arguments = _arguments(rest, query)
+    module = _load(place)
+    policy = _make(rest, module, name, bool(question), arguments)
+    tells = getattr(policy, "tells", "logits")
+    if tells not in TELLS:
+        raise UserError(f"py:{rest}: it tells {tells!r}; one of {', '.join(TELLS)} was expected")
+    card = _card(rest, policy, tells, actions, module, arguments)
+    if tells == "actions" and card.actions is None:
+        raise UserError(f"py:{rest}: it only names actions, so its card must say how many there are")
+    return PythonTeacher(policy, card, tells)
+
+
+def _arguments(rest: str, query: str) -> dict[str, str]:
+    pairs = [pair.partition("=") for pair in query.split("&") if pair]
+    if any(not key or not equals for key, equals, _ in pairs):
+        raise UserError(f"py:{rest}: after the question mark comes key=value, joined by &")
+    return {unquote(key): unquote(value) for key, _, value in pairs}
+
+
+def _load(place: str) -> ModuleType:
+    try:
+        return _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+    except Exception as error:
+        hint = "" if place.endswith(".py") else "; a file is named by its path: py:path/to/file.py:NAME"
+        raise UserError(f"py:{place}: cannot be imported: {_reason(error)}{hint}") from error
+
+
+def _load_file(path: Path) -> ModuleType:
+    name = f"reincarnate_teacher_{sha256(str(path.resolve()).encode())[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if not path.is_file() or spec is None or spec.loader is None:
+        raise FileNotFoundError("there is no such file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses and pickling look their module up by name
+    spec.loader.exec_module(module)
+    return module
+
+
+def _make(rest: str, module: ModuleType, name: str, asked: bool, arguments: dict[str, str]) -> Callable[..., Any]:
+    if not hasattr(module, name):
+        public = ", ".join(sorted(n for n in vars(module) if not n.startswith("_"))) or "nothing"
+        raise UserError(f"py:{rest}: there is no {name!r} in it; it has {public[:120]}")
+    policy = getattr(module, name)
+    if not callable(policy):
+        raise UserError(f"py:{rest}: {name} is a {type(policy).__name__}, which cannot be called")
+    if asked or inspect.isclass(policy):
+        try:
+            policy = policy(**arguments)
+        except Exception as error:
+            raise UserError(f"py:{rest}: {name} could not be made: {_reason(error)}") from error
+    if not callable(policy):
+        raise UserError(f"py:{rest}: {name} made a {type(policy).__name__}, which cannot be called")
+    return policy.eval().requires_grad_(False) if isinstance(policy, nn.Module) else policy
+
+
+def _card(
+    rest: str,
+    policy: Callable[..., Any],
+    tells: str,
+    actions: int | None,
+    module: ModuleType,
+    arguments: dict[str, str],
+) -> TeacherCard:
+    known = dict(getattr(policy, "card", {}))
+    if unknown := sorted(known.keys() - CARD_KEYS):
+        raise UserError(f"py:{rest}: its card has {unknown[0]!r}; known are {', '.join(sorted(CARD_KEYS))}")
+    source = Path(module.__file__) if module.__file__ else None
+    count = sum(p.numel() for p in policy.parameters()) if isinstance(policy, nn.Module) else 0
+    shape = known.get("obs_shape") if getattr(policy, "view", "student") == "student" else None
+    return TeacherCard(
+        uri=f"py:{rest}",
+        format="Python",
+        algorithm=known.get("algorithm", "unknown"),
+        tells=TELLS[tells],
+        network=known.get("network", type(policy).__name__),
+        parameters=known.get("parameters", count),
+        sha256=_digest(module, source, arguments),
+        obs_shape=None if shape is None else tuple(shape),
+        obs_dtype=known.get("obs_dtype"),
+        actions=known.get("actions", actions if tells == "actions" else None),
+        preprocessing=known.get("preprocessing", "its own"),
+        safety=f"runs the Python file {source or module.__name__}: your own code",
+        env=known.get("env"),
+        trained_env_steps=known.get("trained_env_steps"),
+        protocol=dict(known.get("protocol", {})),
+    )
+
+
+def _digest(module: ModuleType, source: Path | None, arguments: dict[str, str]) -> str:
+    """Of the source, and of each argument: the content of the file it names, else the text itself."""
+    parts = [read_file(source) if source else module.__name__.encode()]
+    for key, value in sorted(arguments.items()):
+        content = read_file(Path(value)) if Path(value).is_file() else value.encode()
+        parts += [b"\0", key.encode(), b"=", sha256(content).encode()]
+    return sha256(*parts)
+
+
+def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
+    wrong = None
+    if not isinstance(out, Tensor):
+        wrong = f"gave a {type(out).__name__}, not a tensor"
+    elif tells == "actions":
+        if out.shape != (n,) or out.is_floating_point():
+            wrong = f"gave {_described(out)} for {n} observations, not as many whole numbers"
+    elif out.ndim != 2 or len(out) != n or out.shape[1] != (card.actions or out.shape[1]):
+        wrong = f"gave {_described(out)}, not {tells} of shape [{n}, {card.actions or 'actions'}]"
+    elif not out.is_floating_point() or not out.isfinite().all():
+        wrong = f"gave {tells} that are not all finite floating-point numbers"
+    if wrong:
+        raise UserError(f"{card.uri}: {wrong}")
+
+
+def _described(out: Tensor) -> str:
+    return f"{str(out.dtype).removeprefix('torch.')} {list(out.shape)}"
+
+
+def _reason(error: BaseException) -> str:
+    return f"{type(error).__name__}: {one_line(error)}"

@@ -1,0 +1,195 @@
+"""Reading strangers' files without running them: bounded zips, tensors by `weights_only`, inert pickles."""
+
+import hashlib
+import io
+import json
+import pickle
+import re
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reincarnate.errors import UserError
+
+MIB = 2**20
+FILE_LIMIT = 2048 * MIB
+
+
+def one_line(error: BaseException, limit: int = 160) -> str:
+    """What an exception says, cut to one line."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:limit]
+
+
+def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:
+    """The whole file. UserError: missing, a folder, unreadable, or over `limit` bytes."""
+    try:
+        with path.open("rb") as file:
+            payload = file.read(limit + 1)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from None
+    if len(payload) > limit:
+        raise UserError(f"{path}: over {limit // MIB} MiB, which is more than such a file may hold")
+    return payload
+
+
+def sha256(*payloads: bytes) -> str:
+    """Hex digest of the payloads, one after the other."""
+    digest = hashlib.sha256()
+    for payload in payloads:
+        digest.update(payload)
+    return digest.hexdigest()
+
+
+def read_members(payload: bytes, limits: dict[str, int], what: str) -> dict[str, bytes]:
+    """The members of a zip that `limits` names, each of at most so many bytes; others are never looked at.
+
+    Neither the declared size nor what really comes out may pass the limit, so that a header may lie.
+    """
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            wanted = [info for info in archive.infolist() if info.filename in limits]
+            if len({info.filename for info in wanted}) < len(wanted):
+                raise UserError(f"{what}: holds two members of the same name; it was tampered with")
+            return {info.filename: _read_member(archive, info, limits[info.filename], what) for info in wanted}
+    except UserError:
+        raise
+    except Exception as error:  # a damaged archive fails in many ways: BadZipFile, zlib.error ...
+        raise UserError(f"{what}: not a zip archive, or a damaged one: {one_line(error)}") from None
+
+
+def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, what: str) -> bytes:
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise UserError(f"{what}: member {info.filename!r} is compressed in an unusual way; refused")
+    too_large = UserError(f"{what}: member {info.filename!r} is over {limit / MIB:g} MiB unpacked; refused")
+    if info.file_size > limit:
+        raise too_large
+    with archive.open(info) as member:
+        content = member.read(limit + 1)
+    if len(content) > limit:
+        raise too_large
+    return content
+
+
+def parse_json(payload: bytes, what: str) -> dict[str, Any]:
+    """A JSON object. UserError where it is anything else."""
+    try:
+        value = json.loads(payload)
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{what}: not JSON: {one_line(error)}") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{what}: a JSON object was expected, not a {type(value).__name__}")
+    return value
+
+
+def read_tensors(payload: bytes, what: str) -> dict[str, Tensor]:
+    """The state dict in a file of `torch.save`, on the CPU, read by `weights_only`: nothing in it runs.
+
+    The shapes are looked at first on the "meta" device, which allocates nothing, so that no file can ask for
+    more memory than it is long. UserError: not torch's zip format, more than tensors, shapes beyond the data.
+    """
+    _check_torch_archive(payload, what)
+    for name, tensor in _load_tensors(payload, "meta", what).items():
+        room = tensor.storage_offset() + tensor.numel()
+        if not tensor.is_contiguous() or room * tensor.element_size() > len(payload):
+            raise UserError(f"{what}: {name} declares shape {tuple(tensor.shape)}, more than the file holds")
+    return _load_tensors(payload, "cpu", what)
+
+
+def _check_torch_archive(payload: bytes, what: str) -> None:
+    if not zipfile.is_zipfile(io.BytesIO(payload)):
+        raise UserError(f"{what}: not weights in torch's zip format (torch >= 1.6); refused, nothing was run")
+    try:
+        with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            members = archive.infolist()
+    except Exception as error:
+        raise UserError(f"{what}: damaged: {one_line(error)}") from None
+    stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
+    if not stored or sum(member.file_size for member in members) > len(payload):
+        raise UserError(f"{what}: its members unpack to more than the file holds; refused")
+
+
+def _load_tensors(payload: bytes, device: str, what: str) -> dict[str, Tensor]:
+    try:
+        state = torch.load(io.BytesIO(payload), weights_only=True, map_location=device)
+    except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL ([\w.]+)", str(error))
+        named = f" ({found.group(1)})" if found else ""
+        raise UserError(f"{what}: holds more than tensors{named}; refused, nothing was run") from None
+    except Exception as error:  # torch raises whatever its reader meets in damaged bytes
+        raise UserError(f"{what}: damaged weights: {one_line(error)}") from None
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise UserError(f"{what}: a dictionary of named tensors was expected, not a {type(state).__name__}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
+            raise UserError(f"{what}: {name[:80]!r} is not a plain tensor")
+    return dict(state)
+
+
+class Inert:
+    """What a name in a pickle becomes here: it remembers how it was made, and does nothing."""
+
+    origin = ""
+    args: tuple[Any, ...]
+    state: Any
+
+    def __new__(cls, *args: Any):
+        """Whatever the pickle would have built it with."""
+        self = super().__new__(cls)
+        self.args, self.state = args, None
+        return self
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+class _InertUnpickler(pickle._Unpickler):  # the one in Python: the C one allocates by the file's own numbers
+    def __init__(self, file: BinaryIO, allowed: Iterable[str]):
+        super().__init__(file)
+        self.allowed = re.compile("|".join(allowed))
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        origin = f"{module}.{name}"
+        if not self.allowed.fullmatch(origin):
+            raise UserError(f"refers to {origin[:80]}, which has no business there; refused, nothing was run")
+        return type("Named", (Inert,), {"origin": origin})
+
+
+def unpickle_inert(payload: bytes, allowed: Iterable[str], what: str) -> Any:
+    """A pickle's skeleton: plain values as they are, every object an `Inert`; nothing is imported or called.
+
+    `allowed` are regular expressions of the full names that may occur. UserError: any other name, or damage.
+    """
+    try:
+        return _InertUnpickler(io.BytesIO(payload), allowed).load()
+    except UserError as error:
+        raise UserError(f"{what}: {error}") from None
+    except Exception as error:  # a damaged pickle fails in as many ways as it has opcodes
+        raise UserError(f"{what}: not a pickle that can be read safely: {one_line(error)}") from None
+
+
+def inert_array(value: Any) -> np.ndarray:
+    """The float64 array that an inert numpy pickle describes. ValueError where it describes none."""
+    origin = value.origin.rpartition(".")[2] if isinstance(value, Inert) else ""
+    match (origin, value):
+        case ("_reconstruct", Inert(state=(_, tuple() as shape, dtype, bool() as fortran, bytes() as raw))):
+            order = "F" if fortran else "C"
+        case (
+            "_frombuffer",
+            Inert(args=(bytes() | bytearray() as raw, dtype, tuple() as shape, "C" | "F" as order)),
+        ):
+            pass
+        case _:
+            raise ValueError("an array of numbers was expected")
+    return np.frombuffer(raw, _inert_dtype(dtype)).reshape(shape, order=order).astype(np.float64)
+
+
+def _inert_dtype(value: Any) -> np.dtype:
+    match value:
+        case Inert(args=("f4" | "f8" as code, *_), state=(_, "<" | ">" | "=" as order, *_)):
+            return np.dtype(order + code)
+    raise ValueError("an array of floating-point numbers was expected")

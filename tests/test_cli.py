@@ -1,0 +1,185 @@
+"""The command line as a person meets it: what works in a few seconds, and one clear line for what cannot."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from reincarnate import cli
+from reincarnate.cli import main
+
+FAST = """--env CartPole-v1 --env-steps 120 --evaluations 2 --eval-episodes 2 --final-episodes 2 --reference-episodes 3
+ --data-env-steps 200 --student.hidden 8 --student.warmup 20 --student.batch-size 8""".split()
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+
+
+RULE = '''
+import torch
+def lean(obs):
+    """Push the cart towards where the pole leans."""
+    push = (obs[:, 2] + obs[:, 3] > 0).float()
+    return torch.stack([1 - push, push], 1) * 4
+lean.tells = "values"
+def three(obs):
+    return torch.zeros(len(obs), 3)
+three.card = {"actions": 3, "obs_shape": (7,)}
+'''
+TAUGHT = [*FAST, "--teacher", "py:rule.py:lean"]
+
+
+def refused(args, capsys):
+    """The one line of an error; asserts exit code 2 and that nothing was written."""
+    before = sorted(Path.cwd().iterdir())
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    assert sorted(Path.cwd().iterdir()) == before
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("method", ["scratch", "kickstart", "qdagger"])
+def test_train_leaves_a_run_that_can_be_compared_evaluated_and_taught_from(method, capsys):
+    extra = ["--offline-updates", "30"] if method == "qdagger" else []
+    main(["train", method, *TAUGHT, *extra, "--out", "run"])
+    run = Path("run")
+    assert {"config.json", "metrics.jsonl", "result.json", "agent", "done", "tb"} == {p.name for p in run.iterdir()}
+    result = json.loads((run / "result.json").read_text())
+    assert result["method"] == method and result["env_steps"] == 120
+    assert result["offline_updates"] == (30 if extra else 0)
+    assert list((run / "tb").glob("events*"))
+    main(["evaluate", "store:run", "--episodes", "2"])
+    main(["inspect", "run", "--env", "CartPole-v1", "--episodes", "2"])
+    main(["compare", "run", "--out", "page"])
+    printed = capsys.readouterr().out
+    assert "95 %" in printed and "action gap" in printed and "teacher" in printed
+    assert Path("page/index.html").stat().st_size > 5000
+
+
+def test_the_card_of_an_agent_holds_the_command_that_makes_it_again():
+    main(["train", "scratch", *FAST, "--seed", "3", "--out", "a"])
+    card = Path("a/agent/card.md").read_text()
+    command = next(line for line in card.splitlines() if line.startswith("    reincarnate train"))
+    main([*command.split()[1:], "--out", "b"])
+    weights = [Path(run, "agent/weights.safetensors").read_bytes() for run in "ab"]
+    assert weights[0] == weights[1]
+
+
+def test_teachers_data_is_collected_once_and_shared_by_methods_and_seeds():
+    for seed in "01":
+        main(["train", "qdagger", *TAUGHT, "--offline-updates", "10", "--seed", seed, "--out", f"q{seed}"])
+    (data,) = Path(".reincarnate/data").iterdir()
+    hashes = {json.loads(Path(f"q{s}/result.json").read_text())["prior"]["data"] for s in "01"}
+    assert hashes == {json.loads((data / "manifest.json").read_text())["id"]}
+    main(["train", "qdagger", *TAUGHT, "--data", str(data), "--offline-updates", "10", "--out", "given"])
+    assert json.loads(Path("given/result.json").read_text())["prior"]["data"] in hashes
+
+
+def test_a_config_file_and_flags_say_the_same(capsys):
+    main(["train", "qdagger", *TAUGHT, "--wean.end", "0.5", "--print-config"])
+    text = capsys.readouterr().out
+    assert yaml.safe_load(text)["method"]["wean"]["end"] == 0.5
+    Path("c.yaml").write_text(text)
+    main(["train", "qdagger", "--config", "c.yaml", "--print-config"])
+    assert capsys.readouterr().out == text
+    main(["train", "qdagger", "--config", "c.yaml", "--seed", "9", "--print-config"])
+    assert yaml.safe_load(capsys.readouterr().out)["seed"] == 9
+
+
+def test_a_dry_run_prints_phases_and_cost_and_writes_nothing(capsys):
+    before = sorted(Path.cwd().iterdir())
+    main(["train", "qdagger", *TAUGHT, "--dry-run"])
+    text = capsys.readouterr().out
+    assert "offline: 20,000 updates" in text and "online: 120 env steps" in text and "about" in text and "KL" in text
+    assert sorted(Path.cwd().iterdir()) == before
+
+
+@pytest.mark.parametrize("key, line", [("unknown key 'bogus'", "bogus: 1"), ("duplicate key 'seed'", "seed: 1\nseed: 2"),
+                                       ("seed: expected int", "seed: two"), ("student.lr", "student: {lr: fast}")])
+def test_a_config_with_bad_keys_is_refused(key, line, capsys):
+    Path("c.yaml").write_text(f"env: CartPole-v1\n{line}\n")
+    assert key in refused(["train", "scratch", "--config", "c.yaml"], capsys)
+
+
+def test_an_unknown_environment_is_refused_with_near_matches(capsys):
+    assert "did you mean CartPole-v1" in refused(["train", "scratch", "--env", "CartPool-v1"], capsys)
+    assert "ALE/Pong-v5" in refused(["train", "scratch", "--env", "ALE/Pnog-v5"], capsys)
+    assert "Box" in refused(["train", "scratch", "--env", "Pendulum-v1"], capsys)
+
+
+def test_an_unknown_method_command_or_student_is_refused_with_near_matches(capsys):
+    assert "did you mean qdagger" in refused(["train", "qdager", *FAST], capsys)
+    assert "did you mean train" in refused(["trian"], capsys)
+    assert "dqn" in refused(["train", "scratch", *FAST, "--student", "dqm"], capsys)
+    assert "scratch" in refused(["train"], capsys)
+
+
+def test_a_missing_teacher_names_the_methods_that_need_none(capsys):
+    line = refused(["train", "qdagger", *FAST], capsys)
+    assert "--teacher" in line and line.endswith("none: scratch")
+
+
+def test_a_teacher_that_does_not_fit_is_refused_with_both_spaces(capsys):
+    line = refused(["train", "kickstart", *FAST, "--teacher", "py:rule.py:three"], capsys)
+    assert "(7,)" in line and "3 actions" in line and "(4,)" in line and "has 2" in line
+
+
+def test_settings_that_cannot_mean_anything_are_refused(capsys):
+    assert "--env-steps" in refused(["train", "scratch", *FAST, "--env-steps", "0"], capsys)
+    assert "probability" in refused(["train", "scratch", *FAST, "--data-epsilon", "2"], capsys)
+    assert "replay-size" in refused(["train", "scratch", *FAST, "--student.replay-size", "4"], capsys)
+    assert "torso" in refused(["train", "scratch", *FAST, "--student.torso", "nature"], capsys)
+
+
+def test_an_output_that_exists_is_refused_and_left_alone(capsys):
+    Path("run").mkdir()
+    assert "exists already" in refused(["train", "scratch", *FAST, "--out", "run"], capsys)
+    assert not list(Path("run").iterdir())
+
+
+def test_resume_refuses_what_is_no_run_or_is_finished(capsys):
+    assert "not a run" in refused(["resume", "nowhere"], capsys)
+    main(["train", "scratch", *FAST, "--out", "run"])
+    assert "finished" in refused(["resume", "run"], capsys)
+
+
+def test_a_weak_teacher_is_reported_aloud(capsys):
+    Path("bad.py").write_text("import torch\ndef f(obs):\n    return torch.tensor([[1.0, 0.0]]).expand(len(obs), 2)\n")
+    main(["train", "kickstart", *FAST, "--teacher", "py:bad.py:f", "--teacher-plays", "greedy", "--out", "run"])
+    assert "no better than the random policy" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path):
+    mount = tmp_path / "small"
+    mount.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", mount], capture_output=True).returncode:
+        pytest.skip("mounting a small file system needs root")
+    try:
+        command = [sys.executable, "-m", "reincarnate.cli", "train", "scratch", *FAST, "--env-steps", "20000",
+                   "--evaluations", "50", "--out", str(mount / "run")]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 2 and "the disk is full" in done.stderr
+        kept = [p for p in (mount / "run/checkpoints").iterdir() if not p.name.startswith(".")]
+        assert kept and all((p / "state.json").exists() for p in kept)
+    finally:
+        subprocess.run(["umount", "-l", mount], check=True)
+
+
+def test_help_teaches(capsys):
+    main([])
+    overview = capsys.readouterr().out
+    assert all(command in overview for command in cli.COMMANDS)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "qdagger", "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    assert "--offline-updates" in text and "--student.lr" in text and "--wean.by" in text and "--env-steps" in text

@@ -1,0 +1,421 @@
+"""Finished runs are read, compared only where that is fair, and reported whole."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from reincarnate.errors import UserError
+from reincarnate.report import (
+    as_json,
+    as_markdown,
+    as_rich,
+    as_svg,
+    check_comparable,
+    compare,
+    figure,
+    headline,
+    load_run,
+    load_runs,
+    summarise,
+)
+from reincarnate.report.table import area
+
+RANDOM, TEACHER = -495.0, -90.0
+OFFLINE = {"qdagger": 10_000, "kickstart": 0, "scratch": 0}
+FINAL = {"qdagger": 1.03, "kickstart": 0.9, "scratch": 0.55}
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+def fake_run(
+    root: Path,
+    method: str = "qdagger",
+    seed: int = 0,
+    env: str = "Acrobot-v1",
+    config=None,
+    result=None,
+    done=True,
+) -> Path:
+    """A directory like a finished run's; `config` and `result` replace fields, dotted names reach inside."""
+    rng = np.random.default_rng([seed, *method.encode()])
+    path = root / f"{env}-{re.sub('[^a-z]', '', method)}-{seed}"
+    path.mkdir(parents=True)
+    final = FINAL.get(method, 0.7) + 0.04 * rng.standard_normal()
+    evaluations = _fake_curve(method, final, rng)
+    score = RANDOM + final * (TEACHER - RANDOM)
+    prior = {"teacher": None if method == "scratch" else "t" * 64}
+    prior["data"] = "d" * 64 if method == "qdagger" else None
+    command = f"reincarnate train --env {env} --method {method} --seed {seed}"
+    _write(path / "config.json", config, {
+        "format": 1, "env": env, "seed": seed, "env_steps": 20_000, "eval_episodes": 20, "command": command,
+        "method": {"name": method, "temperature": 1.0}, "student": {"name": "dqn"}, "teacher": "sb3:teacher.zip",
+    })  # fmt: skip
+    _write(path / "result.json", result, {
+        "format": 1, "method": method, "env": env, "seed": seed, "env_steps": 20_000, "updates": 5000,
+        "offline_updates": OFFLINE.get(method, 0), "seconds": 41.2 + seed, "score": score, "normalised": final,
+        "returns": (score + 9 * rng.standard_normal(20)).tolist(),
+        "protocol": {"time_limit": 500, "frame_skip": 1}, "protocol_hash": "p" * 64,
+        "prior": {**prior, "data_env_steps": 10_000 if prior["data"] else 0},
+        "reference": {"random": {"mean": RANDOM, "low": -499.0, "high": -488.0, "episodes": 100},
+                      "teacher": {"mean": TEACHER, "low": -97.0, "high": -84.0, "episodes": 100}},
+        "plan": ["offline: 10000 updates on prior data", "online: 20000 env steps"][not OFFLINE.get(method):],
+        "teacher_env_steps": 0, "eval_env_steps": 12_345, "versions": {"reincarnate": "0.1.0", "torch": "2.9"},
+    })  # fmt: skip
+    (path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in evaluations))
+    if done:
+        (path / "done").touch()
+    return path
+
+
+def _write(path: Path, changes: dict | None, record: dict) -> None:
+    for name, value in (changes or {}).items():
+        *parents, last = name.split(".")
+        inner = record
+        for key in parents:
+            inner = inner[key]
+        inner[last] = value
+    path.write_text(json.dumps(record))
+
+
+def _fake_curve(method: str, final: float, rng: np.random.Generator) -> list[dict]:
+    offline, lines = OFFLINE.get(method, 0), [{"kind": "train", "loss": float("nan")}]
+    start = 0.75 if offline else 0.0
+
+    def line(phase: str, env_steps: int, updates: int, value: float) -> dict:
+        value = float(value + 0.03 * rng.standard_normal())
+        score = RANDOM + value * (TEACHER - RANDOM)
+        return {"kind": "eval", "phase": phase, "env_steps": env_steps, "updates": updates, "seconds": 1.0,
+                "score": score, "normalised": value, "low": score - 5, "high": score + 5, "lambda": None}  # fmt: skip
+
+    for u in range(0, offline + 1, 1000) if offline else ():
+        lines.append(line("offline", 0, u, start * (1 - np.exp(-u / 2500))))
+    for steps in range(2000, 20_001, 2000):
+        rise = 1 - np.exp(-steps / 6000)
+        lines.append(line("online", steps, offline + steps // 4, start + (final - start) * rise))
+    return lines
+
+
+@pytest.fixture
+def study(tmp_path) -> Path:
+    """Three methods by five seeds."""
+    for method in FINAL:
+        for seed in range(5):
+            fake_run(tmp_path / "runs", method, seed)
+    return tmp_path / "runs"
+
+
+def quiet(note: str) -> None:
+    """For `compare`, where notes are not the subject."""
+
+
+def rows_of(root: Path) -> dict:
+    return {row.method: row for row in compare([root], None, tell=quiet)}
+
+
+# ---- loading -----------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_searched_for_runs_and_none_counts_twice(study):
+    loaded = load_runs([study, study / "Acrobot-v1-qdagger-0"])
+    assert len(loaded.runs) == 15 and not loaded.unfinished and not loaded.note
+    assert [run.path for run in loaded.runs] == sorted(run.path for run in loaded.runs)
+
+
+def test_an_agent_inside_a_run_is_not_taken_for_a_run(tmp_path):
+    agent = fake_run(tmp_path) / "agent"
+    agent.mkdir()
+    (agent / "config.json").write_text("{}")
+    assert len(load_runs([tmp_path]).runs) == 1
+
+
+def test_unfinished_runs_are_left_out_and_named(study):
+    stuck = fake_run(study, seed=9, done=False)
+    with pytest.warns(UserWarning, match="left out, not finished.*qdagger-9"):
+        rows = compare([study], None)
+    assert next(row for row in rows if row.method == "qdagger").seeds == 5
+    with pytest.raises(UserError, match="qdagger-9"):
+        load_runs([stuck])
+    with pytest.raises(UserError, match="not a finished run"):
+        load_run(stuck)
+
+
+@pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.jsonl"])
+def test_a_missing_or_torn_file_is_named(tmp_path, name):
+    path = fake_run(tmp_path)
+    whole = (path / name).read_text()
+    (path / name).write_text(whole[: len(whole) - 30])
+    with pytest.raises(UserError, match=name):
+        load_run(path)
+    (path / name).unlink()
+    with pytest.raises(UserError, match=name):
+        load_run(path)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"score": float("nan")}, "score is nan"),
+        ({"returns": [1.0, float("inf")]}, "returns is inf"),
+        ({"score": None}, "score is None"),
+        ({"format": 2}, "has format 2"),
+        ({"reference": {"teacher": None}}, "no field 'reference.random.mean'"),
+    ],
+)
+def test_a_result_that_cannot_be_counted_is_refused(tmp_path, changes, words):
+    with pytest.raises(UserError, match=re.escape(words)):
+        load_run(fake_run(tmp_path, result=changes))
+
+
+def test_no_runs_at_all_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no run in"):
+        load_runs([tmp_path])
+    with pytest.raises(UserError, match="not a directory"):
+        load_runs([tmp_path / "nowhere"])
+    with pytest.raises(UserError, match="no finished run"):
+        load_runs([])
+
+
+def test_settings_that_differ_make_two_methods_of_one_name(tmp_path):
+    fake_run(tmp_path / "a", seed=0)
+    fake_run(tmp_path / "b", seed=0, config={"method.temperature": 0.5})
+    labels = [run.label for run in load_runs([tmp_path]).runs]
+    assert labels == ["qdagger (temperature=1.0)", "qdagger (temperature=0.5)"]
+
+
+# ---- refusing ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "where, field, value, told",
+    [
+        ("result", "prior.teacher", "x" * 64, "prior.teacher"),
+        ("result", "prior.data", "x" * 64, "prior.data"),
+        ("result", "protocol.time_limit", 200, "protocol.time_limit"),
+        ("result", "protocol_hash", "x" * 64, "protocol_hash"),
+        ("result", "env_steps", 40_000, "env_steps"),
+        ("config", "eval_episodes", 5, "eval_episodes"),
+        ("result", "reference.random.mean", -400.0, "reference.random"),
+        ("result", "reference.teacher.mean", -99.0, "reference.teacher"),
+    ],
+)
+def test_runs_that_differ_in_more_than_method_and_seed_are_refused(study, where, field, value, told):
+    odd = fake_run(study, seed=7, **{where: {field: value}})
+    with pytest.raises(UserError, match=re.escape(f"{told} differs")) as error:
+        compare([study], None)
+    assert str(odd) in str(error.value) and str(value)[:9] in str(error.value)
+
+
+def test_the_same_seed_twice_is_refused(tmp_path):
+    fake_run(tmp_path / "a", seed=3)
+    fake_run(tmp_path / "b", seed=3)
+    with pytest.raises(UserError, match="seed 3 of qdagger on Acrobot-v1 is there twice"):
+        compare([tmp_path], None)
+
+
+def test_tasks_need_not_share_a_protocol(tmp_path):
+    fake_run(tmp_path, seed=0)
+    fake_run(tmp_path, seed=0, env="CartPole-v1", result={"protocol_hash": "x", "env_steps": 7})
+    check_comparable(load_runs([tmp_path]).runs)
+
+
+def test_scratch_goes_with_any_prior_and_is_normalised_by_it(tmp_path):
+    fake_run(tmp_path, "qdagger")
+    fake_run(tmp_path, "scratch", 0, result={"normalised": None, "reference.teacher": None, "score": -292.5})
+    assert rows_of(tmp_path)["scratch"].score.point == pytest.approx(0.5)
+
+
+# ---- summarising -------------------------------------------------------------------------------------
+
+
+def test_the_teacher_is_one_and_the_random_policy_zero_with_their_own_intervals(study):
+    rows = compare([study], None)
+    assert [row.method for row in rows] == ["teacher", "random", "qdagger", "kickstart", "scratch"]
+    teacher, random = rows[0].score, rows[1].score
+    assert (teacher.point, random.point) == (1.0, 0.0)
+    assert teacher.low == pytest.approx((-97 + 495) / 405) and random.high == pytest.approx(7 / 405)
+
+
+def test_a_single_seed_has_no_interval_and_says_so(tmp_path):
+    fake_run(tmp_path)
+    rows = compare([tmp_path], None)
+    assert rows[-1].score.low is None and "single run" in rows[-1].score.reason
+    assert "(1 seed, no interval)" in as_markdown(rows)
+    assert "decides nothing" in headline(rows)[0]
+
+
+@pytest.mark.parametrize(
+    "final, words",
+    [(1.3, "beat the teacher"), (1.0, "cannot be told from"), (0.5, "fell short of the teacher")],
+)
+def test_the_headline_claims_what_the_intervals_bear(tmp_path, final, words):
+    for seed, off in enumerate((-0.06, -0.03, 0.0, 0.03, 0.06)):
+        fake_run(tmp_path, seed=seed, result={"normalised": final + off})
+    (sentence,) = headline(compare([tmp_path], None))
+    assert words in sentence and "5 seeds" in sentence
+
+
+def test_many_tasks_are_tallied_by_method(tmp_path):
+    for env, final in {"a": 1.3, "b": 1.3, "c": 0.5, "d": 1.3}.items():
+        for seed in range(5):
+            fake_run(tmp_path, seed=seed, env=env, result={"normalised": final + 0.01 * seed})
+    rows = compare([tmp_path], None)
+    assert headline(rows) == ["qdagger: on 3 of 4 tasks beat the teacher; on 1 of 4 tasks fell short of the teacher."]
+    assert rows[-1].env == "all 4 tasks" and rows[-1].score.point == pytest.approx(1.31, abs=0.02)
+
+
+def test_a_teacher_no_better_than_random_gives_no_scale(tmp_path):
+    for seed in range(2):
+        fake_run(tmp_path / "runs", seed=seed, result={"normalised": None, "reference.teacher.mean": RANDOM})
+    rows = compare([tmp_path / "runs"], tmp_path / "out")
+    assert [row.normalised for row in rows] == [False] * 3 and rows[0].score.point == RANDOM
+    assert "no scale" in headline(rows)[0]
+
+
+def test_without_a_teacher_scores_stay_raw(tmp_path):
+    for seed in range(3):
+        fake_run(tmp_path, "scratch", seed, result={"normalised": None, "reference.teacher": None})
+    rows = compare([tmp_path], tmp_path / "out")
+    assert [row.method for row in rows] == ["random", "scratch"]
+    assert rows[1].score.point < -200 and not rows[1].normalised
+    assert "no teacher to compare with" in headline(rows)[0]
+
+
+def test_the_area_under_a_straight_curve_is_its_middle(tmp_path):
+    path = fake_run(tmp_path, "scratch")
+    lines = [
+        {"kind": "eval", "phase": "online", "env_steps": s, "updates": s, "score": 0.0, "normalised": s / 20_000}
+        for s in (0, 10_000, 20_000)
+    ]
+    (path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    assert area(load_run(path)) == pytest.approx(0.5)
+
+
+def test_one_seed_of_the_bootstrap_gives_one_result(study, tmp_path):
+    first, again = compare([study], tmp_path / "a"), compare([study], tmp_path / "b")
+    assert first == again and first != compare([study], None, seed=1)
+    for name in ("index.html", "index.json", "index.png"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_json_holds_rows_and_runs(study):
+    runs = load_runs([study]).runs
+    record = json.loads(as_json(summarise(runs, np.random.default_rng(0)), runs))
+    assert len(record["rows"]) == 5 and len(record["runs"]) == 15
+
+
+def test_the_terminal_table_fits_eighty_columns(study):
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(as_rich(compare([study], None)))
+    text = console.export_text()
+    assert "1.00 [0.98, 1.01]" in text and "10k+5k" in text and "…" not in text
+    assert max(map(len, text.splitlines())) <= 80
+
+
+# ---- the page ----------------------------------------------------------------------------------------
+
+
+class Page(HTMLParser):
+    """What a page links to, what it says, and whether its tags close."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.links, self.tags, self.text = [], [], set(), ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href") and value]
+        if tag not in ("meta", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.add(tag)
+        self.links += [value for key, value in attrs if key in ("href", "src", "xlink:href") and value]
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text += data
+
+
+def write(root: Path, out: Path) -> str:
+    compare([root], out, tell=quiet)
+    return (out / "index.html").read_text()
+
+
+def test_the_page_is_whole_and_shows_every_run(study, tmp_path):
+    fake_run(study, seed=9, done=False)
+    out = tmp_path / "out"
+    page = Page(text := write(study, out))
+    assert not page.open
+    for run in load_runs([study]).runs:
+        assert f"../runs/{run.path.name}/" in page.links and run.config["command"] in page.text
+    assert "../runs/Acrobot-v1-qdagger-9/" in page.links and "not finished" in page.text
+    assert all((out / link).exists() for link in page.links if not link.startswith("#"))
+    for fact in ("t" * 64, "d" * 64, "p" * 64, "10000 updates on prior data", "12,345", "2,000 resamples"):
+        assert fact in page.text
+    assert not [name for name in out.iterdir() if name.name.startswith(".")]
+    assert str(tmp_path) not in text
+
+
+def test_the_page_loads_nothing(study, tmp_path):
+    text = write(study, tmp_path / "out")
+    page = Page(text)
+    assert not page.tags & {"script", "link", "iframe", "img", "object", "embed", "base"}
+    assert "@import" not in text and set(re.findall(r"url\((.)", text)) <= {"#"}
+    assert set(re.findall(r"https?://[^\"' <]+", text)) <= {
+        "http://www.w3.org/2000/svg",
+        "http://www.w3.org/1999/xlink",
+    }
+
+
+def test_a_hostile_method_name_stays_text(tmp_path):
+    name = "<script>alert(1)</script>--><img src=x onerror=alert(2)> $\\frac{1$ \"'&"
+    for seed in range(2):
+        fake_run(tmp_path / "runs", name, seed, config={"command": name}, result={"plan": [name]})
+    page = Page(write(tmp_path / "runs", tmp_path / "out"))
+    assert not page.tags & {"script", "img"} and name in page.text
+    assert "<script" not in as_markdown(compare([tmp_path / "runs"], None))
+
+
+def test_the_plot_is_the_same_bytes_each_time_and_leaves_pyplot_alone(study):
+    runs = load_runs([study]).runs
+    first, again = (as_svg(figure(runs, np.random.default_rng(0))) for _ in range(2))
+    assert first == again and first.startswith("<svg") and "<!--" not in first
+    script = "import sys, reincarnate.report; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script]).returncode == 0
+
+
+def test_labels_at_the_ends_of_equal_lines_do_not_overlap(tmp_path):
+    for method in ("a", "b", "c", "d"):
+        fake_run(tmp_path, method)
+    fig = figure(load_runs([tmp_path]).runs, np.random.default_rng(0))
+    fig.draw_without_rendering()
+    boxes = sorted(t.get_window_extent().extents.tolist() for t in fig.axes[0].texts if t.get_position()[0] > 1)
+    rows = sorted(boxes, key=lambda box: box[1])
+    assert len(rows) == 6 and all(low[3] < high[1] for low, high in pairwise(rows))
+    assert all(box[2] <= fig.bbox.width and box[1] >= 0 for box in rows)
+
+
+@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here")
+def test_the_page_renders_in_a_browser(study, tmp_path):
+    write(study, tmp_path / "out")
+    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
+    flags += f" --disable-sync --no-first-run --hide-scrollbars --user-data-dir={tmp_path / 'profile'}"
+    shot = tmp_path / "page.png"
+    page = (tmp_path / "out" / "index.html").as_uri()
+    command = [str(CHROMIUM), *flags.split(), f"--screenshot={shot}", "--window-size=1100,1600", page]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    from matplotlib.image import imread
+
+    pixels = imread(shot)
+    assert pixels.shape[:2] == (1600, 1100) and len(np.unique((pixels * 255).astype(int), axis=None)) > 50

@@ -1,0 +1,92 @@
+"""A run that is killed and resumed ends with the same bits as one that never stopped."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+FLAGS = """--env CartPole-v1 --env-steps 1500 --evaluations 6 --eval-episodes 2 --final-episodes 4
+ --reference-episodes 3 --data-env-steps 300 --student.hidden 16 --student.warmup 50 --student.replay-size 400
+ --teacher py:rule.py:lean --teacher-plays greedy""".split()
+RULE = """
+import torch
+def lean(obs):
+    push = (obs[:, 2] + obs[:, 3] > 0).float()
+    return torch.stack([1 - push, push], 1) * 4
+"""
+
+
+def reincarnate(folder: Path, *args: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen:
+    command = [sys.executable, "-m", "reincarnate.cli", *args]
+    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
+
+
+def essence(run: Path) -> tuple[bytes, list[dict], dict]:
+    """What must not differ: weights, metrics and result, but for the clock."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    result = json.loads((run / "result.json").read_text())
+    for item in (*lines, result):
+        item.pop("seconds")
+    return (run / "agent/weights.safetensors").read_bytes(), lines, result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    (folder / "rule.py").write_text(RULE)
+    return folder
+
+
+@pytest.mark.parametrize("method, extra", [("scratch", ()), ("qdagger", ("--offline-updates", "600"))])
+def test_a_killed_run_resumes_to_the_same_bits(method, extra, folder):
+    assert reincarnate(folder, "train", method, *FLAGS, *extra, "--out", f"{method}-whole").wait() == 0
+    run = folder / f"{method}-killed"
+    process = reincarnate(folder, "train", method, *FLAGS, *extra, "--out", run.name)
+    chance, kills = random.Random(method), 0
+    while process.poll() is None:
+        if (run / "checkpoints").exists() and kills < 3:
+            time.sleep(chance.uniform(0.0, 0.5))
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+            if not (run / "done").exists():
+                process = reincarnate(folder, "resume", run.name)
+        time.sleep(0.02)
+    assert kills and (run / "done").exists()
+    assert essence(folder / f"{method}-whole") == essence(run)
+
+
+def test_ctrl_c_leaves_a_resumable_run_and_says_how(folder):
+    run = folder / "interrupted"
+    process = reincarnate(folder, "train", "scratch", *FLAGS, "--env-steps", "40000", "--out", run.name, stderr=subprocess.PIPE)
+    while not (run / "checkpoints").exists():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    _, message = process.communicate(timeout=30)
+    assert process.returncode == 130 and "resume" in message
+    assert not (run / "done").exists() and (run / "config.json").exists()
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder):
+    run = folder / "damaged"
+    process = reincarnate(folder, "train", "scratch", *FLAGS, "--out", run.name)
+    while len([p for p in run.glob("checkpoints/0*")]) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    newest = max(run.glob("checkpoints/0*")) / "student.safetensors"
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1
+    newest.write_bytes(data)
+    resumed = reincarnate(folder, "resume", run.name, stderr=subprocess.PIPE)
+    _, message = resumed.communicate()
+    assert resumed.returncode == 0 and "damaged" in message
+    if (folder / "scratch-whole").exists():
+        assert essence(folder / "scratch-whole") == essence(run)

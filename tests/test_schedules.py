@@ -1,0 +1,99 @@
+"""λ and what hangs on it: bounded, sticky where asked, zero for ever after the end."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reincarnate.evaluate import Scale
+from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
+from reincarnate.methods.weaning import Weaning
+from reincarnate.schedules import ByScore, Linear
+from reincarnate.types import Phase, Progress
+
+FINITE = st.floats(-1e6, 1e6)
+
+
+@given(FINITE, FINITE, st.lists(FINITE, min_size=1, max_size=4), st.floats(0, 1), st.booleans())
+def test_lambda_is_between_0_and_1_whatever_the_returns(random, teacher, scores, fraction, sticky):
+    scale = Scale(random, teacher)
+    progress = Progress(fraction, scores=tuple(scale.normalise(s) for s in scores))
+    assert 0.0 <= ByScore(0.6, sticky)(progress) <= 1.0
+
+
+@pytest.mark.parametrize("random, teacher", [(-21.0, 19.0), (-1500.0, -200.0), (0.0, 400.0)])
+def test_lambda_is_1_at_random_0_at_the_teacher_and_halfway_between_for_rewards_of_any_sign(random, teacher):
+    scale = Scale(random, teacher)
+    for score, expected in ((random, 1.0), (teacher, 0.0), ((random + teacher) / 2, 0.5), (2 * random - teacher, 1.0)):
+        assert ByScore()(Progress(scores=(scale.normalise(score),))) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("random, teacher", [(5.0, 5.0), (5.0, 3.0), (-5.0, -9.0)])
+def test_a_teacher_no_better_than_random_is_weaned_once_the_student_is_as_good(random, teacher):
+    scale = Scale(random, teacher)
+    assert ByScore()(Progress(scores=(scale.normalise(teacher),))) == 0.0
+    assert ByScore()(Progress(scores=(scale.normalise(random + 1),))) == 0.0
+
+
+@given(st.lists(st.floats(-2, 2), max_size=5), st.floats(0.6, 1.0, exclude_min=True))
+def test_lambda_is_0_for_ever_after_the_hard_end(scores, fraction):
+    assert ByScore(0.6)(Progress(fraction, scores=tuple(scores))) == 0.0
+
+
+def test_lambda_is_1_until_the_first_evaluation_of_the_phase():
+    assert ByScore(0.6)(Progress(0.05)) == 1.0
+
+
+def test_sticky_weaning_never_returns_and_the_formula_does():
+    fell_back = Progress(0.3, scores=(0.5, 1.1, 0.2))
+    assert ByScore(sticky=True)(fell_back) == 0.0
+    assert ByScore(sticky=False)(fell_back) == pytest.approx(0.8)
+
+
+def test_linear_weaning_by_hand():
+    assert [Linear(0.5)(Progress(f)) for f in (0.0, 0.25, 0.5, 0.9)] == [1.0, 0.5, 0.0, 0.0]
+
+
+def test_the_learning_rate_is_coupled_to_lambda():
+    online = QDagger().phases(1000)[1]
+    assert online.lr_scale is not None
+    assert online.lr_scale(Progress(0.1, scores=(0.0,))) == pytest.approx(1.0)
+    assert online.lr_scale(Progress(0.1, scores=(0.5,))) == pytest.approx(0.55)
+    assert online.lr_scale(Progress(0.9)) == pytest.approx(0.1)
+
+
+def test_fixed_weaning_keeps_the_teacher_to_the_end():
+    online = Kickstart(wean=Weaning(by="fixed")).phases(1000)[0]
+    assert online.terms[0].weight(Progress(1.0, scores=(2.0,))) == 3.0
+
+
+def test_qdagger_unrolls_as_in_the_paper():
+    offline, online = QDagger(offline_updates=500).phases(1000)
+    assert (offline.updates, offline.env_steps, online.updates, online.env_steps) == (500, 0, 0, 1000)
+    assert offline.terms[0].weight(Progress(1.0, scores=(5.0,))) == 3.0  # λ = 1 throughout the offline phase
+    assert online.sync_target and not online.anneal and not offline.sync_target
+    assert offline.terms[0].term == online.terms[0].term
+
+
+def test_kickstarting_and_qdagger_differ_only_in_the_phases_they_yield():
+    kick, dagger = Kickstart().phases(1000)[0], QDagger().phases(1000)[1]
+    assert kick.terms == dagger.terms and kick.lr_scale == dagger.lr_scale
+    assert (kick.anneal, kick.sync_target) == (True, False)
+
+
+def test_scratch_has_no_terms_and_needs_no_prior():
+    (phase,) = Scratch().phases(1000)
+    assert not phase.terms and not Scratch.needs
+
+
+def test_a_phase_names_env_steps_or_updates_and_not_both():
+    for steps, updates in ((0, 0), (5, 5)):
+        with pytest.raises(ValueError, match="not both"):
+            Phase("odd", env_steps=steps, updates=updates)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_prints_its_plan(name):
+    from reincarnate.plan import describe
+    from reincarnate.students import DQN
+
+    assert all(len(line) > 20 and "object at" not in line for line in describe(METHODS[name]().phases(1000), DQN()))

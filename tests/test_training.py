@@ -1,0 +1,247 @@
+"""The loop: what changes and what does not, one seed one result, and learning on a toy."""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from probes import Catch, CatchTeacher, CountingTeacher, catch
+
+from reincarnate.data import Replay
+from reincarnate.evaluate import Scale, play_episodes
+from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
+from reincarnate.methods.weaning import Weaning
+from reincarnate.nets.flat import Adam, Flat
+from reincarnate.rollout import TeacherPlayer, random_policy
+from reincarnate.seeds import stream
+from reincarnate.students import DQN
+from reincarnate.terms import Distil
+from reincarnate.training import Exploration, Training
+from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv
+
+CONFIG = DQN(
+    hidden=(32,), lr=3e-3, batch_size=16, update_every=1, target_every=50, warmup=40, epsilon_steps=100,
+    replay_size=3000, n_step=1,
+)
+SMALL = {
+    "scratch": Scratch(),
+    "kickstart": Kickstart(temperature=1.0),
+    "qdagger": QDagger(offline_updates=150, temperature=1.0),
+}
+
+
+def prior_data(teacher, steps=600, config=CONFIG):
+    replay, env, rng = Replay(Catch.spec, 4 * steps, 1, config.n_step, config.gamma), catch(), stream(0, "prior")
+    player, obs, begins = TeacherPlayer(teacher, env, "sample"), env.reset(rng), np.ones(1, bool)
+    for _ in range(steps):
+        logits = player.logits(begins)
+        step = env.step(player.act(logits, rng))
+        replay.add(obs, player.act(logits, rng), step.reward, step.terminated, step.truncated, step.next_obs, logits)
+        obs, begins = step.obs, step.terminated | step.truncated
+    replay.cut(obs)
+    return replay
+
+
+def raise_student(method, seed=0, config=CONFIG, teacher=None, env_steps=300, overlap=False, evaluations=3, envs=1):
+    """Train on Catch; returns the training and its evaluation scores."""
+    teacher = teacher or CatchTeacher()
+    student = config.newborn(Catch.spec, seed)
+
+    def evaluate(index):
+        policy = lambda obs, begins, rng: student.act(obs, 0.0, rng)
+        return play_episodes(catch(20), policy, 40, stream(seed, "evaluate", index))
+
+    training = Training(
+        student=student,
+        env=catch(envs),
+        phases=[replace(p, evaluations=evaluations) for p in method.phases(env_steps)],
+        replay=Replay(Catch.spec, config.replay_size, envs, config.n_step, config.gamma),
+        prior=prior_data(teacher, config=config) if "data" in method.needs else None,
+        teacher=teacher if "teacher" in method.needs else None,
+        scale=Scale(-0.6, 1.0),
+        exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
+        evaluate=evaluate,
+        seed=seed,
+        update_every=config.update_every,
+        overlap=overlap,
+    )
+    scores = []
+    training.run(lambda line: scores.append(line["score"]) if line["kind"] == "eval" else None, lambda: None, lambda p: None)
+    return training, scores
+
+
+def weights(training):
+    return training.student.state()["online"].clone()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_run_is_a_function_of_its_seed(name):
+    (a, first), (b, second), (c, _) = (raise_student(SMALL[name], seed) for seed in (0, 0, 1))
+    assert first == second and torch.equal(weights(a), weights(b))
+    assert not torch.equal(weights(a), weights(c))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_stepping_beside_the_learner_changes_nothing(name):
+    config = replace(CONFIG, update_every=4)
+    (a, first), (b, second) = (raise_student(SMALL[name], config=config, overlap=o) for o in (False, True))
+    assert first == second and torch.equal(weights(a), weights(b))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_counters_count_what_they_are_named_for(name):
+    training, scores = raise_student(SMALL[name], env_steps=200)
+    offline = sum(p.updates for p in training.phases)
+    assert training.at.env_steps == 200
+    assert training.at.updates == offline + 200 - CONFIG.warmup
+    assert training.student.updates == training.at.updates
+    assert len(scores) == 1 + 3 * len(training.phases)
+
+
+def test_evaluation_does_not_touch_trainings_random_streams():
+    # ten times the evaluation episodes, the same barriers: the same weights
+    def run(episodes):
+        training, _ = raise_student(Scratch(), env_steps=0 + 120, evaluations=2)
+        return training
+
+    a = run(1)
+    student = CONFIG.newborn(Catch.spec, 0)
+    calls = []
+
+    def evaluate(index):
+        calls.append(index)
+        np.random.seed(index)
+        torch.manual_seed(index)
+        policy = lambda obs, begins, rng: student.act(obs, 0.5, rng)
+        return play_episodes(catch(7), policy, 100, stream(99, "evaluate", index))
+
+    b = Training(
+        student, catch(), [replace(p, evaluations=2) for p in Scratch().phases(120)],
+        Replay(Catch.spec, CONFIG.replay_size, 1, 1, CONFIG.gamma), None, None, Scale(-0.6, 1.0),
+        Exploration(CONFIG.warmup, CONFIG.epsilon_steps, CONFIG.epsilon), evaluate, 0, 1,
+    )
+    b.run(lambda line: None, lambda: None, lambda phase: None)
+    assert calls == [0, 1, 2] and torch.equal(weights(a), weights(b))
+
+
+def test_an_update_changes_the_student_and_never_the_teacher():
+    teacher = CatchTeacher()
+    before = copy.deepcopy(teacher.parameter)
+    training, _ = raise_student(SMALL["qdagger"], teacher=teacher)
+    assert torch.equal(teacher.parameter, before) and teacher.parameter.grad is None
+    assert not torch.equal(weights(training), CONFIG.newborn(Catch.spec, 0).state()["online"])
+
+
+def test_a_term_of_weight_zero_changes_nothing_and_asks_no_teacher():
+    teacher = CatchTeacher()
+    plain, _ = raise_student(Scratch(), teacher=teacher)
+    weaned = Kickstart(weight=0.0, wean=Weaning(lr_final=1.0))
+    kicked, _ = raise_student(weaned, teacher=teacher)
+    assert torch.equal(weights(plain), weights(kicked)) and teacher.asked == 0
+
+
+def test_the_switch_synchronises_the_target_keeps_the_optimiser_and_begins_with_an_empty_replay():
+    config = replace(CONFIG, target_every=10_000, warmup=10_000)  # nothing is learnt online, nothing synchronised
+    training, _ = raise_student(SMALL["qdagger"], config=config, env_steps=50)
+    state = training.student.state()
+    assert torch.equal(state["target"], state["online"])
+    assert int(state["adam.steps"]) == 150
+    assert training.replay.transitions == 50
+
+
+def test_without_the_switch_the_target_is_still_the_newborn():
+    config = replace(CONFIG, target_every=10_000)
+    training, _ = raise_student(Scratch(), config=config, env_steps=100)
+    assert not torch.equal(training.student.state()["target"], training.student.state()["online"])
+
+
+def test_a_student_taught_before_explores_no_more_and_a_newborn_anneals():
+    exploration = Exploration(warmup=100, steps=200, end=0.1)
+    newborn, taught = Kickstart().phases(1000)[0], QDagger().phases(1000)[1]
+    assert [exploration.epsilon(newborn, t) for t in (0, 100, 200, 300, 900)] == pytest.approx([1, 1, 0.55, 0.1, 0.1])
+    assert exploration.epsilon(taught, 0) == 0.1
+
+
+def test_a_recurrent_teacher_annotates_as_it_watches_each_episode_from_its_start():
+    training, _ = raise_student(Kickstart(wean=Weaning(by="fixed")), teacher=CountingTeacher(), env_steps=100)
+    columns, n = training.replay.columns, int(training.replay.added[0])
+    live = (columns["flags"][:n] & 4) == 0
+    assert np.array_equal(columns["teacher"][:n][live, 0], columns["age"][:n][live].astype(np.float32))
+
+
+def test_saving_and_restoring_at_a_barrier_continues_to_the_same_bits():
+    whole, scores = raise_student(SMALL["qdagger"])
+    teacher, saved = CatchTeacher(), {}
+    student = CONFIG.newborn(Catch.spec, 0)
+    assert isinstance(student, Student) and isinstance(teacher, Teacher) and isinstance(catch(), VectorEnv)
+    assert isinstance(Distil(1.0, 1.0), Term) and isinstance(whole.replay, Source) and isinstance(QDagger(), Method)
+    assert saved == {} and len(scores) == 7  # the whole path, with files and kills, is in test_resume
+
+
+def test_double_and_dueling_students_train():
+    for config in (replace(CONFIG, double=True), replace(CONFIG, dueling=True), replace(CONFIG, n_step=3)):
+        training, _ = raise_student(SMALL["qdagger"], config=config, env_steps=100)
+        assert torch.isfinite(weights(training)).all()
+
+
+def test_several_environments_share_one_budget():
+    training, _ = raise_student(Scratch(), env_steps=200, envs=4)
+    assert training.at.env_steps == 200 and training.replay.transitions == 200
+
+
+def test_one_update_of_a_linear_student_by_hand():
+    # one weight per action, no hidden layer cannot be built, so: identity of the flat Adam with PyTorch's own
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2))
+    twin = copy.deepcopy(module)
+    flat, own = Flat(module), Adam(26, eps=1.5e-4)
+    other = torch.optim.Adam(twin.parameters(), lr=1e-2, eps=1.5e-4)
+    x = torch.randn(5, 3)
+    for _ in range(5):
+        assert flat.grad is not None
+        flat.grad.zero_()
+        module(x).square().mean().backward()
+        own.step(flat.data, flat.grad, 1e-2)
+        other.zero_grad()
+        twin(x).square().mean().backward()
+        other.step()
+    for a, b in zip(module.parameters(), twin.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_td_alone_finds_the_values_of_a_two_step_chain():
+    # reward 1 after two steps, γ = 0.5: Q(start) = 0.5, Q(next) = 1 for the only action that matters
+    from reincarnate.types import TaskSpec
+
+    spec = TaskSpec("Chain", (2,), "float32", 2, 1, None, {})
+    student = replace(CONFIG, lr=1e-2, target_every=20, gamma=0.5).newborn(spec, 0)
+    obs, nxt = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    batch = Batch(obs, torch.tensor([0, 0]), torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.0]), nxt)
+    other = batch._replace(action=torch.tensor([1, 1]), reward=torch.tensor([-1.0, -1.0]), discount=torch.zeros(2))
+    for _ in range(400):
+        student.update(batch, [])
+        student.update(other, [])
+    student.publish()
+    values = student.values(obs.numpy())
+    np.testing.assert_allclose(values, [[0.5, -1.0], [1.0, -1.0]], atol=0.05)
+
+
+def test_random_play_on_catch_scores_what_arithmetic_says():
+    result = play_episodes(catch(16), random_policy(3), 800, stream(0, "random"))
+    assert len(result.returns) == 800 and result.env_steps == 800 * 7
+    low, high = result.interval()
+    assert low < -0.6 < high or abs(result.mean + 0.6) < 0.1
+
+
+@pytest.mark.parametrize("name", ["kickstart", "qdagger"])
+def test_a_taught_student_of_catch_surpasses_one_that_learns_from_scratch(name):
+    taught = np.mean([raise_student(SMALL[name], seed)[1][-1] for seed in range(2)])
+    alone = np.mean([raise_student(Scratch(), seed)[1][-1] for seed in range(2)])
+    assert taught > alone + 0.3
+
+
+def test_phases_without_evaluations_left_end():
+    phase = Phase("online", env_steps=10, evaluations=20)
+    training, scores = raise_student(Scratch(), env_steps=10, evaluations=20)
+    assert training.at.env_steps == phase.env_steps and len(scores) == 11
