@@ -31,7 +31,7 @@ class GRU(nn.Module):
             "algorithm": "A3C",
             "network": f"4 convs 32, GRU 800-256, linear 256-{actions}, ELU",
             "actions": actions,
-            "preprocessing": "rows 35 to 194, grey, 80x80, divided by 255",
+            "preprocessing": "rows 35 to 194, grey, contrast stretched to 0..1, 80x80",
             "protocol": {"sticky_actions": 0.0},
         }
 
@@ -39,9 +39,15 @@ class GRU(nn.Module):
         return torch.zeros(n, 256)
 
     def forward(self, frame: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        x = frame[:, 35:195].float().mean(-1, keepdim=True).permute(0, 3, 1, 2) / 255
-        x = F.interpolate(x, (80, 80), mode="area")
+        x = stretched(frame[:, None, 35:195].float().mean(-1))
+        x = F.interpolate(x, (80, 80), mode="bilinear", antialias=True)
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             x = F.elu(conv(x))
         state = self.gru(x.flatten(1), state)
         return self.actor_linear(state), state
+
+
+def stretched(grey: Tensor) -> Tensor:
+    """Each image's darkest pixel to 0 and brightest to 1, as scipy's old `imresize` did: without it, no play."""
+    low, high = grey.amin((1, 2, 3), keepdim=True), grey.amax((1, 2, 3), keepdim=True)
+    return (grey - low) / (high - low).clamp_min(1e-6)

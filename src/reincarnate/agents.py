@@ -71,7 +71,8 @@ def save_agent(path: Path, student: DQNStudent, about: dict[str, Any], card: str
             "about": about,
         }
         write_json(folder / "agent.json", agent)
-        write_bytes(folder / "card.md", card.encode())
+        hashes = f"\nWeights sha256 {identity['weights']}, agent sha256 {agent['sha256']}.\n"
+        write_bytes(folder / "card.md", (card + hashes).encode())
         publish(folder, path)
     return open_agent(path)
 

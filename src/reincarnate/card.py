@@ -4,49 +4,49 @@ import shlex
 from typing import Any
 
 
-def command(config: dict[str, Any]) -> str:
-    """The command line that repeats a run from its record, leaving out what only says where things are."""
+def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """The command line that repeats a run from its record; what equals `defaults` (a record too) is left out."""
     parts = ["reincarnate", "train", config["method"]["name"], "--env", config["env"]]
-    parts += ["--student", config["student"]["name"]]
-    for prefix, settings in (("", config), ("", config["method"]), ("student.", config["student"])):
-        for key, value in settings.items():
-            parts += _flag(prefix, key, value)
+    for prefix, key in (("", None), ("", "method"), ("student.", "student")):
+        said, usual = (config[key], defaults[key]) if key else (config, defaults)
+        for name, value in said.items():
+            parts += _flag(prefix, name, value, usual.get(name))
     return " ".join(shlex.quote(part) for part in parts)
 
 
-SKIPPED = {"format", "versions", "method", "student", "env", "name", "store", "threads", "overlap"}
+SKIPPED = {"format", "versions", "method", "student", "env", "name", "store", "threads", "overlap", "command"}
 
 
-def _flag(prefix: str, key: str, value: Any) -> list[str]:
-    if key in SKIPPED or value is None or value == []:
+def _flag(prefix: str, key: str, value: Any, usual: Any) -> list[str]:
+    if key in SKIPPED or value == usual or value is None:
         return []
     name = f"--{prefix}{key.replace('_', '-')}"
     if isinstance(value, dict):
-        return [part for inner, item in value.items() for part in _flag(f"{prefix}{key}.", inner, item)]
+        return [part for inner, item in value.items() for part in _flag(f"{prefix}{key}.", inner, item, usual[inner])]
     if isinstance(value, bool):
         return [name if value else f"--{prefix}no-{key.replace('_', '-')}"]
     return [name, *map(str, value)] if isinstance(value, list) else [name, str(value)]
 
 
 def agent_card(result: dict[str, Any], config: dict[str, Any]) -> str:
-    """Markdown for people."""
+    """Markdown for people; `save_agent` adds the hashes."""
     low, high = result["interval"]
-    relative = (
-        f" (normalised {result['normalised']:.3f}: random 0, teacher 1)" if result["normalised"] is not None else ""
-    )
-    teacher = result["prior"]["teacher"]
+    score = f"{result['score']:.4g}, 95 % interval [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
+    if result["normalised"] is not None:
+        score += f" (normalised {result['normalised']:.3f}: random 0, teacher 1)"
+    cost = f"{result['updates']:,} updates online, {result['offline_updates']:,} offline, {result['seconds']:.0f} s"
+    teacher, data = result["prior"]["teacher"], result["prior"]["data"]
     return f"""# {result["env"]} by {result["method"]}
 
-- score: {result["score"]:.4g}, 95 % interval [{low:.4g}, {high:.4g}] over {len(result["returns"])} episodes{relative}
-- trained for {result["env_steps"]:,} env steps, {result["updates"]:,} updates online, {result["offline_updates"]:,} offline,
-  {result["seconds"]:.0f} s on {result["machine"]} with {result["threads"]} torch thread(s)
+- score: {score}
+- trained for {result["env_steps"]:,} env steps, {cost} on {result["machine"]} with {result["threads"]} torch thread(s)
 - student: {config["student"]}
 - teacher: {f"sha256 {teacher}" if teacher else "none"}
-- data: {f"sha256 {result['prior']['data']}" if result["prior"]["data"] else "none"}
+- data: {f"sha256 {data}" if data else "none"}
 - protocol: {result["protocol"]}
 - versions: {config["versions"]}
 
 Made by:
 
-    {command(config)}
+    {config["command"]}
 """

@@ -13,7 +13,7 @@ import tyro
 
 from reincarnate import envs, prior
 from reincarnate.agents import save_agent
-from reincarnate.card import agent_card
+from reincarnate.card import agent_card, command
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Dataset, Replay
 from reincarnate.errors import UserError
@@ -165,15 +165,17 @@ def execute(
 
 
 def record(run: Run) -> dict[str, Any]:
-    """The run as JSON values, with the versions that matter: what `config.json` holds."""
+    """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
     packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
-    return {**to_dict(run, NAMES), "versions": versions}
+    settings = to_dict(run, NAMES)
+    defaults = to_dict(Run(env=run.env, method=type(run.method)(), student=type(run.student)()), NAMES)
+    return {**settings, "command": command(settings, defaults), "versions": versions}
 
 
 def from_record(value: dict[str, Any]) -> Run:
     """A run from its record, strictly."""
-    value = {k: v for k, v in value.items() if k not in ("format", "versions")}
+    value = {k: v for k, v in value.items() if k not in ("format", "command", "versions")}
     return from_dict(Run, value, NAMES)
 
 
