@@ -11,8 +11,28 @@ import yaml
 from reincarnate import cli
 from reincarnate.cli import main
 
-FAST = """--env CartPole-v1 --env-steps 120 --evaluations 2 --eval-episodes 2 --final-episodes 2 --reference-episodes 3
- --data-env-steps 200 --student.hidden 8 --student.warmup 20 --student.batch-size 8""".split()
+FAST = [
+    "--env",
+    "CartPole-v1",
+    "--env-steps",
+    "120",
+    "--evaluations",
+    "2",
+    "--eval-episodes",
+    "2",
+    "--final-episodes",
+    "2",
+    "--reference-episodes",
+    "3",
+    "--data-env-steps",
+    "200",
+    "--student.hidden",
+    "8",
+    "--student.warmup",
+    "20",
+    "--student.batch-size",
+    "8",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -103,8 +123,15 @@ def test_a_dry_run_prints_phases_and_cost_and_writes_nothing(capsys):
     assert sorted(Path.cwd().iterdir()) == before
 
 
-@pytest.mark.parametrize("key, line", [("unknown key 'bogus'", "bogus: 1"), ("duplicate key 'seed'", "seed: 1\nseed: 2"),
-                                       ("seed: expected int", "seed: two"), ("student.lr", "student: {lr: fast}")])
+@pytest.mark.parametrize(
+    "key, line",
+    [
+        ("unknown key 'bogus'", "bogus: 1"),
+        ("duplicate key 'seed'", "seed: 1\nseed: 2"),
+        ("seed: expected int", "seed: two"),
+        ("student.lr", "student: {lr: fast}"),
+    ],
+)
 def test_a_config_with_bad_keys_is_refused(key, line, capsys):
     Path("c.yaml").write_text(f"env: CartPole-v1\n{line}\n")
     assert key in refused(["train", "scratch", "--config", "c.yaml"], capsys)
@@ -164,8 +191,20 @@ def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path)
     if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", mount], capture_output=True).returncode:
         pytest.skip("mounting a small file system needs root")
     try:
-        command = [sys.executable, "-m", "reincarnate.cli", "train", "scratch", *FAST, "--env-steps", "20000",
-                   "--evaluations", "50", "--out", str(mount / "run")]
+        command = [
+            sys.executable,
+            "-m",
+            "reincarnate.cli",
+            "train",
+            "scratch",
+            *FAST,
+            "--env-steps",
+            "20000",
+            "--evaluations",
+            "50",
+            "--out",
+            str(mount / "run"),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
         assert done.returncode == 2 and "the disk is full" in done.stderr
         kept = [p for p in (mount / "run/checkpoints").iterdir() if not p.name.startswith(".")]

@@ -29,8 +29,7 @@ def play(env, replay, steps, seed=0):
 
 def every_transition(replay):
     """All rows that may begin a transition, gathered."""
-    low, high = replay._bounds()
-    pairs = [(s, p) for s in range(replay.streams) for p in range(int(low[s]), int(high[s]))]
+    pairs = [(s, p) for s in range(replay.streams) for p in range(*replay._span(s))]
     stream, position = (np.array(x, np.int64) for x in zip(*pairs, strict=True))
     rows = replay._base[stream] + position % replay.rows
     keep = replay.columns["flags"][rows] & 4 == 0
@@ -55,7 +54,9 @@ def test_every_stored_transition_is_the_one_that_happened(length, terminates, n_
     t = batch.obs[:, 0]
     taken = torch.clamp(length - t, max=n_step)
     torch.testing.assert_close(batch.next_obs[:, 0], t + taken)
-    expected = torch.stack([sum((gamma**k * (s + 1 + k) for k in range(int(m))), torch.tensor(0.0)) for s, m in zip(t, taken, strict=True)])
+    expected = torch.stack(
+        [sum((gamma**k * (s + 1 + k) for k in range(int(m))), torch.tensor(0.0)) for s, m in zip(t, taken, strict=True)]
+    )
     torch.testing.assert_close(batch.reward, expected)
     ended = t + n_step >= length
     dead = ended & torch.tensor(terminates)
@@ -104,7 +105,10 @@ def test_frame_stacks_are_rebuilt_exactly_with_zeros_before_the_start():
             stack[0, -1] = rng.integers(1, 255)
     batch = every_transition(replay)
     known = {(a.tobytes(), b.tobytes()) for a, b in seen}
-    assert all((o.numpy()[None].tobytes(), n.numpy()[None].tobytes()) in known for o, n in zip(batch.obs, batch.next_obs, strict=True))
+    assert all(
+        (o.numpy()[None].tobytes(), n.numpy()[None].tobytes()) in known
+        for o, n in zip(batch.obs, batch.next_obs, strict=True)
+    )
     assert (batch.reward == 1.0).all()  # clipped
 
 

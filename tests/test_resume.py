@@ -11,9 +11,32 @@ from pathlib import Path
 
 import pytest
 
-FLAGS = """--env CartPole-v1 --env-steps 1500 --evaluations 6 --eval-episodes 2 --final-episodes 4
- --reference-episodes 3 --data-env-steps 300 --student.hidden 16 --student.warmup 50 --student.replay-size 400
- --teacher py:rule.py:lean --teacher-plays greedy""".split()
+FLAGS = [
+    "--env",
+    "CartPole-v1",
+    "--env-steps",
+    "1500",
+    "--evaluations",
+    "6",
+    "--eval-episodes",
+    "2",
+    "--final-episodes",
+    "4",
+    "--reference-episodes",
+    "3",
+    "--data-env-steps",
+    "300",
+    "--student.hidden",
+    "16",
+    "--student.warmup",
+    "50",
+    "--student.replay-size",
+    "400",
+    "--teacher",
+    "py:rule.py:lean",
+    "--teacher-plays",
+    "greedy",
+]
 RULE = """
 import torch
 def lean(obs):
@@ -64,7 +87,9 @@ def test_a_killed_run_resumes_to_the_same_bits(method, extra, folder):
 
 def test_ctrl_c_leaves_a_resumable_run_and_says_how(folder):
     run = folder / "interrupted"
-    process = reincarnate(folder, "train", "scratch", *FLAGS, "--env-steps", "40000", "--out", run.name, stderr=subprocess.PIPE)
+    process = reincarnate(
+        folder, "train", "scratch", *FLAGS, "--env-steps", "40000", "--out", run.name, stderr=subprocess.PIPE
+    )
     while not (run / "checkpoints").exists():
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGINT)

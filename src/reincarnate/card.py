@@ -14,7 +14,19 @@ def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
     return " ".join(shlex.quote(part) for part in parts)
 
 
-SKIPPED = {"format", "versions", "method", "student", "env", "name", "store", "threads", "overlap", "command"}
+SKIPPED = {
+    "format",
+    "versions",
+    "method",
+    "student",
+    "env",
+    "name",
+    "store",
+    "threads",
+    "overlap",
+    "compile",
+    "command",
+}
 
 
 def _flag(prefix: str, key: str, value: Any, usual: Any) -> list[str]:

@@ -73,7 +73,10 @@ def inspect_teacher(
     result, logits = play(teacher, spec.id, episodes, how, seed, tick)
     low, high = result.interval()
     gaps = action_gap(logits)
-    table.add_row("score", f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, plays {way_of_playing(teacher.card, how)}")
+    table.add_row(
+        "score",
+        f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, plays {way_of_playing(teacher.card, how)}",
+    )
     quartiles = torch.quantile(gaps[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
     table.add_row("action gap", "quartiles {:.3g}, {:.3g}, {:.3g}".format(*quartiles))
     spread = float(entropy(logits, temperature).mean())

@@ -1,6 +1,8 @@
 """Run: the configuration of one training run, and `execute`: the only place that wires the rooms together."""
 
+import os
 import platform
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -21,12 +23,13 @@ from reincarnate.evaluate import Evaluation, evaluate
 from reincarnate.files import sha256_json
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.nets.qnet import natural_torso
-from reincarnate.plan import describe
+from reincarnate.plan import describe, updates
 from reincarnate.prior import Reference, Tick
 from reincarnate.rundir import RunDirectory
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS
-from reincarnate.students.dqn import DQN
+from reincarnate.students.compiled import PAYS_AFTER
+from reincarnate.students.dqn import DQN, DQNStudent
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.tensorboard import TensorBoard
 from reincarnate.training import Exploration, Training
@@ -69,9 +72,11 @@ class Run:
     data_epsilon: float = 0.1
     """Random actions while the teacher collects data, for coverage."""
     threads: int = 0
-    """Torch threads; 0 chooses: one for small networks, up to eight for 84×84 screens."""
+    """Torch threads; 0 chooses: one for small networks, half the cores for 84×84 screens."""
     overlap: Literal["auto", "on", "off"] = "auto"
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
     store: str = ".reincarnate"
     """Where priors measured once are kept."""
 
@@ -153,7 +158,7 @@ def execute(
     directory = RunDirectory.reopen(out) if resume else RunDirectory.create(out, config)
     reference, data = prior_of(prepared, tick)
     _warn_of_weak_teacher(reference, note)
-    training = _training(prepared, reference, data)
+    training = _training(prepared, reference, data, note)
     try:
         if resume:
             for warning in directory.restore(training):
@@ -180,10 +185,13 @@ def from_record(value: dict[str, Any]) -> Run:
 
 
 def threads(run: Run, spec: TaskSpec) -> int:
-    """How many torch threads: a small network gains nothing from a second one and loses much on a busy machine."""
+    """How many torch threads: a small network gains nothing from a second one and loses much on a busy machine.
+
+    For screens half the cores: the other half pass the target network and step environments.
+    """
     if run.threads:
         return run.threads
-    return min(8, torch.multiprocessing.cpu_count()) if natural_torso(spec) == "nature" else 1
+    return max(1, min(8, os.cpu_count() or 1) // 2) if natural_torso(spec) == "nature" else 1
 
 
 def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]:
@@ -209,11 +217,30 @@ def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
         )
 
 
-def _training(prepared: Prepared, reference: Reference, data: Dataset | None) -> Training:
+def compiles(run: Run, spec: TaskSpec) -> bool:
+    """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
+    if run.compile != "auto":
+        return run.compile == "on"
+    total = sum(updates(phase, run.student) for phase in run.phases())
+    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and shutil.which("g++") is not None
+
+
+def _student(run: Run, spec: TaskSpec, overlap: bool, note: Note) -> DQNStudent:
+    """A newborn, made as quick as the run is long."""
+    student = run.student.newborn(spec, run.seed)
+    if compiles(run, spec):
+        note("updates are compiled; the first ones take some 20 s")
+        student.compile()
+    elif overlap:
+        student.overlap()
+    return student
+
+
+def _training(prepared: Prepared, reference: Reference, data: Dataset | None, note: Note) -> Training:
     run, spec, config = prepared.run, prepared.spec, prepared.run.student
-    student = config.newborn(spec, run.seed)
     view = prepared.teacher.view if prepared.teacher and "teacher" in run.method.needs else "student"
     overlap = natural_torso(spec) == "nature" if run.overlap == "auto" else run.overlap == "on"
+    student = _student(run, spec, overlap, note)
     return Training(
         student=student,
         env=envs.make(run.env, run.envs, view),
@@ -328,5 +355,6 @@ def _result(
         "reference": reference.summary(),
         "plan": describe(run.phases(), run.student),
         "threads": torch.get_num_threads(),
-        "machine": f"{platform.machine()}, {torch.multiprocessing.cpu_count()} cores",
+        "compiled": compiles(run, prepared.spec),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }

@@ -126,8 +126,7 @@ class Replay:
 
     def __len__(self) -> int:
         """How many rows can begin a transition now, tails counted."""
-        low, high = self._bounds()
-        return int(np.maximum(high - low, 0).sum())
+        return sum(max(0, high - low) for low, high in map(self._span, range(self.streams)))
 
     def sample(
         self, n: int, rng: np.random.Generator, teacher: bool = False, annotate: Annotate | None = None
@@ -139,67 +138,81 @@ class Replay:
             self.annotate(annotate)
         return self.gather(stream, position, teacher)
 
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """(streams, positions) of `n` rows that begin a transition. Positions count rows ever written."""
-        low, high = self._bounds()
-        room = np.maximum(high - low, 0)
-        ends = np.cumsum(room)
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
+        """(streams, positions) of `n` rows that begin a transition. Positions count rows ever written.
+
+        A single stream is the integer 0 instead of an array of zeros.
+        """
+        stream, position = self._guess(n, rng)
+        while True:
+            tails = self.columns["flags"][self._base[stream] + position % self.rows] & TAIL
+            if not tails.any():
+                return stream, position
+            again = np.flatnonzero(tails)
+            stream_again, position[again] = self._guess(len(again), rng)
+            if isinstance(stream, np.ndarray):
+                stream[again] = stream_again
+
+    def _guess(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
+        """Rows drawn uniformly from all streams, tails among them."""
+        spans = [self._span(s) for s in range(self.streams)]
+        if self.streams == 1:
+            low, high = spans[0]
+            if high <= low:
+                raise ValueError("nothing to sample yet")
+            return 0, rng.integers(low, high, size=n)
+        lows, highs = np.array(spans).T
+        ends = np.cumsum(np.maximum(highs - lows, 0))
         if ends[-1] == 0:
             raise ValueError("nothing to sample yet")
         pick = rng.integers(ends[-1], size=n)
-        while True:
-            stream = np.searchsorted(ends, pick, side="right") if self.streams > 1 else np.zeros(n, np.int64)
-            position = low[stream] + pick - (ends - room)[stream]
-            tails = self.columns["flags"][self._base[stream] + position % self.rows] & TAIL != 0
-            if not tails.any():
-                return stream, position
-            pick[tails] = rng.integers(ends[-1], size=int(tails.sum()))
+        stream = np.searchsorted(ends, pick, side="right")
+        starts = np.concatenate([[0], ends[:-1]])
+        return stream, lows[stream] + pick - starts[stream]
 
-    def gather(self, stream: np.ndarray, position: np.ndarray, teacher: bool = False) -> Batch:
+    def gather(self, stream: np.ndarray | int, position: np.ndarray, teacher: bool = False) -> Batch:
         """The transitions that begin at these rows."""
         base, columns = self._base[stream], self.columns
         at = base + position % self.rows
-        flags = columns["flags"][at]
-        reward = columns["reward"][at]
-        steps = np.ones(len(at), np.int64)
+        flags, reward, steps = columns["flags"][at], columns["reward"][at], 1
         for k in range(1, self.n_step):
             going = flags & ENDED == 0
             ahead = base + (position + k) % self.rows
             reward = reward + np.where(going, self._powers[k] * columns["reward"][ahead], np.float32(0))
             flags = np.where(going, columns["flags"][ahead], flags)
-            steps += going
-        discount = np.where(flags & TERMINATED != 0, np.float32(0), self._powers[steps])
+            steps = steps + going
+        discount = np.where(flags & TERMINATED, np.float32(0), self._powers[steps])
+        successor = position + steps
         return Batch(
             obs=self._observe(base, position, at),
             action=torch.from_numpy(columns["action"][at].astype(np.int64)),
             reward=torch.from_numpy(reward),
             discount=torch.from_numpy(discount),
-            next_obs=self._observe(base, position + steps, base + (position + steps) % self.rows),
+            next_obs=self._observe(base, successor, base + successor % self.rows),
             teacher=torch.from_numpy(columns["teacher"][at]) if teacher else None,
         )
 
-    def _observe(self, base: np.ndarray, position: np.ndarray, at: np.ndarray) -> Tensor:
+    def _observe(self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray) -> Tensor:
         """Observations at rows: [B, *O], frame stacks rebuilt with zeros before the episode's start."""
         frames = self.columns["frame"]
         if self.spec.stack == 1:
             return torch.from_numpy(frames[at])
-        rows = base[:, None] + (position[:, None] + self._offsets) % self.rows
+        rows = np.expand_dims(base, -1) + (position[:, None] + self._offsets) % self.rows
         stack = frames[rows]
         before = self.columns["age"][at][:, None] < -self._offsets
         if before.any():
             stack[before] = 0
         return torch.from_numpy(stack)
 
-    def _bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """Positions [low, high) per stream whose stack and n-step window lie within what is stored.
+    def _span(self, stream: int) -> tuple[int, int]:
+        """Positions [low, high) of a stream whose frame stack and n-step window lie within what is stored.
 
         Row `added` is the next to be overwritten, so after wrapping the oldest rows lack the frames of their stacks.
         While an episode is open its last n rows wait for their successors.
         """
-        wrapped = self.added > self.rows
-        low = np.where(wrapped, self.added - self.rows + self.spec.stack - 1, 0)
-        pending = np.minimum(self._age, self.n_step)
-        return low, self.added - pending
+        added = int(self.added[stream])
+        low = added - self.rows + self.spec.stack - 1 if added > self.rows else 0
+        return low, added - min(int(self._age[stream]), self.n_step)
 
     # ---- the teacher's column ------------------------------------------------------------------------
 

@@ -29,6 +29,14 @@ class Flat:
                 p.grad = _view(self.grad, first, p)
             first += p.numel()
 
+    def windows(self, data: Float32[Tensor, "P"]) -> dict[str, Tensor]:
+        """Any vector of this length, cut into the module's parameters by name."""
+        first, cut = 0, {}
+        for name, p in self.module.named_parameters():
+            cut[name] = _view(data, first, p)
+            first += p.numel()
+        return cut
+
 
 def _view(flat: Tensor, first: int, like: Tensor) -> Tensor:
     """A window of `flat` with the shape and the memory order of `like` (which must be dense)."""

@@ -63,11 +63,13 @@ def _recognise(path: Path) -> str:
 
 
 def _is_sb3(path: Path) -> bool:
+    if path.suffix == ".zip":
+        return True  # even a damaged one: its reader says what is wrong
     try:
         with zipfile.ZipFile(path) as archive:
             return "policy.pth" in archive.namelist()
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return path.suffix == ".zip"  # a damaged one: its reader says what is wrong
+        return False
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:

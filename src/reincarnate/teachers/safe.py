@@ -8,7 +8,7 @@ import re
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,6 +52,8 @@ def read_members(payload: bytes, limits: dict[str, int], what: str) -> dict[str,
     """
     try:
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+            if min((info.header_offset for info in archive.infolist()), default=0) > 0:
+                raise UserError(f"{what}: a damaged zip archive; only an archive inside it is whole")
             wanted = [info for info in archive.infolist() if info.filename in limits]
             if len({info.filename for info in wanted}) < len(wanted):
                 raise UserError(f"{what}: holds two members of the same name; it was tampered with")
@@ -148,7 +150,7 @@ class Inert:
 
 
 class _InertUnpickler(pickle._Unpickler):  # the one in Python: the C one allocates by the file's own numbers
-    def __init__(self, file: BinaryIO, allowed: Iterable[str]):
+    def __init__(self, file: io.BytesIO, allowed: Iterable[str]):
         super().__init__(file)
         self.allowed = re.compile("|".join(allowed))
 

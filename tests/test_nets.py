@@ -1,0 +1,131 @@
+"""Networks: shapes, names, initialisation, and the fused perceptron against its own modules."""
+
+import copy
+
+import pytest
+import torch
+from probes import Catch
+
+from reincarnate import envs
+from reincarnate.errors import UserError
+from reincarnate.nets import Flat, FusedMLP, build
+from reincarnate.types import TaskSpec
+
+ATARI = TaskSpec("Screens", (4, 84, 84), "uint8", 6, 4, 1.0, {})
+MINATAR = TaskSpec("Grid", (10, 10, 4), "bool", 3, 1, None, {})
+
+
+@pytest.mark.parametrize("double", [False, True])
+def test_the_fused_perceptron_computes_what_its_modules_compute(double):
+    network = build(Catch.spec, "mlp", (16, 8), False, seed=0)
+    plain = copy.deepcopy(network)
+    flat = Flat(network)
+    fused = FusedMLP(network)
+    x, target = torch.randn(12, 40), torch.randn(12, 3)
+    for net in (fused, plain):
+        out = net(x)
+        if double:
+            with torch.no_grad():
+                net(x + 1)  # a second pass without gradients leaves the first one's alone
+        (out - target).square().mean().backward()
+    torch.testing.assert_close(fused(x), plain(x))
+    for a, b in zip(network.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    assert flat.grad is not None and flat.grad.abs().sum() > 0
+
+
+def test_the_fused_perceptron_reads_parameters_where_they_lie():
+    network = build(Catch.spec, "mlp", (8,), False, seed=0)
+    flat = Flat(network)
+    fused = FusedMLP(network)
+    flat.data.mul_(2.0)
+    torch.testing.assert_close(fused(torch.ones(2, 40)), network(torch.ones(2, 40)))
+
+
+@pytest.mark.parametrize(
+    "spec, names",
+    [
+        (Catch.spec, {"torso.layers.0.weight", "torso.layers.1.weight", "advantage.weight"}),
+        (MINATAR, {"torso.conv1.weight", "torso.fc.layers.0.weight", "advantage.weight"}),
+        (
+            ATARI,
+            {
+                "torso.conv1.weight",
+                "torso.conv2.weight",
+                "torso.conv3.weight",
+                "torso.fc.layers.0.weight",
+                "advantage.weight",
+            },
+        ),
+    ],
+)
+def test_layer_names_are_stable(spec, names):
+    network = build(spec, "auto", (), False, seed=0)
+    assert {n for n in network.state_dict() if n.endswith("weight")} == names
+    obs = torch.zeros(2, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))
+    assert network(obs).shape == (2, spec.actions)
+
+
+def test_the_nature_network_has_the_published_number_of_parameters():
+    # 4·32·64+32 + 32·64·16+64 + 64·64·9+64 + 3136·512+512 + 512·6+6
+    assert sum(p.numel() for p in build(ATARI, "auto", (), False, 0).parameters()) == 1_687_206
+
+
+def test_flat_parameters_keep_values_and_channels_last_order():
+    network = build(ATARI, "auto", (), False, seed=0)
+    plain = copy.deepcopy(network)
+    Flat(network)
+    obs = torch.randint(0, 255, (2, 4, 84, 84), dtype=torch.uint8)
+    torch.testing.assert_close(network(obs), plain(obs))
+    assert network.torso.conv2.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_dueling_head_averages_advantages_to_the_value():
+    network = build(Catch.spec, "mlp", (8,), True, seed=0)
+    x = torch.randn(5, 40)
+    assert network.value is not None
+    torch.testing.assert_close(network(x).mean(-1), network.value(network.torso(x))[:, 0])
+
+
+def test_initialisation_is_a_function_of_the_seed_and_leaves_the_global_generator_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    a, b, c = (build(Catch.spec, "auto", (), False, seed=s) for s in (0, 0, 1))
+    assert torch.equal(torch.rand(1), expected)
+    assert torch.equal(a.advantage.weight, b.advantage.weight)
+    assert not torch.equal(a.advantage.weight, c.advantage.weight)
+
+
+def test_a_torso_that_does_not_suit_the_observation_is_refused():
+    with pytest.raises(UserError, match="does not suit"):
+        build(Catch.spec, "nature", (), False, 0)
+    with pytest.raises(UserError, match="does not suit"):
+        build(MINATAR, "nature", (), False, 0)
+
+
+def test_the_five_minatar_games_and_an_mlp_fit_together():
+    for env_id in sorted(envs._family("MinAtar/").ids()):
+        spec = envs.spec(env_id)
+        assert build(spec, "mlp", (4,), False, 0)(torch.zeros(1, *spec.obs_shape)).shape == (1, spec.actions)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("double", [False, True])
+def test_a_compiled_gradient_equals_the_plain_one(double):
+    from reincarnate.students import DQN
+    from reincarnate.terms import Distil
+    from reincarnate.types import Batch
+
+    config = DQN(hidden=(16,), double=double)
+    plain, compiled = config.newborn(Catch.spec, 0), config.newborn(Catch.spec, 0)
+    compiled.compile()
+    action, zero = torch.zeros(8, dtype=torch.int64), torch.full((8,), 0.9)
+    batch = Batch(torch.randn(8, 40), action, zero, zero, torch.randn(8, 40), torch.randn(8, 3))
+    for terms in ([], [(0.5, Distil(0.5, 0.5))]):
+        plain.restore(config.newborn(Catch.spec, 1).state())
+        compiled.restore(config.newborn(Catch.spec, 1).state())
+        a, b = plain.update(batch, terms), compiled.update(batch, terms)
+        assert a.keys() == b.keys()
+        torch.testing.assert_close(plain.online.grad, compiled.online.grad)
+        torch.testing.assert_close(a["td"], b["td"])

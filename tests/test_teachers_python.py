@@ -1,0 +1,262 @@
+"""Teachers written by the user, and the lifts between what teachers can tell."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from reincarnate.errors import UserError
+from reincarnate.teachers import open_teacher
+from reincarnate.teachers.lifts import action_gap, entropy, from_actions, from_probabilities, play
+from reincarnate.types import Teacher
+
+SOURCE = """
+import torch
+from torch import nn
+
+def logits(obs):
+    return obs * 2.0
+
+def values(obs):
+    return obs + 1.0
+values.tells = "values"
+
+def probabilities(obs):
+    return torch.softmax(obs, -1)
+probabilities.tells = "probabilities"
+
+def not_probabilities(obs):
+    return obs
+not_probabilities.tells = "probabilities"
+
+def actions(obs):
+    return obs.argmax(-1)
+actions.tells = "actions"
+
+def strange(obs):
+    return obs
+strange.tells = "fortunes"
+
+def nan(obs):
+    return obs * float("nan")
+
+def flat(obs):
+    return obs.sum(-1)
+
+def no_tensor(obs):
+    return obs.tolist()
+
+def broken(obs):
+    raise RuntimeError("no luck today")
+
+def boastful(obs):
+    return obs
+boastful.card = {"colour": "red"}
+
+def described(obs):
+    return obs
+described.card = {"algorithm": "guessing", "actions": 3, "obs_shape": [3], "protocol": {"sticky_actions": 0.0}}
+
+number = 7
+
+class Scaled(nn.Module):
+    def __init__(self, scale="1", path=""):
+        super().__init__()
+        self.layer = nn.Linear(3, 3)
+        self.scale = float(scale)
+
+    def forward(self, obs):
+        return self.layer(obs) * self.scale
+
+def make(kind):
+    return {"good": logits, "bad": 5}[kind]
+
+class Memory:
+    view = "rgb"
+    card = {"obs_shape": (210, 160, 3)}
+
+    def initial_state(self, n):
+        return torch.zeros(n, 3)
+
+    def __call__(self, obs, state):
+        return obs + state, state + 1
+"""
+OBS = torch.tensor([[0.1, 0.5, 0.2], [3.0, -1.0, 2.0]])
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    (tmp_path / "mine.py").write_text(SOURCE)
+    return f"py:{tmp_path}/mine.py"
+
+
+def told(uri: str, actions: int | None = None) -> torch.Tensor:
+    teacher = open_teacher(uri, actions)
+    return teacher.logits(OBS, teacher.initial_state(2))[0]
+
+
+def test_a_function_tells_logits_unless_it_says_otherwise(source: str):
+    teacher = open_teacher(f"{source}:logits")
+    assert isinstance(teacher, Teacher) and teacher.view == "student"
+    assert torch.equal(told(f"{source}:logits"), 2 * OBS) and teacher.card.tells == "logits"
+
+
+def test_values_are_told_as_they_are(source: str):
+    assert torch.equal(told(f"{source}:values"), OBS + 1)
+    assert open_teacher(f"{source}:values").card.tells == "values"
+
+
+def test_probabilities_become_logits_with_the_same_softmax(source: str):
+    assert torch.allclose(told(f"{source}:probabilities").softmax(-1), OBS.softmax(-1), atol=1e-6)
+    assert open_teacher(f"{source}:probabilities").card.tells == "logits"
+    with pytest.raises(UserError, match="do not sum to 1"):
+        told(f"{source}:not_probabilities")
+
+
+def test_actions_become_nearly_certain_logits(source: str):
+    expected = torch.tensor([[0.005, 0.99, 0.005], [0.99, 0.005, 0.005]])
+    assert torch.allclose(told(f"{source}:actions", 3).exp(), expected)
+    assert open_teacher(f"{source}:actions", 3).card.actions == 3
+    with pytest.raises(UserError, match="card must say how many"):
+        open_teacher(f"{source}:actions")
+    with pytest.raises(UserError, match=r"outside 0\.\.0"):
+        told(f"{source}:actions", 1)
+
+
+def test_a_module_is_frozen_and_counted(source: str):
+    teacher = open_teacher(f"{source}:Scaled")
+    out, _ = teacher.logits(OBS, None)
+    module = teacher._policy  # type: ignore[attr-defined]
+    assert isinstance(module, nn.Module) and not module.training and not out.requires_grad
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert teacher.card.parameters == 12
+
+
+def test_a_factory_gets_its_arguments_as_text(source: str):
+    assert open_teacher(f"{source}:Scaled?scale=2.5")._policy.scale == 2.5  # type: ignore[attr-defined]
+    assert torch.equal(told(f"{source}:make?kind=good"), 2 * OBS)
+
+
+def test_the_hash_covers_the_source_its_arguments_and_the_files_they_name(source: str, tmp_path: Path):
+    weights = tmp_path / "weights.bin"
+    weights.write_bytes(b"one")
+    digest = lambda query: open_teacher(f"{source}:Scaled?{query}").card.sha256
+    first = digest(f"path={weights}")
+    assert first == digest(f"path={weights}") != digest(f"path={weights}&scale=2")
+    weights.write_bytes(b"two")
+    second = digest(f"path={weights}")
+    assert first != second
+    (tmp_path / "mine.py").write_text(SOURCE + "\n# changed\n")
+    assert second != digest(f"path={weights}")
+
+
+def test_a_memory_is_carried_by_the_caller(source: str):
+    teacher = open_teacher(f"{source}:Memory")
+    state = teacher.initial_state(2)
+    first, state = teacher.logits(OBS, state)
+    second, state = teacher.logits(OBS, state)
+    assert torch.equal(first, OBS) and torch.equal(second, OBS + 1) and teacher.view == "rgb"
+    assert teacher.card.obs_shape is None, "a shape in another view is not the task's"
+
+
+def test_the_card_carries_what_the_teacher_says_of_itself(source: str):
+    card = open_teacher(f"{source}:described").card
+    assert (card.algorithm, card.actions, card.obs_shape) == ("guessing", 3, (3,))
+    assert card.protocol == {"sticky_actions": 0.0} and "your own code" in card.safety
+
+
+@pytest.mark.parametrize(
+    ("rest", "words"),
+    [
+        (":absent", "no 'absent' in it; it has Memory, Scaled"),
+        (":number", "number is a int, which cannot be called"),
+        (":strange", "tells 'fortunes'"),
+        (":boastful", "its card has 'colour'"),
+        (":make?kind=other", "make could not be made: KeyError"),
+        (":make?kind=bad", "made a int, which cannot be called"),
+        (":make?kind", "comes key=value"),
+        (":Scaled?size=3", "unexpected keyword argument"),
+        ("", "write py:module:NAME"),
+    ],
+)
+def test_what_cannot_be_opened_says_why(source: str, rest: str, words: str):
+    with pytest.raises(UserError, match=words):
+        open_teacher(source + rest)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nan", "not all finite"),
+        ("flat", r"gave float32 \[2\], not logits of shape \[2, actions\]"),
+        ("no_tensor", "gave a list, not a tensor"),
+        ("broken", "RuntimeError: no luck today"),
+    ],
+)
+def test_what_it_tells_is_checked_at_the_first_call(source: str, name: str, words: str):
+    with pytest.raises(UserError, match=words):
+        told(f"{source}:{name}")
+
+
+def test_code_that_cannot_be_imported_says_why(tmp_path: Path):
+    (tmp_path / "bad.py").write_text("1 / 0")
+    for uri, words in {
+        f"py:{tmp_path}/bad.py:x": "ZeroDivisionError",
+        f"py:{tmp_path}/none.py:x": "there is no such file",
+        "py:no_such_module_at_all:x": "No module named .* py:path/to/file.py:NAME",
+        f"{tmp_path}/bad.py": "say which object",
+    }.items():
+        with pytest.raises(UserError, match=words):
+            open_teacher(uri)
+
+
+def test_an_importable_module_is_found_by_its_name():
+    assert torch.equal(told("py:torch:relu"), OBS.relu())
+
+
+# ---- lifts -----------------------------------------------------------------------------------------
+
+
+def test_play_is_greedy_for_values_and_samples_for_logits():
+    logits = torch.tensor([[0.0, 2.0, 1.0]]).repeat(20_000, 1)
+    rng = np.random.default_rng(0)
+    assert (play(logits, "values", rng) == 1).all() and (play(logits, "logits", rng, "greedy") == 1).all()
+    for how, tells in (("auto", "logits"), ("sample", "values")):
+        shares = np.bincount(play(logits, tells, rng, how), minlength=3) / len(logits)
+        assert np.allclose(shares, logits[0].softmax(-1).numpy(), atol=0.01)
+
+
+def test_play_draws_one_number_a_row_from_the_generator_it_is_given():
+    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
+    first, twin = np.random.default_rng(3), np.random.default_rng(3)
+    play(logits, "logits", first)
+    twin.random(5)
+    assert first.random() == twin.random()
+    play(logits, "values", first)
+    twin.random()
+    assert first.random() == np.random.default_rng(3).random(7)[6]
+
+
+def test_play_never_takes_an_impossible_action():
+    logits = torch.tensor([[-1e30, 0.0, -1e30]]).repeat(1000, 1)
+    assert (play(logits, "logits", np.random.default_rng(0)) == 1).all()
+    with pytest.raises(ValueError, match="how is"):
+        play(logits, "logits", np.random.default_rng(0), "boldly")
+
+
+def test_the_action_gap_is_best_minus_second_best():
+    assert torch.allclose(action_gap(torch.tensor([[1.0, 4.0, 2.5], [3.0, 3.0, 0.0]])), torch.tensor([1.5, 0.0]))
+    assert torch.isinf(action_gap(torch.zeros(2, 1))).all()
+
+
+def test_entropy_is_that_of_the_softmax_at_the_temperature():
+    logits = torch.tensor([[0.0, 0.0], [2 * np.log(3.0), 0.0]], dtype=torch.float32)
+    by_hand = -(0.75 * np.log(0.75) + 0.25 * np.log(0.25))
+    assert torch.allclose(entropy(logits, 2.0), torch.tensor([np.log(2.0), by_hand], dtype=torch.float32))
+
+
+def test_lifts_worked_by_hand():
+    assert torch.allclose(from_probabilities(torch.tensor([[1.0, 0.0]])), torch.tensor([[0.0, np.log(1e-8)]]).float())
+    assert torch.equal(from_actions(torch.tensor([0, 0]), 1), torch.zeros(2, 1))
