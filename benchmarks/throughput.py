@@ -110,7 +110,7 @@ def sb3(task: dict, threads: int) -> float:
 
 
 def replay_memory() -> dict[str, float]:
-    """Peak resident memory that a full Atari replay adds, and its bytes per transition, in an episode of 1,000 steps."""
+    """Peak resident memory that a full Atari replay adds, and its bytes per transition; episodes of 1,000 steps."""
     import numpy as np
 
     from reincarnate import envs

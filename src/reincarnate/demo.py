@@ -55,8 +55,8 @@ def run_demo(out: Path, seeds: int) -> None:
     """Run it, or finish what is unfinished in `out`, and say what it shows."""
     start = time.perf_counter()
     ui.console.print(
-        f"[bold]A teacher is given:[/] a DQN with a convolutional network that learnt {ENV} from scratch in 500,000 env "
-        f"steps (priors/{PRIOR}/card.md).\n[bold]Its pupils[/] have another network (a dueling MLP) and 20,000 env "
+        f"[bold]A teacher is given:[/] a DQN with a convolutional network that learnt {ENV} from scratch in 500,000 "
+        f"env steps (priors/{PRIOR}/card.md).\n[bold]Its pupils[/] have another network (a dueling MLP) and 20,000 env "
         f"steps: alone (scratch), with the teacher at their side (kickstart), or reborn from it (qdagger).",
         highlight=False,
     )

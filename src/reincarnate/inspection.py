@@ -73,10 +73,8 @@ def inspect_teacher(
     result, logits = play(teacher, spec.id, episodes, how, seed, tick)
     low, high = result.interval()
     gaps = action_gap(logits)
-    table.add_row(
-        "score",
-        f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, plays {way_of_playing(teacher.card, how)}",
-    )
+    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
+    table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
     quartiles = torch.quantile(gaps[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
     table.add_row("action gap", "quartiles {:.3g}, {:.3g}, {:.3g}".format(*quartiles))
     spread = float(entropy(logits, temperature).mean())
@@ -124,4 +122,5 @@ def evaluate_agent(
     check_fit(probe.card, envs.spec(env_id))
     result, _ = play(probe, env_id, episodes, how, seed, tick)
     low, high = result.interval()
-    return f"{env_id}: {result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes, {result.env_steps:,} env steps"
+    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
+    return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps"

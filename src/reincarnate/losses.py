@@ -1,4 +1,4 @@
-"""Losses as pure functions: one number per example, reduced by the caller, each with its paper. A formula exists once."""
+"""Losses as pure functions: one number per example, reduced by the caller, each with its paper."""
 
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor

@@ -29,6 +29,7 @@ class TeacherPlayer:
         """
         if self._state is not None and begins.any():
             fresh = self.teacher.initial_state(self._env.n)
+            assert fresh is not None
             mask = torch.from_numpy(begins).view(-1, *[1] * (self._state.ndim - 1))
             self._state = torch.where(mask, fresh, self._state)
         obs = torch.from_numpy(np.ascontiguousarray(self._env.view(self.teacher.view)))

@@ -45,7 +45,7 @@ class Run:
 
     env: str
     """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5."""
-    method: Annotated[AnyMethod, tyro.conf.arg(name="")]
+    method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
     student: DQN = field(default_factory=DQN)
     teacher: str | None = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""

@@ -1,4 +1,4 @@
-"""TensorBoard events as a view of metrics.jsonl: rebuilt from it at every start, so that a resumed run has no doubles."""
+"""TensorBoard events as a view of metrics.jsonl, rebuilt from it at every start: a resumed run has no doubles."""
 
 import json
 import shutil

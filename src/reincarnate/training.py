@@ -128,7 +128,7 @@ class Training:
         self._returns += collector.finished
 
     def _cycle(self, phase: Phase, collector: Collector, stop: int, rng: np.random.Generator) -> None:
-        """`update_every` env steps (at least one of each copy) and the updates they pay for, on what was there before."""
+        """`update_every` env steps (at least one of each copy), and the updates they pay for on what was there."""
         at, n = self.at, self.env.n
         steps = max(1, min(self.update_every, stop - at.phase_env_steps + n - 1) // n)
         epsilons = [self.exploration.epsilon(phase, at.phase_env_steps + i * n) for i in range(steps)]

@@ -131,9 +131,9 @@ class WeightedTerm(NamedTuple):
 class Phase:
     """What holds for a stretch of training: online for `env_steps`, or offline for `updates`; never both.
 
-    `lr_scale` multiplies the student's learning rate (None: leaves it alone), `td_weight` its own loss. `anneal` says that exploration
-    starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as little as it ever
-    will. `sync_target` copies the online network to the target network as the phase begins.
+    `lr_scale` multiplies the student's learning rate (None: leaves it alone), `td_weight` its own loss. `anneal` says
+    that exploration starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as
+    little as it ever will. `sync_target` copies the online network to the target network as the phase begins.
     """
 
     name: str
@@ -158,7 +158,7 @@ class Phase:
 
 @runtime_checkable
 class Method(Protocol):
-    """A way of reincarnating: a frozen dataclass that unrolls into phases. `needs` names the priors it cannot do without."""
+    """A way of reincarnating: a frozen dataclass that unrolls into phases. `needs` names the priors it must have."""
 
     needs: frozenset[str]  # of "teacher", "data"
 
@@ -175,7 +175,8 @@ class TeacherCard:
     """What a teacher is, as far as its files tell.
 
     `tells` is `values` (action values), `logits` (of a policy) or `actions` (only what it would do). `plays` is how
-    its makers let it play: `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy. `obs_shape`, `obs_dtype` and `actions` are None where the files do not say.
+    its makers let it play: `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy.
+    `obs_shape`, `obs_dtype` and `actions` are None where the files do not say.
     `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s words.
     """
 

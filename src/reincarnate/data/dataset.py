@@ -1,4 +1,4 @@
-"""Prior data on disk: one npy file per column and a manifest with their hashes. Opens memory-mapped, in milliseconds."""
+"""Prior data on disk: one npy file per column and a manifest with their hashes. Opens memory-mapped."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path

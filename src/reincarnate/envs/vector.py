@@ -1,4 +1,4 @@
-"""The only place that knows about autoreset and time limits: lists of environments and Gymnasium vector environments."""
+"""The only place that knows about autoreset and time limits: lists of environments, Gymnasium's vector ones."""
 
 from collections.abc import Callable
 from typing import Any, Protocol

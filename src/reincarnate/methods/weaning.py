@@ -14,7 +14,8 @@ class Weaning:
 
     `by`: "score" is the paper's max(1 − normalised score, 0), renewed at each evaluation; "linear" falls with env
     steps; "fixed" never falls. `end` is the fraction of the phase after which λ is 0 (the paper's t0: 0.6), save
-    for "fixed". `lr_final` couples the learning rate to λ, as the authors' code does: student.lr · (λ + (1−λ)·lr_final).
+    for "fixed". `lr_final` couples the learning rate to λ, as the authors' code does:
+    student.lr · (λ + (1 − λ) · lr_final).
     """
 
     by: Literal["score", "linear", "fixed"] = "score"

@@ -18,8 +18,8 @@ class Flat:
         self.module = module.requires_grad_(trainable)
         parameters = list(module.parameters())
         total = sum(p.numel() for p in parameters)
-        self.data: Float32[Tensor, P] = torch.empty(total)
-        self.grad: Float32[Tensor, P] | None = torch.zeros(total) if trainable else None
+        self.data: Tensor = torch.empty(total)
+        self.grad: Tensor | None = torch.zeros(total) if trainable else None
         first = 0
         for p in parameters:
             view = _view(self.data, first, p)
@@ -58,7 +58,7 @@ class Adam:
     def step(self, data: Float32[Tensor, "P"], grad: Float32[Tensor, "P"], lr: float) -> None:
         """Move `data` against `grad`."""
         self.steps += 1
-        torch._fused_adam_(
+        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
             [data],
             [grad],
             [self.mean],

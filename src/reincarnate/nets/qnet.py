@@ -1,5 +1,6 @@
 """Torsos and the value network. Layer names are stable: agents are read back for years (`docs/formats.md`)."""
 
+import itertools
 from typing import Literal
 
 import numpy as np
@@ -19,7 +20,7 @@ class MLP(nn.Module):
     def __init__(self, obs_shape: tuple[int, ...], hidden: tuple[int, ...]):
         nn.Module.__init__(self)
         sizes = (int(np.prod(obs_shape)), *hidden)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes, sizes[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.features = sizes[-1]
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
@@ -57,7 +58,7 @@ class NatureCNN(nn.Module):
         self.conv3 = nn.Conv2d(64, 64, 3)
         self.fc = MLP((64 * 7 * 7,), hidden)
         self.features = self.fc.features
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
         x = as_float(obs.contiguous(memory_format=torch.channels_last))
