@@ -42,6 +42,8 @@ def play(
         raise UserError(f"--episodes must be at least 1, not {episodes}")
     seen: list[np.ndarray] = []
 
+    torch.set_num_threads(1)  # enough for batches of a few dozen observations, and kind to a busy machine
+
     def policy_at(env: VectorEnv) -> _Watching:
         return _Watching(TeacherPlayer(teacher, env, how), seen)
 

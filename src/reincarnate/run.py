@@ -282,10 +282,11 @@ def _train(training: Training, directory: RunDirectory, tick: Tick, note: Note) 
 
 
 def _warn_of_weaning(training: Training, line: dict[str, Any], note: Note) -> None:
-    """λ that falls to zero at the first look means a teacher too weak, or a scale that is wrong."""
+    """λ that falls to zero at the first look: a student as good already, a teacher too weak, or a wrong scale."""
     first = line["kind"] == "eval" and line["phase"] == "online" and len(training.at.scores) == 1
     if first and line["lambda"] == 0 and training.at.phase_env_steps:
-        note("warning: the student was weaned at its first evaluation; the teacher may be too weak to help")
+        score = f"normalised {line['normalised']:.2f} over the evaluation's few episodes"
+        note(f"warning: weaned at the first online evaluation ({score}); --wean.no-sticky or --wean.by linear wean slower")
 
 
 class _Ticker:

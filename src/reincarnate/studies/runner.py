@@ -10,12 +10,13 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
 from reincarnate.files import write_json
-from reincarnate.run import execute, prepare, prior_of, record
+from reincarnate.run import execute, prepare, prior_of, record, threads
 from reincarnate.studies.matrix import Cell, Study
 
 POLL = 0.5  # seconds between looks at the workers' progress
@@ -61,7 +62,9 @@ def _make_priors(cells: list[Cell]) -> None:
             key = json.dumps({k: v for k, v in record(cell.run).items() if k not in ("seed", "student")})
             if key not in seen:
                 seen.add(key)
-                prior_of(prepare(cell.run), tick)
+                prepared = prepare(cell.run)
+                torch.set_num_threads(threads(cell.run, prepared.spec))
+                prior_of(prepared, tick)
 
 
 def _run_all(study: Study, todo: list[Cell], out: Path, workers: int) -> dict[str, str]:
