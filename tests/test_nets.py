@@ -1,6 +1,8 @@
 """Networks: shapes, names, initialisation, and the fused perceptron against its own modules."""
 
 import copy
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -110,22 +112,32 @@ def test_the_five_minatar_games_and_an_mlp_fit_together():
         assert build(spec, "mlp", (4,), False, 0)(torch.zeros(1, *spec.obs_shape)).shape == (1, spec.actions)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("double", [False, True])
-def test_a_compiled_gradient_equals_the_plain_one(double):
-    from reincarnate.students import DQN
-    from reincarnate.terms import Distil
-    from reincarnate.types import Batch
+COMPILED = """
+import torch
+from reincarnate.students import DQN
+from reincarnate.terms import Distil
+from reincarnate.types import Batch, TaskSpec
 
-    config = DQN(hidden=(16,), double=double)
-    plain, compiled = config.newborn(Catch.spec, 0), config.newborn(Catch.spec, 0)
-    compiled.compile()
-    action, zero = torch.zeros(8, dtype=torch.int64), torch.full((8,), 0.9)
-    batch = Batch(torch.randn(8, 40), action, zero, zero, torch.randn(8, 40), torch.randn(8, 3))
-    for terms in ([], [(0.5, Distil(0.5, 0.5))]):
-        plain.restore(config.newborn(Catch.spec, 1).state())
-        compiled.restore(config.newborn(Catch.spec, 1).state())
-        a, b = plain.update(batch, terms), compiled.update(batch, terms)
-        assert a.keys() == b.keys()
-        torch.testing.assert_close(plain.online.grad, compiled.online.grad)
-        torch.testing.assert_close(a["td"], b["td"])
+for spec in (TaskSpec("v", (5,), "float32", 3, 1, None, {}), TaskSpec("s", (4, 84, 84), "uint8", 3, 4, 1.0, {})):
+    for double in (False, True):
+        config = DQN(hidden=(16,), double=double)
+        plain, compiled = config.newborn(spec, 0), config.newborn(spec, 0)
+        compiled.compile()
+        look = lambda: (torch.rand(8, *spec.obs_shape) * 100).to(getattr(torch, spec.obs_dtype))
+        action, reward, discount = torch.randint(0, 3, (8,)), torch.rand(8), torch.rand(8)
+        batch = Batch(look(), action, reward, discount, look(), torch.randn(8, 3))
+        for terms in ([], [(0.5, Distil(0.5, 0.5))]):
+            for student in (plain, compiled):
+                student.restore(config.newborn(spec, 1).state())
+            a, b = plain.update(batch, terms), compiled.update(batch, terms)
+            assert a.keys() == b.keys()
+            torch.testing.assert_close(plain.online.grad, compiled.online.grad, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(a["td"], b["td"])
+"""
+
+
+@pytest.mark.slow
+def test_a_compiled_gradient_equals_the_plain_one():
+    # apart, because the checks of shapes that run in these tests cannot be compiled
+    done = subprocess.run([sys.executable, "-c", COMPILED], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -39,10 +39,10 @@ class Scale:
     teacher: float
 
     def normalise(self, score: float) -> float:
-        """(score − random) / (teacher − random); negative denominators keep their meaning: 1 is always the teacher.
+        """(score − random) / (teacher − random): 0 at the random policy's score, 1 at the teacher's, for any signs.
 
-        A teacher no better than random has no scale: any score as good as it counts as 1, worse ones as 0, so that
-        such a teacher is weaned at once instead of for ever imitated.
+        A teacher no better than random gives no scale: a score as good as its own counts as 1, a worse one as 0, so
+        that the first evaluation as good as such a teacher's ends its teaching.
         """
         if self.teacher <= self.random:
             return 1.0 if score >= self.teacher else 0.0

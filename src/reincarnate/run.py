@@ -154,11 +154,12 @@ def execute(
     for warning in prepared.warnings:
         note(f"warning: {warning}")
     torch.set_num_threads(threads(run, prepared.spec))
-    config = record(run)
-    directory = RunDirectory.reopen(out) if resume else RunDirectory.create(out, config)
+    directory = RunDirectory.reopen(out) if resume else RunDirectory.fresh(out)
     reference, data = prior_of(prepared, tick)
     _warn_of_weak_teacher(reference, note)
     training = _training(prepared, reference, data, note)
+    if not resume:
+        directory.create(record(run))
     try:
         if resume:
             for warning in directory.restore(training):
@@ -229,7 +230,7 @@ def _student(run: Run, spec: TaskSpec, overlap: bool, note: Note) -> DQNStudent:
     """A newborn, made as quick as the run is long."""
     student = run.student.newborn(spec, run.seed)
     if compiles(run, spec):
-        note("updates are compiled; the first ones take some 20 s")
+        note("updates are compiled; the first takes 5 to 25 s")
         student.compile()
     elif overlap:
         student.overlap()
@@ -284,9 +285,9 @@ def _train(training: Training, directory: RunDirectory, tick: Tick, note: Note) 
 def _warn_of_weaning(training: Training, line: dict[str, Any], note: Note) -> None:
     """λ that falls to zero at the first look: a student as good already, a teacher too weak, or a wrong scale."""
     first = line["kind"] == "eval" and line["phase"] == "online" and len(training.at.scores) == 1
-    if first and line["lambda"] == 0 and training.at.phase_env_steps:
+    if first and line["weight"] == 0 and training.at.phase_env_steps:
         score = f"normalised {line['normalised']:.2f} over the evaluation's few episodes"
-        note(f"warning: weaned at the first online evaluation ({score}); --wean.no-sticky or --wean.by linear wean slower")
+        note(f"warning: weaned at the first online evaluation ({score}); --wean.no-sticky is slower")
 
 
 class _Ticker:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from reincarnate.data.segments import load_segments, save_segment, still_needed
@@ -34,15 +35,18 @@ class RunDirectory:
         self._saved: dict[str, Any] | None = None  # replay.state() at the last segment
 
     @classmethod
-    def create(cls, path: Path, config: dict[str, Any]) -> "RunDirectory":
-        """A new run. Raises UserError where the directory exists."""
+    def fresh(cls, path: Path) -> "RunDirectory":
+        """A run that `create` may write. Raises UserError where the directory exists."""
         if path.exists():
             hint = "it holds a finished run" if (path / "done").exists() else f"`reincarnate resume {path}` goes on"
             raise UserError(f"{path} exists already; choose another --out ({hint})")
-        with disk_errors(path):
-            path.mkdir(parents=True)
-        write_json(path / "config.json", {"format": FORMAT, **config})
         return cls(path)
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the directory, with the record of what was asked for."""
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True)
+        write_json(self.path / "config.json", {"format": FORMAT, **config})
 
     @classmethod
     def reopen(cls, path: Path) -> "RunDirectory":
@@ -114,12 +118,16 @@ class RunDirectory:
         Raises UserError where there were checkpoints and none is sound; with none at all, the run begins anew.
         """
         warnings: list[str] = []
+        damaged: list[Path] = []
         for folder in self._checkpoints():
             try:
                 self._load(folder, training)
+                for other in damaged:  # their names will be needed again
+                    shutil.rmtree(other)
                 return warnings
-            except (UserError, OSError, ValueError, KeyError) as error:
+            except (UserError, OSError, ValueError, KeyError, SafetensorError) as error:
                 warnings.append(f"checkpoint {folder.name} is damaged ({error}); trying the one before")
+                damaged.append(folder)
         if warnings:
             raise UserError(f"no checkpoint of {self.path} is sound: {'; '.join(warnings)}")
         self._cut_metrics(0)

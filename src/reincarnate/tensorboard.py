@@ -11,7 +11,7 @@ TAGS = {  # the tags that other tools of the field read
     "score": "charts/eval_return",
     "normalised": "charts/eval_normalised",
     "return": "charts/episodic_return",
-    "lambda": "reincarnate/lambda",
+    "weight": "reincarnate/teacher_weight",
     "lr_scale": "charts/lr_scale",
     "epsilon": "charts/epsilon",
 }

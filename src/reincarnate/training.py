@@ -90,8 +90,7 @@ class Training:
         self._clock = time.perf_counter() - self.at.seconds
         self.student.publish()
         if self.at.barrier == 0:
-            self._evaluate(self.phases[0], record)
-            self.at.scores.clear()
+            self._evaluate(self.phases[0], record, counts=False)
             barrier()
         while self.at.phase < len(self.phases):
             phase = self.phases[self.at.phase]
@@ -197,12 +196,13 @@ class Training:
 
     # ---- what is written down ----------------------------------------------------------------------
 
-    def _evaluate(self, phase: Phase, record: Callable[[Record], None]) -> None:
+    def _evaluate(self, phase: Phase, record: Callable[[Record], None], counts: bool = True) -> None:
+        """Measure and write down; `counts`: schedules may look at it (a newborn's score says nothing of a phase)."""
         result = self.evaluate(self.at.barrier)
         normalised = self.scale.normalise(result.mean) if self.scale else None
         self.at.barrier += 1
         self.at.eval_env_steps += result.env_steps
-        if normalised is not None:
+        if normalised is not None and counts:
             self.at.scores.append(normalised)
         low, high = result.interval()
         where = self._where(phase, "eval")
@@ -214,7 +214,7 @@ class Training:
                 "normalised": normalised,
                 "low": low,
                 "high": high,
-                "lambda": weight,
+                "weight": weight,
             }
         )
 

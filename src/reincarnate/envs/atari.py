@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from reincarnate.envs.vector import GymVector
+from reincarnate.envs.vector import SEED_LIMIT, GymVector
 from reincarnate.errors import UserError
 from reincarnate.types import Step, TaskSpec, VectorEnv
 
@@ -98,9 +98,9 @@ class _Twins:
         self.spec, self.n, self._own, self._colour = own.spec, own.n, own, colour
 
     def reset(self, rng: np.random.Generator) -> np.ndarray:
-        seed = int(rng.integers(2**31 - 1))
-        self._colour.reset(np.random.default_rng(seed))
-        return self._own.reset(np.random.default_rng(seed))
+        seed = int(rng.integers(SEED_LIMIT - self.n))  # as GymVector draws it: the student's play is the same
+        self._colour.begin(seed)
+        return self._own.begin(seed)
 
     def step(self, actions: np.ndarray) -> Step:
         step, colour = self._own.step(actions), self._colour.step(actions)

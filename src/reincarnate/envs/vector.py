@@ -78,7 +78,11 @@ class GymVector:
 
     def reset(self, rng: np.random.Generator) -> np.ndarray:
         """Begin anew everywhere, from a seed drawn from `rng`. Returns obs [n, *O]."""
-        self._obs = np.array(self._envs.reset(seed=int(rng.integers(SEED_LIMIT - self.n)))[0])
+        return self.begin(int(rng.integers(SEED_LIMIT - self.n)))
+
+    def begin(self, seed: int) -> np.ndarray:
+        """Begin anew everywhere; copy i from `seed` + i."""
+        self._obs = np.array(self._envs.reset(seed=seed)[0])
         return self._obs
 
     def step(self, actions: np.ndarray) -> Step:

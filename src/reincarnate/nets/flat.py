@@ -37,6 +37,14 @@ class Flat:
             first += p.numel()
         return cut
 
+    def join(self, tensors: dict[str, Tensor]) -> Float32[Tensor, "P"]:
+        """The opposite of `windows`: tensors by name, laid out as the parameters are in memory."""
+        parts = []
+        for name, p in self.module.named_parameters():
+            order = sorted(range(p.ndim), key=lambda d, p=p: -p.stride(d))
+            parts.append(tensors[name].permute(order).reshape(-1))
+        return torch.cat(parts)
+
 
 def _view(flat: Tensor, first: int, like: Tensor) -> Tensor:
     """A window of `flat` with the shape and the memory order of `like` (which must be dense)."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reincarnate.errors import UserError
+from reincarnate.evaluate import Scale
 from reincarnate.report.reading import finite, get, integer, number, optional, parse, read_record, read_text
 from reincarnate.report.statistics import Interval
 
@@ -192,9 +193,9 @@ def _normalise(runs: list[FinishedRun]) -> list[FinishedRun]:
 def _scaled(run: FinishedRun, teacher: Interval | None) -> FinishedRun:
     if teacher is None:
         return run
-    zero, span = run.random.point, teacher.point - run.random.point
-    evaluations = tuple(replace(e, normalised=(e.score - zero) / span) for e in run.evaluations)
-    return replace(run, normalised=(run.score - zero) / span, teacher=teacher, evaluations=evaluations)
+    scale = Scale(run.random.point, teacher.point)
+    evaluations = tuple(replace(e, normalised=scale.normalise(e.score)) for e in run.evaluations)
+    return replace(run, normalised=scale.normalise(run.score), teacher=teacher, evaluations=evaluations)
 
 
 # ---- refusing to mix ---------------------------------------------------------------------------------

@@ -69,8 +69,10 @@ class DQNStudent:
         """ε-greedy actions [n]; the network is asked only where the coin says so."""
         actions = rng.integers(self.spec.actions, size=len(obs))
         greedy = rng.random(len(obs)) >= epsilon
+        if greedy.all():
+            return self.values(obs).argmax(-1)
         if greedy.any():
-            actions[greedy] = self.values(obs if greedy.all() else obs[greedy]).argmax(-1)
+            actions[greedy] = self.values(obs[greedy]).argmax(-1)
         return actions
 
     def publish(self) -> None:

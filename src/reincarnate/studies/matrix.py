@@ -43,6 +43,10 @@ def read_study(path: Path) -> Study:
     for key in ("tasks", "methods"):
         if not file.get(key):
             raise UserError(f"{path}: {key} is missing or empty")
+    ids = [task.get("env", file.get("run", {}).get("env")) for task in file["tasks"]]
+    for env in ids:
+        if ids.count(env) > 1:
+            raise UserError(f"{path}: two tasks share the env {env!r}; give each a study of its own")
     seeds = file.get("seeds", 5)
     seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
     cells = tuple(
