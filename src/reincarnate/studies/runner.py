@@ -49,8 +49,8 @@ def _same_settings(study: Study, out: Path) -> None:
         if config.exists():
             found = json.loads(config.read_text())
             asked = json.loads(json.dumps(record(cell.run)))
-            for key in asked.keys() - {"versions"}:
-                if found.get(key) != asked[key]:
+            for key in asked:
+                if key not in ("versions", "command") and found.get(key) != asked[key]:
                     where = out / cell.directory
                     raise UserError(f"{where} has {key} = {found.get(key)!r}, the study {asked[key]!r}; move it away")
 
