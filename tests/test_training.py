@@ -253,6 +253,11 @@ def test_a_taught_student_of_catch_surpasses_one_that_learns_from_scratch(name):
     assert taught > alone + 0.3
 
 
+def test_a_student_of_catch_learns_from_scratch_to_play_better_than_at_random():
+    finals = [raise_student(Scratch(), seed, env_steps=900, evaluations=1)[1][-1] for seed in range(2)]
+    assert np.mean(finals) > 0.2  # random play: -0.6
+
+
 def test_phases_without_evaluations_left_end():
     phase = Phase("online", env_steps=10, evaluations=20)
     training, scores = raise_student(Scratch(), env_steps=10, evaluations=20)
