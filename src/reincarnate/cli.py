@@ -17,7 +17,7 @@ HELP = """reincarnate: train new agents from trained ones, instead of from scrat
 
 usage: reincarnate COMMAND …
 
-  demo                      see it work in three minutes: a shipped agent teaches students of another architecture
+  demo                      see it work in a minute or two: a shipped agent teaches students of another architecture
   inspect TEACHER           what a trained agent is, whether it is safe and fits a task, and what it scores
   train METHOD              train a student: {methods}
   resume DIR                continue a run that was interrupted, to the same bits
@@ -214,7 +214,7 @@ def demo(args: list[str]) -> None:
     def command(
         out: Annotated[Path, arg(help="Where the runs and the page go.")] = Path("out/demo"), seeds: int = 3
     ) -> None:
-        """A small shipped agent teaches students of another architecture, with three methods, in three minutes.
+        """A small shipped agent teaches students of another architecture, with three methods, in a minute or two.
 
         Args:
             seeds: Seeds per method.

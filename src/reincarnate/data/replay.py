@@ -144,24 +144,25 @@ class Replay:
         A single stream is the integer 0 instead of an array of zeros.
         """
         stream, position = self._guess(n, rng)
+        flags, base = self.columns["flags"], self._base[stream]
         while True:
-            tails = self.columns["flags"][self._base[stream] + position % self.rows] & TAIL
-            if not tails.any():
+            tails = flags[base + position % self.rows] & TAIL
+            if not np.count_nonzero(tails):
                 return stream, position
             again = np.flatnonzero(tails)
             stream_again, position[again] = self._guess(len(again), rng)
             if isinstance(stream, np.ndarray):
                 stream[again] = stream_again
+                base = self._base[stream]
 
     def _guess(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
         """Rows drawn uniformly from all streams, tails among them."""
-        spans = [self._span(s) for s in range(self.streams)]
         if self.streams == 1:
-            low, high = spans[0]
+            low, high = self._span(0)
             if high <= low:
                 raise ValueError("nothing to sample yet")
             return 0, rng.integers(low, high, size=n)
-        lows, highs = np.array(spans).T
+        lows, highs = np.array([self._span(s) for s in range(self.streams)]).T
         ends = np.cumsum(np.maximum(highs - lows, 0))
         if ends[-1] == 0:
             raise ValueError("nothing to sample yet")

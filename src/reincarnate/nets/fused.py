@@ -28,7 +28,7 @@ class FusedMLP:
 
     def __call__(self, obs: Tensor) -> Float[Tensor, "B A"]:
         """Action values; differentiable exactly where autograd is on."""
-        x = as_float(obs).flatten(1)
+        x = obs if obs.ndim == 2 and obs.dtype == torch.float32 else as_float(obs).flatten(1)
         if not torch.is_grad_enabled():
             return _forward(self._layers, x)[-1]
         return _Node.apply(self._anchor, self._layers, x)  # pyright: ignore
