@@ -1,5 +1,6 @@
 """The command line: `reincarnate COMMAND …`, each command a few lines over the library."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,8 @@ def main(argv: list[str] | None = None) -> None:
     except UserError as error:
         ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
+    except BrokenPipeError:  # the reader of our output, a pager say, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         ui.errors.print("interrupted; `reincarnate resume` continues from the last checkpoint", highlight=False)
         sys.exit(130)

@@ -1,6 +1,7 @@
 """Flags of `train`: every field of the run, its method and its student, over an optional strict YAML file."""
 
 import difflib
+import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,12 +47,13 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     student, rest = _take(args[1:], "--student")
     config, rest = _take(rest, "--config")
     default = _default(method, student, Path(config) if config else None)
+    about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
     parsed = tyro.cli(
         tyro.conf.AvoidSubcommands[Command],
         args=rest,
         default=Command(default, Options(config=Path(config) if config else None)),
         prog=f"reincarnate train {method}",
-        description=METHODS[method].__doc__,
+        description=about,
     )
     run, options = parsed.run, parsed.options
     if not run.env:

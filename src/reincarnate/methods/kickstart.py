@@ -17,9 +17,9 @@ class Kickstart:
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
 
-    weight: float = 3.0
-    temperature: float = 0.1
-    teacher_temperature: float | None = None  # None: the same
+    weight: float = 3.0  # λ0: the teacher's term against the student's own loss
+    temperature: float = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's
+    teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     wean: Weaning = field(default_factory=Weaning)
 
     def phases(self, env_steps: int) -> list[Phase]:

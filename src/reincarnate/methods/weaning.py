@@ -18,10 +18,10 @@ class Weaning:
     student.lr · (λ + (1 − λ) · lr_final).
     """
 
-    by: Literal["score", "linear", "fixed"] = "score"
-    end: float = 0.6
-    sticky: bool = True
-    lr_final: float = 0.1
+    by: Literal["score", "linear", "fixed"] = "score"  # what λ falls with
+    end: float = 0.6  # fraction of the online phase after which the teacher is gone
+    sticky: bool = True  # by score: once 0, always 0
+    lr_final: float = 0.1  # what remains of the learning rate at λ = 0
 
     def schedule(self) -> Schedule:
         """λ, between 0 and 1."""
