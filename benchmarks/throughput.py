@@ -22,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 TASKS = {
@@ -44,7 +45,6 @@ def ours(task: dict, threads: int, compile: bool = False) -> float:
     from reincarnate.data import Replay
     from reincarnate.evaluate import Evaluation
     from reincarnate.methods import Scratch
-    from reincarnate.run import _with_evaluations
     from reincarnate.students import DQN
     from reincarnate.training import Exploration, Training
 
@@ -66,7 +66,7 @@ def ours(task: dict, threads: int, compile: bool = False) -> float:
     training = Training(
         student=student,
         env=envs.make(task["env"], 1),
-        phases=[_with_evaluations(phase, 1) for phase in Scratch().phases(task["steps"])],
+        phases=[replace(phase, evaluations=1) for phase in Scratch().phases(task["steps"])],
         replay=Replay(spec, config.replay_size, 1, 1, config.gamma),
         prior=None,
         teacher=None,

@@ -9,6 +9,7 @@ import numpy as np
 
 from reincarnate import envs
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
+from reincarnate.data.dataset import verify
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, Scale, evaluate
 from reincarnate.files import FORMAT, read_json, sha256_json, write_json
@@ -141,8 +142,9 @@ def collect(
 
 
 def given_data(path: str, spec: TaskSpec, teacher: Teacher | None) -> Dataset:
-    """A dataset the user names. Raises UserError where it is of another task."""
+    """A dataset the user names. Raises UserError where it has changed, or is of another task or teacher."""
     dataset = open_dataset(Path(path))
+    verify(dataset)
     if dataset.spec.protocol != spec.protocol:
         raise UserError(f"the data in {path} is of {dataset.spec.protocol}, not of {spec.protocol}")
     if teacher is not None and "teacher" not in dataset.manifest["columns"]:

@@ -5,7 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -83,11 +83,7 @@ class Run:
     def phases(self) -> list[Phase]:
         """What the method unrolls into, with this run's number of evaluations."""
         phases = self.method.phases(self.env_steps)
-        return [_with_evaluations(phase, self.evaluations) for phase in phases]
-
-
-def _with_evaluations(phase: Phase, count: int) -> Phase:
-    return Phase(**{**vars(phase), "evaluations": count})
+        return [replace(phase, evaluations=self.evaluations) for phase in phases]
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from reincarnate.data.replay import TAIL, Replay
+from reincarnate.data.replay import Replay
 from reincarnate.errors import UserError
 from reincarnate.files import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
 from reincarnate.types import TaskSpec
@@ -104,11 +104,3 @@ def verify(dataset: Dataset) -> None:
 def spec_from(value: dict[str, Any]) -> TaskSpec:
     """A TaskSpec from its JSON form."""
     return TaskSpec(**{**value, "obs_shape": tuple(value["obs_shape"])})
-
-
-def episode_returns(dataset: Dataset) -> np.ndarray:
-    """Sum of (clipped) rewards of each episode, in order; the last may be cut short."""
-    flags = np.load(dataset.path / "flags.npy", mmap_mode="r")
-    reward = np.load(dataset.path / "reward.npy", mmap_mode="r")
-    ends = np.flatnonzero(flags & TAIL)
-    return np.add.reduceat(reward, np.concatenate([[0], ends[:-1] + 1])) if len(ends) else np.zeros(0)
