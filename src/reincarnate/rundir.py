@@ -43,10 +43,10 @@ class RunDirectory:
         return cls(path)
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make the directory, with the record of what was asked for."""
-        with disk_errors(self.path):
-            self.path.mkdir(parents=True)
-        write_json(self.path / "config.json", {"format": FORMAT, **config})
+        """Make the directory, with the record of what was asked for in it from the first moment."""
+        with staging(self.path.parent) as folder:
+            write_json(folder / "config.json", {"format": FORMAT, **config})
+            publish(folder, self.path)
 
     @classmethod
     def reopen(cls, path: Path) -> "RunDirectory":

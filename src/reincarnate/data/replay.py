@@ -108,6 +108,7 @@ class Replay:
         self._age += 1
         self.transitions += self.streams
         if teacher is not None:
+            assert (self.annotated == self.added - 1).all(), "a teacher that watches must have watched from the start"
             self.teacher_column(teacher.shape[-1])[at] = teacher
             self.annotated[:] = self.added
 

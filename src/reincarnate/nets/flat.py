@@ -54,8 +54,8 @@ def _view(flat: Tensor, first: int, like: Tensor) -> Tensor:
 class Adam:
     """Adam (Kingma & Ba, 2015) on one flat vector; ε is added to the bias-corrected √v, as in PyTorch.
 
-    This is PyTorch's own fused kernel without the optimiser class around it, whose bookkeeping costs four times the
-    arithmetic on a small network.
+    This is PyTorch's own fused kernel without the optimiser class around it, whose bookkeeping costs more than the
+    arithmetic on a small network (docs/log.md).
     """
 
     def __init__(self, size: int, eps: float, betas: tuple[float, float] = (0.9, 0.999)):

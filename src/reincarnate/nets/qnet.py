@@ -48,7 +48,7 @@ class MinAtarCNN(nn.Module):
 class NatureCNN(nn.Module):
     """The network of Mnih et al. (2015), VALID padding, then `hidden` (512 there). Observations uint8[B, 4, 84, 84].
 
-    Channels-last in memory, which is about a fifth faster on a CPU.
+    Channels-last in memory, which is faster on a CPU (docs/log.md).
     """
 
     def __init__(self, obs_shape: tuple[int, ...], hidden: tuple[int, ...]):

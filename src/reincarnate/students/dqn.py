@@ -1,5 +1,6 @@
 """DQN (Mnih et al., 2015) with Adam, and switches for double Q-learning, dueling heads and n-step returns."""
 
+import copy
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -51,9 +52,10 @@ class DQNStudent:
     def __init__(self, config: DQN, spec: TaskSpec, seed: int):
         self.config, self.spec = config, spec
         self.n_step, self.gamma, self.batch_size = config.n_step, config.gamma, config.batch_size
-        self.online = Flat(build(spec, config.torso, config.hidden, config.dueling, seed))
-        self.target = Flat(build(spec, config.torso, config.hidden, config.dueling, seed), trainable=False)
-        self.acting = Flat(build(spec, config.torso, config.hidden, config.dueling, seed), trainable=False)
+        network = build(spec, config.torso, config.hidden, config.dueling, seed)
+        self.target = Flat(copy.deepcopy(network), trainable=False)
+        self.acting = Flat(copy.deepcopy(network), trainable=False)
+        self.online = Flat(network)
         self._online, self._target, self._acting = (_forward(net) for net in (self.online, self.target, self.acting))
         self.optimizer = Adam(self.online.data.numel(), config.adam_eps)
         self.updates = 0

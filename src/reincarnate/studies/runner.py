@@ -15,10 +15,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
-from reincarnate.files import write_json
+from reincarnate.files import FORMAT, read_json, write_json
 from reincarnate.run import execute, prepare, prior_of, record, threads
 from reincarnate.studies.matrix import Cell, Study
 
+OF_ONE_RUN = ("seed", "student", "command", "versions")  # of a run's record: says nothing of its prior
 POLL = 0.5  # seconds between looks at the workers' progress
 
 
@@ -47,7 +48,7 @@ def _same_settings(study: Study, out: Path) -> None:
     for cell in study.cells:
         config = out / cell.directory / "config.json"
         if config.exists():
-            found = json.loads(config.read_text())
+            found = read_json(config)
             asked = json.loads(json.dumps(record(cell.run)))
             for key in asked:
                 if key not in ("versions", "command") and found.get(key) != asked[key]:
@@ -59,7 +60,7 @@ def _make_priors(cells: list[Cell]) -> None:
     seen: set[str] = set()
     with ui.Bars() as tick:
         for cell in cells:
-            key = json.dumps({k: v for k, v in record(cell.run).items() if k not in ("seed", "student")})
+            key = json.dumps({k: v for k, v in record(cell.run).items() if k not in OF_ONE_RUN})
             if key not in seen:
                 seen.add(key)
                 prepared = prepare(cell.run)
@@ -150,6 +151,6 @@ def _attempt(cell: Cell, directory: Path, tick: Callable[[str, int, int], None])
     except Exception as error:
         trace = traceback.format_exc()
         if directory.exists():
-            write_json(directory / "failed.json", {"format": 1, "error": str(error), "traceback": trace})
+            write_json(directory / "failed.json", {"format": FORMAT, "error": str(error), "traceback": trace})
         return f"{type(error).__name__}: {error}"
     return None
