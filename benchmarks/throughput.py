@@ -42,11 +42,11 @@ def ours(task: dict, threads: int, compile: bool = False) -> float:
     import torch
 
     from reincarnate import envs
-    from reincarnate.data import Replay
     from reincarnate.evaluate import Evaluation
     from reincarnate.methods import Scratch
     from reincarnate.students import DQN
-    from reincarnate.training import Exploration, Training
+    from reincarnate.exploration import Exploration
+    from reincarnate.training import Training
 
     torch.set_num_threads(threads)
     spec = envs.spec(task["env"])
@@ -67,14 +67,14 @@ def ours(task: dict, threads: int, compile: bool = False) -> float:
         student=student,
         env=envs.make(task["env"], 1),
         phases=[replace(phase, evaluations=1) for phase in Scratch().phases(task["steps"])],
-        replay=Replay(spec, config.replay_size, 1, 1, config.gamma),
+        memory=config.memory(spec, 1),
         prior=None,
         teacher=None,
         scale=None,
         exploration=Exploration(WARMUP, task["steps"] // 10, FINAL_EPSILON),
         evaluate=lambda index: Evaluation((0.0,), 0),
         seed=0,
-        update_every=config.update_every,
+        pace=config.pace(1),
         overlap=spec.stack > 1,
     )
     start = time.perf_counter()
@@ -82,7 +82,7 @@ def ours(task: dict, threads: int, compile: bool = False) -> float:
     return task["steps"] / (time.perf_counter() - start)
 
 
-def warm_up(student: "DQNStudent", spec: "TaskSpec") -> None:
+def warm_up(student: "ValueStudent", spec: "TaskSpec") -> None:
     """Compile before the clock starts, and say on stderr how long that took; the student is as before afterwards."""
     import torch
 
@@ -92,7 +92,7 @@ def warm_up(student: "DQNStudent", spec: "TaskSpec") -> None:
     obs, actions = [torch.zeros(size, *spec.obs_shape) for _ in range(2)], torch.zeros(size, dtype=torch.int64)
     student.compile()
     start = time.perf_counter()
-    student.update(Batch(obs[0], actions, torch.zeros(size), torch.zeros(size), obs[1]), [])  # no two may be one object
+    student.update(Batch(obs[0], actions, torch.zeros(size), torch.zeros(size), obs[1]), [], np.random.default_rng(0))  # no two may be one object
     print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     student.restore(before)
 

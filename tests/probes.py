@@ -5,6 +5,8 @@ import torch
 from torch import Tensor
 
 from reincarnate.envs.vector import Copies
+from reincarnate.nets import build
+from reincarnate.students import DQN
 from reincarnate.types import ACTIONS, VALUES, TaskSpec, TeacherCard
 
 
@@ -103,3 +105,9 @@ class CountingTeacher(CatchTeacher):
 
     def logits(self, obs, state):
         return state.expand(-1, 3).clone() * torch.tensor([1.0, 1.0, 1.001]), state + 1
+
+
+def network_of(spec: TaskSpec, seed: int = 0, **settings):
+    """A fresh network as a DQN student with these settings has it."""
+    config = DQN(**settings)
+    return build(spec, config, config.critic(), seed)

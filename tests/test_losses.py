@@ -16,21 +16,16 @@ def test_q_learning_by_hand_with_a_continuing_and_a_terminal_row():
     # row 1: terminal, target 1.0, error 0.5, Huber 0.125
     reward, discount = torch.tensor([0.5, 1.0]), torch.tensor([0.9, 0.0])
     next_value = losses.max_value(torch.tensor([[3.0, 1.0], [100.0, 200.0]]))
-    loss = losses.q_learning(Q, ACTION, reward, discount, next_value)
+    loss = losses.q_learning(Q, ACTION, reward + discount * next_value)
     torch.testing.assert_close(loss, torch.tensor([0.7, 0.125]))
 
 
 def test_no_gradient_flows_into_the_target():
     next_value = torch.tensor([3.0, 0.0], requires_grad=True)
     q = Q.clone().requires_grad_()
-    losses.q_learning(q, ACTION, torch.zeros(2), torch.full((2,), 0.9), next_value).sum().backward()
+    losses.q_learning(q, ACTION, 0.9 * next_value).sum().backward()
     assert next_value.grad is None
     assert q.grad is not None
-
-
-def test_double_value_takes_the_targets_value_at_the_online_networks_choice():
-    target, online = torch.tensor([[1.0, 5.0], [2.0, 3.0]]), torch.tensor([[9.0, 0.0], [0.0, 9.0]])
-    torch.testing.assert_close(losses.double_value(target, online), torch.tensor([1.0, 3.0]))
 
 
 def test_distillation_by_hand():
@@ -73,3 +68,49 @@ def test_distillation_averaged_over_a_batch_does_not_depend_on_its_size():
     many = losses.distillation(student.expand(32, -1), teacher.expand(32, -1), 0.1, 0.1)
     assert many.shape == (32,)
     torch.testing.assert_close(many.mean(), one)
+
+
+MARGIN_Q = torch.tensor([[1.0, 1.5, 0.0], [3.0, 1.0, 2.5], [9.0, 0.0, 0.0]])
+EXPERT = torch.tensor([0, 0, 0])
+
+
+def test_large_margin_by_hand():
+    # margin 0.8; Q + m: (1, 2.3, 0.8), (3, 1.8, 3.3), (9, 0.8, 0.8); less Q of the expert's action: 1.3, 0.3, 0
+    loss = losses.large_margin(MARGIN_Q, EXPERT, 0.8, all_actions=False)
+    torch.testing.assert_close(loss, torch.tensor([1.3, 0.3, 0.0]))
+
+
+def test_large_margin_over_all_actions_by_hand():
+    # row 0: (0 + 1.3 + 0)/3; row 1: (0 + 0 + 0.3)/3; the same with margin 2: (0 + 2.5 + 1)/3, (0 + 0 + 1.5)/3
+    loss = losses.large_margin(MARGIN_Q, EXPERT, 0.8, all_actions=True)
+    torch.testing.assert_close(loss, torch.tensor([1.3 / 3, 0.1, 0.0]))
+    loss = losses.large_margin(MARGIN_Q, EXPERT, 2.0, all_actions=True)
+    torch.testing.assert_close(loss, torch.tensor([3.5 / 3, 0.5, 0.0]))
+
+
+def test_large_margin_takes_the_expert_of_each_row():
+    # Q + 1: (2, 2.5, 0) and (4, 1, 3.5)
+    loss = losses.large_margin(MARGIN_Q[:2], torch.tensor([2, 1]), 1.0, all_actions=False)
+    torch.testing.assert_close(loss, torch.tensor([2.5, 3.0]))
+
+
+@pytest.mark.parametrize(("all_actions", "expected"), [(False, [-1.0, 1.0, 0.0]), (True, [-2 / 3, 1 / 3, 1 / 3])])
+def test_the_gradient_of_large_margin_lifts_the_expert_and_lowers_its_rivals(all_actions, expected):
+    # margin 2: both rivals are within it, 1.5 the better one
+    q = MARGIN_Q[:1].clone().requires_grad_()
+    losses.large_margin(q, EXPERT[:1], 2.0, all_actions).sum().backward()
+    torch.testing.assert_close(q.grad, torch.tensor([expected]))
+
+
+def test_conservative_by_hand():
+    # ln(3 + 1) - ln 3 and ln(3 + 1) - 0; τ = 0.5 doubles the values: ln(9 + 1) - ln 9
+    q = torch.tensor([[math.log(3), 0.0], [math.log(3), 0.0]])
+    loss = losses.conservative(q, torch.tensor([0, 1]), 1.0)
+    torch.testing.assert_close(loss, torch.tensor([math.log(4 / 3), math.log(4)]))
+    loss = losses.conservative(q, torch.tensor([0, 1]), 0.5)
+    torch.testing.assert_close(loss, torch.tensor([math.log(10 / 9), math.log(10)]))
+
+
+def test_conservative_does_not_overflow_at_a_low_temperature():
+    loss = losses.conservative(torch.tensor([[100.0, 99.0]]), torch.tensor([1]), 0.01)
+    torch.testing.assert_close(loss, torch.tensor([100.0]))

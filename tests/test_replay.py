@@ -29,9 +29,9 @@ def play(env, replay, steps, seed=0):
 
 def every_transition(replay):
     """All rows that may begin a transition, gathered."""
-    pairs = [(s, p) for s in range(replay.streams) for p in range(*replay._span(s))]
+    pairs = [(s, p) for s in range(replay.streams) for p in range(*replay.span(s))]
     stream, position = (np.array(x, np.int64) for x in zip(*pairs, strict=True))
-    rows = replay._base[stream] + position % replay.rows
+    rows = replay.base[stream] + position % replay.rows
     keep = replay.columns["flags"][rows] & 4 == 0
     return replay.gather(stream[keep], position[keep])
 
@@ -116,7 +116,7 @@ def test_sampling_is_uniform_over_transitions():
     env = Copies(corridor_spec(), lambda: Corridor(3, True), 1, None)
     replay = Replay(corridor_spec(), 50, 1, 1, 0.9)
     play(env, replay, 30)
-    _, position = replay.draw(30_000, np.random.default_rng(0))
+    _, position, _, _ = replay.sampler.draw(replay, 30_000, np.random.default_rng(0))
     counts = np.bincount(position)
     counts = counts[counts > 0]
     assert len(counts) == 30
@@ -187,7 +187,7 @@ def test_segments_restore_the_same_ring(first, second, streams, tmp_path_factory
         assert a is b or torch.equal(a, b)
     for s in range(streams):  # what has the teacher's logits still has them
         kept = np.arange(max(0, replay.added[s] - replay.rows), replay.annotated[s])
-        rows = replay._base[s] + kept % replay.rows
+        rows = replay.base[s] + kept % replay.rows
         assert np.array_equal(replay.columns["teacher"][rows], copy.columns["teacher"][rows])
 
 

@@ -96,4 +96,4 @@ def test_every_method_prints_its_plan(name):
     from reincarnate.plan import describe
     from reincarnate.students import DQN
 
-    assert all(len(line) > 20 and "object at" not in line for line in describe(METHODS[name]().phases(1000), DQN()))
+    assert all(len(line) > 20 and "object at" not in line for line in describe(METHODS[name]().phases(1000), DQN(), 1))

@@ -12,12 +12,14 @@ from reincarnate.data import Replay
 from reincarnate.evaluate import Scale, play_episodes
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.weaning import Weaning
-from reincarnate.nets.flat import Adam, Flat
+from reincarnate.nets.flat import Flat
+from reincarnate.nets.optimizers import Adam
 from reincarnate.rollout import TeacherPlayer, random_policy
 from reincarnate.seeds import stream
 from reincarnate.students import DQN
 from reincarnate.terms import Distil
-from reincarnate.training import Exploration, Training
+from reincarnate.exploration import Exploration
+from reincarnate.training import Training
 from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv
 
 CONFIG = DQN(
@@ -65,14 +67,14 @@ def raise_student(method, seed=0, config=CONFIG, teacher=None, env_steps=300, ov
         student=student,
         env=catch(envs),
         phases=[replace(p, evaluations=evaluations) for p in method.phases(env_steps)],
-        replay=Replay(Catch.spec, config.replay_size, envs, config.n_step, config.gamma),
+        memory=config.memory(Catch.spec, envs),
         prior=prior_data(teacher, config=config) if "data" in method.needs else None,
         teacher=teacher if "teacher" in method.needs else None,
         scale=Scale(-0.6, 1.0),
         exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
         evaluate=evaluate,
         seed=seed,
-        update_every=config.update_every,
+        pace=config.pace(envs),
         overlap=overlap,
     )
     scores = []
@@ -134,7 +136,7 @@ def test_evaluation_does_not_touch_trainings_random_streams():
         Exploration(CONFIG.warmup, CONFIG.epsilon_steps, CONFIG.epsilon),
         evaluate,
         0,
-        1,
+        CONFIG.pace(1),
     )
     b.run(lambda line: None, lambda: None, lambda phase: None)
     assert calls == [0, 1, 2] and torch.equal(weights(a), weights(b))
@@ -162,7 +164,7 @@ def test_the_switch_synchronises_the_target_keeps_the_optimiser_and_begins_with_
     state = training.student.state()
     assert torch.equal(state["target"], state["online"])
     assert int(state["adam.steps"]) == 150
-    assert training.replay.transitions == 50
+    assert training.memory.transitions == 50
 
 
 def test_without_the_switch_the_target_is_still_the_newborn():
@@ -180,7 +182,7 @@ def test_a_student_taught_before_explores_no_more_and_a_newborn_anneals():
 
 def test_a_recurrent_teacher_annotates_as_it_watches_each_episode_from_its_start():
     training, _ = raise_student(Kickstart(wean=Weaning(by="fixed")), teacher=CountingTeacher(), env_steps=100)
-    columns, n = training.replay.columns, int(training.replay.added[0])
+    columns, n = training.memory.columns, int(training.memory.added[0])
     live = (columns["flags"][:n] & 4) == 0
     assert np.array_equal(columns["teacher"][:n][live, 0], columns["age"][:n][live].astype(np.float32))
 
@@ -199,7 +201,7 @@ def test_double_and_dueling_students_train():
 
 def test_several_environments_share_one_budget():
     training, _ = raise_student(Scratch(), env_steps=200, envs=4)
-    assert training.at.env_steps == 200 and training.replay.transitions == 200
+    assert training.at.env_steps == 200 and training.memory.transitions == 200
 
 
 def test_one_update_of_a_linear_student_by_hand():
@@ -231,9 +233,10 @@ def test_td_alone_finds_the_values_of_a_two_step_chain():
     obs, nxt = torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.0, 1.0], [0.0, 0.0]])
     batch = Batch(obs, torch.tensor([0, 0]), torch.tensor([0.0, 1.0]), torch.tensor([0.5, 0.0]), nxt)
     other = batch._replace(action=torch.tensor([1, 1]), reward=torch.tensor([-1.0, -1.0]), discount=torch.zeros(2))
+    rng = np.random.default_rng(0)
     for _ in range(400):
-        student.update(batch, [])
-        student.update(other, [])
+        student.update(batch, [], rng)
+        student.update(other, [], rng)
     student.publish()
     values = student.values(obs.numpy())
     np.testing.assert_allclose(values, [[0.5, -1.0], [1.0, -1.0]], atol=0.05)

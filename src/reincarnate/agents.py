@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data.dataset import spec_from
@@ -21,9 +22,8 @@ from reincarnate.files import (
     write_bytes,
     write_json,
 )
-from reincarnate.nets import QNetwork, build
-from reincarnate.students import STUDENTS
-from reincarnate.students.dqn import DQN, DQNStudent
+from reincarnate.nets import build
+from reincarnate.students import STUDENTS, AnyStudent, ValueSettings, ValueStudent
 from reincarnate.types import TaskSpec
 
 
@@ -32,14 +32,14 @@ class Agent:
     """A stored agent. `sha256` covers weights, student settings and task, not the card."""
 
     path: Path
-    student: DQN
+    student: ValueSettings
     spec: TaskSpec
     sha256: str
     about: dict[str, Any]
 
-    def network(self) -> QNetwork:
+    def network(self) -> nn.Module:
         """Its value network, frozen. Raises UserError where weights are damaged or do not fit."""
-        net = build(self.spec, self.student.torso, self.student.hidden, self.student.dueling, seed=0)
+        net = build(self.spec, self.student, self.student.critic(), seed=0)
         path = self.path / "weights.safetensors"
         try:
             net.load_state_dict(load_file(path))
@@ -54,7 +54,7 @@ class Agent:
         return net.requires_grad_(False).eval()
 
 
-def save_agent(path: Path, student: DQNStudent, about: dict[str, Any], card: str) -> Agent:
+def save_agent(path: Path, student: ValueStudent, about: dict[str, Any], card: str) -> Agent:
     """Write an agent's directory, whole or not at all. `about` is JSON (how it was made), `card` markdown."""
     with staging(path.parent) as folder:
         save_file(student.weights(), folder / "weights.safetensors")
@@ -86,7 +86,7 @@ def open_agent(path: Path) -> Agent:
     value = read_json(folder / "agent.json")
     if value.get("kind") != "agent":
         raise UserError(f"{folder}/agent.json does not describe an agent")
-    student = from_dict(DQN, value["student"], STUDENTS, "student")
+    student = from_dict(AnyStudent, value["student"], STUDENTS, "student")
     spec = spec_from(value["spec"])
     weights = folder / "weights.safetensors"
     found = sha256_file(weights) if weights.exists() else None

@@ -94,10 +94,10 @@ def _dry_run(run) -> None:
     prepared = prepare(run)
     for warning in prepared.warnings:
         ui.note(f"warning: {warning}")
-    for line in describe(run.phases(), run.student):
+    for line in describe(run.phases(), run.student, run.copies):
         print(line)
     evaluations = 1 + run.evaluations * len(run.phases())
-    seconds = estimate(run.phases(), run.student, prepared.spec, run.envs)
+    seconds = estimate(run.phases(), run.student, prepared.spec, run.copies)
     print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
     if "data" in run.method.needs and run.data is None:
         print(f"teacher's data: {run.data_env_steps:,} env steps, collected once and kept in {run.store}")

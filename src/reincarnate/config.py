@@ -48,11 +48,20 @@ def _dataclass(kind: type, value: Any, names: Mapping[str, type], where: str) ->
     for key in value:
         if key not in known:
             raise UserError(f"unknown key {_join(where, key)!r}; known there: {', '.join(known)}")
-    fields = {key: from_dict(hints[key], item, names, _join(where, key)) for key, item in value.items()}
+    fields = {
+        key: from_dict(_kind(kind, key, hints[key], item), item, names, _join(where, key)) for key, item in value.items()
+    }
     try:
         return kind(**fields)
     except TypeError as error:
         raise UserError(f"{where or 'config'}: {error}") from None
+
+
+def _kind(owner: type, key: str, hint: Any, item: Any) -> Any:
+    """What a field holds; of several dataclasses the default's, where the item does not name another."""
+    field = next(f for f in dataclasses.fields(owner) if f.name == key)
+    unnamed = isinstance(item, dict) and "name" not in item
+    return field.default_factory if unnamed and _is_union(hint) and isinstance(field.default_factory, type) else hint
 
 
 def _join(where: str, key: str) -> str:

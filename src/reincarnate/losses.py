@@ -1,5 +1,6 @@
 """Losses as pure functions: one number per example, reduced by the caller, each with its paper."""
 
+import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
@@ -15,28 +16,15 @@ def max_value(next_q: Float[Tensor, "B A"]) -> Float[Tensor, "B"]:
     return next_q.amax(-1)
 
 
-def double_value(next_q: Float[Tensor, "B A"], selector: Float[Tensor, "B A"]) -> Float[Tensor, "B"]:
-    """Bootstrap value of double Q-learning: Q̄(s', argmax_a Q(s', a)) (van Hasselt et al., 2016, eq. 4).
-
-    `next_q` is the target network's, `selector` the online network's, both at the successor state.
-    """
-    return pick(next_q, selector.argmax(-1))
-
-
 def q_learning(
-    q: Float[Tensor, "B A"],
-    action: Int64[Tensor, "B"],
-    reward: Float[Tensor, "B"],
-    discount: Float[Tensor, "B"],
-    next_value: Float[Tensor, "B"],
+    q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], target: Float[Tensor, "B"]
 ) -> Float[Tensor, "B"]:
-    """Huber loss (δ = 1) of n-step Q-learning (Mnih et al., 2015; n-step: Sutton & Barto, 2018, §7).
+    """Huber loss (δ = 1) of Q-learning (Mnih et al., 2015). No gradient flows into the target.
 
-    `reward` is Σ_{k<L} γ^k r_{t+k} and `discount` γ^L, or 0 after a termination, where L ≤ n steps were left in the
-    episode. No gradient flows into the target.
+    `target` is reward + discount · value of the successor; with n steps (Sutton & Barto, 2018, §7) the reward is
+    Σ_{k<L} γ^k r_{t+k} and the discount γ^L, or 0 after a termination, where L ≤ n steps were left in the episode.
     """
-    target = (reward + discount * next_value).detach()
-    return F.smooth_l1_loss(pick(q, action), target, reduction="none")
+    return F.smooth_l1_loss(pick(q, action), target.detach(), reduction="none")
 
 
 def distillation(
@@ -52,3 +40,26 @@ def distillation(
     """
     target = F.log_softmax(teacher / teacher_temperature, -1)
     return (target.exp() * (target - F.log_softmax(student / temperature, -1))).sum(-1)
+
+
+def large_margin(
+    q: Float[Tensor, "B A"], expert: Int64[Tensor, "B"], margin: float, all_actions: bool
+) -> Float[Tensor, "B"]:
+    """max_a [Q(s, a) + m·1(a ≠ a_E)] − Q(s, a_E): the expert's action leads by the margin (DQfD: Hester et al., 2018).
+
+    With `all_actions`, the mean over all A actions of max(Q(s, a) + m·1(a ≠ a_E) − Q(s, a_E), 0), the default of the
+    code of Agarwal et al. (2022): every action within the margin is pushed down, not only the best one.
+    """
+    rival = torch.arange(q.shape[-1], device=q.device) != expert[:, None]
+    lead = q + margin * rival.to(q.dtype) - pick(q, expert)[:, None]
+    return lead.clamp(min=0).mean(-1) if all_actions else lead.amax(-1)
+
+
+def conservative(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], temperature: float) -> Float[Tensor, "B"]:
+    """logsumexp_a Q(s, a)/τ − Q(s, a_data)/τ: CQL(H) for discrete actions (Kumar et al., 2020, eq. 4).
+
+    The temperature is that of the code of Agarwal et al. (2022); the paper's equation has τ = 1. It is the
+    cross-entropy of softmax(Q/τ) with the action of the data: the result is not multiplied by τ.
+    """
+    scaled = q / temperature
+    return scaled.logsumexp(-1) - pick(scaled, action)

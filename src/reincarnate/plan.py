@@ -6,20 +6,20 @@ import numpy as np
 import torch
 
 from reincarnate import envs
-from reincarnate.students.dqn import DQN
+from reincarnate.students import ValueSettings
 from reincarnate.types import Batch, Phase, TaskSpec
 
 
-def describe(phases: list[Phase], student: DQN) -> list[str]:
+def describe(phases: list[Phase], student: ValueSettings, copies: int) -> list[str]:
     """One line per phase: how long, on which data, with which terms, weights and couplings."""
-    return [_phase(phase, student) for phase in phases]
+    return [_phase(phase, student, copies) for phase in phases]
 
 
-def _phase(phase: Phase, student: DQN) -> str:
+def _phase(phase: Phase, student: ValueSettings, copies: int) -> str:
     if phase.offline:
         parts = [f"{phase.name}: {phase.updates:,} updates on prior data"]
     else:
-        parts = [f"{phase.name}: {phase.env_steps:,} env steps, {updates(phase, student):,} updates on own replay"]
+        parts = [f"{phase.name}: {phase.env_steps:,} env steps, {updates(phase, student, copies):,} updates on own replay"]
     parts.append(f"loss = {phase.td_weight:g} · TD({student.n_step}-step)")
     parts += [f"+ {t.weight} × {t.term}" for t in phase.terms]
     parts.append(f"learning rate = {student.lr:g}" + (f" × ({phase.lr_scale})" if phase.lr_scale else ""))
@@ -31,27 +31,28 @@ def _phase(phase: Phase, student: DQN) -> str:
     return "; ".join(parts)
 
 
-def updates(phase: Phase, student: DQN) -> int:
+def updates(phase: Phase, student: ValueSettings, copies: int) -> int:
     """Gradient steps a phase pays for."""
     if phase.offline:
         return phase.updates
-    return max(0, phase.env_steps - student.warmup) // student.update_every
+    pace = student.pace(copies)
+    return max(0, phase.env_steps - student.warmup) // pace.env_steps * pace.updates
 
 
-def estimate(phases: list[Phase], student: DQN, spec: TaskSpec, copies: int) -> float:
+def estimate(phases: list[Phase], student: ValueSettings, spec: TaskSpec, copies: int) -> float:
     """Seconds the phases will take, from a second's trial of updates and env steps here and now; no evaluations."""
     per_update, per_step = _time_update(student, spec), _time_step(student, spec, copies)
-    return sum(updates(p, student) * per_update + p.env_steps * per_step for p in phases)
+    return sum(updates(p, student, copies) * per_update + p.env_steps * per_step for p in phases)
 
 
-def _time_update(config: DQN, spec: TaskSpec) -> float:
-    student, size = config.newborn(spec, 0), config.batch_size
+def _time_update(config: ValueSettings, spec: TaskSpec) -> float:
+    student, size, rng = config.newborn(spec, 0), config.batch_size, np.random.default_rng(0)
     obs = torch.zeros(size, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))
     batch = Batch(obs, torch.zeros(size, dtype=torch.int64), torch.zeros(size), torch.zeros(size), obs)
-    return _seconds_each(lambda: student.update(batch, []), trial=0.5)
+    return _seconds_each(lambda: student.update(batch, [], rng), trial=0.5)
 
 
-def _time_step(config: DQN, spec: TaskSpec, copies: int) -> float:
+def _time_step(config: ValueSettings, spec: TaskSpec, copies: int) -> float:
     env, student, rng = envs.make(spec.id, copies), config.newborn(spec, 0), np.random.default_rng(0)
     obs = env.reset(rng)
     each = _seconds_each(lambda: env.step(student.act(obs, 0.0, rng)), trial=0.3)

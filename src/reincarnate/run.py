@@ -17,9 +17,10 @@ from reincarnate import envs, prior
 from reincarnate.agents import save_agent
 from reincarnate.card import agent_card, command
 from reincarnate.config import from_dict, to_dict
-from reincarnate.data import Dataset, Replay
+from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, evaluate
+from reincarnate.exploration import Exploration, epsilon_greedy
 from reincarnate.files import sha256_json
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.nets.qnet import natural_torso
@@ -27,12 +28,12 @@ from reincarnate.plan import describe, updates
 from reincarnate.prior import Reference, Tick
 from reincarnate.rundir import RunDirectory
 from reincarnate.seeds import stream
-from reincarnate.students import STUDENTS
+from reincarnate.students import STUDENTS, AnyStudent, ValueStudent
 from reincarnate.students.compiled import PAYS_AFTER
-from reincarnate.students.dqn import DQN, DQNStudent
+from reincarnate.students.dqn import DQN
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.tensorboard import TensorBoard
-from reincarnate.training import Exploration, Training
+from reincarnate.training import Training
 from reincarnate.types import Phase, Policy, TaskSpec, Teacher, VectorEnv
 
 NAMES: dict[str, type] = {**METHODS, **STUDENTS}
@@ -46,7 +47,7 @@ class Run:
     env: str
     """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5."""
     method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
-    student: DQN = field(default_factory=DQN)
+    student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
     teacher: str | None = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""
     data: str | None = None
@@ -54,8 +55,8 @@ class Run:
     seed: int = 0
     env_steps: int = 50_000
     """The student's budget of env steps."""
-    envs: int = 1
-    """Copies of the task the student plays at once."""
+    envs: int = 0
+    """Copies of the task the student plays at once; 0: the student's own number (1, pqn 32)."""
     evaluations: int = 10
     """Per phase, evenly spread; weaning by score looks at them, and each is a checkpoint."""
     eval_episodes: int = 20
@@ -79,6 +80,11 @@ class Run:
     """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
     store: str = ".reincarnate"
     """Where priors measured once are kept."""
+
+    @property
+    def copies(self) -> int:
+        """Of the task the student plays at once."""
+        return self.envs or self.student.copies
 
     def phases(self) -> list[Phase]:
         """What the method unrolls into, with this run's number of evaluations."""
@@ -113,7 +119,6 @@ def _check_settings(run: Run) -> None:
     """Refuse numbers that cannot mean anything."""
     at_least_one = (
         "env_steps",
-        "envs",
         "evaluations",
         "eval_episodes",
         "final_episodes",
@@ -125,12 +130,9 @@ def _check_settings(run: Run) -> None:
     for name in ("data_epsilon", "eval_epsilon"):
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
-    smallest = run.envs * (run.student.n_step + 8)
-    if run.student.replay_size < max(smallest, run.student.batch_size):
-        raise UserError(f"--student.replay-size {run.student.replay_size} is too small; at least {smallest} is needed")
-    for name in ("n_step", "batch_size", "update_every", "target_every"):
-        if getattr(run.student, name) < 1:
-            raise UserError(f"--student.{name.replace('_', '-')} must be at least 1")
+    if run.envs < 0:
+        raise UserError(f"--envs must not be negative: {run.envs}")
+    run.student.check(run.copies)
 
 
 def method_name(run: Run) -> str:
@@ -218,11 +220,11 @@ def compiles(run: Run, spec: TaskSpec) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
     if run.compile != "auto":
         return run.compile == "on"
-    total = sum(updates(phase, run.student) for phase in run.phases())
+    total = sum(updates(phase, run.student, run.copies) for phase in run.phases())
     return natural_torso(spec) != "nature" and total >= PAYS_AFTER and shutil.which("g++") is not None
 
 
-def _student(run: Run, spec: TaskSpec, overlap: bool, note: Note) -> DQNStudent:
+def _student(run: Run, spec: TaskSpec, overlap: bool, note: Note) -> ValueStudent:
     """A newborn, made as quick as the run is long."""
     student = run.student.newborn(spec, run.seed)
     if compiles(run, spec):
@@ -240,16 +242,16 @@ def _training(prepared: Prepared, reference: Reference, data: Dataset | None, no
     student = _student(run, spec, overlap, note)
     return Training(
         student=student,
-        env=envs.make(run.env, run.envs, view),
+        env=envs.make(run.env, run.copies, view),
         phases=run.phases(),
-        replay=Replay(spec, config.replay_size, run.envs, config.n_step, config.gamma),
+        memory=config.memory(spec, run.copies),
         prior=data.source(config.n_step, config.gamma) if data else None,
         teacher=prepared.teacher if "teacher" in run.method.needs else None,
         scale=reference.scale,
         exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
         evaluate=lambda k: _evaluate(run, student, run.eval_episodes, k),
         seed=run.seed,
-        update_every=config.update_every,
+        pace=config.pace(run.copies),
         overlap=overlap,
     )
 
@@ -258,7 +260,7 @@ def _evaluate(run: Run, student: Any, episodes: int, index: int, tick: Callable[
     """Greedy but for ε, on streams that training never sees."""
 
     def policy_at(env: VectorEnv) -> Policy:
-        return lambda obs, begins, rng: student.act(obs, run.eval_epsilon, rng)
+        return lambda obs, begins, rng: epsilon_greedy(student.values, obs, env.spec.actions, run.eval_epsilon, rng)
 
     return evaluate(run.env, policy_at, episodes, stream(run.seed, "evaluate", index), on_episode=tick)
 
@@ -351,7 +353,7 @@ def _result(
             "data_env_steps": data.transitions if data else 0,
         },
         "reference": reference.summary(),
-        "plan": describe(run.phases(), run.student),
+        "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "compiled": compiles(run, prepared.spec),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
+from safetensors import numpy as arrays
 from safetensors.torch import load_file, save_file
 
+from reincarnate.data.replay import Replay
 from reincarnate.data.segments import load_segments, save_segment, still_needed
 from reincarnate.errors import UserError
 from reincarnate.files import (
@@ -22,6 +24,7 @@ from reincarnate.files import (
     write_json,
 )
 from reincarnate.training import Training
+from reincarnate.types import Memory
 
 KEPT = 2  # checkpoints: the newest, and the one before should it be damaged
 
@@ -77,32 +80,41 @@ class RunDirectory:
 
     def checkpoint(self, training: Training) -> None:
         """Save everything a continuation needs; the newest two are kept, replay segments as long as needed."""
-        replay, at = training.replay, training.at
-        segment = self.path / "replay" / f"{at.barrier:06d}.safetensors"
-        self._segments = [e for e in self._segments if still_needed(replay, e)]
-        self._segments.append(save_segment(replay, segment, self._saved))
-        self._saved = replay.state()
+        memory, at = training.memory, training.at
+        self._save_rows(memory, at.barrier)
         with staging(self.path / "checkpoints") as folder:
             weights = folder / "student.safetensors"
             save_file(training.student.state(), weights)
+            sampler = folder / "sampler.safetensors"
+            arrays.save_file(memory.tensors(), sampler)
             state = {
                 "format": FORMAT,
                 "training": training.state(),
-                "replay": self._saved,
+                "replay": memory.state(),
                 "segments": self._segments,
                 "student_sha256": sha256_file(weights),
+                "sampler_sha256": sha256_file(sampler),
                 "metrics_bytes": self._metrics_bytes(),
             }
             write_json(folder / "state.json", state)
             publish(folder, self.path / "checkpoints" / f"{at.barrier:06d}")
         self._tidy()
 
+    def _save_rows(self, memory: Memory, barrier: int) -> None:
+        """What the replay got since the last checkpoint. Rollouts do not outlive a barrier."""
+        if not isinstance(memory, Replay):
+            return
+        file = self.path / "replay" / f"{barrier:06d}.safetensors"
+        self._segments = [e for e in self._segments if still_needed(memory, e)]
+        self._segments.append(save_segment(memory, file, self._saved))
+        self._saved = memory.state()
+
     def _tidy(self) -> None:
         kept = self._checkpoints()
         for old in kept[KEPT:]:
             shutil.rmtree(old)
         needed = {e["file"] for folder in kept[:KEPT] for e in read_json(folder / "state.json")["segments"]}
-        for file in (self.path / "replay").iterdir():
+        for file in (self.path / "replay").glob("*"):
             if file.name not in needed:
                 file.unlink()
 
@@ -136,10 +148,14 @@ class RunDirectory:
     def _load(self, folder: Path, training: Training) -> None:
         state = read_json(folder / "state.json")
         weights = folder / "student.safetensors"
-        if sha256_file(weights) != state["student_sha256"]:
-            raise UserError(f"{weights} has changed since it was written")
-        load_segments(training.replay, self.path / "replay", state["segments"])
-        training.replay.restore(state["replay"])
+        sampler = folder / "sampler.safetensors"
+        for file, expected in ((weights, state["student_sha256"]), (sampler, state["sampler_sha256"])):
+            if sha256_file(file) != expected:
+                raise UserError(f"{file} has changed since it was written")
+        if isinstance(training.memory, Replay):
+            load_segments(training.memory, self.path / "replay", state["segments"])
+        training.memory.restore(state["replay"])
+        training.memory.restore_tensors(arrays.load_file(sampler))
         training.student.restore(load_file(weights))
         training.restore(state["training"])
         self._segments, self._saved = state["segments"], state["replay"]

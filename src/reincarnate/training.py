@@ -1,9 +1,8 @@
 """Phases in, trained student out: the one loop that interprets what methods unroll into."""
 
-import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -11,43 +10,14 @@ import torch
 from torch import Tensor
 
 from reincarnate.collector import Collector
-from reincarnate.data.replay import Replay
+from reincarnate.counting import Counters, length, lr_scale, steps_ahead, updates_due
 from reincarnate.evaluate import Evaluation, Scale
+from reincarnate.exploration import Exploration
 from reincarnate.rollout import TeacherPlayer
 from reincarnate.seeds import stream
-from reincarnate.types import Phase, Progress, Source, Student, Teacher, Term, VectorEnv
+from reincarnate.types import Memory, Pace, Phase, Source, Student, Teacher, VectorEnv
 
 Record = dict[str, Any]
-
-
-@dataclass
-class Counters:
-    """Where a run stands. Each counter counts one thing; all of it is in a checkpoint."""
-
-    phase: int = 0  # index of the current phase
-    env_steps: int = 0  # of the student's own, over all phases
-    updates: int = 0  # gradient steps, over all phases
-    eval_env_steps: int = 0
-    phase_env_steps: int = 0
-    phase_updates: int = 0
-    barrier: int = 0  # evaluations so far: random streams begin anew at each
-    seconds: float = 0.0
-    scores: list[float] = field(default_factory=list)  # normalised, of this phase
-
-
-@dataclass(frozen=True)
-class Exploration:
-    """ε of a newborn: 1 for `warmup` env steps, then linearly to `end` over `steps`. No updates during warm-up."""
-
-    warmup: int
-    steps: int
-    end: float
-
-    def epsilon(self, phase: Phase, env_steps: int) -> float:
-        """ε at this many env steps into the phase."""
-        if not phase.anneal:
-            return self.end
-        return max(self.end, 1.0 - (1.0 - self.end) * max(0, env_steps - self.warmup) / max(1, self.steps))
 
 
 class Training:
@@ -62,19 +32,19 @@ class Training:
         student: Student,
         env: VectorEnv,
         phases: list[Phase],
-        replay: Replay,
+        memory: Memory,
         prior: Source | None,
         teacher: Teacher | None,
         scale: Scale | None,
         exploration: Exploration,
         evaluate: Callable[[int], Evaluation],
         seed: int,
-        update_every: int,
+        pace: Pace,
         overlap: bool = False,
     ):
-        self.student, self.env, self.phases, self.replay, self.prior = student, env, phases, replay, prior
+        self.student, self.env, self.phases, self.memory, self.prior = student, env, phases, memory, prior
         self.teacher, self.scale, self.exploration, self.evaluate = teacher, scale, exploration, evaluate
-        self.seed, self.update_every, self.overlap = seed, update_every, overlap
+        self.seed, self.pace, self.overlap = seed, pace, overlap
         self.at = Counters()
         self._watches = teacher is not None and (teacher.view != "student" or teacher.initial_state(1) is not None)
         self._sums: dict[str, Tensor] = {}
@@ -87,6 +57,11 @@ class Training:
 
         `tick` is called often, for progress bars.
         """
+        for phase, stop in self.stages(record, barrier):
+            self._stretch(phase, stop, tick)
+
+    def stages(self, record: Callable[[Record], None], barrier: Callable[[], None]) -> Iterator[tuple[Phase, int]]:
+        """Every stretch of training between two barriers: (phase, the count it goes to), to be done by the caller."""
         self._clock = time.perf_counter() - self.at.seconds
         self.student.publish()
         if self.at.barrier == 0:
@@ -96,12 +71,12 @@ class Training:
             phase = self.phases[self.at.phase]
             if self.at.phase_env_steps + self.at.phase_updates == 0 and phase.sync_target:
                 self.student.sync_target()
-            self._stretch(phase, self._next_stop(phase), tick)
+            yield phase, self.at.next_stop(phase)
             self.student.publish()
             self._report(phase, record)
             self._evaluate(phase, record)
-            if self._done(phase) >= self._length(phase):
-                self._turn_the_page()
+            if self.at.done(phase) >= length(phase):
+                self.at = self.at.next_phase()
             self.at.seconds = time.perf_counter() - self._clock
             barrier()
 
@@ -123,76 +98,56 @@ class Training:
                 tick(phase)
         finally:
             collector.close()
-        self.replay.cut(collector.obs)
+        self.memory.cut(collector.obs)
         self._returns += collector.finished
 
     def _cycle(self, phase: Phase, collector: Collector, stop: int, rng: np.random.Generator) -> None:
-        """`update_every` env steps (at least one of each copy), and the updates they pay for on what was there."""
+        """`pace.env_steps` env steps (at least one of each copy), and the updates they pay for.
+
+        A replay is learnt from as it was before them; what is on-policy is learnt from after them.
+        """
         at, n = self.at, self.env.n
-        steps = max(1, min(self.update_every, stop - at.phase_env_steps + n - 1) // n)
+        steps = steps_ahead(self.pace, n, stop - at.phase_env_steps)
         epsilons = [self.exploration.epsilon(phase, at.phase_env_steps + i * n) for i in range(steps)]
+        due = updates_due(self.pace, at.phase_env_steps, at.phase_env_steps + steps * n)
 
         def learn() -> None:
-            for _ in range(self._updates_due(at.phase_env_steps, at.phase_env_steps + steps * n)):
-                self._learn(phase, self.replay, rng)
+            if at.phase_env_steps >= self.exploration.warmup and len(self.memory) >= self.student.batch_size:
+                for _ in range(due):
+                    self._learn(phase, self.memory, rng)
 
-        experience = collector.during(epsilons, learn)
-        self.student.publish()
+        experience = collector.during(epsilons, (lambda: None) if self.memory.on_policy else learn)
         for obs, action, step, logits in experience:
-            self.replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
+            self.memory.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
+        if self.memory.on_policy and due:
+            self.memory.settle(self.student.values)
+            learn()
+        self.student.publish()
         at.env_steps += steps * n
         at.phase_env_steps += steps * n
 
-    def _updates_due(self, before: int, after: int) -> int:
-        if before < self.exploration.warmup or len(self.replay) < self.student.batch_size:
-            return 0
-        return after // self.update_every - before // self.update_every
-
     def _learn(self, phase: Phase, source: Source | None, rng: np.random.Generator) -> None:
         assert source is not None, f"phase {phase.name!r} needs prior data"
-        progress = self.progress(phase)
+        progress = self.at.progress(phase)
         terms = [(w, t.term) for t in phase.terms if (w := t.weight(progress)) > 0]
-        batch = source.sample(self.student.batch_size, rng, self._asks(terms), self._annotate)
-        report = self.student.update(batch, terms, phase.td_weight, _lr_scale(phase, progress))
-        for name, value in report.items():
+        asks = any(term.needs_teacher for _, term in terms)
+        batch = source.sample(self.student.batch_size, rng, asks, self._annotate)
+        learnt = self.student.update(batch, terms, rng, phase.td_weight, lr_scale(phase, progress))
+        source.learnt(batch, learnt.each)
+        self.learnt(learnt.means)
+
+    def learnt(self, means: dict[str, Tensor]) -> None:
+        """Count an update and its losses."""
+        for name, value in means.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
         self._learned += 1
         self.at.updates += 1
         self.at.phase_updates += 1
 
-    @staticmethod
-    def _asks(terms: list[tuple[float, Term]]) -> bool:
-        return any(term.needs_teacher for _, term in terms)
-
     @torch.no_grad()
     def _annotate(self, obs: Tensor) -> Tensor:
         assert self.teacher is not None
         return self.teacher.logits(obs, None)[0]
-
-    # ---- where we are ------------------------------------------------------------------------------
-
-    def progress(self, phase: Phase) -> Progress:
-        """What schedules may know now."""
-        at = self.at
-        fraction = self._done(phase) / self._length(phase)
-        return Progress(fraction, at.phase_env_steps, at.phase_updates, tuple(at.scores))
-
-    def _done(self, phase: Phase) -> int:
-        return self.at.phase_updates if phase.offline else self.at.phase_env_steps
-
-    @staticmethod
-    def _length(phase: Phase) -> int:
-        return phase.updates or phase.env_steps
-
-    def _next_stop(self, phase: Phase) -> int:
-        """The next of the phase's evenly spread evaluations."""
-        length, count = self._length(phase), phase.evaluations
-        stops = [math.ceil(length * k / count) for k in range(1, count + 1)]
-        return next(stop for stop in stops if stop > self._done(phase))
-
-    def _turn_the_page(self) -> None:
-        at = self.at
-        self.at = replace(at, phase=at.phase + 1, phase_env_steps=0, phase_updates=0, scores=[])
 
     # ---- what is written down ----------------------------------------------------------------------
 
@@ -220,12 +175,12 @@ class Training:
 
     def weight(self, phase: Phase) -> float | None:
         """The weight of the phase's first term now, if it has one."""
-        return phase.terms[0].weight(self.progress(phase)) if phase.terms else None
+        return phase.terms[0].weight(self.at.progress(phase)) if phase.terms else None
 
     def _report(self, phase: Phase, record: Callable[[Record], None]) -> None:
         """Mean losses and training returns since the last report."""
         means = {f"loss_{name}": float(total) / self._learned for name, total in self._sums.items()}
-        lr = {"lr_scale": _lr_scale(phase, self.progress(phase))}
+        lr = {"lr_scale": lr_scale(phase, self.at.progress(phase))}
         played = {"return": float(np.mean(self._returns)), "episodes": len(self._returns)} if self._returns else {}
         if not phase.offline:
             lr["epsilon"] = self.exploration.epsilon(phase, self.at.phase_env_steps)
@@ -245,6 +200,3 @@ class Training:
         """Put `state()` back."""
         self.at = Counters(**state)
 
-
-def _lr_scale(phase: Phase, progress: Progress) -> float:
-    return phase.lr_scale(progress) if phase.lr_scale else 1.0

@@ -62,16 +62,19 @@ class VectorEnv(Protocol):
 class Batch(NamedTuple):
     """Transitions of up to n steps. `reward` is the discounted n-step sum; `discount` multiplies the bootstrap value.
 
-    `discount` is zero after a termination and untouched by a time limit. `teacher` holds the teacher's logits for
-    `obs`, where the phase asks for them.
+    `discount` is zero after a termination and untouched by a time limit. Without `next_obs`, `reward` is the whole
+    target (a λ-return). `teacher` holds the teacher's logits for `obs`, where the phase asks for them; `weight` and
+    `rows` are prioritised replay's importance weights and the rows it will hear about (`Source.learnt`).
     """
 
     obs: Tensor  # [B, *O]
     action: Int64[Tensor, "B"]
     reward: Float32[Tensor, "B"]
     discount: Float32[Tensor, "B"]
-    next_obs: Tensor  # [B, *O]
+    next_obs: Tensor | None  # [B, *O]
     teacher: Float32[Tensor, "B A"] | None = None
+    weight: Float32[Tensor, "B"] | None = None
+    rows: np.ndarray | None = None
 
 
 class Outputs(NamedTuple):
@@ -92,6 +95,38 @@ class Source(Protocol):
         teacher: bool = False,
         annotate: Callable[[Tensor], Tensor] | None = None,
     ) -> Batch: ...
+    def learnt(self, batch: Batch, losses: Float32[Tensor, "B"]) -> None: ...
+
+
+@runtime_checkable
+class Memory(Source, Protocol):
+    """Where a student's own experience goes. `on_policy`: it is learnt from once, as soon as it is full."""
+
+    on_policy: bool
+
+    def settle(self, values: Callable[[np.ndarray], np.ndarray]) -> None: ...
+    def add(
+        self,
+        obs: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        next_obs: np.ndarray,
+        teacher: np.ndarray | None = None,
+    ) -> None: ...
+    def cut(self, obs: np.ndarray) -> None: ...
+    def tensors(self) -> dict[str, np.ndarray]: ...
+    def restore_tensors(self, tensors: dict[str, np.ndarray]) -> None: ...
+    def state(self) -> dict[str, Any]: ...
+    def restore(self, state: dict[str, Any]) -> None: ...
+
+
+class Learnt(NamedTuple):
+    """What an update says: the losses' means, unweighted, and each example's own loss."""
+
+    means: dict[str, Tensor]
+    each: Float32[Tensor, "B"]
 
 
 @dataclass(frozen=True)
@@ -223,13 +258,26 @@ class Student(Protocol):
     batch_size: int
 
     def act(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray: ...
+    def values(self, obs: np.ndarray) -> np.ndarray: ...
     def update(
-        self, batch: Batch, terms: list[tuple[float, Term]], td_weight: float, lr_scale: float
-    ) -> dict[str, Tensor]: ...
+        self,
+        batch: Batch,
+        terms: list[tuple[float, Term]],
+        rng: np.random.Generator,
+        td_weight: float = 1.0,
+        lr_scale: float = 1.0,
+    ) -> Learnt: ...
     def publish(self) -> None: ...
     def sync_target(self) -> None: ...
     def state(self) -> dict[str, Tensor]: ...
     def restore(self, state: dict[str, Tensor]) -> None: ...
+
+
+class Pace(NamedTuple):
+    """How often a student learns: `updates` for every `env_steps` of all copies together."""
+
+    env_steps: int
+    updates: int
 
 
 Policy = Callable[[np.ndarray, Bool[np.ndarray, "n"], np.random.Generator], np.ndarray]

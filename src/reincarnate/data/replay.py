@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.sampling import ENDED, TAIL, TERMINATED, Prioritised, Uniform
 from reincarnate.types import Batch, TaskSpec
-
-TERMINATED, ENDED, TAIL = np.uint8(1), np.uint8(2), np.uint8(4)
 
 Annotate = Callable[[Tensor], Tensor]
 """Observations [N, *O] -> the teacher's logits [N, A]."""
@@ -27,7 +26,12 @@ class Replay:
 
     The teacher's logits are one more column, filled once per row: as it plays (`add(teacher=…)`), or in blocks when
     a row without them is first sampled.
+
+    Rows are drawn uniformly, or after `prioritise` by priority: a row is admitted the moment its n steps are complete
+    and forgotten when its frames go.
     """
+
+    on_policy = False
 
     def __init__(self, spec: TaskSpec, capacity: int, streams: int, n_step: int, gamma: float):
         if capacity < streams * (spec.stack + n_step + 2):
@@ -47,9 +51,13 @@ class Replay:
         self.annotated = np.zeros(streams, np.int64)  # of these, how many have the teacher's logits
         self.transitions = 0
         self._age = np.zeros(streams, np.int64)
-        self._powers = (gamma ** np.arange(n_step + 1)).astype(np.float32)
-        self._offsets = np.arange(-spec.stack + 1, 1)
-        self._base = np.arange(streams) * self.rows
+        self.base = np.arange(streams) * self.rows
+        self._common()
+
+    def _common(self) -> None:
+        self._powers = (self.gamma ** np.arange(self.n_step + 1)).astype(np.float32)
+        self._offsets = np.arange(-self.spec.stack + 1, 1)
+        self.sampler: Uniform | Prioritised = Uniform()
 
     @classmethod
     def over(cls, spec: TaskSpec, columns: dict[str, np.ndarray], n_step: int, gamma: float) -> "Replay":
@@ -62,9 +70,14 @@ class Replay:
         self.annotated = np.array([size if "teacher" in columns else 0], np.int64)
         self.transitions = int((columns["flags"] & TAIL == 0).sum())
         self._age = np.zeros(1, np.int64)
-        self._powers = (gamma ** np.arange(n_step + 1)).astype(np.float32)
-        self._offsets = np.arange(-spec.stack + 1, 1)
-        self._base = np.zeros(1, np.int64)
+        self.base = np.zeros(1, np.int64)
+        self._common()
+        return self
+
+    def prioritise(self, alpha: float, beta: float) -> "Replay":
+        """Draw by priority from now on (Schaul et al., 2016). The replay must be empty."""
+        assert not self.added.any(), "only an empty replay can be prioritised"
+        self.sampler = Prioritised(self.rows, self.streams, alpha, beta)
         return self
 
     # ---- writing -----------------------------------------------------------------------------------
@@ -85,15 +98,18 @@ class Replay:
             reward = np.clip(reward, -clip, clip)
         ended = terminated | truncated
         flags = ended * ENDED + terminated * TERMINATED
-        at = self._base + self.added % self.rows
+        at = self.base + self.added % self.rows
         self._write(at, obs, action, reward, flags, teacher)
         if ended.any():
             self._tail(np.flatnonzero(ended), next_obs)
 
+    def settle(self, values: Any) -> None:
+        """Nothing to do before learning: what was added can be sampled."""
+
     def cut(self, obs: np.ndarray) -> None:
         """Close every open episode as by a time limit: `obs` is what would have been acted on next."""
         open_ = np.flatnonzero(self._age > 0)
-        last = self._base[open_] + (self.added[open_] - 1) % self.rows
+        last = self.base[open_] + (self.added[open_] - 1) % self.rows
         self.columns["flags"][last] |= ENDED
         self._tail(open_, obs)
 
@@ -114,7 +130,7 @@ class Replay:
 
     def _tail(self, which: np.ndarray, next_obs: np.ndarray) -> None:
         current = which[self.annotated[which] == self.added[which]]  # nobody acts on a tail: it needs no logits
-        at = self._base[which] + self.added[which] % self.rows
+        at = self.base[which] + self.added[which] % self.rows
         frames = next_obs[which]
         self.columns["frame"][at] = frames[:, -1] if self.spec.stack > 1 else frames
         self.columns["action"][at], self.columns["reward"][at] = 0, 0.0
@@ -127,54 +143,26 @@ class Replay:
 
     def __len__(self) -> int:
         """How many rows can begin a transition now, tails counted."""
-        return sum(max(0, high - low) for low, high in map(self._span, range(self.streams)))
+        return sum(max(0, high - low) for low, high in map(self.span, range(self.streams)))
 
     def sample(
         self, n: int, rng: np.random.Generator, teacher: bool = False, annotate: Annotate | None = None
     ) -> Batch:
-        """`n` transitions drawn uniformly with replacement; with the teacher's logits where asked."""
-        stream, position = self.draw(n, rng)
+        """`n` transitions drawn with replacement; with the teacher's logits where asked."""
+        stream, position, rows, weight = self.sampler.draw(self, n, rng)
         if teacher and (position >= self.annotated[stream]).any():
             assert annotate is not None, "rows without the teacher's logits, and no teacher to ask"
             self.annotate(annotate)
-        return self.gather(stream, position, teacher)
+        return self.gather(stream, position, teacher)._replace(weight=weight, rows=rows)
 
-    def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
-        """(streams, positions) of `n` rows that begin a transition. Positions count rows ever written.
-
-        A single stream is the integer 0 instead of an array of zeros.
-        """
-        stream, position = self._guess(n, rng)
-        flags, base = self.columns["flags"], self._base[stream]
-        while True:
-            tails = flags[base + position % self.rows] & TAIL
-            if not np.count_nonzero(tails):
-                return stream, position
-            again = np.flatnonzero(tails)
-            stream_again, position[again] = self._guess(len(again), rng)
-            if isinstance(stream, np.ndarray):
-                stream[again] = stream_again
-                base = self._base[stream]
-
-    def _guess(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
-        """Rows drawn uniformly from all streams, tails among them."""
-        if self.streams == 1:
-            low, high = self._span(0)
-            if high <= low:
-                raise ValueError("nothing to sample yet")
-            return 0, rng.integers(low, high, size=n)
-        lows, highs = np.array([self._span(s) for s in range(self.streams)]).T
-        ends = np.cumsum(np.maximum(highs - lows, 0))
-        if ends[-1] == 0:
-            raise ValueError("nothing to sample yet")
-        pick = rng.integers(ends[-1], size=n)
-        stream = np.searchsorted(ends, pick, side="right")
-        starts = np.concatenate([[0], ends[:-1]])
-        return stream, lows[stream] + pick - starts[stream]
+    def learnt(self, batch: Batch, losses: Tensor) -> None:
+        """Let priorities, if any, follow the losses [B] of a batch that was sampled here."""
+        if batch.rows is not None:
+            self.sampler.learnt(batch.rows, losses.numpy())
 
     def gather(self, stream: np.ndarray | int, position: np.ndarray, teacher: bool = False) -> Batch:
         """The transitions that begin at these rows."""
-        base, columns = self._base[stream], self.columns
+        base, columns = self.base[stream], self.columns
         at = base + position % self.rows
         flags, reward, steps = columns["flags"][at], columns["reward"][at], 1
         for k in range(1, self.n_step):
@@ -206,7 +194,7 @@ class Replay:
             stack[before] = 0
         return torch.from_numpy(stack)
 
-    def _span(self, stream: int) -> tuple[int, int]:
+    def span(self, stream: int) -> tuple[int, int]:
         """Positions [low, high) of a stream whose frame stack and n-step window lie within what is stored.
 
         Row `added` is the next to be overwritten, so after wrapping the oldest rows lack the frames of their stacks.
@@ -224,7 +212,7 @@ class Replay:
             start = max(int(self.annotated[s]), int(self.added[s]) - self.rows)
             for first in range(start, int(self.added[s]), ANNOTATION_BLOCK):
                 position = np.arange(first, min(first + ANNOTATION_BLOCK, int(self.added[s])))
-                base = np.full(len(position), self._base[s])
+                base = np.full(len(position), self.base[s])
                 at = base + position % self.rows
                 logits = annotate(self._observe(base, position, at)).numpy()
                 self.teacher_column(logits.shape[-1])[at] = logits
@@ -237,6 +225,14 @@ class Replay:
         return self.columns["teacher"]
 
     # ---- keeping -------------------------------------------------------------------------------------
+
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What changes all over with every update, so that each checkpoint holds it whole: priorities, if any."""
+        return self.sampler.tensors(self)
+
+    def restore_tensors(self, tensors: dict[str, np.ndarray]) -> None:
+        """Put `tensors()` back, after rows and counters."""
+        self.sampler.restore(self, tensors)
 
     def state(self) -> dict[str, Any]:
         """Counters, as JSON values; the rows themselves are saved by `data.segments`."""

@@ -2,6 +2,6 @@
 
 from reincarnate.nets.flat import Flat
 from reincarnate.nets.fused import FusedMLP, fits
-from reincarnate.nets.qnet import TORSOS, QNetwork, build
+from reincarnate.nets.qnet import build
 
-__all__ = ["TORSOS", "Flat", "FusedMLP", "QNetwork", "build", "fits"]
+__all__ = ["Flat", "FusedMLP", "build", "fits"]

@@ -16,68 +16,42 @@ class Flat:
 
     def __init__(self, module: nn.Module, trainable: bool = True):
         self.module = module.requires_grad_(trainable)
-        parameters = list(module.parameters())
-        total = sum(p.numel() for p in parameters)
+        total = sum(p.numel() for p in module.parameters())
         self.data: Tensor = torch.empty(total)
-        self.grad: Tensor | None = torch.zeros(total) if trainable else None
-        first = 0
-        for p in parameters:
-            view = _view(self.data, first, p)
-            view.copy_(p.data)
-            p.data = view
-            if self.grad is not None:
-                p.grad = _view(self.grad, first, p)
-            first += p.numel()
+        self.grad: Tensor | None = None
+        for window, p in zip(self.windows(self.data).values(), module.parameters(), strict=True):
+            window.copy_(p.data)
+        self.move(self.data, torch.zeros(total) if trainable else None)
 
-    def windows(self, data: Float32[Tensor, "P"]) -> dict[str, Tensor]:
-        """Any vector of this length, cut into the module's parameters by name."""
+    def windows(self, data: Float32[Tensor, "*S P"]) -> dict[str, Tensor]:
+        """Any vector of this length, or stack of them, cut into the module's parameters by name: [*S, *shape]."""
         first, cut = 0, {}
         for name, p in self.module.named_parameters():
             cut[name] = _view(data, first, p)
             first += p.numel()
         return cut
 
-    def join(self, tensors: dict[str, Tensor]) -> Float32[Tensor, "P"]:
+    def join(self, tensors: dict[str, Tensor]) -> Float32[Tensor, "*S P"]:
         """The opposite of `windows`: tensors by name, laid out as the parameters are in memory."""
         parts = []
         for name, p in self.module.named_parameters():
             order = sorted(range(p.ndim), key=lambda d, p=p: -p.stride(d))
-            parts.append(tensors[name].permute(order).reshape(-1))
-        return torch.cat(parts)
+            stacked = range(tensors[name].ndim - p.ndim)
+            parts.append(tensors[name].permute(*stacked, *(len(stacked) + d for d in order)).flatten(len(stacked)))
+        return torch.cat(parts, -1)
+
+    def move(self, data: Float32[Tensor, "P"], grad: Float32[Tensor, "P"] | None) -> None:
+        """Let parameters and gradients live in these vectors from now on (`data` holds their values already)."""
+        first = 0
+        for p in self.module.parameters():
+            p.data = _view(data, first, p)
+            if grad is not None:
+                p.grad = _view(grad, first, p)
+            first += p.numel()
+        self.data, self.grad = data, grad
 
 
 def _view(flat: Tensor, first: int, like: Tensor) -> Tensor:
-    """A window of `flat` with the shape and the memory order of `like` (which must be dense)."""
-    return flat.as_strided(like.shape, like.stride(), first)
-
-
-class Adam:
-    """Adam (Kingma & Ba, 2015) on one flat vector; ε is added to the bias-corrected √v, as in PyTorch.
-
-    This is PyTorch's own fused kernel without the optimiser class around it, whose bookkeeping costs more than the
-    arithmetic on a small network (docs/log.md).
-    """
-
-    def __init__(self, size: int, eps: float, betas: tuple[float, float] = (0.9, 0.999)):
-        self.eps, self.betas = eps, betas
-        self.mean, self.square, self.steps = torch.zeros(size), torch.zeros(size), torch.zeros(())
-
-    @torch.no_grad()
-    def step(self, data: Float32[Tensor, "P"], grad: Float32[Tensor, "P"], lr: float) -> None:
-        """Move `data` against `grad`."""
-        self.steps += 1
-        torch._fused_adam_(  # pyright: ignore[reportPrivateImportUsage]
-            [data],
-            [grad],
-            [self.mean],
-            [self.square],
-            [],
-            [self.steps],
-            lr=lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=0.0,
-            eps=self.eps,
-            amsgrad=False,
-            maximize=False,
-        )
+    """A window of each row of `flat` with the shape and the memory order of `like` (which must be dense)."""
+    rows = flat.shape[:-1]
+    return flat.as_strided((*rows, *like.shape), (*flat.stride()[:-1], *like.stride()), flat.storage_offset() + first)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reincarnate.nets.qnet import MLP, QNetwork, as_float
+from reincarnate.nets.qnet import QNetwork
+from reincarnate.nets.torsos import MLP, as_float
 
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 """weight [out, in], bias [out], and the windows of the flat gradient they write to (None where not trained)."""
@@ -23,19 +24,26 @@ class FusedMLP:
         assert fits(network)
         linears = [*network.torso.layers, network.advantage]  # pyright: ignore
         self._layers: list[Layer] = [(m.weight.detach(), m.bias.detach(), m.weight.grad, m.bias.grad) for m in linears]
+        self._outputs = network.outputs
         self._anchor = torch.zeros((), requires_grad=True)
 
-    def __call__(self, obs: Tensor) -> Float[Tensor, "B A"]:
-        """Action values; differentiable exactly where autograd is on."""
+    def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
+        """The network's outputs; differentiable exactly where autograd is on."""
         x = obs if obs.ndim == 2 and obs.dtype == torch.float32 else as_float(obs).flatten(1)
-        if not torch.is_grad_enabled():
-            return _forward(self._layers, x)[-1]
-        return _Node.apply(self._anchor, self._layers, x)  # pyright: ignore
+        if torch.is_grad_enabled():
+            out = _Node.apply(self._anchor, self._layers, x)
+        else:
+            out = _forward(self._layers, x)[-1]
+        return out if self._outputs == 1 else out.unflatten(-1, (-1, self._outputs))  # pyright: ignore
 
 
 def fits(network: nn.Module) -> bool:
-    """Whether a network is one that FusedMLP computes."""
-    return isinstance(network, QNetwork) and isinstance(network.torso, MLP) and network.value is None
+    """Whether a network is one that FusedMLP computes: linear layers and ReLUs alone."""
+    if not isinstance(network, QNetwork) or not isinstance(network.torso, MLP) or network.value is not None:
+        return False
+    layers = [*network.torso.layers, network.advantage]
+    plain_norms = all(isinstance(norm, nn.Identity) for norm in network.torso.norms)
+    return plain_norms and all(isinstance(layer, nn.Linear) for layer in layers)
 
 
 def _forward(layers: list[Layer], x: Tensor) -> list[Tensor]:

@@ -1,113 +1,121 @@
-"""Torsos and the value network. Layer names are stable: agents are read back for years (`docs/formats.md`)."""
+"""Value networks: a torso and a head. Layer names are stable: agents are read back for years (`docs/formats.md`)."""
 
-import itertools
-from typing import Literal
+from typing import Protocol, runtime_checkable
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
+from reincarnate import distributions
 from reincarnate.errors import UserError
+from reincarnate.nets.noisy import NoisyLinear
+from reincarnate.nets.torsos import HIDDEN, TORSOS, Linear, TorsoName
 from reincarnate.types import TaskSpec
 
-TorsoName = Literal["auto", "mlp", "minatar", "nature"]
+EMBEDDING = 64  # cosines, Dabney et al. (2018b)
 
 
-class MLP(nn.Module):
-    """Fully connected layers with ReLU over the flattened observation."""
+@runtime_checkable
+class Architecture(Protocol):
+    """The settings of a student that shape its network."""
 
-    def __init__(self, obs_shape: tuple[int, ...], hidden: tuple[int, ...]):
-        nn.Module.__init__(self)
-        sizes = (int(np.prod(obs_shape)), *hidden)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
-        self.features = sizes[-1]
-
-    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        x = as_float(obs).flatten(1)
-        for layer in self.layers:
-            x = torch.relu(layer(x))
-        return x
-
-
-class MinAtarCNN(nn.Module):
-    """The network of Young & Tian (2019): 16 filters 3×3, then `hidden` (128 there). Observations [B, H, W, C]."""
-
-    def __init__(self, obs_shape: tuple[int, ...], hidden: tuple[int, ...]):
-        nn.Module.__init__(self)
-        rows, columns, channels = obs_shape
-        self.conv1 = nn.Conv2d(channels, 16, 3)
-        self.fc = MLP((16 * (rows - 2) * (columns - 2),), hidden)
-        self.features = self.fc.features
-
-    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        x = torch.relu(self.conv1(as_float(obs).permute(0, 3, 1, 2)))
-        return self.fc(x.flatten(1))
+    @property
+    def torso(self) -> TorsoName: ...
+    @property
+    def hidden(self) -> tuple[int, ...]: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def layer_norm(self) -> bool: ...
+    @property
+    def noisy(self) -> bool: ...
+    @property
+    def dueling(self) -> bool: ...
 
 
-class NatureCNN(nn.Module):
-    """The network of Mnih et al. (2015), VALID padding, then `hidden` (512 there). Observations uint8[B, 4, 84, 84].
+@runtime_checkable
+class Outputs(Protocol):
+    """What of a critic shapes the network: numbers per action, and whether it is asked at fractions (IQN)."""
 
-    Channels-last in memory, which is faster on a CPU (docs/log.md).
-    """
-
-    def __init__(self, obs_shape: tuple[int, ...], hidden: tuple[int, ...]):
-        nn.Module.__init__(self)
-        self.conv1 = nn.Conv2d(obs_shape[0], 32, 8, stride=4)
-        self.conv2 = nn.Conv2d(32, 64, 4, stride=2)
-        self.conv3 = nn.Conv2d(64, 64, 3)
-        self.fc = MLP((64 * 7 * 7,), hidden)
-        self.features = self.fc.features
-        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-
-    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        x = as_float(obs.contiguous(memory_format=torch.channels_last))
-        x = torch.relu(self.conv3(torch.relu(self.conv2(torch.relu(self.conv1(x))))))
-        return self.fc(x.flatten(1))
-
-
-TORSOS = {"mlp": MLP, "minatar": MinAtarCNN, "nature": NatureCNN}
-HIDDEN = {"mlp": (256, 256), "minatar": (128,), "nature": (512,)}
-PIXEL_SCALE = 1 / 255
-
-
-def as_float(obs: Tensor) -> Tensor:
-    """uint8 pixels to [0, 1], booleans to {0, 1}, floats unchanged; float32 always."""
-    if obs.dtype == torch.uint8:
-        return obs.float().mul_(PIXEL_SCALE)
-    return obs.float()
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def implicit(self) -> bool: ...
 
 
 class QNetwork(nn.Module):
-    """A torso and a head that gives each action's value; the head may be dueling (Wang et al., 2016, eq. 9)."""
+    """A torso and a head: [B, A], or [B, A, K] with K > 1 numbers per action.
 
-    def __init__(self, torso: MLP | MinAtarCNN | NatureCNN, actions: int, dueling: bool):
+    The head may be dueling (Wang et al., 2016, eq. 9; distributions: Hessel et al., 2018), on each of the K apart.
+    """
+
+    def __init__(self, torso: nn.Module, actions: int, outputs: int, dueling: bool, linear: Linear):
+        nn.Module.__init__(self)
+        self.torso, self.outputs = torso, outputs
+        features: int = torso.features  # pyright: ignore
+        self.advantage = linear(features, actions * outputs)
+        self.value = linear(features, outputs) if dueling else None
+
+    def forward(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
+        features = self.torso(obs)
+        out = self._by_action(self.advantage(features))
+        if self.value is None:
+            return out
+        return out - out.mean(1, keepdim=True) + self._by_action(self.value(features))
+
+    def _by_action(self, x: Float[Tensor, "B AK"]) -> Float[Tensor, "B A *K"]:
+        return x if self.outputs == 1 else x.unflatten(-1, (-1, self.outputs))
+
+
+class ImplicitQNetwork(nn.Module):
+    """IQN's network (Dabney et al., 2018b): features ⊙ ReLU(linear(cosines of τ)), a layer, a value per action.
+
+    The torso is the network without its last hidden layer, which follows the product, as in the paper.
+    """
+
+    def __init__(self, torso: nn.Module, hidden: int, actions: int, dueling: bool, linear: Linear):
         nn.Module.__init__(self)
         self.torso = torso
-        self.advantage = nn.Linear(torso.features, actions)
-        self.value = nn.Linear(torso.features, 1) if dueling else None
+        features: int = torso.features  # pyright: ignore
+        self.embedding = nn.Linear(EMBEDDING, features)
+        self.fc = linear(features, hidden)
+        self.advantage = linear(hidden, actions)
+        self.value = linear(hidden, 1) if dueling else None
 
-    def forward(self, obs: Tensor) -> Float[Tensor, "B A"]:
-        features = self.torso(obs)
-        q = self.advantage(features)
-        if self.value is None:
-            return q
-        return q - q.mean(-1, keepdim=True) + self.value(features)
+    def forward(self, obs: Tensor, fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
+        embedded = torch.relu(self.embedding(distributions.cosine_embedding(fractions, EMBEDDING)))
+        x = torch.relu(self.fc(self.torso(obs)[:, None] * embedded))
+        out = self.advantage(x)
+        if self.value is not None:
+            out = out - out.mean(-1, keepdim=True) + self.value(x)
+        return out.mT
 
 
-def build(spec: TaskSpec, torso: TorsoName, hidden: tuple[int, ...], dueling: bool, seed: int) -> QNetwork:
+def build(spec: TaskSpec, shape: Architecture, critic: Outputs, seed: int) -> nn.Module:
     """A fresh value network for a task, initialised from `seed` alone. Raises UserError where torso and task clash."""
-    name = torso if torso != "auto" else natural_torso(spec)
-    wants = {"minatar": 3, "nature": 3}.get(name)
-    if wants is not None and (len(spec.obs_shape) != wants or name != natural_torso(spec)):
+    name = shape.torso if shape.torso != "auto" else natural_torso(spec)
+    if name != "mlp" and not fits_task(name, spec):
         raise UserError(f"torso {name!r} does not suit the observations {spec.obs_shape} of {spec.id}; use 'auto'")
+    if name == "mlp" and shape.width != 1:
+        raise UserError("width multiplies convolution filters, and an mlp has none; set its hidden sizes instead")
+    hidden, linear = shape.hidden or HIDDEN[name], NoisyLinear if shape.noisy else nn.Linear
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return QNetwork(TORSOS[name](spec.obs_shape, hidden or HIDDEN[name]), spec.actions, dueling)
+        if critic.implicit:
+            torso = TORSOS[name](spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width)
+            return ImplicitQNetwork(torso, hidden[-1], spec.actions, shape.dueling, linear)
+        torso = TORSOS[name](spec.obs_shape, hidden, shape.layer_norm, linear, shape.width)
+        return QNetwork(torso, spec.actions, critic.outputs, shape.dueling, linear)
 
 
-def natural_torso(spec: TaskSpec) -> str:
+def natural_torso(spec: TaskSpec) -> TorsoName:
     """What `auto` means for a task."""
     if spec.stack > 1:
         return "nature"
     return "minatar" if len(spec.obs_shape) == 3 else "mlp"
+
+
+def fits_task(torso: TorsoName, spec: TaskSpec) -> bool:
+    """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens."""
+    kind = natural_torso(spec)
+    return torso == "mlp" or torso == kind or (kind == "nature" and torso in ("nature-same", "impala"))

@@ -1,7 +1,18 @@
 """The students, by name. A new family is a file in this folder and a line here."""
 
-from reincarnate.students.dqn import DQN, DQNStudent
+from typing import TYPE_CHECKING, Union
 
-STUDENTS = {"dqn": DQN}
+from reincarnate.students.dqn import DQN
+from reincarnate.students.modern import Modern
+from reincarnate.students.pqn import PQN
+from reincarnate.students.quantile import IQN, QRDQN
+from reincarnate.students.rainbow import Rainbow
+from reincarnate.students.settings import ReplaySettings, ValueSettings
+from reincarnate.students.value import ValueStudent
 
-__all__ = ["DQN", "STUDENTS", "DQNStudent"]
+STUDENTS = {"dqn": DQN, "rainbow": Rainbow, "qrdqn": QRDQN, "iqn": IQN, "modern": Modern, "pqn": PQN}
+
+# What a Run accepts: any registered student (spelled for tools that make flags from types).
+AnyStudent = ReplaySettings if TYPE_CHECKING else Union[tuple(STUDENTS.values())]  # noqa: UP007
+
+__all__ = ["DQN", "IQN", "PQN", "QRDQN", "STUDENTS", "AnyStudent", "Modern", "Rainbow", "ValueSettings", "ValueStudent"]

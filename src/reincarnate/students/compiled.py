@@ -1,64 +1,105 @@
 """A student's gradient as one compiled program (TorchInductor), for long runs of small networks on a CPU.
 
-The loss is traced once and compiled as it stands, without `torch.compile`'s guards: a student's batches have one size
-and its networks one shape, so there is nothing to guard, and looking would cost a fifth of a small update.
+The objective is traced once and compiled as it stands, without `torch.compile`'s guards: a student's batches have one
+size and its networks one shape, so there is nothing to guard, and looking would cost a fifth of a small update.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad
+from torch.func import functional_call, grad, vmap
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from reincarnate.nets import Flat
-from reincarnate.types import Batch, Term
+from reincarnate.nets.noisy import noise_windows
+from reincarnate.students.critics import Arguments, Critic
+from reincarnate.students.learning import Draws, losses_of, weigh
+from reincarnate.types import Batch, Learnt, Term
 
-Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
-Bootstrap = Callable[[Tensor, Tensor | None], Tensor]
 Program = Callable[..., tuple[Tensor, ...]]
 OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
 PAYS_AFTER = 200_000  # updates: compilation takes 5 to 25 s a program, and saves some 0.1 to 0.3 ms an update
 
 
 class CompiledGradient:
-    """Computes the online network's flat gradient. One program per set of active terms, compiled at its first use."""
+    """Computes the online network's flat gradient. One program per set of active terms, compiled at its first use.
 
-    def __init__(self, online: Flat, target: Flat, bootstrap: Bootstrap, loss: Loss, double: bool):
-        self._online, self._target, self._bootstrap, self._loss, self._double = online, target, bootstrap, loss, double
-        self._programs: dict[tuple[Term, ...], Program] = {}
-        self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
+    With `seeds` > 1 networks and batches are stacks: vectors [S, P], and batches of S equal parts.
+    """
 
-    def __call__(self, batch: Batch, terms: list[tuple[float, Term]], td_weight: float) -> dict[str, Tensor]:
-        """Returns the losses' means. Every batch must have the size of the first."""
+    def __init__(self, online: Flat, target: Flat | None, critic: Critic, double: bool, seeds: int = 1):
+        self._online, self._target, self._critic, self._double, self._seeds = online, target, critic, double, seeds
+        self._programs: dict[Any, Program] = {}
+        self._weights: tuple[Any, Tensor] = ((), torch.zeros(0))
+
+    def __call__(
+        self, batch: Batch, draws: Draws, terms: Sequence[tuple[Any, Term]], td_weight: Any
+    ) -> Learnt:
+        """Fill the gradient. Every batch must have the size of the first."""
         weights = (td_weight, *(weight for weight, _ in terms))
         if weights != self._weights[0]:
-            self._weights = (weights, torch.tensor(weights))
-        key = tuple(term for _, term in terms)
-        inputs = [self._online.data, self._target.data, self._weights[1], *(c for c in batch if c is not None)]
+            self._weights = (weights, torch.tensor(weights).T.contiguous())
+        active = tuple(term for _, term in terms)
+        leaves, spec = tree_flatten((batch._replace(rows=None), draws))
+        pattern = tuple(leaf is not None for leaf in leaves)
+        networks = [self._online.data, self._target.data] if self._target else [self._online.data]
+        inputs = [self._weights[1], *networks, *(leaf for leaf in leaves if leaf is not None)]
+        key = (active, pattern)
         with torch.no_grad():
             if key not in self._programs:
-                graph = make_fx(self._program(key), tracing_mode="fake")(*inputs)
+                graph = make_fx(self._program(active, pattern, spec), tracing_mode="fake")(*inputs)
                 self._programs[key] = torch._inductor.compile(graph, inputs, options=OPTIONS)  # pyright: ignore
-            self._online.grad, *means = self._programs[key](*inputs)
-        return dict(zip(("td", *(term.name for term in key)), means, strict=True))
+            self._online.grad, each, *means = self._programs[key](*inputs)
+        return Learnt(dict(zip(("td", *(term.name for term in active)), means, strict=True)), each)
 
-    def _program(self, terms: tuple[Term, ...]) -> Callable[..., tuple[Tensor, ...]]:
-        online, target, bootstrap, loss, double = self._online, self._target, self._bootstrap, self._loss, self._double
+    def _program(self, active: tuple[Term, ...], pattern: tuple[bool, ...], spec: Any) -> Program:
+        online, target, critic = self._online, self._target, self._critic
 
-        def program(data: Tensor, target_data: Tensor, weights: Tensor, *columns: Any) -> tuple[Tensor, ...]:
-            batch = Batch(*columns)
+        def program(weights: Tensor, data: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
             parameters = online.windows(data)
-            next_q = functional_call(target.module, target.windows(target_data), (batch.next_obs,))
-            selector = functional_call(online.module, parameters, (batch.next_obs,)) if double else None
-            next_value = bootstrap(next_q, selector)
+            frozen = target.windows(rest[0]) if target else parameters
+            tensors = iter(rest[1:] if target else rest)
+            leaves = [next(tensors) if present else None for present in pattern]
+            batch, draws = tree_unflatten(leaves, spec)
+            goal = self._target_of(parameters, frozen, batch, draws)
 
             def objective(parameters: dict[str, Tensor]):
-                q = functional_call(online.module, parameters, (batch.obs,))
-                return loss(q, next_value, batch, terms, weights)
+                out = self._forward(parameters, batch.obs, draws.online, draws.online_noise)
+                each = losses_of(critic, out, goal, batch, draws.online, active)
+                total, learnt = weigh(each, weights, batch.weight, self._seeds)
+                return total, (learnt.each, *learnt.means.values())
 
             gradients, report = grad(objective, has_aux=True)(parameters)
-            return online.join(gradients), *report.values()
+            return online.join(gradients), *report
 
         return program
+
+    def _target_of(self, parameters: dict[str, Tensor], frozen: dict[str, Tensor], batch: Batch, draws: Draws) -> Tensor:
+        if batch.next_obs is None:
+            return self._critic.target(None, None, batch)
+        select = None
+        if self._double:
+            at_rest = self._critic.at_rest(len(batch.action))
+            seen = self._forward(parameters, batch.next_obs, at_rest, draws.online_noise)
+            select = self._critic.values(seen).argmax(-1)
+        noise = draws.target_noise if self._target else draws.online_noise
+        return self._critic.target(self._forward(frozen, batch.next_obs, draws.target, noise), select, batch)
+
+    def _forward(
+        self, parameters: dict[str, Tensor], obs: Tensor, arguments: Arguments, noise: Tensor | None
+    ) -> Tensor:
+        module, seeds = self._online.module, self._seeds
+
+        def once(parameters: dict[str, Tensor], noise: Tensor | None, *inputs: Tensor) -> Tensor:
+            windows = {} if noise is None else noise_windows(module, noise)
+            return functional_call(module, {**parameters, **windows}, inputs)
+
+        if seeds == 1:
+            return once(parameters, noise, obs, *arguments)
+        inputs = [x.unflatten(0, (seeds, -1)) for x in (obs, *arguments)]
+        if noise is None:
+            return vmap(lambda parameters, *inputs: once(parameters, None, *inputs))(parameters, *inputs).flatten(0, 1)
+        return vmap(once)(parameters, noise, *inputs).flatten(0, 1)

@@ -15,12 +15,12 @@ class StoredTeacher:
     view = "student"
 
     def __init__(self, agent: Agent, uri: str):
-        self._network = agent.network()
+        self._network, self._critic = agent.network(), agent.student.critic()
         spec, torso = agent.spec, type(self._network.torso).__name__
         self.card = TeacherCard(
             uri=uri,
             format="reincarnate agent",
-            algorithm="DQN",
+            algorithm=type(agent.student).__name__,
             tells=VALUES,
             network=f"{torso} {'-'.join(map(str, agent.student.hidden)) or '(its own sizes)'}, {spec.actions} values",
             parameters=sum(p.numel() for p in self._network.parameters()),
@@ -42,7 +42,7 @@ class StoredTeacher:
     @torch.no_grad()
     def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Action values [B, A] of raw observations."""
-        return self._network(obs), None
+        return self._critic.values(self._network(obs, *self._critic.at_rest(len(obs)))), None
 
 
 def open_stored(path: str) -> StoredTeacher:

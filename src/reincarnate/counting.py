@@ -1,0 +1,59 @@
+"""Where a run stands: its counters, and what follows from them (updates due, the next stop)."""
+
+import math
+from dataclasses import dataclass, field, replace
+
+from reincarnate.types import Pace, Phase, Progress
+
+
+@dataclass
+class Counters:
+    """Each counter counts one thing; all of it is in a checkpoint."""
+
+    phase: int = 0  # index of the current phase
+    env_steps: int = 0  # of the student's own, over all phases
+    updates: int = 0  # gradient steps, over all phases
+    eval_env_steps: int = 0
+    phase_env_steps: int = 0
+    phase_updates: int = 0
+    barrier: int = 0  # evaluations so far: random streams begin anew at each
+    seconds: float = 0.0
+    scores: list[float] = field(default_factory=list)  # normalised, of this phase
+
+    def progress(self, phase: Phase) -> Progress:
+        """What schedules may know now."""
+        fraction = self.done(phase) / length(phase)
+        return Progress(fraction, self.phase_env_steps, self.phase_updates, tuple(self.scores))
+
+    def done(self, phase: Phase) -> int:
+        """How far into the phase, in its own unit."""
+        return self.phase_updates if phase.offline else self.phase_env_steps
+
+    def next_stop(self, phase: Phase) -> int:
+        """The next of the phase's evenly spread evaluations."""
+        stops = [math.ceil(length(phase) * k / phase.evaluations) for k in range(1, phase.evaluations + 1)]
+        return next(stop for stop in stops if stop > self.done(phase))
+
+    def next_phase(self) -> "Counters":
+        """The counters as the next phase begins."""
+        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[])
+
+
+def length(phase: Phase) -> int:
+    """Of a phase, in its own unit: updates or env steps."""
+    return phase.updates or phase.env_steps
+
+
+def steps_ahead(pace: Pace, copies: int, left: int) -> int:
+    """Steps of each copy in the next cycle, with `left` env steps to go."""
+    return max(1, min(pace.env_steps, left + copies - 1) // copies)
+
+
+def updates_due(pace: Pace, before: int, after: int) -> int:
+    """Updates that env steps `before` to `after` of a phase pay for."""
+    return (after // pace.env_steps - before // pace.env_steps) * pace.updates
+
+
+def lr_scale(phase: Phase, progress: Progress) -> float:
+    """What multiplies the student's learning rate now."""
+    return phase.lr_scale(progress) if phase.lr_scale else 1.0

@@ -1,0 +1,105 @@
+"""Optimisers on one flat vector of parameters, or on a stack of such vectors (one row per seed).
+
+On a small network PyTorch's optimiser classes cost more than the arithmetic they do (docs/log.md).
+"""
+
+from collections.abc import Sequence
+from typing import Literal, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+OptimizerName = Literal["adam", "rmsprop"]
+
+
+@runtime_checkable
+class Optimizer(Protocol):
+    """Moves `data` in place against `grad`; `state` is all it remembers, as tensors that it updates in place."""
+
+    state: dict[str, Tensor]
+
+    def step(self, data: Tensor, grad: Tensor, lr: float) -> None: ...
+
+
+class Adam:
+    """Adam (Kingma & Ba, 2015); ε is added to the bias-corrected √v, as in PyTorch, whose fused kernel this is.
+
+    `decay` is AdamW's decoupled weight decay (Loshchilov & Hutter, 2019).
+    """
+
+    def __init__(self, size: int, eps: float, decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)):
+        self.eps, self.decay, self.betas = eps, decay, betas
+        self.state = {"mean": torch.zeros(size), "square": torch.zeros(size), "steps": torch.zeros(())}
+
+    @torch.no_grad()
+    def step(self, data: Float32[Tensor, "*P"], grad: Float32[Tensor, "*P"], lr: float) -> None:
+        """One step; the shapes of `data`, `grad` and the moments agree."""
+        state = self.state
+        state["steps"] += 1
+        kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_  # pyright: ignore
+        kernel(
+            [data],
+            [grad],
+            [state["mean"]],
+            [state["square"]],
+            [],
+            [state["steps"]],
+            lr=lr,
+            beta1=self.betas[0],
+            beta2=self.betas[1],
+            weight_decay=self.decay,
+            eps=self.eps,
+            amsgrad=False,
+            maximize=False,
+        )
+
+
+class RMSProp:
+    """Centred RMSProp (Graves, 2013), Nature DQN's optimiser as Dopamine runs it: step / √(v − m² + ε).
+
+    ε inside the root, as in TensorFlow and in Graves' equation 40; PyTorch adds it outside.
+    """
+
+    def __init__(self, size: int, eps: float, smoothing: float = 0.95):
+        self.eps, self.smoothing = eps, smoothing
+        self.state = {"mean": torch.zeros(size), "square": torch.zeros(size)}
+
+    @torch.no_grad()
+    def step(self, data: Float32[Tensor, "*P"], grad: Float32[Tensor, "*P"], lr: float) -> None:
+        """One step; the shapes of `data`, `grad` and the moments agree."""
+        mean, square, keep = self.state["mean"], self.state["square"], self.smoothing
+        mean.mul_(keep).add_(grad, alpha=1 - keep)
+        square.mul_(keep).addcmul_(grad, grad, value=1 - keep)
+        data.addcdiv_(grad, (square - mean * mean + self.eps).sqrt_(), value=-lr)
+
+
+def clip_norm(grad: Float32[Tensor, "*S P"], limit: float) -> None:
+    """Scale each row of gradients, in place, so that its norm is at most `limit`."""
+    norm = grad.norm(dim=-1, keepdim=True)
+    grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
+
+
+def optimizer(name: OptimizerName, size: int, eps: float, decay: float = 0.0) -> Adam | RMSProp:
+    """A fresh optimiser for `size` parameters."""
+    return Adam(size, eps, decay) if name == "adam" else RMSProp(size, eps)
+
+
+def stack(optimizers: Sequence[Adam | RMSProp]) -> Adam | RMSProp:
+    """One optimiser over the rows of several, whose states become views of its own.
+
+    Adam's step counts must agree: seeds trained together are in step.
+    """
+    first = optimizers[0]
+    size = first.state["mean"].numel()
+    joint = Adam(size, first.eps, first.decay, first.betas) if isinstance(first, Adam) else RMSProp(size, first.eps)
+    for name in ("mean", "square"):
+        joint.state[name] = torch.stack([o.state[name] for o in optimizers])
+        for row, o in zip(joint.state[name], optimizers, strict=True):
+            o.state[name] = row
+    if isinstance(first, Adam):
+        joint.state["steps"] = first.state["steps"]
+        for o in optimizers:
+            assert o.state["steps"] == first.state["steps"], "optimisers that are not in step cannot be stacked"
+            o.state["steps"] = first.state["steps"]
+    return joint

@@ -1,0 +1,223 @@
+"""What a value network's outputs mean: how they are read as action values, what they learn towards, and their loss.
+
+A critic is a value object of pure functions; the student (`students/value.py`) does the rest. Outputs are [B, A] for
+scalar critics and [B, A, K] for distributional ones.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, Int64
+from torch import Tensor
+
+from reincarnate import distributions, losses
+from reincarnate.types import Batch
+
+Arguments = tuple[Tensor, ...]
+"""What a network's forward pass takes besides observations: IQN's quantile fractions, else nothing."""
+
+
+@runtime_checkable
+class Critic(Protocol):
+    """`outputs` is K, the numbers per action; `implicit`: the network is asked at fractions. `select` are the next
+    actions where the online network chooses them (double Q-learning), else None.
+    """
+
+    @property
+    def outputs(self) -> int: ...
+    @property
+    def implicit(self) -> bool: ...
+    def values(self, out: Tensor) -> Float[Tensor, "B A"]: ...
+    def target(self, next_out: Any, select: Int64[Tensor, "B"] | None, batch: Batch) -> Tensor: ...
+    def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]: ...
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]: ...
+    def at_rest(self, n: int) -> Arguments: ...
+
+
+def chosen(out: Float[Tensor, "B A K"], action: Int64[Tensor, "B"]) -> Float[Tensor, "B K"]:
+    """The outputs of the action taken, per row."""
+    return out.gather(1, action[:, None, None].expand(-1, 1, out.shape[-1]))[:, 0]
+
+
+class _Deterministic:
+    """Critics whose networks take observations alone."""
+
+    implicit = False
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]:
+        """Nothing for the online network, nothing for the target network."""
+        return (), ()
+
+    def at_rest(self, n: int) -> Arguments:
+        """Nothing."""
+        return ()
+
+
+@dataclass(frozen=True)
+class Expected(_Deterministic):
+    """One number per action, its expected return (Mnih et al., 2015); the loss is Huber's with δ = 1."""
+
+    outputs = 1
+
+    def values(self, out: Tensor) -> Float[Tensor, "B A"]:
+        """The outputs themselves."""
+        return out
+
+    def target(self, next_out: Tensor | None, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B"]:
+        """reward + discount · value of the next action; the reward alone where the batch has no successors."""
+        if next_out is None:
+            return batch.reward
+        next_value = losses.max_value(next_out) if select is None else losses.pick(next_out, select)
+        return batch.reward + batch.discount * next_value
+
+    def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
+        """`losses.q_learning`."""
+        return losses.q_learning(out, batch.action, target)
+
+
+@dataclass(frozen=True)
+class Categorical(_Deterministic):
+    """C51 (Bellemare et al., 2017): logits over `atoms` evenly spaced returns from `low` to `high`."""
+
+    atoms: int
+    low: float
+    high: float
+
+    @property
+    def outputs(self) -> int:
+        """One logit per atom."""
+        return self.atoms
+
+    @cached_property
+    def support(self) -> Float32[Tensor, "K"]:
+        """The returns the atoms stand for."""
+        return distributions.support(self.low, self.high, self.atoms)
+
+    def values(self, out: Tensor) -> Float[Tensor, "B A"]:
+        """Expected returns."""
+        return distributions.categorical_mean(out, self.support)
+
+    def target(self, next_out: Tensor, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B K"]:
+        """The next action's distribution, discounted, shifted and projected onto the support."""
+        action = self.values(next_out).argmax(-1) if select is None else select
+        probabilities = chosen(next_out, action).softmax(-1)
+        return distributions.project(probabilities, batch.reward, batch.discount, self.support)
+
+    def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
+        """Cross-entropy to the projected distribution."""
+        return distributions.categorical_cross_entropy(chosen(out, batch.action), target)
+
+
+@dataclass(frozen=True)
+class Histogram(_Deterministic):
+    """HL-Gauss (Farebrother et al., 2024): logits over bins, trained towards a Gaussian around the scalar target.
+
+    `sigma` is the Gaussian's standard deviation in bin widths (0.75 there).
+    """
+
+    atoms: int
+    low: float
+    high: float
+    sigma: float
+
+    @property
+    def outputs(self) -> int:
+        """One logit per bin."""
+        return self.atoms
+
+    @cached_property
+    def support(self) -> Float32[Tensor, "K"]:
+        """The bins' centres."""
+        return distributions.support(self.low, self.high, self.atoms)
+
+    def values(self, out: Tensor) -> Float[Tensor, "B A"]:
+        """Expected returns."""
+        return distributions.categorical_mean(out, self.support)
+
+    def target(self, next_out: Tensor, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B K"]:
+        """The scalar target of Q-learning, as a histogram."""
+        next_q = self.values(next_out)
+        next_value = losses.max_value(next_q) if select is None else losses.pick(next_q, select)
+        width = (self.high - self.low) / (self.atoms - 1)
+        return distributions.hl_gauss(batch.reward + batch.discount * next_value, self.support, self.sigma * width)
+
+    def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
+        """Cross-entropy to the histogram."""
+        return distributions.categorical_cross_entropy(chosen(out, batch.action), target)
+
+
+@dataclass(frozen=True)
+class Quantiles(_Deterministic):
+    """QR-DQN (Dabney et al., 2018a): `count` quantiles of the return at the midpoints of equal probabilities."""
+
+    count: int
+    kappa: float
+
+    @property
+    def outputs(self) -> int:
+        """One number per quantile."""
+        return self.count
+
+    @cached_property
+    def fractions(self) -> Float32[Tensor, "K"]:
+        """τ of each quantile."""
+        return distributions.midpoints(self.count)
+
+    def values(self, out: Tensor) -> Float[Tensor, "B A"]:
+        """Means over the quantiles."""
+        return out.mean(-1)
+
+    def target(self, next_out: Tensor, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B K"]:
+        """The next action's quantiles, discounted and shifted."""
+        return _moved_quantiles(next_out, select, batch)
+
+    def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
+        """Quantile Huber loss."""
+        quantiles = chosen(out, batch.action)
+        return distributions.quantile_huber(quantiles, self.fractions.expand_as(quantiles), target, self.kappa)
+
+
+@dataclass(frozen=True)
+class ImplicitQuantiles:
+    """IQN (Dabney et al., 2018b): quantiles at any fraction the network is asked for.
+
+    Learning asks at `samples` random fractions for the prediction and as many for the target. Values are means over
+    the fractions asked for. Acting asks at `acting` midpoints where the paper draws them: no noise, no generator.
+    """
+
+    samples: int
+    acting: int
+    kappa: float
+    outputs = 1
+    implicit = True
+
+    def values(self, out: Tensor) -> Float[Tensor, "B A"]:
+        """Means over the quantiles asked for."""
+        return out.mean(-1)
+
+    def target(self, next_out: Tensor, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B K"]:
+        """The next action's quantiles, discounted and shifted."""
+        return _moved_quantiles(next_out, select, batch)
+
+    def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
+        """Quantile Huber loss at the fractions that were drawn."""
+        return distributions.quantile_huber(chosen(out, batch.action), arguments[0], target, self.kappa)
+
+    def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]:
+        """Fractions [n, samples] for the online and for the target network."""
+        both = torch.from_numpy(rng.random((2, n, self.samples), np.float32))
+        return (both[0],), (both[1],)
+
+    def at_rest(self, n: int) -> Arguments:
+        """The midpoints, for every row."""
+        return (distributions.midpoints(self.acting).expand(n, -1),)
+
+
+def _moved_quantiles(
+    next_out: Float[Tensor, "B A K"], select: Int64[Tensor, "B"] | None, batch: Batch
+) -> Float[Tensor, "B K"]:
+    action = next_out.mean(-1).argmax(-1) if select is None else select
+    return batch.reward[:, None] + batch.discount[:, None] * chosen(next_out, action)

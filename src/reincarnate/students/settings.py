@@ -1,0 +1,90 @@
+"""What every value student can be told. The families differ in their critic, their defaults and a few settings more."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from reincarnate.data.replay import Replay
+from reincarnate.errors import UserError
+from reincarnate.nets.optimizers import OptimizerName
+from reincarnate.nets.torsos import TorsoName
+from reincarnate.students.critics import Critic, Expected
+from reincarnate.students.value import ValueStudent
+from reincarnate.types import Pace, TaskSpec
+
+
+@dataclass(frozen=True)
+class ValueSettings:
+    """Settings of any value student. Defaults: Agarwal et al. (2022) for γ, ε and batch.
+
+    Schedules are counted in env steps (agent steps, not frames), target syncs and resets in updates.
+    """
+
+    torso: TorsoName = "auto"
+    hidden: tuple[int, ...] = ()  # fully connected layers; empty: 256 256 (mlp), 128 (minatar), 512 (nature, impala)
+    width: int = 1  # multiplies the convolutions' filters
+    layer_norm: bool = False  # LayerNorm before each ReLU
+    noisy: bool = False  # noisy fully connected layers, which explore by themselves (ε stays as it is set)
+    double: bool = False  # the online network chooses the next action, the target network says its value
+    dueling: bool = False
+    n_step: int = 3
+    gamma: float = 0.99
+    lr: float = 1e-4
+    optimizer: OptimizerName = "adam"
+    adam_eps: float = 1.5e-4  # ε of the optimiser, RMSProp's too
+    weight_decay: float = 0.0  # AdamW's
+    max_grad_norm: float = 0.0  # 0: gradients are not clipped
+    batch_size: int = 32
+    target_every: int = 2000  # updates between hard target syncs; 0: no target network
+    warmup: int = 1000  # env steps before the first online update
+    augment: Literal["none", "shift", "shift-intensity"] = "none"  # DrQ's transforms of sampled screens
+    reset_every: int = 0  # updates between resets: heads anew, torso shrunk and perturbed; 0: never
+    shrink: float = 0.5  # how much of the torso's weights a reset keeps
+    epsilon: float = 0.01  # the end value of exploration
+    epsilon_steps: int = 10_000  # env steps from 1 to `epsilon`, for a newborn
+    copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
+
+    def check(self, copies: int) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        at_least = {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0, "reset_every": 0}
+        _refuse_below(self, at_least)
+
+    def critic(self) -> Critic:
+        """How the network's outputs are read and learnt."""
+        return Expected()
+
+    def newborn(self, spec: TaskSpec, seed: int) -> ValueStudent:
+        """A fresh student for a task; its weights are a function of `seed`."""
+        return ValueStudent(self, self.critic(), spec, seed)
+
+
+@dataclass(frozen=True)
+class ReplaySettings(ValueSettings):
+    """Settings of a value student that learns from a replay."""
+
+    update_every: int = 4  # env steps per `updates_each` updates
+    updates_each: int = 1
+    replay_size: int = 100_000  # rows
+    priority: float = 0.0  # α of prioritised replay; 0: uniform
+    importance: float = 0.5  # β of prioritised replay
+
+    def check(self, copies: int) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        ValueSettings.check(self, copies)
+        smallest = max(copies * (self.n_step + 8), self.batch_size)
+        _refuse_below(self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0})
+
+    def memory(self, spec: TaskSpec, copies: int) -> Replay:
+        """Where its experience goes."""
+        replay = Replay(spec, self.replay_size, copies, self.n_step, self.gamma)
+        return replay.prioritise(self.priority, self.importance) if self.priority else replay
+
+    def pace(self, copies: int) -> Pace:
+        """How often it learns."""
+        return Pace(self.update_every, self.updates_each)
+
+
+def _refuse_below(settings: ValueSettings, at_least: dict[str, int]) -> None:
+    for name, smallest in at_least.items():
+        if getattr(settings, name) < smallest:
+            flag = f"--student.{name.replace('_', '-')}"
+            raise UserError(f"{flag} {getattr(settings, name)} is too small; at least {smallest} is needed")
