@@ -43,9 +43,9 @@ def ours(task: dict, threads: int, compile: bool = False) -> float:
 
     from reincarnate import envs
     from reincarnate.evaluate import Evaluation
+    from reincarnate.exploration import Exploration
     from reincarnate.methods import Scratch
     from reincarnate.students import DQN
-    from reincarnate.exploration import Exploration
     from reincarnate.training import Training
 
     torch.set_num_threads(threads)
@@ -92,7 +92,9 @@ def warm_up(student: "ValueStudent", spec: "TaskSpec") -> None:
     obs, actions = [torch.zeros(size, *spec.obs_shape) for _ in range(2)], torch.zeros(size, dtype=torch.int64)
     student.compile()
     start = time.perf_counter()
-    student.update(Batch(obs[0], actions, torch.zeros(size), torch.zeros(size), obs[1]), [], np.random.default_rng(0))  # no two may be one object
+    student.update(
+        Batch(obs[0], actions, torch.zeros(size), torch.zeros(size), obs[1]), [], np.random.default_rng(0)
+    )  # no two may be one object
     print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr)
     student.restore(before)
 

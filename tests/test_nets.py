@@ -70,7 +70,9 @@ def test_layer_names_are_stable(spec, names):
 
 def test_the_nature_network_has_the_published_number_of_parameters():
     # 4·32·64+32 + 32·64·16+64 + 64·64·9+64 + 3136·512+512 + 512·6+6
-    assert sum(p.numel() for p in network_of(ATARI, 0, torso="auto", hidden=(), dueling=False).parameters()) == 1_687_206
+    assert (
+        sum(p.numel() for p in network_of(ATARI, 0, torso="auto", hidden=(), dueling=False).parameters()) == 1_687_206
+    )
 
 
 def test_flat_parameters_keep_values_and_channels_last_order():
@@ -109,7 +111,10 @@ def test_a_torso_that_does_not_suit_the_observation_is_refused():
 def test_the_five_minatar_games_and_an_mlp_fit_together():
     for env_id in sorted(envs._family("MinAtar/").ids()):
         spec = envs.spec(env_id)
-        assert network_of(spec, 0, torso="mlp", hidden=(4,), dueling=False)(torch.zeros(1, *spec.obs_shape)).shape == (1, spec.actions)
+        assert network_of(spec, 0, torso="mlp", hidden=(4,), dueling=False)(torch.zeros(1, *spec.obs_shape)).shape == (
+            1,
+            spec.actions,
+        )
 
 
 COMPILED = """

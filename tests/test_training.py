@@ -10,6 +10,7 @@ from probes import Catch, CatchTeacher, CountingTeacher, catch
 
 from reincarnate.data import Replay
 from reincarnate.evaluate import Scale, play_episodes
+from reincarnate.exploration import Exploration
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.weaning import Weaning
 from reincarnate.nets.flat import Flat
@@ -18,7 +19,6 @@ from reincarnate.rollout import TeacherPlayer, random_policy
 from reincarnate.seeds import stream
 from reincarnate.students import DQN
 from reincarnate.terms import Distil
-from reincarnate.exploration import Exploration
 from reincarnate.training import Training
 from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reincarnate.rollout import TeacherPlayer
-from reincarnate.types import Step, Student, VectorEnv
+from reincarnate.types import Guide, Progress, Step, Student, VectorEnv
 
 
 class Transition(NamedTuple):
@@ -17,6 +17,33 @@ class Transition(NamedTuple):
     action: np.ndarray
     step: Step
     teacher: np.ndarray | None
+
+
+class Guided:
+    """A teacher that acts while episodes are young. Draws from a generator of its own, so that ε's stream is left."""
+
+    def __init__(
+        self, player: TeacherPlayer, guide: Guide, progress: Callable[[], Progress], n: int, rng: np.random.Generator
+    ):
+        self._player, self._guide, self._progress, self._rng = player, guide, progress, rng
+        self._left = np.zeros(n)  # steps the teacher still acts in each copy's episode
+
+    def __call__(self, action: np.ndarray, begins: np.ndarray) -> np.ndarray:
+        """The student's actions [n], with the teacher's where an episode is young; `begins` marks new episodes."""
+        if begins.any():
+            self._left[begins] = self._horizons(int(begins.sum()))
+        young = self._left > 0
+        logits = self._player.logits(begins)  # a recurrent teacher's memory needs every step
+        if young.any():
+            action = np.where(young, self._player.act(logits, self._rng), action)
+        self._left -= 1
+        return action
+
+    def _horizons(self, n: int) -> np.ndarray:
+        horizon = self._guide.horizon(self._progress())
+        if not self._guide.drawn or horizon < 1:
+            return np.full(n, float(horizon))
+        return self._rng.integers(1, int(horizon) + 1, size=n)
 
 
 class Collector:
@@ -32,9 +59,10 @@ class Collector:
         student: Student,
         rng: np.random.Generator,
         watcher: TeacherPlayer | None,
+        guide: Guided | None,
         overlap: bool,
     ):
-        self.env, self.student, self._rng, self._watcher = env, student, rng, watcher
+        self.env, self.student, self._rng, self._watcher, self._guide = env, student, rng, watcher, guide
         self._pool = ThreadPoolExecutor(1) if overlap else None
         self.finished: list[float] = []  # returns of episodes that ended, until somebody takes them
         self.obs = env.reset(rng)
@@ -57,6 +85,8 @@ class Collector:
         logits = self._watcher.logits(self._begins) if self._watcher else None
         obs = self.obs
         action = self.student.act(obs, epsilon, self._rng)
+        if self._guide:
+            action = self._guide(action, self._begins)
         step = self.env.step(action)
         self._totals += step.reward
         self._begins = step.terminated | step.truncated

@@ -49,7 +49,8 @@ def _dataclass(kind: type, value: Any, names: Mapping[str, type], where: str) ->
         if key not in known:
             raise UserError(f"unknown key {_join(where, key)!r}; known there: {', '.join(known)}")
     fields = {
-        key: from_dict(_kind(kind, key, hints[key], item), item, names, _join(where, key)) for key, item in value.items()
+        key: from_dict(_kind(kind, key, hints[key], item), item, names, _join(where, key))
+        for key, item in value.items()
     }
     try:
         return kind(**fields)

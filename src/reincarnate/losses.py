@@ -16,9 +16,7 @@ def max_value(next_q: Float[Tensor, "B A"]) -> Float[Tensor, "B"]:
     return next_q.amax(-1)
 
 
-def q_learning(
-    q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], target: Float[Tensor, "B"]
-) -> Float[Tensor, "B"]:
+def q_learning(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], target: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
     """Huber loss (δ = 1) of Q-learning (Mnih et al., 2015). No gradient flows into the target.
 
     `target` is reward + discount · value of the successor; with n steps (Sutton & Barto, 2018, §7) the reward is

@@ -16,24 +16,38 @@ def describe(phases: list[Phase], student: ValueSettings, copies: int) -> list[s
 
 
 def _phase(phase: Phase, student: ValueSettings, copies: int) -> str:
+    name = f"{phase.name}: "
+    if not phase.learns:
+        return "; ".join([f"{name}{phase.env_steps:,} env steps without learning", *_behaviour(phase, student)])
     if phase.offline:
-        parts = [f"{phase.name}: {phase.updates:,} updates on prior data"]
+        parts = [f"{name}{phase.updates:,} updates on prior data"]
     else:
-        parts = [f"{phase.name}: {phase.env_steps:,} env steps, {updates(phase, student, copies):,} updates on own replay"]
+        parts = [f"{name}{phase.env_steps:,} env steps, {updates(phase, student, copies):,} updates on own replay"]
+    if phase.prior_share:
+        parts.append(f"each example from prior data with probability {phase.prior_share:g}")
     parts.append(f"loss = {phase.td_weight:g} · TD({student.n_step}-step)")
     parts += [f"+ {t.weight} × {t.term}" for t in phase.terms]
     parts.append(f"learning rate = {student.lr:g}" + (f" × ({phase.lr_scale})" if phase.lr_scale else ""))
     if not phase.offline:
-        start = f"1 → {student.epsilon:g} over {student.epsilon_steps:,}" if phase.anneal else f"{student.epsilon:g}"
-        parts.append(f"ε = {start}")
+        parts += _behaviour(phase, student)
+    if phase.new_optimizer:
+        parts.append("a new optimiser at the start")
     if phase.sync_target:
         parts.append("target network synchronised at the start")
     return "; ".join(parts)
 
 
+def _behaviour(phase: Phase, student: ValueSettings) -> list[str]:
+    start = f"1 → {student.epsilon:g} over {student.epsilon_steps:,}" if phase.anneal else f"{student.epsilon:g}"
+    if phase.guide is None:
+        return [f"ε = {start}"]
+    drawn = "a number of steps drawn from 1 to" if phase.guide.drawn else "steps up to"
+    return [f"ε = {start}", f"the teacher acts in each episode for {drawn} {phase.guide.horizon}"]
+
+
 def updates(phase: Phase, student: ValueSettings, copies: int) -> int:
     """Gradient steps a phase pays for."""
-    if phase.offline:
+    if phase.offline or not phase.learns:
         return phase.updates
     pace = student.pace(copies)
     return max(0, phase.env_steps - student.warmup) // pace.env_steps * pace.updates

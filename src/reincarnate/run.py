@@ -252,6 +252,7 @@ def _training(prepared: Prepared, reference: Reference, data: Dataset | None, no
         evaluate=lambda k: _evaluate(run, student, run.eval_episodes, k),
         seed=run.seed,
         pace=config.pace(run.copies),
+        plays=run.teacher_plays,
         overlap=overlap,
     )
 

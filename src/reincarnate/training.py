@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.collector import Collector
+from reincarnate.collector import Collector, Guided
 from reincarnate.counting import Counters, length, lr_scale, steps_ahead, updates_due
+from reincarnate.data.mixture import Mixture
 from reincarnate.evaluate import Evaluation, Scale
 from reincarnate.exploration import Exploration
 from reincarnate.rollout import TeacherPlayer
@@ -40,11 +41,12 @@ class Training:
         evaluate: Callable[[int], Evaluation],
         seed: int,
         pace: Pace,
+        plays: str = "auto",
         overlap: bool = False,
     ):
         self.student, self.env, self.phases, self.memory, self.prior = student, env, phases, memory, prior
         self.teacher, self.scale, self.exploration, self.evaluate = teacher, scale, exploration, evaluate
-        self.seed, self.pace, self.overlap = seed, pace, overlap
+        self.seed, self.pace, self.plays, self.overlap = seed, pace, plays, overlap
         self.at = Counters()
         self._watches = teacher is not None and (teacher.view != "student" or teacher.initial_state(1) is not None)
         self._sums: dict[str, Tensor] = {}
@@ -69,8 +71,10 @@ class Training:
             barrier()
         while self.at.phase < len(self.phases):
             phase = self.phases[self.at.phase]
-            if self.at.phase_env_steps + self.at.phase_updates == 0 and phase.sync_target:
+            if self.at.done(phase) == 0 and phase.sync_target:
                 self.student.sync_target()
+            if self.at.done(phase) == 0 and phase.new_optimizer:
+                self.student.new_optimizer()
             yield phase, self.at.next_stop(phase)
             self.student.publish()
             self._report(phase, record)
@@ -83,25 +87,44 @@ class Training:
     # ---- a stretch between two barriers ------------------------------------------------------------
 
     def _stretch(self, phase: Phase, stop: int, tick: Callable[[Phase], None]) -> None:
-        rng = stream(self.seed, "sample", self.at.barrier)
+        rng, source = stream(self.seed, "sample", self.at.barrier), self._source(phase)
         if phase.offline:
             while self.at.phase_updates < stop:
-                self._learn(phase, self.prior, rng)
+                self._learn(phase, source, rng)
                 tick(phase)
             return
-        watcher = TeacherPlayer(self.teacher, self.env) if self.teacher and self._watches and phase.terms else None
         act_rng = stream(self.seed, "act", self.at.barrier)
-        collector = Collector(self.env, self.student, act_rng, watcher, self.overlap)
+        collector = Collector(self.env, self.student, act_rng, self._watcher(phase), self._guide(phase), self.overlap)
         try:
             while self.at.phase_env_steps < stop:
-                self._cycle(phase, collector, stop, rng)
+                self._cycle(phase, collector, source, stop, rng)
                 tick(phase)
         finally:
             collector.close()
         self.memory.cut(collector.obs)
         self._returns += collector.finished
 
-    def _cycle(self, phase: Phase, collector: Collector, stop: int, rng: np.random.Generator) -> None:
+    def _watcher(self, phase: Phase) -> TeacherPlayer | None:
+        """A teacher that must see every step as it happens, because the replay cannot show it later."""
+        if self.teacher is None or not self._watches or not phase.terms:
+            return None
+        return TeacherPlayer(self.teacher, self.env, self.plays)
+
+    def _guide(self, phase: Phase) -> Guided | None:
+        if phase.guide is None:
+            return None
+        assert self.teacher is not None, f"phase {phase.name!r} needs a teacher to guide"
+        player = TeacherPlayer(self.teacher, self.env, self.plays)
+        rng = stream(self.seed, "guide", self.at.barrier)
+        return Guided(player, phase.guide, lambda: self.at.progress(phase), self.env.n, rng)
+
+    def _source(self, phase: Phase) -> Source:
+        if not phase.offline and not phase.prior_share:
+            return self.memory
+        assert self.prior is not None, f"phase {phase.name!r} needs prior data"
+        return self.prior if phase.offline else Mixture(self.prior, self.memory, phase.prior_share)
+
+    def _cycle(self, phase: Phase, collector: Collector, source: Source, stop: int, rng: np.random.Generator) -> None:
         """`pace.env_steps` env steps (at least one of each copy), and the updates they pay for.
 
         A replay is learnt from as it was before them; what is on-policy is learnt from after them.
@@ -109,12 +132,12 @@ class Training:
         at, n = self.at, self.env.n
         steps = steps_ahead(self.pace, n, stop - at.phase_env_steps)
         epsilons = [self.exploration.epsilon(phase, at.phase_env_steps + i * n) for i in range(steps)]
-        due = updates_due(self.pace, at.phase_env_steps, at.phase_env_steps + steps * n)
+        due = updates_due(self.pace, at.phase_env_steps, at.phase_env_steps + steps * n) if phase.learns else 0
 
         def learn() -> None:
             if at.phase_env_steps >= self.exploration.warmup and len(self.memory) >= self.student.batch_size:
                 for _ in range(due):
-                    self._learn(phase, self.memory, rng)
+                    self._learn(phase, source, rng)
 
         experience = collector.during(epsilons, (lambda: None) if self.memory.on_policy else learn)
         for obs, action, step, logits in experience:
@@ -126,8 +149,7 @@ class Training:
         at.env_steps += steps * n
         at.phase_env_steps += steps * n
 
-    def _learn(self, phase: Phase, source: Source | None, rng: np.random.Generator) -> None:
-        assert source is not None, f"phase {phase.name!r} needs prior data"
+    def _learn(self, phase: Phase, source: Source, rng: np.random.Generator) -> None:
         progress = self.at.progress(phase)
         terms = [(w, t.term) for t in phase.terms if (w := t.weight(progress)) > 0]
         asks = any(term.needs_teacher for _, term in terms)
@@ -199,4 +221,3 @@ class Training:
     def restore(self, state: dict[str, Any]) -> None:
         """Put `state()` back."""
         self.at = Counters(**state)
-

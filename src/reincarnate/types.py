@@ -163,12 +163,25 @@ class WeightedTerm(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Guide:
+    """The teacher acts in the first steps of each episode, the student after it (Uchendu et al., 2023).
+
+    In as many as `horizon` says as the episode begins, or with `drawn` in a number drawn from 1 to that.
+    """
+
+    horizon: Schedule
+    drawn: bool = True
+
+
+@dataclass(frozen=True)
 class Phase:
     """What holds for a stretch of training: online for `env_steps`, or offline for `updates`; never both.
 
     `lr_scale` multiplies the student's learning rate (None: leaves it alone), `td_weight` its own loss. `anneal` says
     that exploration starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as
-    little as it ever will. `sync_target` copies the online network to the target network as the phase begins.
+    little as it ever will. As the phase begins `sync_target` copies the online network to the target network and
+    `new_optimizer` empties the optimiser's memory. Online, each example is drawn from prior data with probability
+    `prior_share`, a `guide` lets the teacher act, and without `learns` experience is only collected.
     """
 
     name: str
@@ -179,6 +192,10 @@ class Phase:
     td_weight: float = 1.0
     anneal: bool = True
     sync_target: bool = False
+    new_optimizer: bool = False
+    prior_share: float = 0.0
+    guide: Guide | None = None
+    learns: bool = True
     evaluations: int = 10
 
     def __post_init__(self):
@@ -269,6 +286,7 @@ class Student(Protocol):
     ) -> Learnt: ...
     def publish(self) -> None: ...
     def sync_target(self) -> None: ...
+    def new_optimizer(self) -> None: ...
     def state(self) -> dict[str, Tensor]: ...
     def restore(self, state: dict[str, Tensor]) -> None: ...
 

@@ -35,9 +35,7 @@ class CompiledGradient:
         self._programs: dict[Any, Program] = {}
         self._weights: tuple[Any, Tensor] = ((), torch.zeros(0))
 
-    def __call__(
-        self, batch: Batch, draws: Draws, terms: Sequence[tuple[Any, Term]], td_weight: Any
-    ) -> Learnt:
+    def __call__(self, batch: Batch, draws: Draws, terms: Sequence[tuple[Any, Term]], td_weight: Any) -> Learnt:
         """Fill the gradient. Every batch must have the size of the first."""
         weights = (td_weight, *(weight for weight, _ in terms))
         if weights != self._weights[0]:
@@ -77,7 +75,9 @@ class CompiledGradient:
 
         return program
 
-    def _target_of(self, parameters: dict[str, Tensor], frozen: dict[str, Tensor], batch: Batch, draws: Draws) -> Tensor:
+    def _target_of(
+        self, parameters: dict[str, Tensor], frozen: dict[str, Tensor], batch: Batch, draws: Draws
+    ) -> Tensor:
         if batch.next_obs is None:
             return self._critic.target(None, None, batch)
         select = None

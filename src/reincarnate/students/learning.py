@@ -42,6 +42,7 @@ def weigh(
     `importance` (of prioritised replay) multiplies every loss, as in the authors' code; means are reported without.
     With `seeds` > 1 the batch holds that many equal parts, one after another, with a row of weights each.
     """
+
     def mean(loss: Tensor) -> Tensor:
         return loss.mean() if seeds == 1 else loss.view(seeds, -1).mean(-1)
 

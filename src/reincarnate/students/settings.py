@@ -9,7 +9,7 @@ from reincarnate.nets.optimizers import OptimizerName
 from reincarnate.nets.torsos import TorsoName
 from reincarnate.students.critics import Critic, Expected
 from reincarnate.students.value import ValueStudent
-from reincarnate.types import Pace, TaskSpec
+from reincarnate.types import Memory, Pace, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,14 @@ class ValueSettings:
     def critic(self) -> Critic:
         """How the network's outputs are read and learnt."""
         return Expected()
+
+    def memory(self, spec: TaskSpec, copies: int) -> Memory:
+        """Where its experience goes."""
+        raise NotImplementedError
+
+    def pace(self, copies: int) -> Pace:
+        """How often it learns."""
+        raise NotImplementedError
 
     def newborn(self, spec: TaskSpec, seed: int) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`."""

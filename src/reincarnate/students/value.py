@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.exploration import epsilon_greedy
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.optimizers import clip_norm, optimizer
 from reincarnate.nets.plasticity import reset_head, shrink_and_perturb
-from reincarnate.exploration import epsilon_greedy
 from reincarnate.seeds import stream
 from reincarnate.students.compiled import CompiledGradient
 from reincarnate.students.critics import Critic
@@ -127,9 +127,7 @@ class ValueStudent:
             return obs
         return intensity(obs, draw_intensity(len(obs), INTENSITY, rng))
 
-    def _gradient(
-        self, batch: Batch, draws: Draws, terms: Sequence[tuple[float, Term]], td_weight: float
-    ) -> Learnt:
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[tuple[float, Term]], td_weight: float) -> Learnt:
         """Fill the flat gradient."""
         assert self.online.grad is not None
         self.online.grad.zero_()
@@ -157,7 +155,9 @@ class ValueStudent:
         if self.config.double:
             seen = self._forward(self.online)(batch.next_obs, *self.critic.at_rest(len(batch.action)))
             select = self.critic.values(seen).argmax(-1)
-        return self.critic.target(self._forward(self.target or self.online)(batch.next_obs, *draws.target), select, batch)
+        return self.critic.target(
+            self._forward(self.target or self.online)(batch.next_obs, *draws.target), select, batch
+        )
 
     def _forward(self, net: Flat) -> Callable[..., Tensor]:
         """The quickest way through a network: one node where it is a small MLP, its modules otherwise."""
@@ -185,6 +185,11 @@ class ValueStudent:
         if self.target:
             self.target.data.copy_(self.online.data)
 
+    def new_optimizer(self) -> None:
+        """Empty the optimiser's memory."""
+        for tensor in self.optimizer.state.values():
+            tensor.zero_()
+
     def reset(self) -> None:
         """Heads anew, the torso shrunk and perturbed, the optimiser's memory empty, the target synchronised.
 
@@ -199,8 +204,7 @@ class ValueStudent:
         """Go on from these weights with an empty optimiser; the target network is synchronised."""
         with torch.no_grad():
             self.online.module.load_state_dict(weights)
-        for tensor in self.optimizer.state.values():
-            tensor.zero_()
+        self.new_optimizer()
         self.sync_target()
         self.publish()
 
