@@ -30,10 +30,8 @@ class FusedMLP:
     def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
         """The network's outputs; differentiable exactly where autograd is on."""
         x = obs if obs.ndim == 2 and obs.dtype == torch.float32 else as_float(obs).flatten(1)
-        if torch.is_grad_enabled():
-            out = _Node.apply(self._anchor, self._layers, x)
-        else:
-            out = _forward(self._layers, x)[-1]
+        graph = torch.is_grad_enabled()
+        out = _Node.apply(self._anchor, self._layers, x) if graph else _forward(self._layers, x)[-1]
         return out if self._outputs == 1 else out.unflatten(-1, (-1, self._outputs))  # pyright: ignore
 
 
