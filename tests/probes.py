@@ -77,7 +77,7 @@ class CatchTeacher:
         self.asked = 0
         self.parameter = torch.ones(1)
         self.card = TeacherCard(
-            "catch", "probe", "rule", VALUES, "none", 0, "c" * 64, (40,), "float32", 3, "none", "safe", "Catch"
+            "catch", "probe", "rule", VALUES, "none", 0, "c" * 64, (40,), "float32", 3, "none", "safe", env="Catch"
         )
 
     def initial_state(self, n):
@@ -97,7 +97,7 @@ class CountingTeacher(CatchTeacher):
     def __init__(self):
         CatchTeacher.__init__(self)
         self.card = TeacherCard(
-            "count", "probe", "rule", ACTIONS, "none", 0, "d" * 64, (40,), "float32", 3, "none", "safe", "Catch"
+            "count", "probe", "rule", ACTIONS, "none", 0, "d" * 64, (40,), "float32", 3, "none", "safe", env="Catch"
         )
 
     def initial_state(self, n):

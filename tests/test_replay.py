@@ -11,7 +11,7 @@ from probes import Corridor, corridor_spec
 
 from reincarnate.data import Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
-from reincarnate.data.segments import load_segments, save_segment
+from reincarnate.data.segments import load_segments, take_segment
 from reincarnate.envs.vector import Copies, GymVector
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec
@@ -175,11 +175,11 @@ def test_segments_restore_the_same_ring(first, second, streams, tmp_path_factory
     env = Copies(corridor_spec(), lambda: Corridor(5, False), streams, None)
     replay = make()
     replay.cut(play(env, replay, first))
-    entries = [save_segment(replay, folder / "1.safetensors", None)]
+    entries = [take_segment(replay, None).save(folder / "1.safetensors")]
     before = replay.state()
     replay.annotate(lambda obs: torch.cat([obs, obs], 1))
     replay.cut(play(env, replay, second))
-    entries.append(save_segment(replay, folder / "2.safetensors", before))
+    entries.append(take_segment(replay, before).save(folder / "2.safetensors"))
     copy = make()
     load_segments(copy, folder, entries)
     copy.restore(replay.state())
@@ -195,7 +195,7 @@ def test_a_damaged_segment_is_refused(tmp_path):
     env = Copies(corridor_spec(), lambda: Corridor(5, False), 1, None)
     replay = Replay(corridor_spec(), 30, 1, 1, 0.5)
     replay.cut(play(env, replay, 9))
-    entry = save_segment(replay, tmp_path / "1.safetensors", None)
+    entry = take_segment(replay, None).save(tmp_path / "1.safetensors")
     data = bytearray((tmp_path / "1.safetensors").read_bytes())
     data[-3] ^= 1
     (tmp_path / "1.safetensors").write_bytes(data)

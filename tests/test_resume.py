@@ -6,10 +6,17 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
 import pytest
+
+from reincarnate import rundir
+from reincarnate.errors import UserError
+from reincarnate.methods import Scratch
+from reincarnate.run import Run, execute
+from reincarnate.students import DQN
 
 FLAGS = [
     "--env",
@@ -66,12 +73,29 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("method, extra", [("scratch", ()), ("qdagger", ("--offline-updates", "600"))])
-def test_a_killed_run_resumes_to_the_same_bits(method, extra, folder):
-    assert reincarnate(folder, "train", method, *FLAGS, *extra, "--out", f"{method}-whole").wait() == 0
-    run = folder / f"{method}-killed"
-    process = reincarnate(folder, "train", method, *FLAGS, *extra, "--out", run.name)
-    chance, kills = random.Random(method), 0
+OFFLINE = ("--offline-updates", "600")
+RENEWED = ("--student", "modern", "--student.priority", "0.6", "--student.reset-every", "70", "--student.noisy")
+FRESH = ("--student", "pqn", "--envs", "4")
+
+
+@pytest.mark.parametrize(
+    "name, method, extra",
+    [
+        ("scratch", "scratch", ()),
+        ("qdagger", "qdagger", OFFLINE),
+        ("modern", "scratch", RENEWED),
+        ("pqn", "qdagger", (*OFFLINE, *FRESH)),
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_bits(name, method, extra, folder):
+    flags = [*FLAGS, *extra]
+    if name == "pqn":  # has no replay
+        at = flags.index("--student.replay-size")
+        flags[at : at + 2] = ["--student.batch-size", "16"]
+    assert reincarnate(folder, "train", method, *flags, "--out", f"{name}-whole").wait() == 0
+    run = folder / f"{name}-killed"
+    process = reincarnate(folder, "train", method, *flags, "--out", run.name)
+    chance, kills = random.Random(name), 0
     while process.poll() is None:
         if (run / "checkpoints").exists() and kills < 3:
             time.sleep(chance.uniform(0.0, 0.5))
@@ -82,7 +106,7 @@ def test_a_killed_run_resumes_to_the_same_bits(method, extra, folder):
                 process = reincarnate(folder, "resume", run.name)
         time.sleep(0.02)
     assert kills and (run / "done").exists()
-    assert essence(folder / f"{method}-whole") == essence(run)
+    assert essence(folder / f"{name}-whole") == essence(run)
 
 
 def test_ctrl_c_leaves_a_resumable_run_and_says_how(folder):
@@ -115,3 +139,38 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder):
     assert resumed.returncode == 0 and "damaged" in message
     if (folder / "scratch-whole").exists():
         assert essence(folder / "scratch-whole") == essence(run)
+
+
+def test_a_large_checkpoint_is_written_while_training_goes_on_and_changes_nothing(tmp_path, monkeypatch):
+    small = {"env_steps": 400, "evaluations": 4, "eval_episodes": 1, "final_episodes": 2, "reference_episodes": 2}
+    student = DQN(hidden=(8,), warmup=20, replay_size=300)
+    run = Run("CartPole-v1", Scratch(), student, store=str(tmp_path / "store"), **small)
+    writers = []
+
+    def spy(directory, *rest):
+        writers.append(threading.current_thread())
+        write(directory, *rest)
+
+    write = rundir.RunDirectory._write
+    monkeypatch.setattr(rundir.RunDirectory, "_write", spy)
+    execute(run, tmp_path / "plain")
+    monkeypatch.setattr(rundir, "BEHIND", 1)
+    execute(run, tmp_path / "behind")
+    assert [writer is threading.main_thread() for writer in writers] == [True] * 6 + [
+        False
+    ] * 4  # the first has no rows
+    assert essence(tmp_path / "plain") == essence(tmp_path / "behind")
+
+
+def test_a_background_checkpoint_that_cannot_be_written_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(rundir, "BEHIND", 1)
+    student = DQN(hidden=(8,), warmup=20, replay_size=300)
+    run = Run("CartPole-v1", Scratch(), student, store=str(tmp_path / "store"), env_steps=300, reference_episodes=1)
+
+    def full(path, *rest):
+        raise UserError("no space left")
+
+    monkeypatch.setattr(rundir.Segment, "save", full)
+    with pytest.raises(UserError, match="no space left"):
+        execute(run, tmp_path / "run")
+    assert not (tmp_path / "run/done").exists()

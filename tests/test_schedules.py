@@ -1,5 +1,7 @@
 """λ and what hangs on it: bounded, sticky where asked, zero for ever after the end."""
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from hypothesis import strategies as st
 from reincarnate.evaluate import Scale
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.weaning import Weaning
-from reincarnate.schedules import ByScore, Linear
+from reincarnate.schedules import ByScore, Decaying, Guarded, KeepingUp, Linear
 from reincarnate.types import Phase, Progress
 
 FINITE = st.floats(-1e6, 1e6)
@@ -96,4 +98,59 @@ def test_every_method_prints_its_plan(name):
     from reincarnate.plan import describe
     from reincarnate.students import DQN
 
-    assert all(len(line) > 20 and "object at" not in line for line in describe(METHODS[name]().phases(1000), DQN(), 1))
+    assert all(
+        len(line) > 20 and "object at" not in line for line in describe(METHODS[name]().phases(10_000), DQN(), 1)
+    )
+
+
+def lambdas(schedule, scores):
+    """λ after each evaluation of ten."""
+    return [schedule(Progress((k + 1) / 10, scores=tuple(scores[: k + 1]))) for k in range(len(scores))]
+
+
+def test_the_guard_by_hand():
+    # λ by score; 0.4 is more than half below the best, 0.9: λ rises from 0.1 to max(0.1 + 0.25, 1 - 0.4) = 0.6,
+    # then what was lifted falls by 0.25 / 2 with each evaluation, as the score recovers
+    scores = (0.5, 0.9, 0.4, 0.95, 0.95, 0.95)
+    guarded = Weaning(guard=0.5, sticky=False).schedule()
+    assert lambdas(guarded, scores) == pytest.approx([0.5, 0.1, 0.6, 0.475, 0.35, 0.225])
+    assert lambdas(Weaning(sticky=False).schedule(), scores) == pytest.approx([0.5, 0.1, 0.6, 0.05, 0.05, 0.05])
+
+
+def test_the_guard_outlives_sticky_weaning_and_weans_more_slowly_each_time():
+    scores = (1.1, 1.0, 0.5, 1.0, 0.4)
+    guarded = Weaning(guard=0.2).schedule()
+    # weaned at once; 0.5 < 0.8·1.1 lifts to max(0.25, 0.5); 1.0: 0.5 - 0.125; 0.4 < 0.8: max(0.375 + 0.25, 0.6)
+    assert lambdas(guarded, scores) == pytest.approx([0.0, 0.0, 0.5, 0.375, 0.625])
+    later = Progress(0.6, scores=(*scores, 0.4))
+    assert guarded(later) == pytest.approx(0.625 - 0.25 / 4)
+
+
+def test_the_guard_outlives_the_hard_end():
+    scores = (0.2, 0.4, 0.5, 0.6, 0.6, 0.6, 0.1)
+    assert lambdas(Weaning(guard=0.3).schedule(), scores)[-1] == pytest.approx(0.9)
+    assert lambdas(Weaning().schedule(), scores)[-1] == 0.0
+
+
+@given(st.lists(FINITE, max_size=12), st.floats(0, 1), st.floats(0.01, 0.99), st.floats(0.01, 1), st.booleans())
+def test_a_guarded_lambda_is_between_0_and_1_and_never_below_the_plain_one(scores, fraction, drop, step, sticky):
+    progress = Progress(fraction, scores=tuple(scores))
+    weight = Guarded(ByScore(0.6, sticky), drop, step)(progress)
+    assert ByScore(0.6, sticky)(progress) <= weight <= 1.0
+
+
+def test_a_guard_that_is_never_needed_changes_nothing():
+    rising = tuple(k / 10 for k in range(10))
+    for wean in (Weaning(), Weaning(by="linear"), Weaning(by="fixed")):
+        assert lambdas(replace(wean, guard=0.3).schedule(), rising) == lambdas(wean.schedule(), rising)
+
+
+def test_jsrls_horizon_falls_with_each_tenth_of_the_phase():
+    horizon = Decaying(1000, 0.8)
+    assert [horizon(Progress(f)) for f in (0.0, 0.09, 0.1, 0.25, 0.95)] == [1000, 1000, 800, 640, 134]
+
+
+def test_the_curriculums_horizon_falls_only_when_the_student_keeps_up():
+    horizon = KeepingUp(100, 0.5, tolerance=0.1)
+    scores = (0.2, 0.5, 0.3, 0.45)  # up, up, 0.2 below the best, within the tolerance
+    assert [horizon(Progress(scores=scores[:k])) for k in range(5)] == [100, 50, 25, 25, 12]

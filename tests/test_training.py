@@ -9,15 +9,30 @@ import torch
 from probes import Catch, CatchTeacher, CountingTeacher, catch
 
 from reincarnate.data import Replay
+from reincarnate.errors import UserError
 from reincarnate.evaluate import Scale, play_episodes
 from reincarnate.exploration import Exploration
-from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
+from reincarnate.methods import (
+    JSRL,
+    METHODS,
+    RLPD,
+    WSRL,
+    Dagger,
+    DQfD,
+    FineTune,
+    Kickstart,
+    Pretrain,
+    QDagger,
+    Rehearsal,
+    Scratch,
+    WarmCritic,
+)
 from reincarnate.methods.weaning import Weaning
 from reincarnate.nets.flat import Flat
 from reincarnate.nets.optimizers import Adam
 from reincarnate.rollout import TeacherPlayer, random_policy
 from reincarnate.seeds import stream
-from reincarnate.students import DQN
+from reincarnate.students import DQN, Rainbow
 from reincarnate.terms import Distil
 from reincarnate.training import Training
 from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv
@@ -37,6 +52,15 @@ SMALL = {
     "scratch": Scratch(),
     "kickstart": Kickstart(temperature=1.0),
     "qdagger": QDagger(offline_updates=150, temperature=1.0),
+    "finetune": FineTune(),
+    "rehearsal": Rehearsal(),
+    "rlpd": RLPD(),
+    "pretrain": Pretrain(offline_updates=150),
+    "dqfd": DQfD(offline_updates=150),
+    "jsrl": JSRL(horizon=7),
+    "dagger": Dagger(offline_updates=150, temperature=1.0),
+    "wsrl": WSRL(start="teacher", warmup_env_steps=60),
+    "warmcritic": WarmCritic(critic_env_steps=100),
 }
 
 
@@ -106,8 +130,9 @@ def test_stepping_beside_the_learner_changes_nothing(name):
 def test_counters_count_what_they_are_named_for(name):
     training, scores = raise_student(SMALL[name], env_steps=200)
     offline = sum(p.updates for p in training.phases)
+    not_learnt_from = 60 if name == "wsrl" else CONFIG.warmup
     assert training.at.env_steps == 200
-    assert training.at.updates == offline + 200 - CONFIG.warmup
+    assert training.at.updates == offline + 200 - not_learnt_from
     assert training.student.updates == training.at.updates
     assert len(scores) == 1 + 3 * len(training.phases)
 
@@ -265,3 +290,10 @@ def test_phases_without_evaluations_left_end():
     phase = Phase("online", env_steps=10, evaluations=20)
     training, scores = raise_student(Scratch(), env_steps=10, evaluations=20)
     assert training.at.env_steps == phase.env_steps and len(scores) == 11
+
+
+def test_a_run_that_diverges_stops_and_says_so():
+    with pytest.raises(UserError, match="diverged after"):
+        raise_student(Scratch(), config=replace(CONFIG, lr=1e30))
+    with pytest.raises(UserError, match="diverged"):
+        raise_student(Scratch(), config=Rainbow(hidden=(8,), warmup=20, lr=1e30, batch_size=8))

@@ -6,22 +6,45 @@ from reincarnate.agents import Agent, open_agent
 from reincarnate.data import Dataset, open_dataset
 from reincarnate.errors import UserError
 from reincarnate.inspection import evaluate_agent
-from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
+from reincarnate.methods import (
+    JSRL,
+    METHODS,
+    RLPD,
+    WSRL,
+    Dagger,
+    DQfD,
+    FineTune,
+    Kickstart,
+    Pretrain,
+    QDagger,
+    Rehearsal,
+    Scratch,
+    WarmCritic,
+)
 from reincarnate.run import Run, execute
 from reincarnate.students import DQN, STUDENTS
 from reincarnate.teachers import open_teacher
 
 __all__ = [
     "DQN",
+    "JSRL",
     "METHODS",
+    "RLPD",
     "STUDENTS",
+    "WSRL",
     "Agent",
+    "DQfD",
+    "Dagger",
     "Dataset",
+    "FineTune",
     "Kickstart",
+    "Pretrain",
     "QDagger",
+    "Rehearsal",
     "Run",
     "Scratch",
     "UserError",
+    "WarmCritic",
     "evaluate_agent",
     "execute",
     "open_agent",

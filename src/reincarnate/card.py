@@ -7,6 +7,8 @@ from typing import Any
 def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
     """The command line that repeats a run from its record; what equals `defaults` (a record too) is left out."""
     parts = ["reincarnate", "train", config["method"]["name"], "--env", config["env"]]
+    if config["student"]["name"] != USUAL_STUDENT or config["weights"]:
+        parts += ["--student", config["student"]["name"]]
     for prefix, key in (("", None), ("", "method"), ("student.", "student")):
         said, usual = (config[key], defaults[key]) if key else (config, defaults)
         for name, value in said.items():
@@ -14,6 +16,7 @@ def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
     return " ".join(shlex.quote(part) for part in parts)
 
 
+USUAL_STUDENT = "dqn"  # the one without --student or --weights
 SKIPPED = {
     "format",
     "versions",
@@ -55,6 +58,7 @@ def agent_card(result: dict[str, Any], config: dict[str, Any]) -> str:
 - student: {config["student"]}
 - teacher: {f"sha256 {teacher}" if teacher else "none"}
 - data: {f"sha256 {data}" if data else "none"}
+- weights: {f"those of agent {start}" if (start := result["prior"]["weights"]) else "its own initialisation"}
 - protocol: {result["protocol"]}
 - versions: {config["versions"]}
 

@@ -96,7 +96,7 @@ def _dry_run(run) -> None:
         ui.note(f"warning: {warning}")
     for line in describe(run.phases(), run.student, run.copies):
         print(line)
-    evaluations = 1 + run.evaluations * len(run.phases())
+    evaluations = 1 + sum(phase.evaluations for phase in run.phases())
     seconds = estimate(run.phases(), run.student, prepared.spec, run.copies)
     print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
     if "data" in run.method.needs and run.data is None:

@@ -23,7 +23,7 @@ class Counters:
     def progress(self, phase: Phase) -> Progress:
         """What schedules may know now."""
         fraction = self.done(phase) / length(phase)
-        return Progress(fraction, self.phase_env_steps, self.phase_updates, tuple(self.scores))
+        return Progress(fraction, self.phase_env_steps, self.phase_updates, tuple(self.scores), phase.evaluations)
 
     def done(self, phase: Phase) -> int:
         """How far into the phase, in its own unit."""

@@ -78,7 +78,7 @@ def publish(folder: Path, target: Path) -> None:
     """Give a complete folder its name in one step. Where the name is taken by equal content, that stays."""
     folder.chmod(0o755)
     for file in folder.iterdir():
-        file.chmod(0o644)
+        file.chmod(0o755 if file.is_dir() else 0o644)
     try:
         os.rename(folder, target)
     except OSError as error:

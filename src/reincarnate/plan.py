@@ -1,5 +1,6 @@
 """What a method will do, in words and numbers, before it does it."""
 
+import math
 import time
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.students import ValueSettings
-from reincarnate.types import Batch, Phase, TaskSpec
+from reincarnate.types import Batch, Phase, Progress, TaskSpec
 
 
 def describe(phases: list[Phase], student: ValueSettings, copies: int) -> list[str]:
@@ -32,6 +33,8 @@ def _phase(phase: Phase, student: ValueSettings, copies: int) -> str:
         parts += _behaviour(phase, student)
     if phase.new_optimizer:
         parts.append("a new optimiser at the start")
+    if phase.warm:
+        parts.append("no warm-up")
     if phase.sync_target:
         parts.append("target network synchronised at the start")
     return "; ".join(parts)
@@ -41,6 +44,8 @@ def _behaviour(phase: Phase, student: ValueSettings) -> list[str]:
     start = f"1 → {student.epsilon:g} over {student.epsilon_steps:,}" if phase.anneal else f"{student.epsilon:g}"
     if phase.guide is None:
         return [f"ε = {start}"]
+    if phase.guide.horizon(Progress()) == math.inf:
+        return ["the teacher acts throughout"]
     drawn = "a number of steps drawn from 1 to" if phase.guide.drawn else "steps up to"
     return [f"ε = {start}", f"the teacher acts in each episode for {drawn} {phase.guide.horizon}"]
 
@@ -50,7 +55,8 @@ def updates(phase: Phase, student: ValueSettings, copies: int) -> int:
     if phase.offline or not phase.learns:
         return phase.updates
     pace = student.pace(copies)
-    return max(0, phase.env_steps - student.warmup) // pace.env_steps * pace.updates
+    wait = 0 if phase.warm else student.warmup
+    return max(0, phase.env_steps - wait) // pace.env_steps * pace.updates
 
 
 def estimate(phases: list[Phase], student: ValueSettings, spec: TaskSpec, copies: int) -> float:

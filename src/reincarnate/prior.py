@@ -1,18 +1,22 @@
 """What a teacher is worth and what it plays: measured once, stored by hash, shared by every seed and method."""
 
+import io
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from reincarnate import envs
+from reincarnate.agents import open_agent
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, Scale, evaluate
-from reincarnate.files import FORMAT, read_json, sha256_json, write_json
+from reincarnate.files import FORMAT, read_json, sha256_json, write_bytes, write_json
 from reincarnate.rollout import TeacherPlayer, random_policy, way_of_playing
 from reincarnate.seeds import stream
 from reincarnate.types import TaskSpec, Teacher
@@ -141,15 +145,60 @@ def collect(
     return replay
 
 
-def given_data(path: str, spec: TaskSpec, teacher: Teacher | None) -> Dataset:
-    """A dataset the user names. Raises UserError where it has changed, or is of another task or teacher."""
-    dataset = open_dataset(Path(path))
+def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, tick: Tick) -> Dataset:
+    """A dataset the user names, or the replay that an agent kept (store:DIR, or its folder).
+
+    With a `teacher` whose logits it does not hold, they are computed once and kept in the store. Raises UserError where
+    the data has changed, is of another task, or cannot be annotated.
+    """
+    dataset = _open_data(path)
     verify(dataset)
     if dataset.spec.protocol != spec.protocol:
         raise UserError(f"the data in {path} is of {dataset.spec.protocol}, not of {spec.protocol}")
-    if teacher is not None and "teacher" not in dataset.manifest["columns"]:
-        raise UserError(f"the data in {path} lacks the teacher's logits; collect it with `--teacher` instead")
-    said = dataset.manifest["about"].get("teacher")
-    if teacher is not None and said != teacher.card.sha256:
-        raise UserError(f"the data in {path} was annotated by teacher {said}, not by {teacher.card.sha256}")
-    return dataset
+    if teacher is None:
+        return dataset
+    annotated = "teacher" in dataset.manifest["columns"] and dataset.manifest["about"].get("teacher")
+    if annotated == teacher.card.sha256:
+        return dataset
+    return replace(dataset, logits=_logits(dataset, teacher, store, tick))
+
+
+def _open_data(path: str) -> Dataset:
+    """The dataset at a path, or of the agent there."""
+    folder = Path(path.removeprefix("store:"))
+    if (folder / "manifest.json").exists() and not path.startswith("store:"):
+        return open_dataset(folder)
+    if not path.startswith("store:") and not (folder / "agent.json").exists() and not (folder / "agent").exists():
+        return open_dataset(folder)  # raises, and says what is missing
+    agent = open_agent(folder)
+    data = agent.data()
+    if data is None:
+        raise UserError(f"{path} kept no replay; train it with --keep all")
+    return data
+
+
+def _logits(dataset: Dataset, teacher: Teacher, store: Path, tick: Tick) -> Path:
+    """A file of the teacher's logits for every row of a dataset, made on first request. Tails have some too."""
+    if teacher.view != "student" or teacher.initial_state(1) is not None:
+        reason = "has a memory" if teacher.view == "student" else f"sees the task by a view of its own ({teacher.view})"
+        raise UserError(f"the teacher {reason}, so it cannot say what it thinks of stored data; let it play its own")
+    request = {"kind": "logits", "data": dataset.id, "teacher": teacher.card.sha256}
+    path = store / "logits" / f"{sha256_json(request)[:16]}.npy"
+    if path.exists():
+        return path
+    names = [name for name in dataset.manifest["columns"] if name != "teacher"]
+    columns = {name: np.load(dataset.path / f"{name}.npy", mmap_mode="r") for name in names}
+    rows, total, done = Replay.over(dataset.spec, columns, n_step=1, gamma=1.0), len(columns["action"]), 0
+
+    def annotate(obs: Tensor) -> Tensor:
+        nonlocal done
+        done += len(obs)
+        tick("teacher's logits", done, total)
+        with torch.no_grad():
+            return teacher.logits(obs, None)[0]
+
+    rows.annotate(annotate)
+    content = io.BytesIO()
+    np.save(content, rows.columns["teacher"])
+    write_bytes(path, content.getvalue())
+    return path

@@ -5,7 +5,7 @@ import platform
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,8 +13,8 @@ from typing import Annotated, Any, Literal
 import torch
 import tyro
 
-from reincarnate import envs, prior
-from reincarnate.agents import save_agent
+from reincarnate import envs, prior, weights
+from reincarnate.agents import Agent, save_agent
 from reincarnate.card import agent_card, command
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Dataset
@@ -28,10 +28,11 @@ from reincarnate.plan import describe, updates
 from reincarnate.prior import Reference, Tick
 from reincarnate.rundir import RunDirectory
 from reincarnate.seeds import stream
-from reincarnate.students import STUDENTS, AnyStudent, ValueStudent
-from reincarnate.students.compiled import PAYS_AFTER
+from reincarnate.students import STUDENTS, AnyStudent, ValueSettings, ValueStudent
 from reincarnate.students.dqn import DQN
+from reincarnate.students.functional import PAYS_AFTER
 from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.temperature import Measured, measure
 from reincarnate.tensorboard import TensorBoard
 from reincarnate.training import Training
 from reincarnate.types import Phase, Policy, TaskSpec, Teacher, VectorEnv
@@ -51,7 +52,11 @@ class Run:
     teacher: str | None = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""
     data: str | None = None
-    """A stored dataset of the teacher's; without it the teacher plays `data_env_steps` once, for all runs."""
+    """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
+    weights: str | None = None
+    """An agent to start from: store:DIR, its folder or a finished run's. --student defaults to its settings."""
+    keep: Literal["weights", "all"] = "weights"
+    """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
     seed: int = 0
     env_steps: int = 50_000
     """The student's budget of env steps."""
@@ -80,6 +85,8 @@ class Run:
     """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
     store: str = ".reincarnate"
     """Where priors measured once are kept."""
+    label: str = ""
+    """What reports call this run, where the method's name does not say enough."""
 
     @property
     def copies(self) -> int:
@@ -89,7 +96,7 @@ class Run:
     def phases(self) -> list[Phase]:
         """What the method unrolls into, with this run's number of evaluations."""
         phases = self.method.phases(self.env_steps)
-        return [replace(phase, evaluations=self.evaluations) for phase in phases]
+        return [replace(phase, evaluations=self.evaluations if phase.learns else 1) for phase in phases]
 
 
 @dataclass(frozen=True)
@@ -100,19 +107,45 @@ class Prepared:
     spec: TaskSpec
     teacher: Teacher | None
     warnings: tuple[str, ...]
+    agent: Agent | None = None  # whose weights the student starts from
+    temperature: Measured | None = None  # where the method asked for "auto": then `run` has it, and `asked` has not
+    asked: Run | None = None
 
 
 def prepare(run: Run) -> Prepared:
     """Check a run against its task and teacher. Raises UserError for what does not fit; writes nothing."""
     _check_settings(run)
     spec = envs.spec(run.env)
-    if "teacher" in run.method.needs and run.teacher is None:
-        free = ", ".join(name for name, kind in METHODS.items() if "teacher" not in kind.needs)
-        raise UserError(f"{method_name(run)} needs a --teacher; methods that need none: {free}")
+    _check_priors(run)
     teacher = open_teacher(run.teacher, spec.actions) if run.teacher else None
     warnings = tuple(check_fit(teacher.card, spec)) + teacher.card.warnings if teacher else ()
-    run.student.newborn(spec, run.seed)  # raises where torso and task clash
-    return Prepared(run, spec, teacher, warnings)
+    student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
+    agent = weights.open_weights(run.weights) if run.weights else None
+    if agent:
+        _load(run, spec, agent, student)
+        warnings += tuple(weights.differences(agent, spec))
+    return Prepared(run, spec, teacher, warnings, agent)
+
+
+def _check_priors(run: Run) -> None:
+    """Refuse a run that lacks what its method needs, or names weights that nothing reads."""
+    needs, name = run.method.needs, method_name(run)
+    if "teacher" in needs and run.teacher is None:
+        free = ", ".join(name for name, kind in METHODS.items() if "teacher" not in kind().needs)
+        raise UserError(f"{name} needs a --teacher; methods that need none: {free}")
+    if "data" in needs and run.teacher is None and run.data is None:
+        raise UserError(f"{name} needs --data, or a --teacher that plays it")
+    if "weights" in needs and run.weights is None:
+        raise UserError(f"{name} needs --weights: store:DIR, where DIR is an agent's folder or a finished run's")
+    if "weights" not in needs and run.weights is not None:
+        hint = "--start weights" if hasattr(run.method, "start") else "finetune does"
+        raise UserError(f"{name} does not start from --weights; {hint}")
+
+
+def _load(run: Run, spec: TaskSpec, agent: Agent, student: ValueStudent) -> list[str]:
+    """Let a newborn start from an agent. Returns what was done."""
+    fitted = weights.fit(agent, run.method.surgery, spec, student.weights(), stream(run.seed, "surgery"))
+    return weights.begin(student, fitted)
 
 
 def _check_settings(run: Run) -> None:
@@ -133,6 +166,7 @@ def _check_settings(run: Run) -> None:
     if run.envs < 0:
         raise UserError(f"--envs must not be negative: {run.envs}")
     run.student.check(run.copies)
+    run.phases()  # raises where the method's settings cannot mean anything
 
 
 def method_name(run: Run) -> str:
@@ -155,6 +189,7 @@ def execute(
     directory = RunDirectory.reopen(out) if resume else RunDirectory.fresh(out)
     reference, data = prior_of(prepared, tick)
     _warn_of_weak_teacher(reference, note)
+    prepared = with_temperature(prepared, data, tick, note)
     training = _training(prepared, reference, data, note)
     if not resume:
         directory.create(record(run))
@@ -173,8 +208,15 @@ def record(run: Run) -> dict[str, Any]:
     packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     settings = to_dict(run, NAMES)
-    defaults = to_dict(Run(env=run.env, method=type(run.method)(), student=type(run.student)()), NAMES)
+    usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
+    defaults = to_dict(usual, NAMES)
     return {**settings, "command": command(settings, defaults), "versions": versions}
+
+
+def default_student(kind: type | None, address: str | None) -> ValueSettings:
+    """What settings a student of this kind (None: any) has unless told: the agent's it starts from, if that is one."""
+    given = weights.open_weights(address).student if address else DQN()
+    return given if kind is None or type(given) is kind else kind()
 
 
 def from_record(value: dict[str, Any]) -> Run:
@@ -201,10 +243,27 @@ def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]
     if "data" not in run.method.needs:
         return reference, None
     if run.data:
-        return reference, prior.given_data(run.data, spec, teacher)
+        asks = any(term.needs_teacher for phase in run.phases() for term, _ in phase.terms)
+        return reference, prior.given_data(run.data, spec, teacher if asks else None, store, tick)
     assert teacher is not None
     steps, epsilon = run.data_env_steps, run.data_epsilon
     return reference, prior.teacher_data(spec, teacher, run.teacher_plays, steps, epsilon, store, tick)
+
+
+def with_temperature(prepared: Prepared, data: Dataset | None, tick: Tick, note: Note) -> Prepared:
+    """The same, with the temperature measured where the method leaves it to the teacher's action gaps."""
+    run, teacher = prepared.run, prepared.teacher
+    if getattr(run.method, "temperature", None) != "auto":
+        return prepared
+    assert teacher is not None, "a method with a temperature to measure needs a teacher"
+    of_teacher = run.method.teacher_temperature
+    found = measure(prepared.spec, teacher, run.teacher_plays, data, of_teacher, tick)
+    note(
+        f"temperature {found.temperature:.3g}: the teacher's median action gap is {found.median_gap:.3g}; its policy's "
+        f"entropy is {found.entropy:.2g} nats, its best action's mean probability {found.top_probability:.0%}"
+    )
+    method = replace(run.method, temperature=found.temperature)
+    return replace(prepared, run=replace(run, method=method), temperature=found, asked=run)
 
 
 def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
@@ -240,11 +299,18 @@ def _training(prepared: Prepared, reference: Reference, data: Dataset | None, no
     view = prepared.teacher.view if prepared.teacher and "teacher" in run.method.needs else "student"
     overlap = natural_torso(spec) == "nature" if run.overlap == "auto" else run.overlap == "on"
     student = _student(run, spec, overlap, note)
+    memory = config.memory(spec, run.copies)
+    if prepared.agent:
+        done = _load(run, spec, prepared.agent, student)
+        if getattr(run.method, "reuse", "weights") == "all":
+            done += weights.reuse(student, memory, prepared.agent)
+        for line in done:
+            note(line)
     return Training(
         student=student,
         env=envs.make(run.env, run.copies, view),
         phases=run.phases(),
-        memory=config.memory(spec, run.copies),
+        memory=memory,
         prior=data.source(config.n_step, config.gamma) if data else None,
         teacher=prepared.teacher if "teacher" in run.method.needs else None,
         scale=reference.scale,
@@ -279,6 +345,7 @@ def _train(training: Training, directory: RunDirectory, tick: Tick, note: Note) 
         training.run(take, lambda: directory.checkpoint(training), ticker)
     finally:
         board.close()
+        directory.settle()
 
 
 def _warn_of_weaning(training: Training, line: dict[str, Any], note: Note) -> None:
@@ -322,7 +389,8 @@ def _finish(
     agent = directory.path / "agent"
     if not agent.exists():
         about = {k: result[k] for k in ("method", "env", "seed", "env_steps", "updates", "seconds", "score", "prior")}
-        save_agent(agent, training.student, about, agent_card(result, record(run)))  # pyright: ignore
+        card = agent_card(result, record(prepared.asked or run))
+        save_agent(agent, training.student, about, card, training.memory if run.keep == "all" else None)  # pyright: ignore
     directory.finish(result)
     return result
 
@@ -351,9 +419,11 @@ def _result(
         "prior": {
             "teacher": prepared.teacher.card.sha256 if prepared.teacher else None,
             "data": data.id if data else None,
+            "weights": prepared.agent.sha256 if prepared.agent else None,
             "data_env_steps": data.transitions if data else 0,
         },
         "reference": reference.summary(),
+        "temperature": asdict(prepared.temperature) if prepared.temperature else None,
         "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "compiled": compiles(run, prepared.spec),

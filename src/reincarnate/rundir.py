@@ -3,15 +3,19 @@
 import json
 import os
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
 from safetensors import numpy as arrays
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from reincarnate.data.replay import Replay
-from reincarnate.data.segments import load_segments, save_segment, still_needed
+from reincarnate.data.segments import Segment, load_segments, still_needed, take_segment
 from reincarnate.errors import UserError
 from reincarnate.files import (
     FORMAT,
@@ -24,8 +28,8 @@ from reincarnate.files import (
     write_json,
 )
 from reincarnate.training import Training
-from reincarnate.types import Memory
 
+BEHIND = 32_000_000  # bytes of new rows from which they are written while training goes on: some 0.2 s of disk
 KEPT = 2  # checkpoints: the newest, and the one before should it be damaged
 
 
@@ -36,6 +40,8 @@ class RunDirectory:
         self.path = path
         self._segments: list[dict[str, Any]] = []
         self._saved: dict[str, Any] | None = None  # replay.state() at the last segment
+        self._pool: ThreadPoolExecutor | None = None
+        self._writing: Future[None] | None = None
 
     @classmethod
     def fresh(cls, path: Path) -> "RunDirectory":
@@ -79,35 +85,49 @@ class RunDirectory:
     # ---- checkpoints ---------------------------------------------------------------------------------
 
     def checkpoint(self, training: Training) -> None:
-        """Save everything a continuation needs; the newest two are kept, replay segments as long as needed."""
-        memory, at = training.memory, training.at
-        self._save_rows(memory, at.barrier)
-        with staging(self.path / "checkpoints") as folder:
-            weights = folder / "student.safetensors"
-            save_file(training.student.state(), weights)
-            sampler = folder / "sampler.safetensors"
-            arrays.save_file(memory.tensors(), sampler)
-            state = {
-                "format": FORMAT,
-                "training": training.state(),
-                "replay": memory.state(),
-                "segments": self._segments,
-                "student_sha256": sha256_file(weights),
-                "sampler_sha256": sha256_file(sampler),
-                "metrics_bytes": self._metrics_bytes(),
-            }
-            write_json(folder / "state.json", state)
-            publish(folder, self.path / "checkpoints" / f"{at.barrier:06d}")
-        self._tidy()
+        """Save everything a continuation needs; the newest two are kept, replay segments as long as needed.
 
-    def _save_rows(self, memory: Memory, barrier: int) -> None:
-        """What the replay got since the last checkpoint. Rollouts do not outlive a barrier."""
-        if not isinstance(memory, Replay):
-            return
-        file = self.path / "replay" / f"{barrier:06d}.safetensors"
-        self._segments = [e for e in self._segments if still_needed(memory, e)]
-        self._segments.append(save_segment(memory, file, self._saved))
-        self._saved = memory.state()
+        Many rows are copied and written on another thread while training goes on, until `settle`: a run that is
+        killed meanwhile resumes from the checkpoint before.
+        """
+        self.settle()
+        memory = training.memory
+        segment = None
+        if isinstance(memory, Replay):  # rollouts do not outlive a barrier
+            self._segments = [e for e in self._segments if still_needed(memory, e)]
+            segment, self._saved = take_segment(memory, self._saved), memory.state()
+        student = {name: value.clone() for name, value in training.student.state().items()}
+        state = {"training": training.state(), "replay": memory.state(), "metrics_bytes": self._metrics_bytes()}
+        write = partial(self._write, training.at.barrier, state, student, memory.tensors(), segment)
+        if segment is None or segment.bytes < BEHIND:
+            write()
+        else:
+            self._pool = self._pool or ThreadPoolExecutor(1)
+            self._writing = self._pool.submit(write)
+
+    def settle(self) -> None:
+        """Wait until the last checkpoint is on disk. Raises UserError where it could not be written."""
+        if self._writing:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write(
+        self,
+        barrier: int,
+        state: dict[str, Any],
+        student: dict[str, Tensor],
+        sampler: dict[str, np.ndarray],
+        segment: Segment | None,
+    ) -> None:
+        if segment is not None:
+            self._segments.append(segment.save(self.path / "replay" / f"{barrier:06d}.safetensors"))
+        with staging(self.path / "checkpoints") as folder:
+            save_file(student, folder / "student.safetensors")
+            arrays.save_file(sampler, folder / "sampler.safetensors")
+            hashes = {f"{name}_sha256": sha256_file(folder / f"{name}.safetensors") for name in ("student", "sampler")}
+            write_json(folder / "state.json", {"format": FORMAT, **state, "segments": self._segments, **hashes})
+            publish(folder, self.path / "checkpoints" / f"{barrier:06d}")
+        self._tidy()
 
     def _tidy(self) -> None:
         kept = self._checkpoints()
@@ -171,6 +191,7 @@ class RunDirectory:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result and `done`, and drop what only a continuation would need."""
+        self.settle()
         write_json(self.path / "result.json", {"format": FORMAT, **result})
         write_bytes(self.path / "done", b"")
         shutil.rmtree(self.path / "checkpoints", ignore_errors=True)

@@ -1,6 +1,7 @@
 """Schedules: pure functions of `Progress`. They are frozen dataclasses, so that a plan can be printed and stored."""
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 
 from reincarnate.types import Progress, Schedule
 
@@ -84,3 +85,73 @@ class Between:
 
     def __str__(self) -> str:
         return f"{self.low:g} … {self.high:g} with λ"
+
+
+@dataclass(frozen=True)
+class Guarded:
+    """Another schedule with a regression guard: when the student falls behind its own best, λ steps back up.
+
+    Ours; no paper. Evaluations are gone through in order, so that λ is a function of their history. From the first at
+    which λ < 1 the best score is kept. One more than `drop` (a fraction) below it lifts λ by `step`, or to
+    max(1 − score, 0) where that is more, and begins a new best. Otherwise what was lifted falls with each evaluation by
+    step/2 after the first lift, step/4 after the second, and so on: every relapse is weaned more slowly. λ is never
+    below the other schedule; it may be above 0 after that one's hard end.
+    """
+
+    inner: Schedule
+    drop: float
+    step: float
+
+    def __call__(self, progress: Progress) -> float:
+        held, lifts, best = 0.0, 0, -math.inf
+        for k, score in enumerate(progress.scores):
+            fraction = (k + 1) / max(progress.evaluations, len(progress.scores))
+            weight = max(held, self.inner(replace(progress, fraction=fraction, scores=progress.scores[:k])))
+            if weight < 1.0 and best > 0.0 and score < (1.0 - self.drop) * best:
+                held, lifts, best = min(1.0, max(weight + self.step, 1.0 - score)), lifts + 1, score
+                continue
+            held = max(0.0, held - self.step / 2**lifts)
+            now = self.inner(replace(progress, fraction=fraction, scores=progress.scores[: k + 1]))
+            best = max(best, score) if max(held, now) < 1.0 else best
+        return max(held, self.inner(progress))
+
+    def __str__(self) -> str:
+        return f"[{self.inner}], + {self.step:g} when the score falls {self.drop:.0%} below its best"
+
+
+@dataclass(frozen=True)
+class Decaying:
+    """`start` · `factor`^k in the k-th of `parts` equal parts of the phase (k from 0), rounded down."""
+
+    start: int
+    factor: float
+    parts: int = 10
+
+    def __call__(self, progress: Progress) -> float:
+        return float(int(self.start * self.factor ** int(progress.fraction * self.parts)))
+
+    def __str__(self) -> str:
+        return f"{self.start:,} · {self.factor:g} per {1 / self.parts:.0%} of the phase"
+
+
+@dataclass(frozen=True)
+class KeepingUp:
+    """`start`, times `factor` after each evaluation that is at most `tolerance` below the best so far, rounded down.
+
+    The curriculum of Uchendu et al. (2023). Scores are normalised, so `tolerance` is a fraction of the way from the
+    random policy's score to the teacher's.
+    """
+
+    start: int
+    factor: float
+    tolerance: float
+
+    def __call__(self, progress: Progress) -> float:
+        best, kept = -math.inf, 0
+        for score in progress.scores:
+            best = max(best, score)
+            kept += score >= best - self.tolerance
+        return float(int(self.start * self.factor**kept))
+
+    def __str__(self) -> str:
+        return f"{self.start:,} · {self.factor:g} per evaluation that keeps up"

@@ -11,7 +11,7 @@ import tyro
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
-from reincarnate.run import NAMES, Run
+from reincarnate.run import NAMES, Run, default_student
 from reincarnate.students import STUDENTS
 
 
@@ -46,7 +46,8 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     method = _known(args[0], METHODS, "method")
     student, rest = _take(args[1:], "--student")
     config, rest = _take(rest, "--config")
-    default = _default(method, student, Path(config) if config else None)
+    weights, _ = _take(rest, "--weights")
+    default = _default(method, student, Path(config) if config else None, weights)
     about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
     parsed = tyro.cli(
         tyro.conf.AvoidSubcommands[Command],
@@ -62,7 +63,7 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     return run, options.out or Path("runs") / f"{task}-{method}-s{run.seed}", options
 
 
-def _default(method: str, student: str | None, config: Path | None) -> Run:
+def _default(method: str, student: str | None, config: Path | None, weights: str | None) -> Run:
     """What flags start from: the defaults, or the file's settings."""
     settings: dict[str, Any] = read_yaml(config) if config else {}
     said = settings.setdefault("method", {"name": method})
@@ -71,10 +72,10 @@ def _default(method: str, student: str | None, config: Path | None) -> Run:
     if not isinstance(said, dict) or said.setdefault("name", method) != method:
         raise UserError(f"{config} is for method {said!r}, not {method!r}")
     run = from_dict(Run, {"env": "", **settings}, NAMES)
-    if student is not None:
-        kind = STUDENTS[_known(student, STUDENTS, "student")]
-        run = run if isinstance(run.student, kind) else replace(run, student=kind())
-    return run
+    kind = STUDENTS[_known(student, STUDENTS, "student")] if student is not None else None
+    if "student" not in settings:
+        return replace(run, student=default_student(kind, weights or run.weights))
+    return run if kind is None or type(run.student) is kind else replace(run, student=kind())
 
 
 def _known(name: str, registry: dict[str, Any], what: str) -> str:

@@ -1,7 +1,8 @@
 """Phases in, trained student out: the one loop that interprets what methods unroll into."""
 
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from reincarnate.collector import Collector, Guided
 from reincarnate.counting import Counters, length, lr_scale, steps_ahead, updates_due
 from reincarnate.data.mixture import Mixture
+from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, Scale
 from reincarnate.exploration import Exploration
 from reincarnate.rollout import TeacherPlayer
@@ -49,7 +51,7 @@ class Training:
         self.seed, self.pace, self.plays, self.overlap = seed, pace, plays, overlap
         self.at = Counters()
         self._watches = teacher is not None and (teacher.view != "student" or teacher.initial_state(1) is not None)
-        self._sums: dict[str, Tensor] = {}
+        self._sums: dict[str, Tensor | float] = {}
         self._learned = 0
         self._returns: list[float] = []
         self._clock = time.perf_counter()
@@ -102,7 +104,7 @@ class Training:
         finally:
             collector.close()
         self.memory.cut(collector.obs)
-        self._returns += collector.finished
+        self.played(collector.finished)
 
     def _watcher(self, phase: Phase) -> TeacherPlayer | None:
         """A teacher that must see every step as it happens, because the replay cannot show it later."""
@@ -135,12 +137,12 @@ class Training:
         due = updates_due(self.pace, at.phase_env_steps, at.phase_env_steps + steps * n) if phase.learns else 0
 
         def learn() -> None:
-            if at.phase_env_steps >= self.exploration.warmup and len(self.memory) >= self.student.batch_size:
+            if at.phase_env_steps >= self.exploration.wait(phase) and len(self.memory) >= self.student.batch_size:
                 for _ in range(due):
                     self._learn(phase, source, rng)
 
         experience = collector.during(epsilons, (lambda: None) if self.memory.on_policy else learn)
-        for obs, action, step, logits in experience:
+        for obs, action, step, logits in experience if phase.learns or not self.memory.on_policy else ():
             self.memory.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
         if self.memory.on_policy and due:
             self.memory.settle(self.student.values)
@@ -153,12 +155,16 @@ class Training:
         progress = self.at.progress(phase)
         terms = [(w, t.term) for t in phase.terms if (w := t.weight(progress)) > 0]
         asks = any(term.needs_teacher for _, term in terms)
-        batch = source.sample(self.student.batch_size, rng, asks, self._annotate)
+        batch = source.sample(self.student.batch_size, rng, asks, self.annotate)
         learnt = self.student.update(batch, terms, rng, phase.td_weight, lr_scale(phase, progress))
         source.learnt(batch, learnt.each)
         self.learnt(learnt.means)
 
-    def learnt(self, means: dict[str, Tensor]) -> None:
+    def played(self, returns: list[float]) -> None:
+        """Note the returns of episodes that ended."""
+        self._returns += returns
+
+    def learnt(self, means: Mapping[str, Tensor | float]) -> None:
         """Count an update and its losses."""
         for name, value in means.items():
             self._sums[name] = self._sums[name] + value if name in self._sums else value
@@ -167,7 +173,8 @@ class Training:
         self.at.phase_updates += 1
 
     @torch.no_grad()
-    def _annotate(self, obs: Tensor) -> Tensor:
+    def annotate(self, obs: Tensor) -> Tensor:
+        """The teacher's logits for observations of the task."""
         assert self.teacher is not None
         return self.teacher.logits(obs, None)[0]
 
@@ -202,6 +209,9 @@ class Training:
     def _report(self, phase: Phase, record: Callable[[Record], None]) -> None:
         """Mean losses and training returns since the last report."""
         means = {f"loss_{name}": float(total) / self._learned for name, total in self._sums.items()}
+        if not all(map(math.isfinite, means.values())):
+            told = ", ".join(f"{name} = {value:g}" for name, value in means.items())
+            raise UserError(f"training has diverged after {self.at.updates:,} updates ({told}); lower the lr")
         lr = {"lr_scale": lr_scale(phase, self.at.progress(phase))}
         played = {"return": float(np.mean(self._returns)), "episodes": len(self._returns)} if self._returns else {}
         if not phase.offline:

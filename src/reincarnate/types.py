@@ -133,13 +133,15 @@ class Learnt(NamedTuple):
 class Progress:
     """Where a run stands: all that a schedule may look at.
 
-    `scores` are this phase's evaluations so far, oldest first, normalised: the random policy is 0, the teacher 1.
+    `scores` are this phase's evaluations so far, oldest first, normalised: the random policy is 0, the teacher 1. Of
+    `evaluations` in all, evenly spread.
     """
 
     fraction: float = 0.0
     phase_env_steps: int = 0
     phase_updates: int = 0
     scores: tuple[float, ...] = ()
+    evaluations: int = 10
 
 
 Schedule = Callable[[Progress], float]
@@ -149,9 +151,10 @@ Schedule = Callable[[Progress], float]
 class Term(Protocol):
     """A loss a method adds to the student's own: one number per example. `needs_teacher`: it reads `batch.teacher`."""
 
-    name: str
-    needs_teacher: bool
-
+    @property
+    def name(self) -> str: ...
+    @property
+    def needs_teacher(self) -> bool: ...
     def __call__(self, out: Outputs, batch: Batch) -> Float[Tensor, "B"]: ...
 
 
@@ -181,7 +184,8 @@ class Phase:
     that exploration starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as
     little as it ever will. As the phase begins `sync_target` copies the online network to the target network and
     `new_optimizer` empties the optimiser's memory. Online, each example is drawn from prior data with probability
-    `prior_share`, a `guide` lets the teacher act, and without `learns` experience is only collected.
+    `prior_share`, a `guide` lets the teacher act, and without `learns` experience is only collected. A `warm` phase
+    learns from its first env step, for experience is there already; others wait for the student's `warmup`.
     """
 
     name: str
@@ -196,6 +200,7 @@ class Phase:
     prior_share: float = 0.0
     guide: Guide | None = None
     learns: bool = True
+    warm: bool = False
     evaluations: int = 10
 
     def __post_init__(self):
@@ -212,8 +217,8 @@ class Phase:
 class Method(Protocol):
     """A way of reincarnating: a frozen dataclass that unrolls into phases. `needs` names the priors it must have."""
 
-    needs: frozenset[str]  # of "teacher", "data"
-
+    @property
+    def needs(self) -> frozenset[str]: ...  # of "teacher", "data", "weights"
     def phases(self, env_steps: int) -> "list[Phase]": ...
 
 

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from reincarnate.data.replay import Replay
+from reincarnate.data.sampling import TAIL
 from reincarnate.errors import UserError
 from reincarnate.files import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
 from reincarnate.types import TaskSpec
+
+COPIED_AT_ONCE = 4096  # rows: 84×84 screens of so many fit into memory twice
 
 
 @dataclass(frozen=True)
@@ -20,6 +23,8 @@ class Dataset:
     id: str
     spec: TaskSpec
     manifest: dict[str, Any]
+    logits: Path | None = None
+    """A file of a teacher's logits, one row each, that stands for the column `teacher`."""
 
     @property
     def transitions(self) -> int:
@@ -29,18 +34,24 @@ class Dataset:
     def source(self, n_step: int, gamma: float) -> Replay:
         """Its columns as something to sample from, for any n and γ."""
         columns = {name: np.load(self.path / f"{name}.npy", mmap_mode="r") for name in self.manifest["columns"]}
+        if self.logits:
+            columns["teacher"] = np.load(self.logits, mmap_mode="r")
         return Replay.over(self.spec, columns, n_step, gamma)
 
 
-def save_dataset(replay: Replay, root: Path, about: dict[str, Any]) -> Dataset:
+def save_dataset(replay: Replay, root: Path, about: dict[str, Any], own: bool = False) -> Dataset:
     """Store what a replay holds as a new dataset under `root/<id>`; every episode must be closed.
 
-    `about` says where it came from and is part of the manifest, not of the id.
+    Of a stream that has wrapped around, from its first whole episode on. A student's `own` replay goes without the
+    teacher's logits, which it may not have everywhere. `about` says where it came from and is part of the manifest,
+    not of the id.
     """
+    names = [name for name in replay.columns if not (own and name == "teacher")]
+    rows = [whole_episodes(replay, stream) for stream in range(replay.streams)]
     with staging(root) as folder:
-        for name in replay.columns:
-            _save_column(folder / f"{name}.npy", replay, name)
-        columns = {name: _describe(folder / f"{name}.npy") for name in replay.columns}
+        for name in names:
+            _save_column(folder / f"{name}.npy", replay.columns[name], rows)
+        columns = {name: _describe(folder / f"{name}.npy") for name in names}
         spec = asdict(replay.spec)
         identity = sha256_json({"spec": spec, "columns": columns})
         manifest = {
@@ -49,7 +60,7 @@ def save_dataset(replay: Replay, root: Path, about: dict[str, Any]) -> Dataset:
             "id": identity,
             "spec": spec,
             "columns": columns,
-            "transitions": replay.transitions,
+            "transitions": sum(int((replay.columns["flags"][at] & TAIL == 0).sum()) for at in rows),
             "about": about,
         }
         write_json(folder / "manifest.json", manifest)
@@ -57,18 +68,24 @@ def save_dataset(replay: Replay, root: Path, about: dict[str, Any]) -> Dataset:
     return open_dataset(root / identity[:16])
 
 
-def _save_column(path: Path, replay: Replay, name: str) -> None:
-    """The rows of all streams, one stream after another, oldest first."""
-    column, counts = replay.columns[name], replay.added
-    if (counts > replay.rows).any():
-        raise ValueError("a replay that has wrapped around cannot become a dataset yet")
-    shape = (int(counts.sum()), *column.shape[1:])
+def whole_episodes(replay: Replay, stream: int) -> np.ndarray:
+    """Where a stream's rows lie, oldest first, from the start of an episode: stacks reach back no further."""
+    added = int(replay.added[stream])
+    at = replay.base[stream] + np.arange(max(0, added - replay.rows), added) % replay.rows
+    starts = np.flatnonzero(replay.columns["age"][at] == 0)
+    return at[starts[0] :] if len(starts) else at[:0]
+
+
+def _save_column(path: Path, column: np.ndarray, rows: list[np.ndarray]) -> None:
+    """The rows of all streams, one stream after another."""
+    shape = (sum(len(at) for at in rows), *column.shape[1:])
     out = np.lib.format.open_memmap(path, mode="w+", dtype=column.dtype, shape=shape)
     first = 0
-    for stream, count in enumerate(counts):
-        start = stream * replay.rows
-        out[first : first + count] = column[start : start + count]
-        first += int(count)
+    for at in rows:
+        for i in range(0, len(at), COPIED_AT_ONCE):
+            block = column[at[i : i + COPIED_AT_ONCE]]
+            out[first : first + len(block)] = block
+            first += len(block)
     out.flush()
 
 

@@ -1,19 +1,14 @@
 """Replay in columns: each frame stored once; stacks, successors and n-step returns are gathered at sampling."""
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.annotation import Annotate, fill_teacher
 from reincarnate.data.sampling import ENDED, TAIL, TERMINATED, Prioritised, Uniform
 from reincarnate.types import Batch, TaskSpec
-
-Annotate = Callable[[Tensor], Tensor]
-"""Observations [N, *O] -> the teacher's logits [N, A]."""
-
-ANNOTATION_BLOCK = 256  # observations a teacher sees at once: large enough to be efficient, small enough for 84×84
 
 
 class Replay:
@@ -49,7 +44,7 @@ class Replay:
         }
         self.added = np.zeros(streams, np.int64)  # rows ever written, per stream
         self.annotated = np.zeros(streams, np.int64)  # of these, how many have the teacher's logits
-        self.transitions = 0
+        self.played = np.zeros(streams, np.int64)  # transitions ever written, per stream
         self._age = np.zeros(streams, np.int64)
         self.base = np.arange(streams) * self.rows
         self._common()
@@ -68,7 +63,7 @@ class Replay:
         self.columns = columns
         self.added = np.array([size], np.int64)
         self.annotated = np.array([size if "teacher" in columns else 0], np.int64)
-        self.transitions = int((columns["flags"] & TAIL == 0).sum())
+        self.played = np.array([(columns["flags"] & TAIL == 0).sum()], np.int64)
         self._age = np.zeros(1, np.int64)
         self.base = np.zeros(1, np.int64)
         self._common()
@@ -79,6 +74,27 @@ class Replay:
         assert not self.added.any(), "only an empty replay can be prioritised"
         self.sampler = Prioritised(self.rows, self.streams, alpha, beta)
         return self
+
+    def part(self, index: int, parts: int) -> "Replay":
+        """One of `parts` equal groups of streams, as a replay over the same memory: what is added here is seen there.
+
+        The teacher's column, where it is wanted, must exist already.
+        """
+        part = Replay.__new__(Replay)
+        part.spec, part.n_step, part.gamma = self.spec, self.n_step, self.gamma
+        part.streams, part.rows = self.streams // parts, self.rows
+        own = slice(index * part.streams, (index + 1) * part.streams)
+        part.columns = {n: c[own.start * self.rows : own.stop * self.rows] for n, c in self.columns.items()}
+        part.added, part.annotated, part.played = self.added[own], self.annotated[own], self.played[own]
+        part._age, part.base = self._age[own], self.base[: part.streams]
+        part._common()
+        part.sampler = self.sampler.like(part)
+        return part
+
+    @property
+    def transitions(self) -> int:
+        """How many were ever written."""
+        return int(self.played.sum())
 
     # ---- writing -----------------------------------------------------------------------------------
 
@@ -122,7 +138,7 @@ class Replay:
         columns["age"][at] = self._age
         self.added += 1
         self._age += 1
-        self.transitions += self.streams
+        self.played += 1
         if teacher is not None:
             assert (self.annotated == self.added - 1).all(), "a teacher that watches must have watched from the start"
             self.teacher_column(teacher.shape[-1])[at] = teacher
@@ -174,15 +190,15 @@ class Replay:
         discount = np.where(flags & TERMINATED, np.float32(0), self._powers[steps])
         successor = position + steps
         return Batch(
-            obs=self._observe(base, position, at),
+            obs=self.observe(base, position, at),
             action=torch.from_numpy(columns["action"][at].astype(np.int64)),
             reward=torch.from_numpy(reward),
             discount=torch.from_numpy(discount),
-            next_obs=self._observe(base, successor, base + successor % self.rows),
+            next_obs=self.observe(base, successor, base + successor % self.rows),
             teacher=torch.from_numpy(columns["teacher"][at]) if teacher else None,
         )
 
-    def _observe(self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray) -> Tensor:
+    def observe(self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray) -> Tensor:
         """Observations at rows: [B, *O], frame stacks rebuilt with zeros before the episode's start."""
         frames = self.columns["frame"]
         if self.spec.stack == 1:
@@ -206,17 +222,9 @@ class Replay:
 
     # ---- the teacher's column ------------------------------------------------------------------------
 
-    def annotate(self, annotate: Annotate) -> None:
-        """Fill in the teacher's logits of every row that lacks them, oldest first, in blocks."""
-        for s in range(self.streams):
-            start = max(int(self.annotated[s]), int(self.added[s]) - self.rows)
-            for first in range(start, int(self.added[s]), ANNOTATION_BLOCK):
-                position = np.arange(first, min(first + ANNOTATION_BLOCK, int(self.added[s])))
-                base = np.full(len(position), self.base[s])
-                at = base + position % self.rows
-                logits = annotate(self._observe(base, position, at)).numpy()
-                self.teacher_column(logits.shape[-1])[at] = logits
-            self.annotated[s] = self.added[s]
+    def annotate(self, ask: Annotate) -> None:
+        """Fill in the teacher's logits of every row that lacks them."""
+        fill_teacher(self, ask)
 
     def teacher_column(self, actions: int) -> np.ndarray:
         """The column of the teacher's logits, [rows, actions], made on first use."""
@@ -240,10 +248,10 @@ class Replay:
             "added": self.added.tolist(),
             "annotated": self.annotated.tolist(),
             "age": self._age.tolist(),
-            "transitions": self.transitions,
+            "played": self.played.tolist(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put the counters of `state()` back."""
         self.added[:], self.annotated[:] = state["added"], state["annotated"]
-        self._age[:], self.transitions = state["age"], state["transitions"]
+        self._age[:], self.played[:] = state["age"], state["played"]

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from reincarnate.data.priorities import Priorities
+from reincarnate.errors import UserError
 
 if TYPE_CHECKING:
     from reincarnate.data.replay import Replay
@@ -51,6 +52,10 @@ class Uniform:
         starts = np.concatenate([[0], ends[:-1]])
         return stream, lows[stream] + pick - starts[stream]
 
+    def like(self, replay: "Replay") -> "Uniform":
+        """A sampler of the same kind for another, empty replay."""
+        return Uniform()
+
     def learnt(self, rows: np.ndarray, losses: np.ndarray) -> None:
         """Nothing follows from losses."""
 
@@ -93,8 +98,14 @@ class Prioritised:
             self.priorities.admit(replay.base[s] + new % replay.rows)
             self._forgotten[s], self._admitted[s] = max(low, self._forgotten[s]), max(high, self._admitted[s])
 
+    def like(self, replay: "Replay") -> "Prioritised":
+        """A sampler of the same kind for another, empty replay."""
+        return Prioritised(replay.rows, replay.streams, self.priorities.alpha, self.priorities.beta)
+
     def learnt(self, rows: np.ndarray, losses: np.ndarray) -> None:
         """Weights of rows follow their losses."""
+        if not np.isfinite(losses).all():
+            raise UserError("training has diverged: a loss is not finite; lower the learning rate")
         self.priorities.learnt(rows, losses)
 
     def tensors(self, replay: "Replay") -> dict[str, np.ndarray]:

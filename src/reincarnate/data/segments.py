@@ -1,5 +1,6 @@
 """A replay on disk, incrementally: each checkpoint adds one file with the rows written since the one before."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,28 @@ from reincarnate.files import disk_errors, sha256_file
 STORED = ("frame", "action", "reward", "flags", "age")
 
 
-def save_segment(replay: Replay, path: Path, since: dict[str, Any] | None) -> dict[str, Any]:
-    """Write what is new since an earlier `replay.state()` (None: everything). Returns the segment's entry.
+@dataclass(frozen=True)
+class Segment:
+    """Rows of a replay as they were, copied, and where they belong."""
+
+    tensors: dict[str, np.ndarray]
+    ranges: dict[str, Any]
+
+    @property
+    def bytes(self) -> int:
+        """How much there is to write."""
+        return sum(tensor.nbytes for tensor in self.tensors.values())
+
+    def save(self, path: Path) -> dict[str, Any]:
+        """Write it. Returns its entry."""
+        with disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_file(self.tensors, path)
+        return {"file": path.name, "sha256": sha256_file(path), **self.ranges}
+
+
+def take_segment(replay: Replay, since: dict[str, Any] | None) -> Segment:
+    """What is new since an earlier `replay.state()` (None: everything).
 
     Rows before a barrier never change after it, except that the teacher's column may be filled in later; it
     therefore has its own range.
@@ -24,15 +45,11 @@ def save_segment(replay: Replay, path: Path, since: dict[str, Any] | None) -> di
     tensors = {name: _take(replay, name, rows_from, replay.added) for name in STORED}
     if "teacher" in replay.columns:
         tensors["teacher"] = _take(replay, "teacher", logits_from, replay.annotated)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, path)
-    return {
-        "file": path.name,
-        "sha256": sha256_file(path),
+    ranges = {
         "rows": [rows_from.tolist(), replay.added.tolist()],
         "logits": [logits_from.tolist(), replay.annotated.tolist()],
     }
+    return Segment(tensors, ranges)
 
 
 def load_segments(replay: Replay, folder: Path, entries: list[dict[str, Any]]) -> None:

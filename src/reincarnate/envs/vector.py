@@ -32,7 +32,10 @@ class Copies:
 
     def reset(self, rng: np.random.Generator) -> np.ndarray:
         """Begin anew everywhere, from seeds drawn from `rng`. Returns obs [n, *O]."""
-        seeds = rng.integers(SEED_LIMIT, size=self.n)
+        return self.begin(rng.integers(SEED_LIMIT, size=self.n))
+
+    def begin(self, seeds: np.ndarray) -> np.ndarray:
+        """Begin anew everywhere, each copy from its seed."""
         self._obs = np.stack([env.reset(int(s)) for env, s in zip(self._envs, seeds, strict=True)])
         self._obs = self._obs.astype(self.spec.obs_dtype, copy=False)
         self._age = [0] * self.n

@@ -2,13 +2,50 @@
 
 from typing import TYPE_CHECKING, Any, Union
 
+from reincarnate.methods.dagger import Dagger
+from reincarnate.methods.dqfd import DQfD
+from reincarnate.methods.finetune import FineTune
+from reincarnate.methods.jsrl import JSRL
 from reincarnate.methods.kickstart import Kickstart
+from reincarnate.methods.pretrain import Pretrain
 from reincarnate.methods.qdagger import QDagger
+from reincarnate.methods.rehearsal import Rehearsal
+from reincarnate.methods.rlpd import RLPD
 from reincarnate.methods.scratch import Scratch
+from reincarnate.methods.warmcritic import WarmCritic
+from reincarnate.methods.wsrl import WSRL
 
-METHODS = {"scratch": Scratch, "kickstart": Kickstart, "qdagger": QDagger}
+METHODS = {
+    "scratch": Scratch,
+    "finetune": FineTune,
+    "rehearsal": Rehearsal,
+    "rlpd": RLPD,
+    "pretrain": Pretrain,
+    "dqfd": DQfD,
+    "jsrl": JSRL,
+    "kickstart": Kickstart,
+    "qdagger": QDagger,
+    "dagger": Dagger,
+    "wsrl": WSRL,
+    "warmcritic": WarmCritic,
+}
 
 # What a Run accepts: any registered method (spelled for tools that make flags from types).
 AnyMethod = Any if TYPE_CHECKING else Union[tuple(METHODS.values())]  # noqa: UP007
 
-__all__ = ["METHODS", "AnyMethod", "Kickstart", "QDagger", "Scratch"]
+__all__ = [
+    "JSRL",
+    "METHODS",
+    "RLPD",
+    "WSRL",
+    "AnyMethod",
+    "DQfD",
+    "Dagger",
+    "FineTune",
+    "Kickstart",
+    "Pretrain",
+    "QDagger",
+    "Rehearsal",
+    "Scratch",
+    "WarmCritic",
+]

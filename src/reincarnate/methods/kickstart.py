@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from reincarnate.methods.weaning import Weaning, taught
-from reincarnate.terms import Distil
+from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
 from reincarnate.types import Phase
 
 
@@ -18,11 +17,11 @@ class Kickstart:
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
 
     weight: float = 3.0  # λ0: the teacher's term against the student's own loss
-    temperature: float = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's
+    temperature: Temperature = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's; or auto
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     wean: Weaning = field(default_factory=Weaning)
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, weaned."""
-        term = Distil(self.temperature, self.teacher_temperature or self.temperature)
+        term = imitation(self.temperature, self.teacher_temperature)
         return [taught(env_steps, term, self.weight, self.wean, newborn=True)]

@@ -3,9 +3,8 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from reincarnate.methods.weaning import Weaning, taught
+from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
 from reincarnate.schedules import Constant
-from reincarnate.terms import Distil
 from reincarnate.types import Phase, WeightedTerm
 
 
@@ -23,13 +22,13 @@ class QDagger:
 
     offline_updates: int = 20_000  # on the teacher's data, before the first env step
     weight: float = 3.0  # λ0: the teacher's term against the student's own loss
-    temperature: float = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's
+    temperature: Temperature = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's; or auto
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     wean: Weaning = field(default_factory=Weaning)
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline phase, then a weaned online one."""
-        term = Distil(self.temperature, self.teacher_temperature or self.temperature)
+        term = imitation(self.temperature, self.teacher_temperature)
         offline = WeightedTerm(term, Constant(self.weight))
         return [
             Phase("offline", updates=self.offline_updates, terms=(offline,)),

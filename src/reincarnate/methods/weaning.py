@@ -1,11 +1,16 @@
-"""How a teacher is taken away: the settings that kickstarting and QDagger share, and the online phase they describe."""
+"""How a teacher is taken away: settings that three methods share, and the online phase they describe."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
-from reincarnate.schedules import Between, ByScore, Constant, Linear, Scaled
+from reincarnate.errors import UserError
+from reincarnate.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
 from reincarnate.terms import Distil
-from reincarnate.types import Phase, Schedule, WeightedTerm
+from reincarnate.types import Phase, Schedule, Term, WeightedTerm
+
+Temperature = float | Literal["auto"]
+"""τ, or "auto": measured from the teacher's action gaps as a run begins (`temperature.py`)."""
 
 
 @dataclass(frozen=True)
@@ -15,24 +20,29 @@ class Weaning:
     `by`: "score" is the paper's max(1 − normalised score, 0), renewed at each evaluation; "linear" falls with env
     steps; "fixed" never falls. `end` is the fraction of the phase after which λ is 0 (the paper's t0: 0.6), save
     for "fixed". `lr_final` couples the learning rate to λ, as the authors' code does:
-    student.lr · (λ + (1 − λ) · lr_final).
+    student.lr · (λ + (1 − λ) · lr_final). `guard` is ours: see `schedules.Guarded`.
     """
 
     by: Literal["score", "linear", "fixed"] = "score"  # what λ falls with
     end: float = 0.6  # fraction of the online phase after which the teacher is gone
     sticky: bool = True  # by score: once 0, always 0
     lr_final: float = 0.1  # what remains of the learning rate at λ = 0
+    guard: float = 0.0  # λ steps back up when the score falls by more than this fraction below its best; 0: never
+    guard_step: float = 0.25  # by at least so much
 
     def schedule(self) -> Schedule:
         """λ, between 0 and 1."""
-        return {
+        if not 0 <= self.guard < 1 or not 0 < self.guard_step <= 1:
+            raise UserError("--wean.guard must lie in [0, 1) and --wean.guard-step in (0, 1]")
+        plain = {
             "score": ByScore(self.end, self.sticky),
             "linear": Linear(self.end),
             "fixed": Constant(1.0),
         }[self.by]
+        return Guarded(plain, self.guard, self.guard_step) if self.guard else plain
 
 
-def taught(env_steps: int, term: Distil, weight: float, wean: Weaning, newborn: bool) -> Phase:
+def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bool, prior_share: float = 0.0) -> Phase:
     """The online phase of a student that is being weaned. `newborn`: it has learnt nothing before."""
     schedule = wean.schedule()
     return Phase(
@@ -42,4 +52,11 @@ def taught(env_steps: int, term: Distil, weight: float, wean: Weaning, newborn: 
         lr_scale=Between(wean.lr_final, 1.0, schedule),
         anneal=newborn,
         sync_target=not newborn,
+        prior_share=prior_share,
     )
+
+
+def imitation(temperature: Temperature, teacher_temperature: float | None) -> Distil:
+    """The KL term; "auto" is NaN until a run has measured it, so that a plan can be printed and nothing be trained."""
+    own = math.nan if temperature == "auto" else temperature
+    return Distil(own, own if teacher_temperature is None else teacher_temperature)

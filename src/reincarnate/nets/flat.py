@@ -3,6 +3,8 @@
 On a small network most of an update's time is the overhead of many small operations; see `benchmarks/`.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
@@ -22,6 +24,17 @@ class Flat:
         for window, p in zip(self.windows(self.data).values(), module.parameters(), strict=True):
             window.copy_(p.data)
         self.move(self.data, torch.zeros(total) if trainable else None)
+
+    @classmethod
+    def stack(cls, flats: "Sequence[Flat]") -> "Flat":
+        """Several of one shape as the rows of one: `data` float32[S, P]. They live on as views of it."""
+        self = cls.__new__(cls)
+        self.module = flats[0].module
+        self.data = torch.stack([flat.data for flat in flats])
+        self.grad = None if flats[0].grad is None else torch.zeros_like(self.data)
+        for i, flat in enumerate(flats):
+            flat.move(self.data[i], None if self.grad is None else self.grad[i])
+        return self
 
     def windows(self, data: Float32[Tensor, "*S P"]) -> dict[str, Tensor]:
         """Any vector of this length, or stack of them, cut into the module's parameters by name: [*S, *shape]."""

@@ -1,6 +1,6 @@
 """A multi-layer perceptron as one node of autograd, for networks so small that overhead is their cost.
 
-Its gradients are written straight into the flat gradient vector. `benchmarks/throughput.py` measures the whole.
+Its gradients are written straight into the flat gradient vector. `benchmarks/training.py` measures the whole.
 """
 
 from typing import Any
@@ -37,7 +37,12 @@ class FusedMLP:
 
 def fits(network: nn.Module) -> bool:
     """Whether a network is one that FusedMLP computes: linear layers and ReLUs alone."""
-    if not isinstance(network, QNetwork) or not isinstance(network.torso, MLP) or network.value is not None:
+    if (
+        not isinstance(network, QNetwork)
+        or not isinstance(network.torso, MLP)
+        or network.value is not None
+        or network.in_bfloat16
+    ):
         return False
     layers = [*network.torso.layers, network.advantage]
     plain_norms = all(isinstance(norm, nn.Identity) for norm in network.torso.norms)

@@ -3,14 +3,16 @@
 On a small network PyTorch's optimiser classes cost more than the arithmetic they do (docs/log.md).
 """
 
-from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float32
 from torch import Tensor
 
 OptimizerName = Literal["adam", "rmsprop"]
+Rate = float | Sequence[float]
+"""A learning rate, or one for each row of a stack."""
 
 
 @runtime_checkable
@@ -19,7 +21,7 @@ class Optimizer(Protocol):
 
     state: dict[str, Tensor]
 
-    def step(self, data: Tensor, grad: Tensor, lr: float) -> None: ...
+    def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None: ...
 
 
 class Adam:
@@ -33,26 +35,25 @@ class Adam:
         self.state = {"mean": torch.zeros(size), "square": torch.zeros(size), "steps": torch.zeros(())}
 
     @torch.no_grad()
-    def step(self, data: Float32[Tensor, "*P"], grad: Float32[Tensor, "*P"], lr: float) -> None:
+    def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
         """One step; the shapes of `data`, `grad` and the moments agree."""
         state = self.state
         state["steps"] += 1
-        kernel = torch._fused_adamw_ if self.decay else torch._fused_adam_  # pyright: ignore
-        kernel(
-            [data],
-            [grad],
-            [state["mean"]],
-            [state["square"]],
-            [],
-            [state["steps"]],
-            lr=lr,
-            beta1=self.betas[0],
-            beta2=self.betas[1],
-            weight_decay=self.decay,
-            eps=self.eps,
-            amsgrad=False,
-            maximize=False,
-        )
+        kernel: Any = torch._fused_adamw_ if self.decay else torch._fused_adam_  # pyright: ignore
+        for rate, rows in _by_rate(lr, data):
+            columns = [rows(x) for x in (data, grad, state["mean"], state["square"])]
+            kernel(
+                *columns,
+                [],
+                [state["steps"]] * len(columns[0]),
+                lr=rate,
+                beta1=self.betas[0],
+                beta2=self.betas[1],
+                weight_decay=self.decay,
+                eps=self.eps,
+                amsgrad=False,
+                maximize=False,
+            )
 
 
 class RMSProp:
@@ -66,12 +67,25 @@ class RMSProp:
         self.state = {"mean": torch.zeros(size), "square": torch.zeros(size)}
 
     @torch.no_grad()
-    def step(self, data: Float32[Tensor, "*P"], grad: Float32[Tensor, "*P"], lr: float) -> None:
+    def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
         """One step; the shapes of `data`, `grad` and the moments agree."""
         mean, square, keep = self.state["mean"], self.state["square"], self.smoothing
         mean.mul_(keep).add_(grad, alpha=1 - keep)
         square.mul_(keep).addcmul_(grad, grad, value=1 - keep)
-        data.addcdiv_(grad, (square - mean * mean + self.eps).sqrt_(), value=-lr)
+        root = (square - mean * mean + self.eps).sqrt_()
+        for rate, rows in _by_rate(lr, data):
+            for part, slope, scale in zip(rows(data), rows(grad), rows(root), strict=True):
+                part.addcdiv_(slope, scale, value=-rate)
+
+
+def _by_rate(lr: Rate, data: Tensor) -> Iterator[tuple[float, Callable[[Tensor], list[Tensor]]]]:
+    """(learning rate, what picks its rows of a tensor), for each learning rate that occurs."""
+    rates = [lr] if isinstance(lr, float | int) else list(lr)
+    if len(set(rates)) == 1:
+        yield rates[0], lambda x: [x]
+        return
+    for rate in sorted(set(rates)):
+        yield rate, lambda x, rate=rate: [x[i] for i, own in enumerate(rates) if own == rate]
 
 
 def clip_norm(grad: Float32[Tensor, "*S P"], limit: float) -> None:

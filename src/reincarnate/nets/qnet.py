@@ -31,6 +31,8 @@ class Architecture(Protocol):
     def noisy(self) -> bool: ...
     @property
     def dueling(self) -> bool: ...
+    @property
+    def bfloat16(self) -> bool: ...
 
 
 @runtime_checkable
@@ -49,15 +51,15 @@ class QNetwork(nn.Module):
     The head may be dueling (Wang et al., 2016, eq. 9; distributions: Hessel et al., 2018), on each of the K apart.
     """
 
-    def __init__(self, torso: nn.Module, actions: int, outputs: int, dueling: bool, linear: Linear):
+    def __init__(self, torso: nn.Module, actions: int, outputs: int, dueling: bool, linear: Linear, half: bool = False):
         nn.Module.__init__(self)
-        self.torso, self.outputs = torso, outputs
+        self.torso, self.outputs, self.in_bfloat16 = torso, outputs, half
         features: int = torso.features  # pyright: ignore
         self.advantage = linear(features, actions * outputs)
         self.value = linear(features, outputs) if dueling else None
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
-        features = self.torso(obs)
+        features = _features(self.torso, obs, self.in_bfloat16)
         out = self._by_action(self.advantage(features))
         if self.value is None:
             return out
@@ -73,9 +75,9 @@ class ImplicitQNetwork(nn.Module):
     The torso is the network without its last hidden layer, which follows the product, as in the paper.
     """
 
-    def __init__(self, torso: nn.Module, hidden: int, actions: int, dueling: bool, linear: Linear):
+    def __init__(self, torso: nn.Module, hidden: int, actions: int, dueling: bool, linear: Linear, half: bool = False):
         nn.Module.__init__(self)
-        self.torso = torso
+        self.torso, self.in_bfloat16 = torso, half
         features: int = torso.features  # pyright: ignore
         self.embedding = nn.Linear(EMBEDDING, features)
         self.fc = linear(features, hidden)
@@ -84,11 +86,22 @@ class ImplicitQNetwork(nn.Module):
 
     def forward(self, obs: Tensor, fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
         embedded = torch.relu(self.embedding(distributions.cosine_embedding(fractions, EMBEDDING)))
-        x = torch.relu(self.fc(self.torso(obs)[:, None] * embedded))
+        x = torch.relu(self.fc(_features(self.torso, obs, self.in_bfloat16)[:, None] * embedded))
         out = self.advantage(x)
         if self.value is not None:
             out = out - out.mean(-1, keepdim=True) + self.value(x)
         return out.mT
+
+
+def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]:
+    """float32 features; in between, matrix products and convolutions in bfloat16 where `half` asks for it.
+
+    Heads stay in float32: bfloat16 has three digits, too few for action gaps.
+    """
+    if not half:
+        return torso(obs)
+    with torch.autocast("cpu", torch.bfloat16):
+        return torso(obs).float()
 
 
 def build(spec: TaskSpec, shape: Architecture, critic: Outputs, seed: int) -> nn.Module:
@@ -103,9 +116,9 @@ def build(spec: TaskSpec, shape: Architecture, critic: Outputs, seed: int) -> nn
         torch.manual_seed(seed)
         if critic.implicit:
             torso = TORSOS[name](spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width)
-            return ImplicitQNetwork(torso, hidden[-1], spec.actions, shape.dueling, linear)
+            return ImplicitQNetwork(torso, hidden[-1], spec.actions, shape.dueling, linear, shape.bfloat16)
         torso = TORSOS[name](spec.obs_shape, hidden, shape.layer_norm, linear, shape.width)
-        return QNetwork(torso, spec.actions, critic.outputs, shape.dueling, linear)
+        return QNetwork(torso, spec.actions, critic.outputs, shape.dueling, linear, shape.bfloat16)
 
 
 def natural_torso(spec: TaskSpec) -> TorsoName:

@@ -172,7 +172,11 @@ def _label(runs: list[FinishedRun]) -> list[FinishedRun]:
     """Runs of one method on one task, told apart by those settings that differ."""
     labelled = []
     for run in runs:
-        peers = [_settings(other) for other in runs if (other.method, other.env) == (run.method, run.env)]
+        if run.config.get("label"):
+            labelled.append(replace(run, label=run.config["label"]))
+            continue
+        same = [other for other in runs if not other.config.get("label")]
+        peers = [_settings(other) for other in same if (other.method, other.env) == (run.method, run.env)]
         keys = sorted({key for peer in peers for key in peer})
         differ = [key for key in keys if len({json.dumps(peer.get(key)) for peer in peers}) > 1]
         told = ", ".join(f"{key}={_settings(run).get(key)}" for key in differ)

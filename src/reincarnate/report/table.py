@@ -58,7 +58,7 @@ def area(run: FinishedRun) -> float | None:
     Linear between evaluations. Before the first online one counts the last offline one, if there was any.
     """
     start = [(0, e.normalised) for e in run.evaluations if e.phase == "offline"][-1:]
-    online = [(e.env_steps, e.normalised) for e in run.evaluations if e.phase == "online"]
+    online = [(e.env_steps, e.normalised) for e in run.evaluations if e.phase != "offline"]
     points = {steps: score for steps, score in start + online if score is not None}
     if not online or not run.env_steps or len(points) < len({steps for steps, _ in start + online}):
         return None

@@ -4,8 +4,7 @@ A critic is a value object of pure functions; the student (`students/value.py`) 
 scalar critics and [B, A, K] for distributional ones.
 """
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,6 +13,7 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from reincarnate import distributions, losses
+from reincarnate.errors import UserError
 from reincarnate.types import Batch
 
 Arguments = tuple[Tensor, ...]
@@ -35,6 +35,18 @@ class Critic(Protocol):
     def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]: ...
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]: ...
     def at_rest(self, n: int) -> Arguments: ...
+    def check(self) -> None: ...
+
+
+def _refuse(wrong: bool, what: str) -> None:
+    if wrong:
+        raise UserError(what)
+
+
+def _check_atoms(atoms: int, low: float, high: float) -> None:
+    """Raise UserError where atoms do not span an interval."""
+    _refuse(atoms < 2, f"--student.atoms {atoms} is too small; at least 2 are needed")
+    _refuse(low >= high, f"--student.low {low:g} must be below --student.high {high:g}")
 
 
 def chosen(out: Float[Tensor, "B A K"], action: Int64[Tensor, "B"]) -> Float[Tensor, "B K"]:
@@ -54,6 +66,9 @@ class _Deterministic:
     def at_rest(self, n: int) -> Arguments:
         """Nothing."""
         return ()
+
+    def check(self) -> None:
+        """Any setting will do."""
 
 
 @dataclass(frozen=True)
@@ -85,16 +100,16 @@ class Categorical(_Deterministic):
     atoms: int
     low: float
     high: float
+    support: Float32[Tensor, "K"] = field(init=False, repr=False, compare=False)  # the returns the atoms stand for
 
     @property
     def outputs(self) -> int:
         """One logit per atom."""
         return self.atoms
 
-    @cached_property
-    def support(self) -> Float32[Tensor, "K"]:
-        """The returns the atoms stand for."""
-        return distributions.support(self.low, self.high, self.atoms)
+    def __post_init__(self):
+        # made here, once: made later, it could be made while a program is traced, and be no real tensor
+        object.__setattr__(self, "support", distributions.support(self.low, self.high, self.atoms))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
         """Expected returns."""
@@ -110,6 +125,10 @@ class Categorical(_Deterministic):
         """Cross-entropy to the projected distribution."""
         return distributions.categorical_cross_entropy(chosen(out, batch.action), target)
 
+    def check(self) -> None:
+        """Refuse atoms that span no interval. Raises UserError."""
+        _check_atoms(self.atoms, self.low, self.high)
+
 
 @dataclass(frozen=True)
 class Histogram(_Deterministic):
@@ -122,16 +141,15 @@ class Histogram(_Deterministic):
     low: float
     high: float
     sigma: float
+    support: Float32[Tensor, "K"] = field(init=False, repr=False, compare=False)  # the bins' centres
 
     @property
     def outputs(self) -> int:
         """One logit per bin."""
         return self.atoms
 
-    @cached_property
-    def support(self) -> Float32[Tensor, "K"]:
-        """The bins' centres."""
-        return distributions.support(self.low, self.high, self.atoms)
+    def __post_init__(self):
+        object.__setattr__(self, "support", distributions.support(self.low, self.high, self.atoms))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
         """Expected returns."""
@@ -148,6 +166,11 @@ class Histogram(_Deterministic):
         """Cross-entropy to the histogram."""
         return distributions.categorical_cross_entropy(chosen(out, batch.action), target)
 
+    def check(self) -> None:
+        """Refuse atoms that span no interval, and a Gaussian without width. Raises UserError."""
+        _check_atoms(self.atoms, self.low, self.high)
+        _refuse(self.sigma <= 0, f"--student.sigma must be above 0, not {self.sigma:g}")
+
 
 @dataclass(frozen=True)
 class Quantiles(_Deterministic):
@@ -155,16 +178,15 @@ class Quantiles(_Deterministic):
 
     count: int
     kappa: float
+    fractions: Float32[Tensor, "K"] = field(init=False, repr=False, compare=False)  # τ of each quantile
 
     @property
     def outputs(self) -> int:
         """One number per quantile."""
         return self.count
 
-    @cached_property
-    def fractions(self) -> Float32[Tensor, "K"]:
-        """τ of each quantile."""
-        return distributions.midpoints(self.count)
+    def __post_init__(self):
+        object.__setattr__(self, "fractions", distributions.midpoints(self.count))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
         """Means over the quantiles."""
@@ -178,6 +200,11 @@ class Quantiles(_Deterministic):
         """Quantile Huber loss."""
         quantiles = chosen(out, batch.action)
         return distributions.quantile_huber(quantiles, self.fractions.expand_as(quantiles), target, self.kappa)
+
+    def check(self) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        _refuse(self.count < 1, "--student.quantiles must be at least 1")
+        _refuse(self.kappa < 0, "--student.kappa must not be negative")
 
 
 @dataclass(frozen=True)
@@ -214,6 +241,11 @@ class ImplicitQuantiles:
     def at_rest(self, n: int) -> Arguments:
         """The midpoints, for every row."""
         return (distributions.midpoints(self.acting).expand(n, -1),)
+
+    def check(self) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        _refuse(min(self.samples, self.acting) < 1, "--student.samples and --student.acting must be at least 1")
+        _refuse(self.kappa < 0, "--student.kappa must not be negative")
 
 
 def _moved_quantiles(

@@ -19,7 +19,7 @@ class Modern(ReplaySettings):
     layer_norm: bool = True
     double: bool = True
     update_every: int = 2
-    reset_every: int = 40_000
+    reset_every: int = 10_000
     weight_decay: float = 0.0
     loss: Literal["hl-gauss", "categorical"] = "hl-gauss"
     atoms: int = 51

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reincarnate.data.rollouts import Rollouts
+from reincarnate.errors import UserError
 from reincarnate.students.settings import ValueSettings
 from reincarnate.types import Pace, TaskSpec
 
@@ -31,6 +32,15 @@ class PQN(ValueSettings):
     epochs: int = 2  # passes over them
     lam: float = 0.65  # λ of the returns
     copies: ClassVar[int] = 32
+
+    def check(self, copies: int) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        ValueSettings.check(self, copies)
+        if min(self.rollout, self.epochs) < 1 or not 0 <= self.lam <= 1:
+            raise UserError("--student.rollout and --student.epochs must be at least 1, --student.lam from 0 to 1")
+        if self.rollout * copies < self.batch_size:
+            held = f"{self.rollout} steps of {copies} copies of the task"
+            raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
 
     def memory(self, spec: TaskSpec, copies: int) -> Rollouts:
         """One rollout at a time."""

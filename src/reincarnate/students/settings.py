@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 from reincarnate.data.replay import Replay
 from reincarnate.errors import UserError
 from reincarnate.nets.optimizers import OptimizerName
+from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import TorsoName
 from reincarnate.students.critics import Critic, Expected
 from reincarnate.students.value import ValueStudent
@@ -23,6 +24,7 @@ class ValueSettings:
     hidden: tuple[int, ...] = ()  # fully connected layers; empty: 256 256 (mlp), 128 (minatar), 512 (nature, impala)
     width: int = 1  # multiplies the convolutions' filters
     layer_norm: bool = False  # LayerNorm before each ReLU
+    bfloat16: bool = False  # the torso's arithmetic in half precision: quicker on CPUs with AVX512-BF16 or AMX
     noisy: bool = False  # noisy fully connected layers, which explore by themselves (ε stays as it is set)
     double: bool = False  # the online network chooses the next action, the target network says its value
     dueling: bool = False
@@ -47,6 +49,11 @@ class ValueSettings:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         at_least = {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0, "reset_every": 0}
         _refuse_below(self, at_least)
+        if not 0 <= self.shrink <= 1:
+            raise UserError(f"--student.shrink is the share of the weights that is kept, not {self.shrink}")
+        if self.weight_decay and self.optimizer != "adam":
+            raise UserError(f"--student.weight-decay is AdamW's; {self.optimizer} has none")
+        self.critic().check()
 
     def critic(self) -> Critic:
         """How the network's outputs are read and learnt."""
@@ -61,7 +68,9 @@ class ValueSettings:
         raise NotImplementedError
 
     def newborn(self, spec: TaskSpec, seed: int) -> ValueStudent:
-        """A fresh student for a task; its weights are a function of `seed`."""
+        """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
+        if self.augment != "none" and natural_torso(spec) != "nature":
+            raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
         return ValueStudent(self, self.critic(), spec, seed)
 
 
@@ -79,7 +88,9 @@ class ReplaySettings(ValueSettings):
         """Refuse numbers that cannot mean anything. Raises UserError."""
         ValueSettings.check(self, copies)
         smallest = max(copies * (self.n_step + 8), self.batch_size)
-        _refuse_below(self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0})
+        _refuse_below(
+            self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
+        )
 
     def memory(self, spec: TaskSpec, copies: int) -> Replay:
         """Where its experience goes."""

@@ -16,8 +16,8 @@ from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.optimizers import clip_norm, optimizer
 from reincarnate.nets.plasticity import reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
-from reincarnate.students.compiled import CompiledGradient
 from reincarnate.students.critics import Critic
+from reincarnate.students.functional import FunctionalGradient
 from reincarnate.students.learning import Draws, losses_of, weigh
 from reincarnate.types import Batch, Learnt, TaskSpec, Term
 
@@ -43,7 +43,8 @@ class ValueStudent:
         self.noise_size = noise_size(network)
         self.updates = 0
         self._forwards: dict[int, Callable[..., Tensor]] = {}
-        self._compiled: CompiledGradient | None = None
+        self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
+        self._program: FunctionalGradient | None = None
         self._beside: ThreadPoolExecutor | None = None
 
     # ---- acting --------------------------------------------------------------------------------------
@@ -87,7 +88,11 @@ class ValueStudent:
         augmentation). Returns the losses' means, unweighted, and each example's own loss.
         """
         batch, draws = self.augmented(batch, rng), self.draw(len(batch.action), rng)
-        learnt = (self._compiled or self._gradient)(batch, draws, terms, td_weight)
+        weights = (td_weight, *(weight for weight, _ in terms))
+        if weights != self._weights[0]:
+            self._weights = (weights, torch.tensor(weights))
+        learn = self._program or self._gradient
+        learnt = learn(batch, draws, [term for _, term in terms], self._weights[1])
         self.step(lr_scale)
         return learnt
 
@@ -127,7 +132,7 @@ class ValueStudent:
             return obs
         return intensity(obs, draw_intensity(len(obs), INTENSITY, rng))
 
-    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[tuple[float, Term]], td_weight: float) -> Learnt:
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the flat gradient."""
         assert self.online.grad is not None
         self.online.grad.zero_()
@@ -135,8 +140,8 @@ class ValueStudent:
         ahead = self._beside.submit(self._target_of, batch, draws) if self._beside else None
         out = self._forward(self.online)(batch.obs, *draws.online)
         target = ahead.result() if ahead else self._target_of(batch, draws)
-        each = losses_of(self.critic, out, target, batch, draws.online, [term for _, term in terms])
-        total, learnt = weigh(each, [td_weight, *(weight for weight, _ in terms)], batch.weight)
+        each = losses_of(self.critic, out, target, batch, draws.online, terms)
+        total, learnt = weigh(each, weights, batch.weight)
         total.backward()
         return learnt
 
@@ -165,6 +170,10 @@ class ValueStudent:
             self._forwards[id(net)] = FusedMLP(net.module) if fits(net.module) else net.module  # pyright: ignore
         return self._forwards[id(net)]
 
+    def forget_forwards(self) -> None:
+        """The networks' parameters are about to move."""
+        self._forwards.clear()
+
     # ---- quicker -------------------------------------------------------------------------------------
 
     def overlap(self) -> None:
@@ -176,7 +185,7 @@ class ValueStudent:
 
         Results agree with the plain ones within float tolerance, not to the bit.
         """
-        self._compiled = CompiledGradient(self.online, self.target, self.critic, self.config.double)
+        self._program = FunctionalGradient(self.online, self.target, self.critic, self.config.double)
 
     # ---- what is changed from outside ----------------------------------------------------------------
 
@@ -193,20 +202,24 @@ class ValueStudent:
     def reset(self) -> None:
         """Heads anew, the torso shrunk and perturbed, the optimiser's memory empty, the target synchronised.
 
-        As in Nikishin et al. (2022) and D'Oro et al. (2023). The new weights are a function of (seed, updates).
+        As in Nikishin et al. (2022) and D'Oro et al. (2023). The new weights are a function of (seed, updates). Not
+        published: it may be acting on another thread.
         """
         number = int(stream(self.seed, "reset", self.updates).integers(2**31))
         fresh = build(self.spec, self.config, self.critic, number).state_dict()
         weights = shrink_and_perturb(self.weights(), fresh, self.config.shrink, "torso")
-        self.load(reset_head(weights, fresh))
+        self._begin_with(reset_head(weights, fresh))
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Go on from these weights with an empty optimiser; the target network is synchronised."""
+        self._begin_with(weights)
+        self.publish()
+
+    def _begin_with(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
             self.online.module.load_state_dict(weights)
         self.new_optimizer()
         self.sync_target()
-        self.publish()
 
     # ---- keeping -------------------------------------------------------------------------------------
 

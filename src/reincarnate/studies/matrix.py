@@ -1,5 +1,6 @@
 """What a study is: a YAML file unrolled into runs, everything checked before anything starts."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ def read_study(path: Path) -> Study:
     """Read a study file.
 
     Keys: `title`; `run`, settings that all runs share; `tasks`, a list of settings (env, teacher …) that go over
-    them; `methods`, a mapping of names to settings, `name: {method: qdagger, …}` where it is not the method's own;
+    them; `methods`, a mapping of names to settings, `name: {method: qdagger, …}` where it is not the method's own, and
+    with `run: {student: …}` where more than the method's settings differ;
     `seeds`, a number or a list. Raises UserError for an unknown key, method or task, and for a teacher that does
     not fit, naming it.
     """
@@ -61,13 +63,20 @@ def read_study(path: Path) -> Study:
 
 
 def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any], seed: int) -> Cell:
-    method = {"name": settings.get("method", name), **{k: v for k, v in settings.items() if k != "method"}}
+    method = {"name": settings.get("method", name), **{k: v for k, v in settings.items() if k not in ("method", "run")}}
+    shared = {**shared, **(settings.get("run") or {})}
     if method["name"] not in METHODS:
         raise UserError(f"{path}: unknown method {method['name']!r}; known: {', '.join(METHODS)}")
     if "env" not in shared:
         raise UserError(f"{path}: a task names no env")
+    label = "" if name == method["name"] else name
     try:
-        run = from_dict(Run, {**shared, "method": method, "seed": seed}, NAMES)
+        run = from_dict(Run, {**shared, "method": method, "seed": seed, "label": label}, NAMES)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Cell(Path(run.env.replace("/", "-")) / f"{name}-s{seed}", run)
+    return Cell(Path(run.env.replace("/", "-")) / f"{_plain(name)}-s{seed}", run)
+
+
+def _plain(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^A-Za-z0-9.=_]+", "-", name)

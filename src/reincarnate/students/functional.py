@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
+from reincarnate.nets.stacked import stacked_forward
 from reincarnate.students.critics import Arguments, Critic
 from reincarnate.students.learning import Draws, losses_of, weigh
 from reincarnate.types import Batch, Learnt, Term
@@ -24,7 +25,7 @@ OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
 PAYS_AFTER = 200_000  # updates: compilation takes 5 to 25 s a program, and saves some 0.1 to 0.3 ms an update
 
 
-class CompiledGradient:
+class FunctionalGradient:
     """Computes the online network's flat gradient. One program per set of active terms, compiled at its first use.
 
     With `seeds` > 1 networks and batches are stacks: vectors [S, P], and batches of S equal parts.
@@ -33,22 +34,20 @@ class CompiledGradient:
     def __init__(self, online: Flat, target: Flat | None, critic: Critic, double: bool, seeds: int = 1):
         self._online, self._target, self._critic, self._double, self._seeds = online, target, critic, double, seeds
         self._programs: dict[Any, Program] = {}
-        self._weights: tuple[Any, Tensor] = ((), torch.zeros(0))
 
-    def __call__(self, batch: Batch, draws: Draws, terms: Sequence[tuple[Any, Term]], td_weight: Any) -> Learnt:
-        """Fill the gradient. Every batch must have the size of the first."""
-        weights = (td_weight, *(weight for weight, _ in terms))
-        if weights != self._weights[0]:
-            self._weights = (weights, torch.tensor(weights).T.contiguous())
-        active = tuple(term for _, term in terms)
+    def __call__(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
+        """Fill the gradient; `weights` [L], or [S, L]. Every batch must have the size of the first."""
+        active = tuple(terms)
         leaves, spec = tree_flatten((batch._replace(rows=None), draws))
         pattern = tuple(leaf is not None for leaf in leaves)
         networks = [self._online.data, self._target.data] if self._target else [self._online.data]
-        inputs = [self._weights[1], *networks, *(leaf for leaf in leaves if leaf is not None)]
+        inputs = [weights, *networks, *(leaf for leaf in leaves if leaf is not None)]
         key = (active, pattern)
         with torch.no_grad():
             if key not in self._programs:
-                graph = make_fx(self._program(active, pattern, spec), tracing_mode="fake")(*inputs)
+                program = self._program(active, pattern, spec)
+                # constants (a critic's support) are real tensors
+                graph = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
                 self._programs[key] = torch._inductor.compile(graph, inputs, options=OPTIONS)  # pyright: ignore
             self._online.grad, each, *means = self._programs[key](*inputs)
         return Learnt(dict(zip(("td", *(term.name for term in active)), means, strict=True)), each)
@@ -92,14 +91,7 @@ class CompiledGradient:
         self, parameters: dict[str, Tensor], obs: Tensor, arguments: Arguments, noise: Tensor | None
     ) -> Tensor:
         module, seeds = self._online.module, self._seeds
-
-        def once(parameters: dict[str, Tensor], noise: Tensor | None, *inputs: Tensor) -> Tensor:
-            windows = {} if noise is None else noise_windows(module, noise)
-            return functional_call(module, {**parameters, **windows}, inputs)
-
-        if seeds == 1:
-            return once(parameters, noise, obs, *arguments)
-        inputs = [x.unflatten(0, (seeds, -1)) for x in (obs, *arguments)]
-        if noise is None:
-            return vmap(lambda parameters, *inputs: once(parameters, None, *inputs))(parameters, *inputs).flatten(0, 1)
-        return vmap(once)(parameters, noise, *inputs).flatten(0, 1)
+        if seeds > 1:
+            return stacked_forward(module, parameters, noise, obs, *arguments)
+        windows = {} if noise is None else noise_windows(module, noise)
+        return functional_call(module, {**parameters, **windows}, (obs, *arguments))

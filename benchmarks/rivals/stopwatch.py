@@ -1,0 +1,29 @@
+"""A clock from a given env step to the last, for every rival alike; standard library only."""
+
+import json
+import sys
+import time
+from typing import Any
+
+
+def arguments() -> tuple[int, dict[str, Any]]:
+    """THREADS and TASK (JSON) of the command line."""
+    return int(sys.argv[1]), json.loads(sys.argv[2])
+
+
+class Stopwatch:
+    """Tell it of every env step; it starts at step `begin`."""
+
+    def __init__(self, begin: int):
+        self._begin, self._start = begin, None
+        self._steps, self._busy = 0, 0.0
+
+    def __call__(self, steps: int) -> None:
+        if self._start is None and steps >= self._begin:
+            self._steps, self._start, self._busy = steps, time.perf_counter(), time.process_time()
+
+    def report(self, steps: int) -> None:
+        """Print env steps per second and the cores kept busy, as JSON."""
+        assert self._start is not None, "too few steps to start the clock"
+        seconds, busy = time.perf_counter() - self._start, time.process_time() - self._busy
+        print(json.dumps({"per_second": (steps - self._steps) / seconds, "cores_busy": busy / seconds}))

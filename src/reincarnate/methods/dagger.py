@@ -1,0 +1,31 @@
+"""Distillation alone: DAgger (Ross et al., 2011) for values, the ablation "Dagger" of Agarwal et al. (2022)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reincarnate.methods.weaning import Temperature, imitation
+from reincarnate.schedules import Constant
+from reincarnate.types import Phase, WeightedTerm
+
+
+@dataclass(frozen=True)
+class Dagger:
+    """KL to the teacher and nothing else, offline on its data, then online on the student's own; rewards are not used.
+
+    The paper's other ablation, "Dagger + QL" (TD and a teacher that never leaves), is `qdagger --wean.by fixed`.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher", "data"})
+
+    offline_updates: int = 20_000  # on the teacher's data, before the first env step
+    temperature: Temperature = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's; or auto
+    teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
+    weight: float = 3.0  # λ; it scales the gradient, which Adam all but undoes
+
+    def phases(self, env_steps: int) -> list[Phase]:
+        """An offline and an online phase without TD."""
+        term = WeightedTerm(imitation(self.temperature, self.teacher_temperature), Constant(self.weight))
+        return [
+            Phase("offline", updates=self.offline_updates, terms=(term,), td_weight=0.0),
+            Phase("online", env_steps=env_steps, terms=(term,), td_weight=0.0, anneal=False, sync_target=True),
+        ]

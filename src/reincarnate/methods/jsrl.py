@@ -1,0 +1,35 @@
+"""JSRL (Uchendu et al., 2023): the teacher begins each episode, the student finishes it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reincarnate.errors import UserError
+from reincarnate.methods.checks import checked
+from reincarnate.schedules import Decaying, KeepingUp
+from reincarnate.types import Guide, Phase
+
+
+@dataclass(frozen=True)
+class JSRL:
+    """Own TD loss alone; in each episode the teacher acts for h steps, then the student.
+
+    h ~ U{1 … α_t}, where α_t falls by `decay` with every tenth of the phase (the form and the defaults of Agarwal et
+    al., 2022). With `curriculum` h = α_t, which falls by `decay` with every evaluation in which the student, alone,
+    keeps up with its best. What the teacher does enters the replay and is learnt from.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
+
+    horizon: int = 1000  # α_0: the most steps the teacher acts in an episode
+    decay: float = 0.8  # β: what is left of α after each tenth of the phase
+    curriculum: bool = False  # α falls when the student keeps up, instead of with time
+    tolerance: float = 0.05  # curriculum: how far below its best, on the normalised scale, still keeps up
+
+    def phases(self, env_steps: int) -> list[Phase]:
+        """One online phase, guided."""
+        if self.horizon < 0:
+            raise UserError(f"--horizon must not be negative: {self.horizon}")
+        decay = checked("--decay", self.decay)
+        shrinking = KeepingUp(self.horizon, decay, self.tolerance)
+        horizon = shrinking if self.curriculum else Decaying(self.horizon, decay)
+        return [Phase("online", env_steps=env_steps, guide=Guide(horizon, drawn=not self.curriculum))]

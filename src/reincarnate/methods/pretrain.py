@@ -1,0 +1,39 @@
+"""Offline pre-training with a conservative term (CQL: Kumar et al., 2020), then online by TD alone."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reincarnate.schedules import Constant
+from reincarnate.terms import Conservative
+from reincarnate.types import Phase, WeightedTerm
+
+
+@dataclass(frozen=True)
+class Pretrain:
+    """Offline: own TD loss + c · CQL with a temperature on prior data. Online: own TD loss on own experience.
+
+    At the switch the target network is synchronised, the optimiser new, the replay empty, exploration at its end
+    value and the learning rate a tenth. Defaults are those of Agarwal et al. (2022) but for the number of updates.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"data"})
+
+    offline_updates: int = 20_000  # on prior data, before the first env step
+    weight: float = 1.0  # c: the conservative term against the student's own loss
+    temperature: float = 0.1  # τ of the conservative term, which works on Q / τ
+    lr_scale: float = 0.1  # what remains of the learning rate online
+
+    def phases(self, env_steps: int) -> list[Phase]:
+        """An offline phase, then an online one."""
+        term = WeightedTerm(Conservative(self.temperature), Constant(self.weight))
+        return [
+            Phase("offline", updates=self.offline_updates, terms=(term,)),
+            Phase(
+                "online",
+                env_steps=env_steps,
+                lr_scale=Constant(self.lr_scale),
+                anneal=False,
+                sync_target=True,
+                new_optimizer=True,
+            ),
+        ]

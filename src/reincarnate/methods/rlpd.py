@@ -1,0 +1,22 @@
+"""Symmetric sampling: the heart of RLPD (Ball et al., 2023), for value students."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from reincarnate.methods.rehearsal import Rehearsal
+from reincarnate.types import Phase
+
+
+@dataclass(frozen=True)
+class RLPD:
+    """Rehearsal with ρ = 1/2: half of every batch is prior data, half the student's own experience, in expectation.
+
+    The paper's LayerNorm is the student's (`--student.layer-norm`), and so is its high update ratio
+    (`--student.update-every 1 --student.updates-each 4`). Its ensemble of critics is not here.
+    """
+
+    needs: ClassVar[frozenset[str]] = frozenset({"data"})
+
+    def phases(self, env_steps: int) -> list[Phase]:
+        """One online phase on a mixture."""
+        return Rehearsal(share=0.5).phases(env_steps)
