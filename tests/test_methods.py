@@ -509,8 +509,7 @@ def test_the_first_evaluation_of_a_fine_tuned_student_is_the_agents(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     main(["train", "scratch", *fast("--student.hidden", "8", "--out", "a")])
     prepared = prepare(Run("CartPole-v1", FineTune(), CONFIG.__class__(hidden=(8,)), weights="store:a"))
-    from reincarnate.run import _training as training_of
-    from reincarnate.run import prior_of
+    from reincarnate.assembly import prior_of, training_of
 
     training = training_of(prepared, prior_of(prepared, lambda *_: None)[0], None, lambda _: None)
     training.env.close()

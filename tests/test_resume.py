@@ -14,8 +14,9 @@ import pytest
 
 from reincarnate import rundir
 from reincarnate.errors import UserError
+from reincarnate.execution import execute
 from reincarnate.methods import Scratch
-from reincarnate.run import Run, execute
+from reincarnate.run import Run
 from reincarnate.students import DQN
 
 FLAGS = [

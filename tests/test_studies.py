@@ -65,14 +65,14 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
     first = out / study.cells[0].directory
     first.mkdir(parents=True)  # a directory that is no run: this one must fail, and only this one
     rows = run_study(study, out, workers=2)
-    assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 1), ("kickstart", 2)}
+    assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 1), ("gentle", 2)}
     assert "exists already" in json.loads((first / "failed.json").read_text())["error"]
     done = {p: p.stat().st_mtime_ns for p in out.rglob("done")}
     for item in first.iterdir():
         item.unlink()
     first.rmdir()
     rows = run_study(study, out, workers=2)
-    assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 2), ("kickstart", 2)}
+    assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 2), ("gentle", 2)}
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())
     assert (out / "index.html").exists()
     Path("study.yaml").write_text(STUDY.replace("env_steps: 60", "env_steps: 80"))

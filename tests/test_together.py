@@ -1,6 +1,8 @@
 """Seeds trained together are what they are alone."""
 
+import queue
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,14 +10,21 @@ import torch
 from probes import Catch, CatchTeacher, catch
 from test_training import prior_data
 
+from reincarnate.cli import main
+from reincarnate.errors import UserError
 from reincarnate.evaluate import Scale, play_episodes
+from reincarnate.execution import execute, execute_together
 from reincarnate.exploration import Exploration
-from reincarnate.methods import Kickstart, QDagger, Scratch
+from reincarnate.methods import JSRL, Kickstart, QDagger, Scratch
 from reincarnate.methods.weaning import Weaning
+from reincarnate.run import Run
+from reincarnate.rundir import RunDirectory
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, Modern, Rainbow
 from reincarnate.students.stacked import StackedStudent
-from reincarnate.together import Together, can_share
+from reincarnate.studies.matrix import Cell
+from reincarnate.studies.runner import groups, work
+from reincarnate.together import Together, cannot_share
 from reincarnate.training import Training
 from reincarnate.types import TaskSpec
 
@@ -118,4 +127,95 @@ def test_a_part_of_a_replay_is_what_was_added_to_its_streams():
     ],
 )
 def test_what_cannot_go_together_says_why(config, spec, reason):
-    assert reason in can_share(Scratch().phases(100), spec, config.memory(spec, 2).on_policy)
+    assert reason in cannot_share(Scratch().phases(100), spec, config.memory(spec, 2).on_policy)
+
+
+RUN = Run(
+    "CartPole-v1",
+    Kickstart(),
+    DQN(**SMALL),
+    teacher="py:rule.py:lean",
+    env_steps=300,
+    evaluations=3,
+    eval_episodes=2,
+    final_episodes=3,
+    reference_episodes=3,
+)
+RULE = """
+import torch
+def lean(obs):
+    push = (obs[:, 2] + obs[:, 3] > 0).float()
+    return torch.stack([1 - push, push], 1) * 4
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+    return tmp_path
+
+
+def test_each_seed_leaves_the_directory_it_would_leave_alone(here):
+    runs = [replace(RUN, seed=seed) for seed in (3, 4)]
+    results = execute_together(runs, [here / "a", here / "b"])
+    for run, folder, result in zip(runs, ("a", "b"), results, strict=True):
+        expected = execute(run, here / f"{folder}-alone")
+        differ = {key for key in expected if result[key] != expected[key]} - {"seconds"}
+        assert differ == {"together"} and result["together"] == 2
+        files = [sorted(p.name for p in (here / name).iterdir()) for name in (folder, f"{folder}-alone")]
+        assert files[0] == files[1]
+
+
+def test_seeds_that_were_stopped_go_on_together_or_alone_to_the_same_end(here, monkeypatch):
+    runs = [replace(RUN, seed=seed) for seed in (0, 1)]
+    whole = execute_together(runs, [here / "a", here / "b"])
+
+    def stop_at(barrier, which):
+        save = RunDirectory.checkpoint
+
+        def stopping(directory, training):
+            save(directory, training)
+            if training.at.barrier == barrier and training.seed == which:
+                raise KeyboardInterrupt
+
+        return stopping
+
+    for which in (1, 0):  # both at the same checkpoint; one a checkpoint ahead of the other
+        outs = [here / f"c{which}", here / f"d{which}"]
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(RunDirectory, "checkpoint", stop_at(2, which))
+            execute_together(runs, outs)
+        again = execute_together(runs, outs, [True, True])
+        for one, other in zip(whole, again, strict=True):
+            assert one["returns"] == other["returns"] and one["updates"] == other["updates"]
+
+
+def test_runs_that_differ_in_more_than_their_seed_are_refused(here):
+    runs = [RUN, replace(RUN, seed=1, env_steps=400)]
+    with pytest.raises(UserError, match="differ in their seed alone"):
+        execute_together(runs, [here / "a", here / "b"])
+    guided = [replace(RUN, method=JSRL(), seed=seed) for seed in (0, 1)]
+    with pytest.raises(UserError, match="guided phases"):
+        execute_together(guided, [here / "a", here / "b"])
+    assert not (here / "a").exists()
+
+
+def test_the_command_line_trains_several_seeds_together(here, capsys):
+    flags = "--env CartPole-v1 --env-steps 120 --evaluations 2 --eval-episodes 1 --final-episodes 2 --seeds 2"
+    small = "--reference-episodes 2 --student.hidden 8 --student.warmup 20"
+    main(["train", "scratch", *flags.split(), *small.split(), "--out", "many"])
+    assert (here / "many/s0/done").exists() and (here / "many/s1/done").exists()
+    assert '"together": 2' in (here / "many/s0/result.json").read_text()
+    main(["train", "scratch", *flags.split(), *small.split(), "--together", "off"])
+    assert (here / "runs/CartPole-v1-scratch-s1/done").exists()
+    assert '"together": 1' in (here / "runs/CartPole-v1-scratch-s1/result.json").read_text()
+
+
+def test_a_study_trains_the_seeds_of_small_networks_together_and_one_that_fails_does_not_stop_the_others(here):
+    cells = [Cell(Path(f"x-s{seed}"), replace(RUN, seed=seed)) for seed in (0, 1)]
+    other = Cell(Path("y"), replace(RUN, method=Scratch()))
+    assert [len(unit) for unit in groups([*cells, other])] == [2, 1]
+    (here / "out/x-s1").mkdir(parents=True)  # no run, and in the way
+    failed = work(cells, here / "out", queue.Queue())
+    assert list(failed) == ["x-s1"] and (here / "out/x-s0/done").exists()

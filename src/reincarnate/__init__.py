@@ -5,6 +5,7 @@ __version__ = "0.1.0"
 from reincarnate.agents import Agent, open_agent
 from reincarnate.data import Dataset, open_dataset
 from reincarnate.errors import UserError
+from reincarnate.execution import execute, execute_together
 from reincarnate.inspection import evaluate_agent
 from reincarnate.methods import (
     JSRL,
@@ -21,7 +22,7 @@ from reincarnate.methods import (
     Scratch,
     WarmCritic,
 )
-from reincarnate.run import Run, execute
+from reincarnate.run import Run
 from reincarnate.students import DQN, STUDENTS
 from reincarnate.teachers import open_teacher
 
@@ -47,6 +48,7 @@ __all__ = [
     "WarmCritic",
     "evaluate_agent",
     "execute",
+    "execute_together",
     "open_agent",
     "open_dataset",
     "open_teacher",

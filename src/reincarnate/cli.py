@@ -72,8 +72,8 @@ def _command(name: str) -> Callable[[list[str]], None]:
 
 def train(args: list[str]) -> None:
     """`train METHOD [--config FILE] [flags]`."""
-    from reincarnate.run import NAMES, execute
-    from reincarnate.train_flags import parse
+    from reincarnate.run import NAMES
+    from reincarnate.train_flags import directories, parse
 
     run, out, options = parse(args)
     if options.print_config:
@@ -82,9 +82,21 @@ def train(args: list[str]) -> None:
     if options.dry_run:
         _dry_run(run)
         return
+    for result, where in _train(directories(run, out, options), options.together):
+        _say_result(result, where)
+
+
+def _train(runs: list, together: str) -> list[tuple[dict, Path]]:
+    """One run, or several seeds: together, or one after another."""
+    from reincarnate.execution import execute, execute_together, gains
+    from reincarnate.run import prepare
+
     with ui.Bars() as tick:
-        result = execute(run, out, tick=tick, note=ui.note)
-    _say_result(result, out)
+        if len(runs) > 1 and (together == "on" or (together == "auto" and gains(prepare(runs[0][0])))):
+            ui.note(f"{len(runs)} seeds train together")
+            seeds, places = zip(*runs, strict=True)
+            return list(zip(execute_together(seeds, places, tick=tick, note=ui.note), places, strict=True))
+        return [(execute(run, where, tick=tick, note=ui.note), where) for run, where in runs]
 
 
 def _dry_run(run) -> None:
@@ -116,7 +128,8 @@ def resume(args: list[str]) -> None:
     """`resume DIR`: the same run goes on, exactly."""
 
     def command(directory: Positional[Path]) -> None:
-        from reincarnate.run import execute, from_record
+        from reincarnate.execution import execute
+        from reincarnate.run import from_record
         from reincarnate.rundir import RunDirectory
 
         run = from_record(RunDirectory.reopen(directory).config)

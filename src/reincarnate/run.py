@@ -1,41 +1,25 @@
-"""Run: the configuration of one training run, and `execute`: the only place that wires the rooms together."""
+"""Run: the configuration of one training run; what it needs, opened and checked; and its record."""
 
-import os
 import platform
-import shutil
-import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import torch
 import tyro
 
-from reincarnate import envs, prior, weights
-from reincarnate.agents import Agent, save_agent
-from reincarnate.card import agent_card, command
+from reincarnate import envs, weights
+from reincarnate.agents import Agent
+from reincarnate.card import command
 from reincarnate.config import from_dict, to_dict
-from reincarnate.data import Dataset
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Evaluation, evaluate
-from reincarnate.exploration import Exploration, epsilon_greedy
-from reincarnate.files import sha256_json
 from reincarnate.methods import METHODS, AnyMethod
-from reincarnate.nets.qnet import natural_torso
-from reincarnate.plan import describe, updates
-from reincarnate.prior import Reference, Tick
-from reincarnate.rundir import RunDirectory
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS, AnyStudent, ValueSettings, ValueStudent
 from reincarnate.students.dqn import DQN
-from reincarnate.students.functional import PAYS_AFTER
 from reincarnate.teachers import check_fit, open_teacher
-from reincarnate.temperature import Measured, measure
-from reincarnate.tensorboard import TensorBoard
-from reincarnate.training import Training
-from reincarnate.types import Phase, Policy, TaskSpec, Teacher, VectorEnv
+from reincarnate.temperature import Measured
+from reincarnate.types import Phase, TaskSpec, Teacher
 
 NAMES: dict[str, type] = {**METHODS, **STUDENTS}
 Note = Callable[[str], None]
@@ -122,7 +106,7 @@ def prepare(run: Run) -> Prepared:
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
     agent = weights.open_weights(run.weights) if run.weights else None
     if agent:
-        _load(run, spec, agent, student)
+        load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
     return Prepared(run, spec, teacher, warnings, agent)
 
@@ -142,7 +126,7 @@ def _check_priors(run: Run) -> None:
         raise UserError(f"{name} does not start from --weights; {hint}")
 
 
-def _load(run: Run, spec: TaskSpec, agent: Agent, student: ValueStudent) -> list[str]:
+def load_weights(run: Run, spec: TaskSpec, agent: Agent, student: ValueStudent) -> list[str]:
     """Let a newborn start from an agent. Returns what was done."""
     fitted = weights.fit(agent, run.method.surgery, spec, student.weights(), stream(run.seed, "surgery"))
     return weights.begin(student, fitted)
@@ -174,35 +158,6 @@ def method_name(run: Run) -> str:
     return next(name for name, kind in METHODS.items() if kind is type(run.method))
 
 
-def execute(
-    run: Run, out: Path, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
-) -> dict[str, Any]:
-    """Train, and return the result (also in `out/result.json`).
-
-    `tick(what, done, total)` reports progress, `note(text)` says what a person should know. Raises UserError for bad
-    input before anything is written under `out`; KeyboardInterrupt leaves a run that `resume` continues exactly.
-    """
-    prepared = prepare(run)
-    for warning in prepared.warnings:
-        note(f"warning: {warning}")
-    torch.set_num_threads(threads(run, prepared.spec))
-    directory = RunDirectory.reopen(out) if resume else RunDirectory.fresh(out)
-    reference, data = prior_of(prepared, tick)
-    _warn_of_weak_teacher(reference, note)
-    prepared = with_temperature(prepared, data, tick, note)
-    training = _training(prepared, reference, data, note)
-    if not resume:
-        directory.create(record(run))
-    try:
-        if resume:
-            for warning in directory.restore(training):
-                note(f"warning: {warning}")
-        _train(training, directory, tick, note)
-        return _finish(prepared, training, directory, reference, data, tick)
-    finally:
-        training.env.close()
-
-
 def record(run: Run) -> dict[str, Any]:
     """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
     packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
@@ -223,209 +178,3 @@ def from_record(value: dict[str, Any]) -> Run:
     """A run from its record, strictly."""
     value = {k: v for k, v in value.items() if k not in ("format", "command", "versions")}
     return from_dict(Run, value, NAMES)
-
-
-def threads(run: Run, spec: TaskSpec) -> int:
-    """How many torch threads: a small network gains nothing from a second one and loses much on a busy machine.
-
-    For screens half the cores: the other half pass the target network and step environments.
-    """
-    if run.threads:
-        return run.threads
-    return max(1, min(8, os.cpu_count() or 1) // 2) if natural_torso(spec) == "nature" else 1
-
-
-def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]:
-    """The scale, and the data where the method needs it; from the store where they have been made before."""
-    run, spec, teacher = prepared.run, prepared.spec, prepared.teacher
-    store = Path(run.store)
-    reference = prior.reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick)
-    if "data" not in run.method.needs:
-        return reference, None
-    if run.data:
-        asks = any(term.needs_teacher for phase in run.phases() for term, _ in phase.terms)
-        return reference, prior.given_data(run.data, spec, teacher if asks else None, store, tick)
-    assert teacher is not None
-    steps, epsilon = run.data_env_steps, run.data_epsilon
-    return reference, prior.teacher_data(spec, teacher, run.teacher_plays, steps, epsilon, store, tick)
-
-
-def with_temperature(prepared: Prepared, data: Dataset | None, tick: Tick, note: Note) -> Prepared:
-    """The same, with the temperature measured where the method leaves it to the teacher's action gaps."""
-    run, teacher = prepared.run, prepared.teacher
-    if getattr(run.method, "temperature", None) != "auto":
-        return prepared
-    assert teacher is not None, "a method with a temperature to measure needs a teacher"
-    of_teacher = run.method.teacher_temperature
-    found = measure(prepared.spec, teacher, run.teacher_plays, data, of_teacher, tick)
-    note(
-        f"temperature {found.temperature:.3g}: the teacher's median action gap is {found.median_gap:.3g}; its policy's "
-        f"entropy is {found.entropy:.2g} nats, its best action's mean probability {found.top_probability:.0%}"
-    )
-    method = replace(run.method, temperature=found.temperature)
-    return replace(prepared, run=replace(run, method=method), temperature=found, asked=run)
-
-
-def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
-    scale = reference.scale
-    if scale and scale.teacher <= scale.random:
-        note(
-            f"warning: the teacher's score {scale.teacher:.4g} is no better than the random policy's "
-            f"{scale.random:.4g}; by score it is weaned at once"
-        )
-
-
-def compiles(run: Run, spec: TaskSpec) -> bool:
-    """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
-    if run.compile != "auto":
-        return run.compile == "on"
-    total = sum(updates(phase, run.student, run.copies) for phase in run.phases())
-    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and shutil.which("g++") is not None
-
-
-def _student(run: Run, spec: TaskSpec, overlap: bool, note: Note) -> ValueStudent:
-    """A newborn, made as quick as the run is long."""
-    student = run.student.newborn(spec, run.seed)
-    if compiles(run, spec):
-        note("updates are compiled; the first takes 5 to 25 s")
-        student.compile()
-    elif overlap:
-        student.overlap()
-    return student
-
-
-def _training(prepared: Prepared, reference: Reference, data: Dataset | None, note: Note) -> Training:
-    run, spec, config = prepared.run, prepared.spec, prepared.run.student
-    view = prepared.teacher.view if prepared.teacher and "teacher" in run.method.needs else "student"
-    overlap = natural_torso(spec) == "nature" if run.overlap == "auto" else run.overlap == "on"
-    student = _student(run, spec, overlap, note)
-    memory = config.memory(spec, run.copies)
-    if prepared.agent:
-        done = _load(run, spec, prepared.agent, student)
-        if getattr(run.method, "reuse", "weights") == "all":
-            done += weights.reuse(student, memory, prepared.agent)
-        for line in done:
-            note(line)
-    return Training(
-        student=student,
-        env=envs.make(run.env, run.copies, view),
-        phases=run.phases(),
-        memory=memory,
-        prior=data.source(config.n_step, config.gamma) if data else None,
-        teacher=prepared.teacher if "teacher" in run.method.needs else None,
-        scale=reference.scale,
-        exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
-        evaluate=lambda k: _evaluate(run, student, run.eval_episodes, k),
-        seed=run.seed,
-        pace=config.pace(run.copies),
-        plays=run.teacher_plays,
-        overlap=overlap,
-    )
-
-
-def _evaluate(run: Run, student: Any, episodes: int, index: int, tick: Callable[[int], None] = lambda _: None):
-    """Greedy but for ε, on streams that training never sees."""
-
-    def policy_at(env: VectorEnv) -> Policy:
-        return lambda obs, begins, rng: epsilon_greedy(student.values, obs, env.spec.actions, run.eval_epsilon, rng)
-
-    return evaluate(run.env, policy_at, episodes, stream(run.seed, "evaluate", index), on_episode=tick)
-
-
-def _train(training: Training, directory: RunDirectory, tick: Tick, note: Note) -> None:
-    board = TensorBoard(directory.path)
-    ticker = _Ticker(training, tick)
-
-    def take(line: dict[str, Any]) -> None:
-        directory.record(line)
-        board.add(line)
-        _warn_of_weaning(training, line, note)
-
-    try:
-        training.run(take, lambda: directory.checkpoint(training), ticker)
-    finally:
-        board.close()
-        directory.settle()
-
-
-def _warn_of_weaning(training: Training, line: dict[str, Any], note: Note) -> None:
-    """λ that falls to zero at the first look: a student as good already, a teacher too weak, or a wrong scale."""
-    first = line["kind"] == "eval" and line["phase"] == "online" and len(training.at.scores) == 1
-    if first and line["weight"] == 0 and training.at.phase_env_steps:
-        score = f"normalised {line['normalised']:.2f} over the evaluation's few episodes"
-        note(f"warning: weaned at the first online evaluation ({score}); --wean.no-sticky is slower")
-
-
-class _Ticker:
-    """Progress in units of a phase, not more often than is worth drawing."""
-
-    def __init__(self, training: Training, tick: Tick, every: float = 0.2):
-        self._training, self._tick, self._every, self._last = training, tick, every, 0.0
-
-    def __call__(self, phase: Phase) -> None:
-        now = time.perf_counter()
-        if now - self._last > self._every:
-            self._last = now
-            at = self._training.at
-            done, total = (at.phase_updates, phase.updates) if phase.offline else (at.phase_env_steps, phase.env_steps)
-            self._tick(f"{phase.name} {'updates' if phase.offline else 'env steps'}", done, total)
-
-
-def _finish(
-    prepared: Prepared,
-    training: Training,
-    directory: RunDirectory,
-    reference: Reference,
-    data: Dataset | None,
-    tick: Tick,
-) -> dict[str, Any]:
-    """The final evaluation, the agent, the result."""
-    run, total = prepared.run, prepared.run.final_episodes
-    training.student.publish()
-    final = _evaluate(
-        run, training.student, total, training.at.barrier, lambda done: tick("final evaluation", done, total)
-    )
-    result = _result(prepared, training, reference, data, final)
-    agent = directory.path / "agent"
-    if not agent.exists():
-        about = {k: result[k] for k in ("method", "env", "seed", "env_steps", "updates", "seconds", "score", "prior")}
-        card = agent_card(result, record(prepared.asked or run))
-        save_agent(agent, training.student, about, card, training.memory if run.keep == "all" else None)  # pyright: ignore
-    directory.finish(result)
-    return result
-
-
-def _result(
-    prepared: Prepared, training: Training, reference: Reference, data: Dataset | None, final: Evaluation
-) -> dict[str, Any]:
-    run, at, scale = prepared.run, training.at, reference.scale
-    offline = sum(phase.updates for phase in training.phases)
-    low, high = final.interval()
-    return {
-        "method": method_name(run),
-        "env": run.env,
-        "seed": run.seed,
-        "env_steps": at.env_steps,
-        "updates": at.updates - offline,
-        "offline_updates": offline,
-        "eval_env_steps": at.eval_env_steps + final.env_steps,
-        "seconds": round(at.seconds, 2),
-        "score": final.mean,
-        "interval": [low, high],
-        "normalised": scale.normalise(final.mean) if scale else None,
-        "returns": list(final.returns),
-        "protocol": prepared.spec.protocol,
-        "protocol_hash": sha256_json(prepared.spec.protocol),
-        "prior": {
-            "teacher": prepared.teacher.card.sha256 if prepared.teacher else None,
-            "data": data.id if data else None,
-            "weights": prepared.agent.sha256 if prepared.agent else None,
-            "data_env_steps": data.transitions if data else 0,
-        },
-        "reference": reference.summary(),
-        "temperature": asdict(prepared.temperature) if prepared.temperature else None,
-        "plan": describe(run.phases(), run.student, run.copies),
-        "threads": torch.get_num_threads(),
-        "compiled": compiles(run, prepared.spec),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }

@@ -21,7 +21,7 @@ from reincarnate.types import Batch, Phase, Step, TaskSpec, Term
 Generators = list[np.random.Generator]
 
 
-def can_share(phases: Sequence[Phase], spec: TaskSpec, on_policy: bool) -> str | None:
+def cannot_share(phases: Sequence[Phase], spec: TaskSpec, on_policy: bool) -> str | None:
     """Why trainings cannot go together, or None. Screens gain nothing: their time is arithmetic, not overhead."""
     if spec.stack > 1:
         return "screens are trained one seed at a time"
@@ -80,7 +80,7 @@ class Together:
         steps = steps_ahead(first.pace, n, stop - before)
         experience = [actors.act(first.exploration.epsilon(phase, before + i * n)) for i in range(steps)]
         due = updates_due(first.pace, before, before + steps * n) if phase.learns else 0
-        if before >= first.exploration.warmup and len(first.memory) >= first.student.batch_size:
+        if before >= first.exploration.wait(phase) and len(first.memory) >= first.student.batch_size:
             for _ in range(due):
                 self._learn(phase, rngs)
         for obs, action, step in experience:
@@ -116,7 +116,7 @@ class Together:
         whole = self.trainings[0].prior if phase.offline else self.memory
         assert isinstance(whole, Replay)
         step = 0 if phase.offline else self._copies
-        stream_ = np.concatenate([np.broadcast_to(s, n) + i * step for i, (s, *_) in enumerate(drawn)])
+        stream_ = np.concatenate([np.full(n, i * step) + s for i, (s, *_) in enumerate(drawn)])
         position = np.concatenate([p for _, p, *_ in drawn])
         asks = any(term.needs_teacher for _, term in terms)
         if asks and (position >= whole.annotated[stream_]).any():

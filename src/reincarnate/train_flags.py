@@ -4,7 +4,7 @@ import difflib
 import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -21,6 +21,10 @@ class Options:
 
     out: Path | None = None
     """Directory of the run; by default runs/TASK-METHOD-sSEED. It must not exist."""
+    seeds: int = 1
+    """How many seeds to train, from --seed on, each in its own directory (with --out: in OUT/s0, OUT/s1 …)."""
+    together: Literal["auto", "on", "off"] = "auto"
+    """Several seeds in one process and in step; auto: where that is quicker than one after another."""
     config: Path | None = None
     """YAML file of settings that flags override; unknown and duplicate keys are errors."""
     print_config: bool = False
@@ -59,8 +63,17 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     run, options = parsed.run, parsed.options
     if not run.env:
         raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
-    task = run.env.replace("/", "-")
-    return run, options.out or Path("runs") / f"{task}-{method}-s{run.seed}", options
+    if options.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    return run, options.out or Path("runs") / f"{run.env.replace('/', '-')}-{method}", options
+
+
+def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]:
+    """Every seed's run and its directory."""
+    runs = [replace(run, seed=run.seed + i) for i in range(options.seeds)]
+    if options.out is None:
+        return [(one, out.with_name(f"{out.name}-s{one.seed}")) for one in runs]
+    return [(run, out)] if options.seeds == 1 else [(one, out / f"s{one.seed}") for one in runs]
 
 
 def _default(method: str, student: str | None, config: Path | None, weights: str | None) -> Run:

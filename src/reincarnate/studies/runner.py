@@ -7,6 +7,7 @@ import queue
 import traceback
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,11 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from reincarnate import report, ui
+from reincarnate.assembly import prior_of, threads
 from reincarnate.errors import UserError
+from reincarnate.execution import execute, execute_together, gains
 from reincarnate.files import FORMAT, read_json, write_json
-from reincarnate.run import execute, prepare, prior_of, record, threads
+from reincarnate.run import prepare, record
 from reincarnate.studies.matrix import Cell, Study
 
 OF_ONE_RUN = ("seed", "student", "command", "versions")  # of a run's record: says nothing of its prior
@@ -76,7 +79,7 @@ def _run_all(study: Study, todo: list[Cell], out: Path, workers: int) -> dict[st
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
         ticks = manager.Queue()
-        futures = {pool.submit(work, cell, out, ticks): cell for cell in todo}
+        futures = {pool.submit(work, group, out, ticks): group for group in groups(todo)}
         try:
             return _watch(study, futures, ticks, len(study.cells) - len(todo))
         except KeyboardInterrupt:
@@ -86,26 +89,26 @@ def _run_all(study: Study, todo: list[Cell], out: Path, workers: int) -> dict[st
             raise
 
 
-def _watch(study: Study, futures: dict[Future[str | None], Cell], ticks: Any, before: int) -> dict[str, str]:
+def _watch(study: Study, futures: dict[Future[dict[str, str]], list[Cell]], ticks: Any, before: int) -> dict[str, str]:
     failed: dict[str, str] = {}
+    todo = sum(map(len, futures.values()))
     pending, parts = set(futures), {}
     with _bars() as bars:
-        task = bars.add_task(study.title, total=len(futures) + before, completed=before, left="")
+        task = bars.add_task(study.title, total=todo + before, completed=before, left="")
         while pending:
             finished, pending = wait(pending, timeout=POLL, return_when=FIRST_COMPLETED)
             for future in finished:
-                name = str(futures[future].directory)
-                parts[name] = 1.0
-                reason = repr(future.exception()) if future.exception() else future.result()
-                if reason:
-                    failed[name] = reason
+                names = [str(cell.directory) for cell in futures[future]]
+                parts |= dict.fromkeys(names, 1.0)
+                broken = future.exception()
+                failed |= dict.fromkeys(names, repr(broken)) if broken else future.result()
             _drain(ticks, parts)
             done = sum(parts.values())
             elapsed = bars.tasks[0].elapsed or 0.0
-            left = elapsed * (len(futures) - done) / done if done > 0.05 else None
+            left = elapsed * (todo - done) / done if done > 0.05 else None
             bars.update(task, completed=before + done, left=f"{left / 60:.1f} min left" if left is not None else "")
             if finished:
-                ui.plain(f"{study.title}: {before + int(done)} of {len(futures) + before} runs")
+                ui.plain(f"{study.title}: {before + int(done)} of {todo + before} runs")
     return failed
 
 
@@ -129,22 +132,54 @@ def _bars() -> Progress:
     return Progress(*columns, console=ui.errors, disable=not ui.errors.is_terminal)
 
 
-def work(cell: Cell, out: Path, ticks: Any) -> str | None:
-    """One run, in a process of its own. Returns why it failed, or None; the reason also lies in `failed.json`."""
-    directory = out / cell.directory
-    phases = cell.run.phases()
+def groups(cells: list[Cell]) -> list[list[Cell]]:
+    """What goes to a worker as one: the seeds of a run where they gain from training together, else single runs."""
+    alike: dict[str, list[Cell]] = {}
+    for cell in cells:
+        alike.setdefault(repr(replace(cell.run, seed=0)), []).append(cell)
+    units: list[list[Cell]] = []
+    for same in alike.values():
+        together = len(same) > 1 and gains(prepare(same[0].run))
+        units += [same] if together else [[cell] for cell in same]
+    return sorted(units, key=lambda unit: cells.index(unit[0]))
+
+
+def work(group: list[Cell], out: Path, ticks: Any) -> dict[str, str]:
+    """Runs, in a process of their own. Returns why those that failed did; the reason also lies in `failed.json`."""
+    phases = group[0].run.phases()
     total = sum(phase.updates + phase.env_steps for phase in phases)
     before = {phase.name: sum(p.updates + p.env_steps for p in phases[:i]) for i, phase in enumerate(phases)}
 
-    def tick(what: str, done: int, of: int) -> None:
-        name = what.split()[0]
-        if name in before:
-            ticks.put((str(cell.directory), 0.99 * (before[name] + done) / total))
+    def tick_of(cells: list[Cell]) -> Callable[[str, int, int], None]:
+        def tick(what: str, done: int, of: int) -> None:
+            name = what.split()[0]
+            if name in before:
+                for cell in cells:
+                    ticks.put((str(cell.directory), 0.99 * (before[name] + done) / total))
 
-    return _attempt(cell, directory, tick)
+        return tick
+
+    if len(group) > 1 and _together(group, out, tick_of(group)):
+        return {}
+    reasons = {str(cell.directory): _attempt(cell, out / cell.directory, tick_of([cell])) for cell in group}
+    return {name: reason for name, reason in reasons.items() if reason}
+
+
+def _together(group: list[Cell], out: Path, tick: Callable[[str, int, int], None]) -> bool:
+    """Whether all went well together. If not, each goes on alone from its last checkpoint, so that one that fails
+    does not take the others along."""
+    directories = [out / cell.directory for cell in group]
+    resume = [(directory / "config.json").exists() for directory in directories]
+    try:
+        execute_together([cell.run for cell in group], directories, resume, tick=tick)
+    except Exception:
+        return False
+    return True
 
 
 def _attempt(cell: Cell, directory: Path, tick: Callable[[str, int, int], None]) -> str | None:
+    if (directory / "done").exists():
+        return None
     (directory / "failed.json").unlink(missing_ok=True)
     try:
         execute(cell.run, directory, resume=(directory / "config.json").exists(), tick=tick)
