@@ -1,6 +1,6 @@
 """Ten seeds as a batch dimension against one seed, and against ten processes' worth of one: `--seeds 10 --together`.
 
-    python benchmarks/together.py            # CartPole MLP and MinAtar CNN, 1 and 2 threads; writes JSON beside itself
+    python benchmarks/together.py            # CartPole MLP, MinAtar CNN (also on 2 threads); writes JSON beside itself
 
 Seconds of training (acting, environment, replay, updates; no evaluation) of the same DQN for the same env steps: one
 seed alone, and ten together; plain and with the update compiled before the clock starts. All sides alternate, each
@@ -9,13 +9,14 @@ row are ten by definition, in two processes on two cores five at best.
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+
+import harness
 
 TASKS = {
     "cartpole": {"env": "CartPole-v1", "hidden": (64, 64), "batch": 64, "update_every": 1, "steps": 4000},
@@ -26,7 +27,14 @@ TASKS = {
         "update_every": 4,
         "steps": 8000,
     },
-    "minatar": {"env": "MinAtar/Breakout-v1", "hidden": (), "batch": 32, "update_every": 4, "steps": 4000},
+    "minatar": {
+        "env": "MinAtar/Breakout-v1",
+        "hidden": (),
+        "batch": 32,
+        "update_every": 4,
+        "steps": 4000,
+        "threads": (1, 2),
+    },
 }
 WARMUP = 200
 SEEDS = 10
@@ -163,8 +171,8 @@ def main() -> None:
         print(SIDES[args.side](TASKS[args.task]))
         return
     names = [args.only] if args.only else list(TASKS)
-    rows = [contest(name, threads, args.repeats) for name in names for threads in (1, 2)]
-    args.out.write_text(json.dumps({"command": "python benchmarks/together.py", "rows": rows}, indent=1) + "\n")
+    rows = [contest(name, threads, args.repeats) for name in names for threads in TASKS[name].get("threads", (1,))]
+    harness.write(args.out, "together.py", "seconds", {"repeats": args.repeats, "rows": rows})
 
 
 if __name__ == "__main__":

@@ -27,7 +27,9 @@ from reincarnate.report import (
     load_runs,
     summarise,
 )
+from reincarnate.report.curves import UPDATES
 from reincarnate.report.table import area
+from reincarnate.report.tallies import with_priors
 
 RANDOM, TEACHER = -495.0, -90.0
 OFFLINE = {"qdagger": 10_000, "kickstart": 0, "scratch": 0}
@@ -303,6 +305,58 @@ def test_one_seed_of_the_bootstrap_gives_one_result(study, tmp_path):
     assert first == again and first != compare([study], None, seed=1)
     for name in ("index.html", "index.json", "index.png"):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_a_teacher_exactly_as_good_as_chance_gives_no_scale_either(tmp_path):
+    for seed in range(2):
+        fake_run(tmp_path / "runs", seed=seed, result={"normalised": 1.0, "reference.teacher.mean": RANDOM})
+    rows = compare([tmp_path / "runs"], tmp_path / "out")
+    assert not any(row.normalised for row in rows) and "no scale" in headline(rows)[0]
+
+
+@pytest.mark.parametrize("value, known", [("w" * 64, True), (None, True), ("x" * 64, False)])
+def test_weights_are_part_of_the_prior_but_a_run_may_lack_them(tmp_path, value, known):
+    fake_run(tmp_path, "finetune", result={"prior.weights": "w" * 64})
+    fake_run(tmp_path, "scratch", result={"prior.weights": value})
+    if known:
+        assert compare([tmp_path], None)
+    else:
+        with pytest.raises(UserError, match=r"prior\.weights differs"):
+            compare([tmp_path], None)
+
+
+def test_every_aggregate_is_there_by_task_and_over_all(tmp_path):
+    for env in ("a", "b"):
+        for method in FINAL:
+            for seed in range(3):
+                fake_run(tmp_path / "runs", method, seed, env=env)
+    compare([tmp_path / "runs"], tmp_path / "out")
+    rows = json.loads((tmp_path / "out" / "index.json").read_text())["aggregates"]
+    assert [row["scope"] for row in rows] == ["a"] * 3 + ["b"] * 3 + ["all 2 tasks"] * 3
+    first = rows[-3]
+    assert first["method"] == "qdagger" and first["over"] == "scratch" and first["improvement"]["point"] == 1.0
+    for name in ("iqm", "mean", "median", "gap"):
+        assert first[name]["low"] <= first[name]["point"] <= first[name]["high"]
+    assert rows[-1]["method"] == "scratch" and rows[-1]["improvement"] is None and rows[-1]["gap"]["point"] > 0.3
+    page = Page((tmp_path / "out" / "index.html").read_text())
+    assert all(word in page.text for word in ("optimality gap", "Performance profiles", "At equal updates"))
+
+
+def test_curves_run_over_updates_too(study):
+    fig = figure(load_runs([study]).runs, np.random.default_rng(0), UPDATES)
+    lines = [line for line in fig.axes[0].lines if len(line.get_xdata()) > 5]
+    ends = sorted(float(line.get_xdata()[-1]) for line in lines if len(line.get_xdata()))
+    assert ends == [5000, 5000, 15_000]  # of scratch, kickstart, and qdagger with its offline phase
+
+
+def test_the_cost_counts_the_priors_and_says_where_that_is_unknown(tmp_path):
+    known = {"prior.uses_teacher": True, "prior.teacher_trained_env_steps": 1_000_000}
+    assert with_priors(load_run(fake_run(tmp_path, result=known))) == (1_030_000, True)
+    assert with_priors(load_run(fake_run(tmp_path, "kickstart"))) == (20_000, False)
+    only_scale = {"prior.teacher": "t" * 64, "prior.uses_teacher": False}
+    assert with_priors(load_run(fake_run(tmp_path, "scratch", result=only_scale))) == (20_000, True)
+    page = write(tmp_path, tmp_path / "out")
+    assert "1,030,000" in page and "≥ 20,000" in page
 
 
 def test_json_holds_rows_and_runs(study):

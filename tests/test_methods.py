@@ -34,7 +34,9 @@ from reincarnate.methods import (
     Scratch,
     WarmCritic,
 )
+from reincarnate.methods.weaning import Weaning
 from reincarnate.nets.surgery import tensors
+from reincarnate.reuse import refill, reuse
 from reincarnate.rollout import TeacherPlayer
 from reincarnate.run import Run, prepare
 from reincarnate.rundir import RunDirectory
@@ -315,6 +317,42 @@ def test_widening_and_deepening_keep_the_values(trained):
     assert 0 < abs(noisy.values(BOARDS) - before).max() < 0.1 and done[0] == "surgery: widen:torso.layers.0:48"
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("deepen:torso.layers.0", "torso.layers.1.weight, which the student has not; say with --student.hidden"),
+        ("deepen:advantage", "no hidden layer 'advantage'"),
+        ("widen:torso.layers.0:48:nan", "not nan"),
+        ("widen:torso.layers.0:48:-1", "not -1"),
+        ("shrink:0.5:tors", "no weight starts with 'tors'"),
+    ],
+)
+def test_surgery_that_would_not_do_what_it_says_is_refused(trained, word, told):
+    with pytest.raises(UserError, match=told):
+        start(trained[1], (word,))
+
+
+@pytest.mark.parametrize(
+    ("method", "flag"),
+    [
+        (Kickstart(weight=-1.0), "--weight"),
+        (Kickstart(temperature=0.0), "--temperature"),
+        (Kickstart(teacher_temperature=-0.1), "--teacher-temperature"),
+        (Kickstart(wean=Weaning(end=0.0)), "--wean.end"),
+        (Kickstart(wean=Weaning(lr_final=-0.1)), "--wean.lr-final"),
+        (QDagger(offline_updates=0), "--offline-updates"),
+        (Pretrain(temperature=0.0), "--temperature"),
+        (Dagger(weight=0.0), "--weight"),
+        (DQfD(margin=-1.0), "--margin"),
+        (FineTune(lr_scale=-1.0), "--lr-scale"),
+        (JSRL(tolerance=-0.1), "--tolerance"),
+    ],
+)
+def test_settings_of_methods_that_cannot_mean_anything_are_refused(method, flag):
+    with pytest.raises(UserError, match=f"{flag} must"):
+        method.phases(100)
+
+
 def test_more_actions_and_more_channels_keep_the_old_ones_values(trained):
     _, agent = trained
     before = start(agent)[0].values(BOARDS)
@@ -384,7 +422,7 @@ def test_the_optimisers_state_and_the_replay_are_kept_and_taken_up_again(trained
     training, agent = trained
     student, _ = start(agent)
     memory = CONFIG.memory(Catch.spec, 1)
-    done = weights.reuse(student, memory, agent)
+    done = reuse(student, memory, agent)
     assert done == ["optimiser: its state is reused", "replay: 120 of 120 transitions reused"]
     old, new = training.student.state(), student.state()
     assert torch.equal(old["adam.mean"], new["adam.mean"]) and torch.equal(old["adam.steps"], new["adam.steps"])
@@ -397,16 +435,16 @@ def test_the_optimisers_state_and_the_replay_are_kept_and_taken_up_again(trained
 def test_another_optimiser_or_network_starts_with_an_empty_state(trained):
     _, agent = trained
     student, _ = start(agent, config=replace(CONFIG, optimizer="rmsprop"))
-    assert "it was another one" in weights.reuse(student, CONFIG.memory(Catch.spec, 1), agent)[0]
+    assert "it was another one" in reuse(student, CONFIG.memory(Catch.spec, 1), agent)[0]
     student, _ = start(agent, ("reset-head",))
-    assert "not as it was" in weights.reuse(student, CONFIG.memory(Catch.spec, 1), agent)[0]
+    assert "not as it was" in reuse(student, CONFIG.memory(Catch.spec, 1), agent)[0]
 
 
 def test_a_small_memory_of_several_streams_takes_the_newest_whole_episodes(trained):
     training, agent = trained
     memory = replace(CONFIG, replay_size=40).memory(Catch.spec, 2)  # 20 rows each: two episodes of 8 rows
     data = agent.data()
-    assert data is not None and weights.refill(memory, data) > 0
+    assert data is not None and refill(memory, data) > 0
     rows = np.concatenate([memory.base[s] + np.arange(memory.added[s]) for s in range(2)])
     newest = training.memory.columns["frame"][int(training.memory.added[0]) - len(rows) : training.memory.added[0]]
     assert sorted(map(bytes, memory.columns["frame"][rows])) == sorted(map(bytes, newest))
@@ -426,7 +464,7 @@ def test_an_agent_keeps_only_weights_unless_asked(tmp_path):
     agent = save_agent(tmp_path / "agent", training.student, {}, "")
     assert not agent.kept and {p.name for p in agent.path.iterdir()} == {"agent.json", "card.md", "weights.safetensors"}
     with pytest.raises(UserError, match="--keep all"):
-        weights.reuse(training.student, training.memory, agent)
+        reuse(training.student, training.memory, agent)
     with pytest.raises(UserError, match="kept no replay"):
         prior.given_data(f"store:{agent.path}", Catch.spec, None, tmp_path, lambda *_: None)
 
@@ -453,7 +491,7 @@ def test_what_an_agent_says_it_kept_is_not_believed(trained, kept):
     value = json.loads((agent.path / "agent.json").read_text())
     (agent.path / "agent.json").write_text(json.dumps({**value, "kept": kept}))
     with pytest.raises(UserError):
-        weights.reuse(CONFIG.newborn(Catch.spec, 0), CONFIG.memory(Catch.spec, 1), open_agent(agent.path))
+        reuse(CONFIG.newborn(Catch.spec, 0), CONFIG.memory(Catch.spec, 1), open_agent(agent.path))
 
 
 def test_a_student_of_another_family_takes_what_fits_and_says_so(trained):

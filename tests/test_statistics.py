@@ -16,7 +16,9 @@ from reincarnate.report.statistics import (
     mean_interval,
     median,
     optimality_gap,
+    performance_profile,
     probability_of_improvement,
+    profile_band,
     stratified_bootstrap,
 )
 
@@ -72,6 +74,21 @@ def test_the_other_statistics_worked_by_hand():
     assert mean(scores) == pytest.approx(1.5) and median(scores) == 1.0
     assert optimality_gap(scores) == pytest.approx(1 / 6)
     assert probability_of_improvement(np.array([[1.0], [3.0]]), np.array([[1.0], [2.0]])) == pytest.approx(0.625)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (7, 26)])
+def test_the_performance_profile_equals_that_of_rliable(shape):
+    scores, thresholds = np.random.default_rng(0).integers(0, 9, shape) / 4, np.linspace(-0.25, 2.5, 12)
+    expected = [rliable("library").run_score_deviation(scores, x) for x in thresholds]
+    np.testing.assert_allclose(performance_profile(scores, thresholds), expected, atol=1e-12)
+
+
+def test_a_profile_has_a_band_around_it_and_a_single_run_none():
+    scores, thresholds = np.random.default_rng(0).normal(size=(5, 3)), np.linspace(-2, 2, 9)
+    low, high = profile_band(scores, thresholds, np.random.default_rng(0))
+    share = performance_profile(scores, thresholds)
+    assert (low <= share).all() and (share <= high).all() and (low < high).any()
+    assert profile_band(scores[:1], thresholds, np.random.default_rng(0)) is None
 
 
 def test_one_generator_seed_gives_one_interval():

@@ -933,11 +933,48 @@ def test_settings_without_a_name_are_dqns():
         (DQN(optimizer="rmsprop", weight_decay=0.1), "weight-decay"),
         (DQN(update_every=0), "update-every"),
         (DQN(replay_size=20), "replay-size"),
+        (DQN(lr=-1e-4), "lr"),
+        (DQN(gamma=1.1), "gamma"),
+        (DQN(epsilon=-0.1), "epsilon"),
+        (DQN(epsilon_steps=-1), "epsilon-steps"),
+        (DQN(adam_eps=0.0), "adam-eps"),
+        (DQN(weight_decay=-0.1), "weight-decay"),
+        (DQN(max_grad_norm=-1.0), "max-grad-norm"),
+        (DQN(hidden=(64, 0)), "hidden"),
     ],
 )
 def test_settings_that_cannot_mean_anything_are_refused(config, flag):
     with pytest.raises(UserError, match=f"--student.{flag}"):
         config.check(config.copies)
+
+
+def test_a_replay_larger_than_memory_is_refused_in_one_line():
+    with pytest.raises(UserError, match="more than fits into memory"):
+        DQN(replay_size=10**15).memory(POINT, 1)
+
+
+def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(SystemExit, match="2"):
+        main(["train", "scratch", *TINY, "--compile", "on", "--out", str(tmp_path / "run")])
+    assert "needs a C++ compiler" in capsys.readouterr().err and not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ("--student.lr nan", "--student.lr must be a finite number"),
+        ("--student.high inf", "--student.high must be a finite number"),
+        ("--wean.lr-final nan", "--wean.lr-final must be a finite number"),
+        ("--seed -1", "--seed must not be negative"),
+        ("--threads -1", "--threads must not be negative"),
+    ],
+)
+def test_numbers_that_are_none_are_refused_before_anything_is_written(tmp_path, capsys, flags, told):
+    command = ["train", "kickstart", *TINY, "--student", "rainbow", "--out", str(tmp_path / "run"), *flags.split()]
+    with pytest.raises(SystemExit, match="2"):
+        main([*command, "--teacher", "store:priors/minatar-breakout-dqn"])
+    assert told in capsys.readouterr().err and not list(tmp_path.iterdir())
 
 
 @students

@@ -1,12 +1,16 @@
 """Studies: the whole matrix is checked before anything runs, done runs are skipped, failures do not stop the rest."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from reincarnate.cli import main
 from reincarnate.errors import UserError
-from reincarnate.studies import read_study, run_study
+from reincarnate.studies import read_study, report_study, run_study
+from reincarnate.studies.units import note_failure
+from reincarnate.teachers import open_teacher
 
 STUDY = """
 title: small
@@ -52,6 +56,12 @@ def test_a_study_unrolls_seed_by_seed_so_that_every_prefix_compares_all_methods(
     ("evaluations: 1", "evaluations: often", "expected int"),
     ("rule.py:lean", "rule.py:mean", "mean"),
     ("tasks:", "tasks:\n  - env: CartPole-v1", "two tasks share"),
+    ("seeds: 2", "seeds: 0", "seeds must be"),
+    ("seeds: 2", "seeds: [1, 1]", "seeds must be"),
+    ("seeds: 2", "seeds: many", "seeds must be"),
+    ("scratch: {}", "scratch: 3", "settings of method 'scratch'"),
+    ("  - env: CartPole-v1\n    teacher", "    env: CartPole-v1\n    teacher", "tasks must be a list"),
+    ("scratch: {}", "gentle.: {method: scratch}\n  gentle,: {method: scratch}\n  gentle;: {method: scratch}", "share the name"),
 ])  # fmt: skip
 def test_a_study_with_a_mistake_is_refused_before_anything_runs(old, new, said):
     Path("study.yaml").write_text(STUDY.replace(old, new, 1))
@@ -78,3 +88,170 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
     Path("study.yaml").write_text(STUDY.replace("env_steps: 60", "env_steps: 80"))
     with pytest.raises(UserError, match="env_steps = 60, the study 80"):
         run_study(read_study(Path("study.yaml")), out, workers=1)
+
+
+# ---- verbs -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def finished() -> Path:
+    """A study whose four runs are done."""
+    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    return Path("out")
+
+
+def refused(args: list[str], capsys) -> str:
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    assert stop.value.code == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+@pytest.mark.parametrize("args, said", [
+    (["study", "study.yaml"], "study run study.yaml"),
+    (["study", "study.yaml", "--out", "x"], "study run study.yaml --out x"),
+    (["study", "."], "study report ."),
+    (["study", "report", "."], "study.json is missing"),
+    (["study", "run", "nowhere.yaml"], "cannot read nowhere.yaml"),
+    (["study", "run", "study.yaml", "--workers", "0"], "--workers must be at least 1"),
+    (["study", "run", "study.yaml", "--address", "auto"], "--backend ray"),
+])  # fmt: skip
+def test_a_study_without_its_verb_or_with_a_mistake_is_told_what_to_type(args, said, capsys):
+    assert said in refused(args, capsys)
+    assert not Path("out").exists()
+
+
+def test_run_and_report_from_the_command_line(capsys):
+    main(["study", "run", "study.yaml", "--workers", "1"])
+    first = json.loads(Path("out/study/index.json").read_text())
+    main(["study", "report", "out/study", "--out", "again"])
+    assert json.loads(Path("again/index.json").read_text()) == first
+    printed = capsys.readouterr()
+    assert "small" in printed.out and "4 of 4 runs are counted" in printed.err
+
+
+# ---- pinning -----------------------------------------------------------------------------------------
+
+
+def test_the_prior_is_pinned_and_one_that_changed_is_refused_with_both_hashes(finished, capsys):
+    record = json.loads((finished / "study.json").read_text())
+    assert record["title"] == "small" and record["settings"]["seeds"] == 2 and len(record["runs"]) == 4
+    pinned = record["pins"]["CartPole-v1"]["teacher"]["py:rule.py:lean"]
+    assert record["pins"]["CartPole-v1"]["protocol"]
+    Path("rule.py").write_text(RULE + "# another\n")
+    run_study(read_study(Path("study.yaml")), finished, workers=1)  # nothing is left to be done with it
+    Path("study.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 3"))
+    capsys.readouterr()
+    line = refused(["study", "run", "study.yaml", "--out", "out"], capsys)
+    changed = open_teacher("py:rule.py:lean", 2).card.sha256
+    assert pinned in line and changed in line and "has changed since this study began" in line
+    assert not (finished / "CartPole-v1/scratch-s2").exists()
+    Path("rule.py").write_text(RULE)
+    run_study(read_study(Path("study.yaml")), finished, workers=1)
+    assert len(json.loads((finished / "study.json").read_text())["runs"]) == 6
+
+
+def test_finished_runs_pin_their_prior_where_the_record_is_lost(finished, capsys):
+    before = json.loads((finished / "study.json").read_text())["pins"]
+    (finished / "study.json").unlink()
+    run_study(read_study(Path("study.yaml")), finished, workers=1)
+    assert json.loads((finished / "study.json").read_text())["pins"] == before
+    (finished / "study.json").unlink()
+    Path("rule.py").write_text(RULE + "# another\n")
+    Path("study.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 3"))
+    capsys.readouterr()
+    assert "has changed since" in refused(["study", "run", "study.yaml", "--out", "out"], capsys)
+
+
+def test_data_and_weights_are_pinned_too():
+    gentle = "  gentle: {method: kickstart, weight: 0.5}"
+    Path("study.yaml").write_text(STUDY.replace(gentle, "  qdagger: {offline_updates: 5}"))
+    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    agent = "store:out/CartPole-v1/scratch-s0"
+    finetune = f"  finetune: {{run: {{weights: {agent}}}}}"
+    Path("second.yaml").write_text(STUDY.replace(gentle, finetune))
+    run_study(read_study(Path("second.yaml")), Path("second"), workers=1)
+    (data,) = json.loads(Path("out/study.json").read_text())["pins"]["CartPole-v1"]["data"].values()
+    assert data == json.loads(Path("out/CartPole-v1/qdagger-s0/result.json").read_text())["prior"]["data"]
+    pins = json.loads(Path("second/study.json").read_text())["pins"]["CartPole-v1"]
+    result = json.loads(Path("second/CartPole-v1/finetune-s0/result.json").read_text())
+    assert pins["weights"] == {agent: result["prior"]["weights"]}
+    assert result["prior"]["weights_trained_env_steps"] == 60
+
+
+# ---- what the report says of what is missing ---------------------------------------------------------
+
+
+def change(path: Path, **fields) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_run_without_a_score_takes_the_interval_away(finished, capsys):
+    change(finished / "CartPole-v1/scratch-s1/result.json", score=float("nan"))
+    rows = {row.method: row for row in report_study(finished)}
+    assert not rows["scratch"].score.known and rows["gentle"].score.known
+    said = " ".join(capsys.readouterr().err.split())
+    assert "scratch on CartPole-v1: 1 of 2 runs without a finite score, so no interval" in said
+    page = (finished / "index.html").read_text()
+    assert "score is nan" in page and "so no interval" in page
+    assert "3 of 4 runs are counted" in said
+
+
+def test_failed_and_absent_runs_are_named_with_reasons_and_one_seed_has_no_interval(finished, capsys):
+    (finished / "CartPole-v1/gentle-s1/done").unlink()
+    note_failure(finished / "CartPole-v1/gentle-s1", "out of luck")
+    shutil.rmtree(finished / "CartPole-v1/scratch-s1")
+    rows = {row.method: row for row in report_study(finished)}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "gentle-s1: failed: out of luck" in said and "scratch-s1: not begun" in said
+    assert "gentle on CartPole-v1: one seed, so no interval" in said
+    assert not rows["gentle"].score.known and not rows["scratch"].score.known
+    record = json.loads((finished / "index.json").read_text())
+    assert {(run["label"], run["state"]) for run in record["missing"]} == {
+        ("gentle", "failed"),
+        ("scratch", "not begun"),
+    }
+
+
+def test_a_method_without_any_finished_run_is_named(finished, capsys):
+    for seed in "01":
+        shutil.rmtree(finished / f"CartPole-v1/gentle-s{seed}")
+    report_study(finished)
+    assert "gentle on CartPole-v1: no finished run to count (2 not begun)" in capsys.readouterr().err
+
+
+def test_a_missing_task_leaves_no_row_over_all(capsys):
+    swing = "def swing(obs):\n    return torch.stack([-obs[:, 5], 0 * obs[:, 5], obs[:, 5]], 1)\n"
+    Path("rule.py").write_text(RULE + swing)
+    task = "  - env: Acrobot-v1\n    teacher: py:rule.py:swing\n    reference_episodes: 5\nmethods:"
+    Path("study.yaml").write_text(STUDY.replace("methods:", task))
+    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    for path in Path("out/Acrobot-v1").glob("gentle-*"):
+        shutil.rmtree(path)
+    rows = report_study(Path("out"))
+    assert "gentle" not in {row.method for row in rows if row.env == "all 2 tasks"}
+    assert "gentle: no row over all tasks: no seeds on Acrobot-v1, 2 seeds on CartPole-v1" in capsys.readouterr().err
+
+
+def test_a_study_without_any_finished_run_is_one_line(finished, capsys):
+    for path in finished.rglob("done"):
+        path.unlink()
+    capsys.readouterr()
+    line = refused(["study", "report", "out"], capsys)
+    assert "no finished run to compare; left out, not finished (4)" in line
+
+
+def test_a_report_refuses_runs_of_another_prior(finished):
+    result = finished / "CartPole-v1/gentle-s1/result.json"
+    change(result, prior=json.loads(result.read_text())["prior"] | {"teacher": "x" * 64})
+    with pytest.raises(UserError, match=r"prior\.teacher differs"):
+        report_study(finished)
+
+
+def test_a_run_that_failed_before_it_had_a_directory_is_tried_again():
+    directory = Path("out/CartPole-v1/scratch-s0")
+    note_failure(directory, "no disk")
+    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    assert (directory / "done").exists() and not (directory / "failed.json").exists()

@@ -1,6 +1,5 @@
 """Seeds trained together are what they are alone."""
 
-import queue
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +22,7 @@ from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, Modern, Rainbow
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.studies.matrix import Cell
-from reincarnate.studies.runner import groups, work
+from reincarnate.studies.units import groups, work
 from reincarnate.together import Together, cannot_share
 from reincarnate.training import Training
 from reincarnate.types import TaskSpec
@@ -191,6 +190,14 @@ def test_seeds_that_were_stopped_go_on_together_or_alone_to_the_same_end(here, m
             assert one["returns"] == other["returns"] and one["updates"] == other["updates"]
 
 
+def test_seeds_begin_to_learn_when_all_have_a_batch(here):
+    config = DQN(hidden=(8,), warmup=0, batch_size=4, update_every=1, n_step=100)  # first rows as episodes end
+    short = {"env_steps": 150, "evaluations": 1, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1}
+    runs = [Run("CartPole-v1", Scratch(), config, seed=seed, **short) for seed in range(4)]
+    results = execute_together(runs, [Path(f"late-s{run.seed}") for run in runs])
+    assert len({result["updates"] for result in results}) == 1 and 0 < results[0]["updates"] < 150
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_refused(here):
     runs = [RUN, replace(RUN, seed=1, env_steps=400)]
     with pytest.raises(UserError, match="differ in their seed alone"):
@@ -217,5 +224,5 @@ def test_a_study_trains_the_seeds_of_small_networks_together_and_one_that_fails_
     other = Cell(Path("y"), replace(RUN, method=Scratch()))
     assert [len(unit) for unit in groups([*cells, other])] == [2, 1]
     (here / "out/x-s1").mkdir(parents=True)  # no run, and in the way
-    failed = work(cells, here / "out", queue.Queue())
+    failed = work(cells, here / "out", lambda name, part: None)
     assert list(failed) == ["x-s1"] and (here / "out/x-s0/done").exists()

@@ -1,20 +1,20 @@
 """Assembly: a prepared run's priors, its newborn student and its `Training`, put together."""
 
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
-from reincarnate import envs, prior, weights
+from reincarnate import envs, prior
 from reincarnate.data import Dataset
 from reincarnate.exploration import Exploration
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.outcome import evaluate_student
 from reincarnate.plan import updates
 from reincarnate.prior import Reference, Tick
+from reincarnate.reuse import reuse
 from reincarnate.run import Note, Prepared, Run, load_weights
 from reincarnate.students import ValueStudent
-from reincarnate.students.functional import PAYS_AFTER
+from reincarnate.students.functional import PAYS_AFTER, can_compile
 from reincarnate.temperature import measure
 from reincarnate.training import Training
 from reincarnate.types import Memory, TaskSpec, VectorEnv
@@ -35,7 +35,7 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     if run.compile != "auto":
         return run.compile == "on"
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
-    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and shutil.which("g++") is not None
+    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()
 
 
 def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]:
@@ -119,6 +119,6 @@ def _begin(prepared: Prepared, student: ValueStudent, memory: Memory, note: Note
         return
     done = load_weights(run, prepared.spec, agent, student)
     if getattr(run.method, "reuse", "weights") == "all":
-        done += weights.reuse(student, memory, agent)
+        done += reuse(student, memory, agent)
     for line in done:
         note(line)

@@ -24,7 +24,8 @@ usage: reincarnate COMMAND …
   resume DIR                continue a run that was interrupted, to the same bits
   evaluate AGENT            an agent's score on a task, with its interval
   compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
-  study FILE.yaml           a matrix of runs over the same prior: tasks × methods × seeds, resumable
+  study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
+  study report DIR          what a study found so far, and which of its runs are missing
 
 TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
 `reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do.
@@ -50,7 +51,8 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, a pager say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
-        ui.errors.print("interrupted; `reincarnate resume` continues from the last checkpoint", highlight=False)
+        again = "the same command" if args[0] == "study" else "`reincarnate resume`"
+        ui.errors.print(f"interrupted; {again} continues from the last checkpoint", highlight=False)
         sys.exit(130)
 
 
@@ -243,21 +245,10 @@ def demo(args: list[str]) -> None:
 
 
 def study(args: list[str]) -> None:
-    """`study FILE.yaml --out DIR`."""
+    """`study run FILE.yaml` and `study report DIR`."""
+    from reincarnate.studies.command import study as command
 
-    def command(file: Positional[Path], out: Path, workers: int = 2) -> None:
-        """Every method × task × seed of a study file over the same priors; run again to go on where it stopped.
-
-        Args:
-            file: The study; see studies/*.yaml.
-            out: Folder of the runs, the table and the page.
-            workers: Processes at once, one torch thread each.
-        """
-        from reincarnate.studies import read_study, run_study
-
-        run_study(read_study(file), out, workers)
-
-    tyro.cli(command, args=args, prog="reincarnate study")
+    command(args)
 
 
 COMMANDS: dict[str, Callable[[list[str]], None]] = {

@@ -1,5 +1,6 @@
 """Looking at a teacher: what its files say, whether it fits a task, and how it plays there."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +41,8 @@ def play(
         raise UserError(f"--plays {how!r} is unknown; known: {', '.join(HOWS)}")
     if episodes < 1:
         raise UserError(f"--episodes must be at least 1, not {episodes}")
+    if seed < 0:
+        raise UserError(f"--seed must not be negative: {seed}")
     seen: list[np.ndarray] = []
 
     torch.set_num_threads(1)  # enough for batches of a few dozen observations, and kind to a busy machine
@@ -58,6 +61,8 @@ def inspect_teacher(
     uri: str, env_id: str | None, episodes: int, how: str, seed: int, temperature: float, tick: Tick
 ) -> Table:
     """A table of everything; with `env_id` measured on that task. Raises UserError."""
+    if not 0 < temperature < math.inf:
+        raise UserError(f"--temperature must be above 0 and finite, not {temperature:g}")
     spec = envs.spec(env_id) if env_id else None
     teacher = open_teacher(uri, spec.actions if spec else None)
     table = Table(title=f"teacher {uri}", show_header=False, title_justify="left", min_width=60)

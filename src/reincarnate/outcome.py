@@ -85,15 +85,25 @@ def _result(
         "returns": list(final.returns),
         "protocol": prepared.spec.protocol,
         "protocol_hash": sha256_json(prepared.spec.protocol),
-        "prior": {
-            "teacher": prepared.teacher.card.sha256 if prepared.teacher else None,
-            "data": data.id if data else None,
-            "weights": prepared.agent.sha256 if prepared.agent else None,
-            "data_env_steps": data.transitions if data else 0,
-        },
+        "prior": _priors(prepared, data),
         "reference": reference.summary(),
         "temperature": asdict(prepared.temperature) if prepared.temperature else None,
         "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _priors(prepared: Prepared, data: Dataset | None) -> dict[str, Any]:
+    """The hashes of what a run stands on, and the env steps that it cost, where that is known."""
+    run, teacher, agent = prepared.run, prepared.teacher, prepared.agent
+    taught = teacher is not None and ("teacher" in run.method.needs or (data is not None and run.data is None))
+    return {
+        "teacher": teacher.card.sha256 if teacher else None,
+        "data": data.id if data else None,
+        "weights": agent.sha256 if agent else None,
+        "data_env_steps": data.transitions if data else 0,
+        "uses_teacher": taught,  # not only as the scale
+        "teacher_trained_env_steps": teacher.card.trained_env_steps if teacher and taught else None,
+        "weights_trained_env_steps": agent.about.get("env_steps") if agent else None,
     }

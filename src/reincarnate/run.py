@@ -1,8 +1,9 @@
 """Run: the configuration of one training run; what it needs, opened and checked; and its record."""
 
+import math
 import platform
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -17,6 +18,7 @@ from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS, AnyStudent, ValueSettings, ValueStudent
 from reincarnate.students.dqn import DQN
+from reincarnate.students.functional import can_compile
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.temperature import Measured
 from reincarnate.types import Phase, TaskSpec, Teacher
@@ -147,10 +149,24 @@ def _check_settings(run: Run) -> None:
     for name in ("data_epsilon", "eval_epsilon"):
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
-    if run.envs < 0:
-        raise UserError(f"--envs must not be negative: {run.envs}")
+    for name in ("envs", "seed", "threads"):
+        if getattr(run, name) < 0:
+            raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
+    if run.compile == "on" and not can_compile():
+        raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
+    _refuse_infinite(run)
     run.student.check(run.copies)
     run.phases()  # raises where the method's settings cannot mean anything
+
+
+def _refuse_infinite(settings: Any, prefix: str = "--") -> None:
+    """Refuse numbers that are no numbers; records could not hold them either."""
+    for field_ in fields(settings):
+        value, flag = getattr(settings, field_.name), f"{prefix}{field_.name.replace('_', '-')}"
+        if is_dataclass(value):
+            _refuse_infinite(value, prefix if field_.name == "method" else f"{flag}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag} must be a finite number, not {value}")
 
 
 def method_name(run: Run) -> str:

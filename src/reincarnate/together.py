@@ -80,7 +80,7 @@ class Together:
         steps = steps_ahead(first.pace, n, stop - before)
         experience = [actors.act(first.exploration.epsilon(phase, before + i * n)) for i in range(steps)]
         due = updates_due(first.pace, before, before + steps * n) if phase.learns else 0
-        if before >= first.exploration.wait(phase) and len(first.memory) >= first.student.batch_size:
+        if due and before >= first.exploration.wait(phase) and self._have_enough():
             for _ in range(due):
                 self._learn(phase, rngs)
         for obs, action, step in experience:
@@ -89,6 +89,10 @@ class Together:
         for training in self.trainings:
             training.at.env_steps += steps * n
             training.at.phase_env_steps += steps * n
+
+    def _have_enough(self) -> bool:
+        """Whether every memory holds a batch: alone, a seed whose episodes were longer might begin a little earlier."""
+        return all(len(t.memory) >= t.student.batch_size for t in self.trainings)
 
     def _learn(self, phase: Phase, rngs: Generators) -> None:
         progress = [t.at.progress(phase) for t in self.trainings]

@@ -5,6 +5,7 @@ import time
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape as escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeft
 

@@ -1,5 +1,6 @@
 """A trained agent's weights as a student's start: opened, fitted to the task, operated on, loaded, reported."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +12,13 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from reincarnate.agents import Agent, open_agent
-from reincarnate.data import Replay
-from reincarnate.data.dataset import Dataset, verify
-from reincarnate.data.sampling import TAIL
 from reincarnate.errors import UserError
 from reincarnate.nets import surgery
-from reincarnate.nets.names import Weights
+from reincarnate.nets.names import Weights, under
 from reincarnate.nets.optimizers import Optimizer
 from reincarnate.nets.plasticity import following, frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.students import ValueStudent
-from reincarnate.types import Memory, TaskSpec
+from reincarnate.types import TaskSpec
 
 WIDEN_NOISE = 0.01  # of a layer's standard deviation: exact copies of a unit would learn the same for ever
 WORDS = {
@@ -128,6 +126,8 @@ def _widen(weights: Weights, arguments: list[str], fresh: Weights, rng: np.rando
     layer, width, noise = arguments[0], _number(arguments[1], int), WIDEN_NOISE
     if len(arguments) == 3:
         noise = _number(arguments[2], float)
+    if not 0 <= noise < math.inf:
+        raise UserError(f"surgery widen: the noise is a share of the layer's standard deviation, not {noise:g}")
     layers = _chain(weights)
     if layer not in layers:
         raise UserError(f"there is no hidden layer {layer!r} to widen; there are: {', '.join(layers)}")
@@ -139,6 +139,8 @@ def _widen(weights: Weights, arguments: list[str], fresh: Weights, rng: np.rando
 
 def _deepen(weights: Weights, arguments: list[str], fresh: Weights, rng: np.random.Generator) -> dict[str, Tensor]:
     (layer,) = arguments
+    if layer not in _chain(weights):
+        raise UserError(f"there is no hidden layer {layer!r} to deepen after; there are: {', '.join(_chain(weights))}")
     stem, _, number = layer.rpartition(".")
     new = f"{stem}.{int(number) + 1}" if number.isdigit() else f"{stem}.fc.layers.0"
     return surgery.deepen(weights, layer, new)
@@ -149,7 +151,10 @@ def _reset_head(weights: Weights, arguments: list[str], fresh: Weights, rng: np.
 
 
 def _shrink(weights: Weights, arguments: list[str], fresh: Weights, rng: np.random.Generator) -> dict[str, Tensor]:
-    return shrink_and_perturb(weights, fresh, _number(arguments[0], float), "".join(arguments[1:]))
+    prefix = "".join(arguments[1:])
+    if not any(under(name, prefix) for name in weights):
+        raise UserError(f"surgery shrink: no weight starts with {prefix!r}; there are: {', '.join(weights)}")
+    return shrink_and_perturb(weights, fresh, _number(arguments[0], float), prefix)
 
 
 OPERATIONS = {"widen": _widen, "deepen": _deepen, "reset-head": _reset_head, "shrink": _shrink}
@@ -183,10 +188,7 @@ def begin(student: ValueStudent, fitted: Fitted) -> list[str]:
         raise UserError("freeze and --student.reset-every contradict each other: a reset changes the whole network")
     report = surgery.load(student.online.module, fitted.weights, fitted.renames)
     student.load(student.weights())
-    if report.mismatched and any(line.startswith(("surgery: widen", "surgery: deepen")) for line in fitted.done):
-        name, there, here = report.mismatched[0]
-        text = f"after surgery {name} is {list(there)}, the student has {list(here)}"
-        raise UserError(f"{text}; say with --student.hidden or --student.width what network is to come out")
+    _refuse_unfit(fitted, report)
     whole = not (report.missing or report.unused or report.mismatched)
     lines = [*fitted.done, f"{'' if whole else 'warning: not all fits: '}weights {report}"]
     if fitted.frozen:
@@ -194,6 +196,18 @@ def begin(student: ValueStudent, fitted: Fitted) -> list[str]:
         student.optimizer = Frozen(student.optimizer, mask.bool())  # pyright: ignore
         lines.append(f"frozen: {int(mask.sum()):,} of {mask.numel():,} parameters")
     return lines
+
+
+def _refuse_unfit(fitted: Fitted, report: surgery.Loaded) -> None:
+    """Raise UserError where surgery changed the network's shape and the student has another."""
+    if not any(line.startswith(("surgery: widen", "surgery: deepen")) for line in fitted.done):
+        return
+    wanted = "say with --student.hidden or --student.width what network is to come out"
+    for name, there, here in report.mismatched:
+        raise UserError(f"after surgery {name} is {list(there)}, the student has {list(here)}; {wanted}")
+    for name in report.unused:
+        if under(name, "torso"):
+            raise UserError(f"after surgery there is {name}, which the student has not; {wanted}")
 
 
 class Frozen:
@@ -208,68 +222,3 @@ class Frozen:
         kept = data[self.mask]
         self.inner.step(data, grad, lr)
         data[self.mask] = kept
-
-
-def reuse(student: ValueStudent, memory: Memory, agent: Agent) -> list[str]:
-    """Take over an agent's optimiser state, where the network is as it was, and its replay. Returns what was done.
-
-    Raises UserError where the agent kept neither, or what it kept has changed.
-    """
-    _must_have_kept(agent)
-    data = agent.data()
-    if data is None or not isinstance(memory, Replay):
-        replay = "replay: new (the agent has none, or the student learns without one)"
-    else:
-        replay = f"replay: {refill(memory, data):,} of {data.transitions:,} transitions reused"
-    return [_reuse_optimizer(student, agent), replay]
-
-
-def _must_have_kept(agent: Agent) -> None:
-    if not agent.kept:
-        raise UserError(f"{agent.path} kept neither replay nor optimiser (--keep all does); use --reuse weights")
-
-
-def _reuse_optimizer(student: ValueStudent, agent: Agent) -> str:
-    given, own, name = agent.optimizer_state(), student.optimizer.state, student.config.optimizer
-    if "online" not in given or not torch.equal(given["online"], student.online.data):
-        return "optimiser: new (the network is not as it was)"
-    if any(f"{name}.{key}" not in given or given[f"{name}.{key}"].shape != own[key].shape for key in own):
-        return "optimiser: new (it was another one)"
-    for key, tensor in own.items():
-        tensor.copy_(given[f"{name}.{key}"])
-    return "optimiser: its state is reused"
-
-
-def refill(memory: Replay, data: Dataset) -> int:
-    """Put the newest whole episodes of a dataset into an empty replay, shared out to its streams.
-
-    Returns the number of transitions. Raises UserError where the data has changed or is of another task.
-    """
-    verify(data)
-    if data.spec != memory.spec:
-        raise UserError(f"the replay in {data.path} is of another task or protocol: {data.spec}, not {memory.spec}")
-    columns = {name: np.load(data.path / f"{name}.npy", mmap_mode="r") for name in memory.columns}
-    starts = np.flatnonzero(np.asarray(columns["age"]) == 0)
-    ends = np.append(starts[1:], len(columns["age"]))
-    fits = _newest_that_fit(ends - starts, memory)
-    for stream, episodes in enumerate(fits):
-        for k in reversed(episodes):  # the oldest first: it will be the first to be overwritten
-            at = int(memory.base[stream] + memory.added[stream])
-            for name, column in columns.items():
-                memory.columns[name][at : at + ends[k] - starts[k]] = column[starts[k] : ends[k]]
-            memory.added[stream] += ends[k] - starts[k]
-            memory.played[stream] += int((columns["flags"][starts[k] : ends[k]] & TAIL == 0).sum())
-    return memory.transitions
-
-
-def _newest_that_fit(sizes: np.ndarray, memory: Replay) -> list[list[int]]:
-    """For each stream the episodes (by number, newest first) it takes: always into the stream with most room."""
-    room = np.full(memory.streams, memory.rows)
-    taken: list[list[int]] = [[] for _ in range(memory.streams)]
-    for k in reversed(range(len(sizes))):
-        stream = int(room.argmax())
-        if sizes[k] > room[stream]:
-            break
-        taken[stream].append(k)
-        room[stream] -= sizes[k]
-    return taken

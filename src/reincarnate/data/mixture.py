@@ -1,11 +1,10 @@
 """Batches of prior data and own experience together."""
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.annotation import Annotate
 from reincarnate.types import Batch, Source
 
 
@@ -24,7 +23,7 @@ class Mixture:
         n: int,
         rng: np.random.Generator,
         teacher: bool = False,
-        annotate: Callable[[Tensor], Tensor] | None = None,
+        annotate: Annotate | None = None,
     ) -> Batch:
         """`n` examples: those from prior data first. `rows` are those of own experience alone."""
         count = int(rng.binomial(n, self.share))

@@ -7,9 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.annotation import Annotate
 from reincarnate.types import Batch, TaskSpec
-
-Annotate = Callable[[Tensor], Tensor]
 
 
 class Rollouts:

@@ -1,10 +1,13 @@
 """What settings of methods must be, and the stretch before learning that some of them share."""
 
 import math
+from typing import TypeVar
 
 from reincarnate.errors import UserError
 from reincarnate.schedules import Constant
 from reincarnate.types import Guide
+
+Number = TypeVar("Number", int, float)
 
 THROUGHOUT = Guide(Constant(math.inf), drawn=False)
 """The teacher acts, whatever the student would do."""
@@ -14,6 +17,20 @@ def checked(flag: str, value: float) -> float:
     """A fraction. Raises UserError where it is none."""
     if not 0 <= value <= 1:
         raise UserError(f"{flag} must lie between 0 and 1, not {value:g}")
+    return value
+
+
+def at_least(flag: str, smallest: Number, value: Number) -> Number:
+    """A number that is not smaller. Raises UserError where it is."""
+    if value < smallest:
+        raise UserError(f"{flag} must be at least {smallest:g}, not {value:g}")
+    return value
+
+
+def positive(flag: str, value: float) -> float:
+    """A number above 0 (NaN stands for one that is not known yet). Raises UserError where it is 0 or below."""
+    if value <= 0:
+        raise UserError(f"{flag} must be above 0, not {value:g}")
     return value
 
 

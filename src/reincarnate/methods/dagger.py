@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.weaning import Temperature, imitation
 from reincarnate.schedules import Constant
 from reincarnate.types import Phase, WeightedTerm
@@ -24,8 +25,12 @@ class Dagger:
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline and an online phase without TD."""
-        term = WeightedTerm(imitation(self.temperature, self.teacher_temperature), Constant(self.weight))
+        term = WeightedTerm(
+            imitation(self.temperature, self.teacher_temperature), Constant(positive("--weight", self.weight))
+        )
         return [
-            Phase("offline", updates=self.offline_updates, terms=(term,), td_weight=0.0),
+            Phase(
+                "offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(term,), td_weight=0.0
+            ),
             Phase("online", env_steps=env_steps, terms=(term,), td_weight=0.0, anneal=False, sync_target=True),
         ]

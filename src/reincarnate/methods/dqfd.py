@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from reincarnate.methods.checks import checked
+from reincarnate.methods.checks import at_least, checked
 from reincarnate.methods.weaning import Weaning, taught
 from reincarnate.schedules import Constant
 from reincarnate.terms import LargeMargin
@@ -34,10 +34,10 @@ class DQfD:
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline phase, then a weaned online one."""
-        term = LargeMargin(self.margin, self.form == "all", self.expert == "teacher")
-        offline = WeightedTerm(term, Constant(self.weight))
+        term = LargeMargin(at_least("--margin", 0.0, self.margin), self.form == "all", self.expert == "teacher")
+        offline = WeightedTerm(term, Constant(at_least("--weight", 0.0, self.weight)))
         weight = self.weight if term.teacher else 0.0
         return [
-            Phase("offline", updates=self.offline_updates, terms=(offline,)),
+            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(offline,)),
             taught(env_steps, term, weight, self.wean, newborn=False, prior_share=checked("--share", self.share)),
         ]

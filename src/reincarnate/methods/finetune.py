@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from reincarnate.methods.checks import at_least
 from reincarnate.schedules import Constant
 from reincarnate.types import Phase
 
@@ -27,7 +28,7 @@ class FineTune:
             Phase(
                 "online",
                 env_steps=env_steps,
-                lr_scale=Constant(self.lr_scale),
+                lr_scale=Constant(at_least("--lr-scale", 0.0, self.lr_scale)),
                 anneal=False,
                 warm=self.reuse == "all",
             )

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reincarnate.errors import UserError
-from reincarnate.methods.checks import checked
+from reincarnate.methods.checks import at_least, checked
 from reincarnate.schedules import Decaying, KeepingUp
 from reincarnate.types import Guide, Phase
 
@@ -27,9 +26,8 @@ class JSRL:
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, guided."""
-        if self.horizon < 0:
-            raise UserError(f"--horizon must not be negative: {self.horizon}")
+        start = at_least("--horizon", 0, self.horizon)
         decay = checked("--decay", self.decay)
-        shrinking = KeepingUp(self.horizon, decay, self.tolerance)
-        horizon = shrinking if self.curriculum else Decaying(self.horizon, decay)
+        shrinking = KeepingUp(start, decay, at_least("--tolerance", 0.0, self.tolerance))
+        horizon = shrinking if self.curriculum else Decaying(start, decay)
         return [Phase("online", env_steps=env_steps, guide=Guide(horizon, drawn=not self.curriculum))]

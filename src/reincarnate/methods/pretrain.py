@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from reincarnate.methods.checks import at_least, positive
 from reincarnate.schedules import Constant
 from reincarnate.terms import Conservative
 from reincarnate.types import Phase, WeightedTerm
@@ -25,13 +26,15 @@ class Pretrain:
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline phase, then an online one."""
-        term = WeightedTerm(Conservative(self.temperature), Constant(self.weight))
+        term = WeightedTerm(
+            Conservative(positive("--temperature", self.temperature)), Constant(at_least("--weight", 0.0, self.weight))
+        )
         return [
-            Phase("offline", updates=self.offline_updates, terms=(term,)),
+            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(term,)),
             Phase(
                 "online",
                 env_steps=env_steps,
-                lr_scale=Constant(self.lr_scale),
+                lr_scale=Constant(at_least("--lr-scale", 0.0, self.lr_scale)),
                 anneal=False,
                 sync_target=True,
                 new_optimizer=True,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from reincarnate.methods.checks import at_least
 from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
 from reincarnate.schedules import Constant
 from reincarnate.types import Phase, WeightedTerm
@@ -31,6 +32,6 @@ class QDagger:
         term = imitation(self.temperature, self.teacher_temperature)
         offline = WeightedTerm(term, Constant(self.weight))
         return [
-            Phase("offline", updates=self.offline_updates, terms=(offline,)),
+            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(offline,)),
             taught(env_steps, term, self.weight, self.wean, newborn=False),
         ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reincarnate.errors import UserError
+from reincarnate.methods.checks import at_least, checked, positive
 from reincarnate.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
 from reincarnate.terms import Distil
 from reincarnate.types import Phase, Schedule, Term, WeightedTerm
@@ -34,9 +35,10 @@ class Weaning:
         """λ, between 0 and 1."""
         if not 0 <= self.guard < 1 or not 0 < self.guard_step <= 1:
             raise UserError("--wean.guard must lie in [0, 1) and --wean.guard-step in (0, 1]")
+        end = checked("--wean.end", positive("--wean.end", self.end))
         plain = {
-            "score": ByScore(self.end, self.sticky),
-            "linear": Linear(self.end),
+            "score": ByScore(end, self.sticky),
+            "linear": Linear(end),
             "fixed": Constant(1.0),
         }[self.by]
         return Guarded(plain, self.guard, self.guard_step) if self.guard else plain
@@ -44,12 +46,12 @@ class Weaning:
 
 def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bool, prior_share: float = 0.0) -> Phase:
     """The online phase of a student that is being weaned. `newborn`: it has learnt nothing before."""
-    schedule = wean.schedule()
+    schedule, weight = wean.schedule(), at_least("--weight", 0.0, weight)
     return Phase(
         "online",
         env_steps=env_steps,
         terms=(WeightedTerm(term, Scaled(weight, schedule)),),
-        lr_scale=Between(wean.lr_final, 1.0, schedule),
+        lr_scale=Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule),
         anneal=newborn,
         sync_target=not newborn,
         prior_share=prior_share,
@@ -58,5 +60,5 @@ def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bo
 
 def imitation(temperature: Temperature, teacher_temperature: float | None) -> Distil:
     """The KL term; "auto" is NaN until a run has measured it, so that a plan can be printed and nothing be trained."""
-    own = math.nan if temperature == "auto" else temperature
-    return Distil(own, own if teacher_temperature is None else teacher_temperature)
+    own = math.nan if temperature == "auto" else positive("--temperature", temperature)
+    return Distil(own, own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature))

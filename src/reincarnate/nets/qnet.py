@@ -36,7 +36,7 @@ class Architecture(Protocol):
 
 
 @runtime_checkable
-class Outputs(Protocol):
+class Head(Protocol):
     """What of a critic shapes the network: numbers per action, and whether it is asked at fractions (IQN)."""
 
     @property
@@ -104,7 +104,7 @@ def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]
         return torso(obs).float()
 
 
-def build(spec: TaskSpec, shape: Architecture, critic: Outputs, seed: int) -> nn.Module:
+def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Module:
     """A fresh value network for a task, initialised from `seed` alone. Raises UserError where torso and task clash."""
     name = shape.torso if shape.torso != "auto" else natural_torso(spec)
     if name != "mlp" and not fits_task(name, spec):

@@ -7,18 +7,26 @@ from pathlib import Path
 import numpy as np
 
 from reincarnate.files import write_bytes
+from reincarnate.report.aggregates import Aggregates, aggregate
+from reincarnate.report.comparable import check_comparable
 from reincarnate.report.curves import as_svg, figure, save_png
+from reincarnate.report.gaps import gaps
+from reincarnate.report.missing import Missing
 from reincarnate.report.page import write_page
-from reincarnate.report.runs import FinishedRun, Loaded, check_comparable, load_run, load_runs
+from reincarnate.report.profiles import profiles
+from reincarnate.report.runs import FinishedRun, Loaded, load_run, load_runs
 from reincarnate.report.statistics import Interval
 from reincarnate.report.table import Row, as_json, as_markdown, as_rich, summarise
 from reincarnate.report.verdict import headline
 
 __all__ = [
+    "Aggregates",
     "FinishedRun",
     "Interval",
     "Loaded",
+    "Missing",
     "Row",
+    "aggregate",
     "as_json",
     "as_markdown",
     "as_rich",
@@ -26,9 +34,12 @@ __all__ = [
     "check_comparable",
     "compare",
     "figure",
+    "gaps",
     "headline",
     "load_run",
     "load_runs",
+    "profiles",
+    "publish",
     "save_png",
     "summarise",
     "write_page",
@@ -48,18 +59,25 @@ def compare(
     gives the same numbers everywhere. Raises UserError if nothing can be compared, or runs must not be.
     """
     loaded = load_runs(directories)
-    check_comparable(loaded.runs)
     if loaded.note:
         tell(loaded.note)
-    rows = summarise(loaded.runs, np.random.default_rng(seed))
+    return publish(loaded, out, seed)
+
+
+def publish(loaded: Loaded, out: Path | None, seed: int = 0, title: str = "") -> list[Row]:
+    """As `compare`, for runs that are loaded already; `title` heads the page."""
+    check_comparable(loaded.runs)
+    rows = summarise(loaded.runs, np.random.default_rng(seed), loaded.missing)
     if out is not None:
-        _write(loaded, rows, Path(out), seed)
+        _write(loaded, rows, Path(out), seed, title)
     return rows
 
 
-def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int) -> None:
+def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) -> None:
     page = out if out.suffix == ".html" else out / "index.html"
-    title = "What the prior was worth: " + ", ".join(sorted({run.env for run in loaded.runs}))
-    write_page(loaded.runs, page, np.random.default_rng(seed), title, loaded.unfinished)
-    write_bytes(page.with_suffix(".json"), as_json(rows, loaded.runs).encode())
+    title = title or "What the prior was worth: " + ", ".join(sorted({run.env for run in loaded.runs}))
+    write_page(loaded.runs, page, np.random.default_rng(seed), title, loaded.missing)
+    all_of_it = aggregate(loaded.runs, np.random.default_rng(seed), loaded.missing)
+    notes = gaps(loaded.runs, loaded.missing)
+    write_bytes(page.with_suffix(".json"), as_json(rows, loaded.runs, all_of_it, loaded.missing, notes).encode())
     save_png(figure(loaded.runs, np.random.default_rng(seed)), page.with_suffix(".png"))

@@ -1,4 +1,4 @@
-"""Learning curves: each method's score by env steps, its offline phase left of zero, the teacher at 1."""
+"""Learning curves: each method's score by env steps (its offline phase left of zero) or by updates; teacher at 1."""
 
 import io
 import re
@@ -40,11 +40,16 @@ DARK = {  # the same, as a page on a dark ground should show them
 _DASHES = ("-", (0, (6, 1.5, 1.5, 1.5)), (0, (1.5, 1.2)), (0, (8, 2)))
 _OFFLINE_SHARE = 0.34  # the offline stretch's width, where the online one's is 1
 
+ENV_STEPS, UPDATES = "env steps", "updates, offline ones included"  # what a curve may run over
+
 Label = tuple[float, str, str]  # where a line ends, its name, its colour
 
 
-def figure(runs: Sequence[FinishedRun], rng: np.random.Generator) -> Figure:
-    """One panel a task: the interquartile mean over seeds of each method's evaluations, with its 95% band."""
+def figure(runs: Sequence[FinishedRun], rng: np.random.Generator, over: str = ENV_STEPS) -> Figure:
+    """One panel a task: the interquartile mean over seeds of each method's evaluations, with its 95% band.
+
+    Methods at one position have spent equally many env steps, or, `over` UPDATES, gradient steps.
+    """
     envs = by_env(runs)
     columns = min(2, len(envs))
     rows = -(-len(envs) // columns)
@@ -54,7 +59,7 @@ def figure(runs: Sequence[FinishedRun], rng: np.random.Generator) -> Figure:
     FigureCanvasAgg(fig)
     labels = []
     for i, (env, group) in enumerate(envs.items()):
-        labels.append(_panel(fig.add_subplot(rows, columns, i + 1), env, group, rng))
+        labels.append(_panel(fig.add_subplot(rows, columns, i + 1), env, group, rng, over))
     for axes, ends in zip(fig.axes, labels, strict=True):
         _place_labels(axes, ends, fig.get_figheight() / rows)
     return fig
@@ -92,16 +97,20 @@ def styles(labels: Sequence[str]) -> dict[str, tuple[str, Any]]:
 # ---- one panel ---------------------------------------------------------------------------------------
 
 
-def _panel(axes: Axes, env: str, runs: list[FinishedRun], rng: np.random.Generator) -> list[Label]:
+def _panel(axes: Axes, env: str, runs: list[FinishedRun], rng: np.random.Generator, over: str) -> list[Label]:
     normalised = is_normalised(runs)
-    budget = max([run.env_steps for run in runs] + [1])
-    updates = max([e.updates for run in runs for e in run.evaluations if e.phase == "offline"], default=0)
+    evaluations = [e for run in runs for e in run.evaluations]
+    budget, updates = max([run.env_steps for run in runs] + [1]), 0
+    if over == UPDATES:
+        budget = max([e.updates for e in evaluations] + [1])
+    else:
+        updates = max([e.updates for e in evaluations if e.phase == "offline"], default=0)
     _clean(axes, env, normalised)
-    _axis(axes, budget, updates)
+    _axis(axes, budget, updates, over)
     labels = _references(axes, runs, normalised)
     for label, (colour, dashes) in styles([run.label for run in runs]).items():
         group = by_label(runs)[label]
-        curve = _curve(group, normalised, budget, updates)
+        curve = _curve(group, normalised, budget, updates, over)
         if curve is not None:
             labels.append((_draw(axes, *curve, colour, dashes, rng), label, colour))
     return labels
@@ -120,8 +129,8 @@ def _clean(axes: Axes, env: str, normalised: bool) -> None:
     axes.set_ylabel(scale, color=MUTED, fontsize=9)
 
 
-def _axis(axes: Axes, budget: int, updates: int) -> None:
-    """Ticks in env steps right of zero; left of it, on a light ground, ticks in offline updates."""
+def _axis(axes: Axes, budget: int, updates: int, over: str) -> None:
+    """Ticks of what it runs over right of zero; left of it, on a light ground, ticks in offline updates."""
     width = _OFFLINE_SHARE * budget if updates else 0.0
     axes.set_xlim(-width - 0.02 * budget * bool(updates), budget)
     online = [t for t in _nice(budget) if t <= budget]
@@ -132,7 +141,7 @@ def _axis(axes: Axes, budget: int, updates: int) -> None:
         axes.axvspan(-width - 0.02 * budget, 0, color=SHADE, linewidth=0, zorder=0)
         axes.axvline(0, color=MUTED, linewidth=0.8, zorder=1)
         _below(axes, -width / 2, f"{short(updates)} offline updates")
-    _below(axes, budget / 2, "env steps")
+    _below(axes, budget / 2, over)
 
 
 def _below(axes: Axes, x: float, text: str) -> None:
@@ -162,7 +171,7 @@ def _references(axes: Axes, runs: list[FinishedRun], normalised: bool) -> list[L
 
 
 def _curve(
-    runs: list[FinishedRun], normalised: bool, budget: int, updates: int
+    runs: list[FinishedRun], normalised: bool, budget: int, updates: int, over: str
 ) -> tuple[np.ndarray, np.ndarray] | None:
     """Positions `[points]` and scores `[runs, points]` of one method, seeds brought to common positions."""
     width = _OFFLINE_SHARE * budget
@@ -170,8 +179,13 @@ def _curve(
     for run in runs:
         points: dict[float, float] = {}
         for e in run.evaluations:
-            x = e.updates / max(updates, 1) * width - width if e.phase == "offline" else float(e.env_steps)
-            points[min(x, -1e-9) if e.phase == "offline" else x] = _score(e.normalised, e.score, normalised)
+            score = e.normalised if normalised and e.normalised is not None else e.score
+            if over == UPDATES:
+                points[float(e.updates)] = score
+            elif e.phase == "offline":
+                points[min(e.updates / max(updates, 1) * width - width, -1e-9)] = score
+            else:
+                points[float(e.env_steps)] = score
         curves.append((np.array(sorted(points)), np.array([points[x] for x in sorted(points)])))
     if not all(len(x) for x, _ in curves):
         return None
@@ -179,10 +193,6 @@ def _curve(
     grid = np.unique(np.concatenate([x for x, _ in curves]))
     grid = grid[(grid >= first) & (grid <= last)]
     return grid, np.stack([np.interp(grid, x, y) for x, y in curves])
-
-
-def _score(scaled: float | None, raw: float, normalised: bool) -> float:
-    return scaled if normalised and scaled is not None else raw
 
 
 def _draw(axes: Axes, x: np.ndarray, scores: np.ndarray, colour: str, dashes: Any, rng: np.random.Generator) -> float:

@@ -10,9 +10,13 @@ from urllib.parse import quote
 import numpy as np
 
 from reincarnate.files import write_bytes
-from reincarnate.report.curves import MUTED, as_svg, figure, styles
+from reincarnate.report.aggregates import aggregate
+from reincarnate.report.curves import MUTED, UPDATES, as_svg, figure, styles
+from reincarnate.report.gaps import gaps
+from reincarnate.report.missing import Missing
+from reincarnate.report.profiles import profiles
 from reincarnate.report.runs import FinishedRun, by_env, by_label
-from reincarnate.report.statistics import LEVEL, REPS, mean_interval, probability_of_improvement
+from reincarnate.report.statistics import LEVEL, REPS, mean_interval
 from reincarnate.report.style import colour, document, note, row, section, table, themed
 from reincarnate.report.table import (
     COLUMNS,
@@ -22,13 +26,20 @@ from reincarnate.report.table import (
     forest_scale,
     summarise,
 )
+from reincarnate.report.tallies import AGGREGATES, COST, aggregates_table, cost_table, named
 from reincarnate.report.verdict import headline
-from reincarnate.report.wording import count, duration, interval, number
+from reincarnate.report.wording import duration, interval, number
 
 _CURVES = (
     "Interquartile mean over seeds with its 95% bootstrap band. Left of zero: learning from prior data. "
     "Dashed: the teacher, with the interval of its own score. Evaluations during training; the table has "
     "the final one."
+)
+
+_PROFILES = "For each score τ the share of final runs above it, with its 95% bootstrap band; further right is better."
+_BY_UPDATES = (
+    "The same evaluations by gradient steps, those on prior data included: methods at one position have computed "
+    "equally long, not seen equally much."
 )
 
 
@@ -37,23 +48,32 @@ def write_page(
     path: Path,
     rng: np.random.Generator,
     title: str,
-    unfinished: Sequence[Path] = (),
+    missing: Sequence[Missing] = (),
 ) -> None:
-    """Write the page on comparable `runs` to `path`, whole or not at all; `unfinished` ones are but listed."""
+    """Write the page on comparable `runs` to `path`, whole or not at all; `missing` ones are but listed."""
     seed = getattr(getattr(rng.bit_generator, "seed_seq", None), "entropy", None)
-    rows = summarise(runs, rng)
+    rows = summarise(runs, rng, missing)
     plot = themed(as_svg(figure(runs, rng)), f"Learning curves. {' '.join(headline(rows))}")
+    by_updates = themed(as_svg(figure(runs, rng, UPDATES)), "The same curves by updates")
+    shares = themed(as_svg(profiles(runs, rng)), "Performance profiles")
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="verdict">{escape(sentence)}</p>' for sentence in headline(rows)),
-        f'<figure><div class="scroll">{plot}</div><figcaption>{escape(_CURVES)}</figcaption></figure>',
-        section("Final scores", _scores(rows, runs), note(caption(rows)), *_against_scratch(runs)),
+        _plot(plot, _CURVES),
+        section("Final scores", _scores(rows, runs), note(caption(rows)), *map(note, gaps(runs, missing))),
+        section("Every aggregate", aggregates_table(aggregate(runs, rng, missing)), note(AGGREGATES)),
+        section("Performance profiles", _plot(shares, _PROFILES)),
+        section("At equal updates", _plot(by_updates, _BY_UPDATES)),
         section("What each method did", *_plans(runs)),
-        section("Cost of one run", _cost(runs), note(_COST)),
-        section("Every run", _every_run(runs, unfinished, path.parent, rng)),
+        section("Cost of one run", cost_table(runs), note(COST)),
+        section("Every run", _every_run(runs, missing, path.parent, rng)),
         section("Where every number came from", *_origins(runs), _commands(runs), note(_bootstrap(seed))),
     ]
     write_bytes(path, document(title, "\n".join(parts)).encode())
+
+
+def _plot(svg: str, text: str) -> str:
+    return f'<figure><div class="scroll">{svg}</div><figcaption>{escape(text)}</figcaption></figure>'
 
 
 # ---- scores ------------------------------------------------------------------------------------------
@@ -88,49 +108,7 @@ def _forest(x: Row, group: Sequence[Row], shade: str) -> str:
     return f'<svg class="forest" viewBox="0 0 144 18" aria-hidden="true">{"".join(parts)}</svg>'
 
 
-def _against_scratch(runs: Sequence[FinishedRun]) -> Iterable[str]:
-    for env, group in by_env(runs).items():
-        scores = {label: np.array([[run.score] for run in own]) for label, own in by_label(group).items()}
-        scratch = scores.pop("scratch", None)
-        if scratch is not None and scores:
-            shares = {k: float(probability_of_improvement(x, scratch)) for k, x in scores.items()}
-            told = ", ".join(f"{label} {share:.0%}" for label, share in shares.items())
-            yield note(f"Pairs of runs on {env} in which the method beat learning from scratch: {told}.")
-
-
 # ---- what was done, and what it cost -----------------------------------------------------------------
-
-_COST = (
-    "Of one run, the median over seeds; the evaluation's env steps are not learned from. What the teacher itself "
-    "cost to train, and to collect the prior data, comes on top."
-)
-
-
-def _name(label: str, env: str, runs: Sequence[FinishedRun]) -> str:
-    """The method, and the task where there are several."""
-    return escape(label) + (f' <span class="muted">{escape(env)}</span>' if len(by_env(runs)) > 1 else "")
-
-
-def _cost(runs: Sequence[FinishedRun]) -> str:
-    def median(values: Iterable[int | float | None]) -> str:
-        known = [value for value in values if value is not None]
-        return count(int(np.median(known)) if known else None)
-
-    def cells(own: list[FinishedRun]) -> list[str]:
-        return [
-            median(run.env_steps for run in own),
-            median(run.prior.get("data_env_steps") for run in own),
-            median(run.result.get("teacher_env_steps") for run in own),
-            median(run.result.get("eval_env_steps") for run in own),
-            median(run.offline_updates for run in own),
-            median(run.updates for run in own),
-            duration(float(np.median([run.seconds for run in own]))),
-        ]
-
-    groups = [(env, label, own) for env, x in by_env(runs).items() for label, own in by_label(x).items()]
-    body = [row([_name(label, env, runs), *cells(own)]) for env, label, own in groups]
-    heads = ["method", "env steps", "… in prior data", "… by the teacher", "… for evaluation"]
-    return table([*heads, "offline updates", "online updates", "time"], body)
 
 
 def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
@@ -144,13 +122,16 @@ def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
 # ---- provenance --------------------------------------------------------------------------------------
 
 
-def _every_run(runs: Sequence[FinishedRun], unfinished: Sequence[Path], folder: Path, rng: np.random.Generator) -> str:
+def _every_run(runs: Sequence[FinishedRun], missing: Sequence[Missing], folder: Path, rng: np.random.Generator) -> str:
     body = []
     for run in sorted(runs, key=lambda run: (run.env, run.label, run.seed)):
         score = interval(mean_interval(np.array(run.returns), rng), 0)
         cells = [str(run.seed), score, number(run.normalised), duration(run.seconds), "finished"]
-        body.append(row([_name(run.label, run.env, runs), *map(escape, cells), _link(run.path, folder)]))
-    body += [row([*["–"] * 5, "not finished", _link(path, folder)]) for path in unfinished]
+        body.append(row([named(run.label, run.env, runs), *map(escape, cells), _link(run.path, folder)]))
+    for lost in missing:
+        state = escape(f"{lost.state}: {lost.reason}" if lost.reason else lost.state)
+        where = _link(lost.path, folder) if lost.path.is_dir() else escape(lost.path.name)
+        body.append(row([escape(lost.label or "–"), *["–"] * 4, state, where]))
     heads = ["method", "seed", f"raw score, {LEVEL:.0%} over episodes", "normalised", "time", "state"]
     return table([*heads, "directory"], body, "runs")
 

@@ -45,10 +45,14 @@ def get(record: Any, field: str, where: Path | str) -> Any:
     return record
 
 
+class NotFinite(UserError):
+    """A number was expected, and NaN, infinity or something else is there."""
+
+
 def finite(value: Any, field: str, where: Path | str) -> float:
-    """The value as a float. Raises UserError for NaN, infinity and whatever is no number."""
+    """The value as a float. Raises NotFinite for NaN, infinity and whatever is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{where}: {field} is {value!r}, not a finite number")
+        raise NotFinite(f"{where}: {field} is {value!r}, not a finite number")
     return float(value)
 
 

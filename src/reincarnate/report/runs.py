@@ -1,15 +1,17 @@
-"""Finished runs, read from their directories, and the refusal to compare what is not comparable."""
+"""Finished runs, read from their directories."""
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Scale
-from reincarnate.report.reading import finite, get, integer, number, optional, parse, read_record, read_text
+from reincarnate.report.missing import FAILED, NO_SCORE, UNFINISHED, Missing, left_out
+from reincarnate.report.reading import NotFinite, finite, get, integer, number, optional, parse, read_record, read_text
 from reincarnate.report.statistics import Interval
 
 
@@ -56,16 +58,20 @@ class FinishedRun:
 
 
 class Loaded(NamedTuple):
-    """The finished runs found, and the directories of those that have not finished."""
+    """The finished runs found, and those that cannot be counted."""
 
     runs: list[FinishedRun]
-    unfinished: list[Path]
+    missing: list[Missing]
+
+    @property
+    def unfinished(self) -> list[Path]:
+        """The directories of those that have not finished."""
+        return [run.path for run in self.missing if run.state != NO_SCORE]
 
     @property
     def note(self) -> str:
-        """One line that names the unfinished runs; empty when there are none."""
-        names = ", ".join(map(str, self.unfinished))
-        return f"left out, not finished ({len(self.unfinished)}): {names}" if names else ""
+        """One line that names the runs left out; empty when there are none."""
+        return left_out(self.missing)
 
 
 # ---- loading -----------------------------------------------------------------------------------------
@@ -104,16 +110,42 @@ def load_runs(directories: Iterable[Path | str]) -> Loaded:
     """Every run in `directories`, each a run itself or a folder searched for runs; sorted, none twice.
 
     Runs of one method whose settings differ get labels that say how. A run that was given no teacher is put
-    on the scale of the other runs of its task. Raises UserError if nothing has finished.
+    on the scale of the other runs of its task. Raises UserError if nothing has finished with a score.
     """
     found = {path.resolve(): path for directory in directories for path in _find(Path(directory))}
-    paths = [found[key] for key in sorted(found)]
-    finished = [path for path in paths if (path / "done").is_file()]
-    unfinished = [path for path in paths if path not in finished]
-    if not finished:
-        stuck = f"; not finished: {', '.join(map(str, unfinished))}" if unfinished else ""
-        raise UserError(f"no finished run to compare{stuck}")
-    return Loaded(_normalise(_label([load_run(path) for path in finished])), unfinished)
+    runs, missing = [], []
+    for path in [found[key] for key in sorted(found)]:
+        if not (path / "done").is_file():
+            missing.append(unfinished(path))
+            continue
+        try:
+            runs.append(load_run(path))
+        except NotFinite as error:
+            missing.append(replace(unfinished(path), state=NO_SCORE, reason=str(error)))
+    if not runs:
+        raise UserError("no finished run to compare" + (f"; {left_out(missing)}" if missing else ""))
+    return Loaded(_normalise(_label(runs)), missing)
+
+
+def unfinished(path: Path) -> Missing:
+    """A run that is not finished, with its reason where it failed."""
+    reason, config = why_failed(path), {}
+    with suppress(UserError):
+        config = read_record(path / "config.json")
+    method = config.get("method")
+    label = config.get("label") or (method.get("name", "") if isinstance(method, dict) else "")
+    state = UNFINISHED if reason is None else FAILED
+    return Missing(path, state, reason or "", str(config.get("env", "")), str(label))
+
+
+def why_failed(path: Path) -> str | None:
+    """The reason in a run's `failed.json`, on one line; None where there is no such file."""
+    if not (path / "failed.json").is_file():
+        return None
+    try:
+        return " ".join(str(read_record(path / "failed.json").get("error")).split())
+    except UserError as error:
+        return str(error)
 
 
 def by_env(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
@@ -128,8 +160,12 @@ def by_label(runs: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
 
 
 def is_normalised(runs: Sequence[FinishedRun]) -> bool:
-    """All these runs have a score on the scale where the random policy is 0 and the teacher 1."""
-    return all(run.normalised is not None for run in runs)
+    """All these runs have a score on a scale where the random policy is 0 and a teacher that is better is 1."""
+    return all(run.normalised is not None and _has_scale(run) for run in runs)
+
+
+def _has_scale(run: FinishedRun) -> bool:
+    return run.teacher is None or run.teacher.point > run.random.point
 
 
 def _find(directory: Path) -> list[Path]:
@@ -200,50 +236,3 @@ def _scaled(run: FinishedRun, teacher: Interval | None) -> FinishedRun:
     scale = Scale(run.random.point, teacher.point)
     evaluations = tuple(replace(e, normalised=scale.normalise(e.score)) for e in run.evaluations)
     return replace(run, normalised=scale.normalise(run.score), teacher=teacher, evaluations=evaluations)
-
-
-# ---- refusing to mix ---------------------------------------------------------------------------------
-
-_HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
-    "protocol_hash": lambda run: run.result.get("protocol_hash"),
-    "env_steps": lambda run: run.env_steps,
-    "eval_episodes": lambda run: run.config.get("eval_episodes"),
-    "prior.teacher": lambda run: run.prior.get("teacher"),
-    "prior.data": lambda run: run.prior.get("data"),
-    "reference.random": lambda run: run.result["reference"]["random"],
-    "reference.teacher": lambda run: run.result["reference"]["teacher"],
-}
-_MAY_LACK = {"prior.teacher", "prior.data", "reference.teacher"}
-
-
-def check_comparable(runs: Sequence[FinishedRun]) -> None:
-    """Nothing, if runs of one task differ only in method, student and seed; else UserError says in what more.
-
-    Held equal: the environment's protocol, the budget of env steps, the evaluation episodes, the hashes of
-    teacher and data, and the reference scores. A run without a teacher or without data goes with any. A seed
-    that one method ran twice is refused too: a copy is not an independent run.
-    """
-    for group in by_env(runs).values():
-        for key in sorted({key for run in group for key in run.result.get("protocol") or {}}):
-            _refuse(group, f"protocol.{key}", lambda run, key=key: (run.result.get("protocol") or {}).get(key))
-        for field, value in _HELD_EQUAL.items():
-            _refuse([run for run in group if value(run) is not None or field not in _MAY_LACK], field, value)
-        _refuse_copies(group)
-
-
-def _refuse(runs: list[FinishedRun], field: str, value: Callable[[FinishedRun], Any]) -> None:
-    seen: dict[str, FinishedRun] = {}
-    for run in runs:
-        seen.setdefault(json.dumps(value(run), sort_keys=True), run)
-    if len(seen) > 1:
-        each = "; ".join(f"{text} in {run.path}" for text, run in seen.items())
-        raise UserError(f"these runs of {runs[0].env} cannot be compared, {field} differs: {each}")
-
-
-def _refuse_copies(runs: list[FinishedRun]) -> None:
-    seen: dict[tuple[str, int], FinishedRun] = {}
-    for run in runs:
-        first = seen.setdefault((run.label, run.seed), run)
-        if first is not run:
-            both = f"{first.path} and {run.path}"
-            raise UserError(f"seed {run.seed} of {run.label} on {run.env} is there twice, leave one out: {both}")

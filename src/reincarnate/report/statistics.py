@@ -81,6 +81,11 @@ def probability_of_improvement(x: np.ndarray, y: np.ndarray) -> Aggregate:
     return ((difference > 0) + 0.5 * (difference == 0)).mean((-3, -2, -1))
 
 
+def performance_profile(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The share of runs, over all tasks, that score above each threshold `[..., thresholds]`."""
+    return np.stack([(scores > threshold).mean((-2, -1)) for threshold in thresholds], -1)
+
+
 @overload
 def stratified_bootstrap(
     scores: Mapping[str, np.ndarray],
@@ -119,6 +124,17 @@ def stratified_bootstrap(
     draws = _draws(matrices, statistic, rng, reps)
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return Interval(point, float(low), float(high))
+
+
+def profile_band(
+    scores: np.ndarray, thresholds: np.ndarray, rng: np.random.Generator, reps: int = REPS, level: float = LEVEL
+) -> np.ndarray | None:
+    """Percentile limits of the performance profile, threshold by threshold `[2, thresholds]`; None for one run."""
+    matrix = _checked(scores)
+    if len(matrix) < 2:
+        return None
+    draws = _draws((matrix,), lambda x: performance_profile(x, thresholds), rng, reps)
+    return np.quantile(draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
 
 
 def mean_interval(returns: np.ndarray, rng: np.random.Generator, reps: int = REPS, level: float = LEVEL) -> Interval:

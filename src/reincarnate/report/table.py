@@ -1,7 +1,7 @@
 """What the methods reached, with intervals: one list of rows, and three ways to print it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import NamedTuple
@@ -11,6 +11,8 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
+from reincarnate.report.aggregates import Aggregates, limited, over_all
+from reincarnate.report.missing import Missing, unscored
 from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
 from reincarnate.report.statistics import LEVEL, REPS, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
@@ -42,14 +44,22 @@ class Row:
     area: Interval | None = None
 
 
-def summarise(runs: Sequence[FinishedRun], rng: np.random.Generator) -> list[Row]:
+def summarise(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequence[Missing] = ()) -> list[Row]:
     """A row for the teacher, the random policy and each method, per task and, with several, over all tasks.
 
-    Methods come best first. The runs should have passed `check_comparable`.
+    Methods come best first; where a run ended without a score there is no interval. Runs passed `check_comparable`.
     """
     envs = by_env(runs)
     rows = [row for env, group in envs.items() for row in _task(env, group, rng)]
-    return rows + (_overall(envs, rng) if len(envs) > 1 else [])
+    rows += _overall(envs, rng) if len(envs) > 1 else []
+    return [_limited(row, envs, missing) for row in rows]
+
+
+def _limited(row: Row, envs: Iterable[str], missing: Sequence[Missing]) -> Row:
+    lost = sum(unscored(missing, env, row.method) for env in ([row.env] if row.env in envs else envs))
+    if row.kind != METHOD or not lost:
+        return row
+    return replace(row, score=limited(row.score, lost), area=limited(row.area, lost) if row.area else None)
 
 
 def area(run: FinishedRun) -> float | None:
@@ -98,7 +108,7 @@ def _method(env: str, label: str, runs: list[FinishedRun], normalised: bool, rng
         updates=int(np.median([run.updates for run in runs])),
         offline_updates=int(np.median([run.offline_updates for run in runs])),
         seconds=float(np.median([run.seconds for run in runs])),
-        area=stratified_bootstrap(np.array([areas]).T, iqm, rng) if len(areas) == len(runs) else None,
+        area=stratified_bootstrap(np.array([areas]).T, iqm, rng) if normalised and len(areas) == len(runs) else None,
     )
 
 
@@ -106,16 +116,13 @@ def _overall(envs: dict[str, list[FinishedRun]], rng: np.random.Generator) -> li
     """A row over all tasks for each method that ran equally many seeds on each, where all are normalised."""
     if not all(map(is_normalised, envs.values())):
         return []
-    rows, name = [], f"all {len(envs)} tasks"
+    rows, name = [], over_all(len(envs))
     for label in sorted({run.label for group in envs.values() for run in group}):
         columns = [[run.normalised for run in group if run.label == label] for group in envs.values()]
         if len({len(column) for column in columns}) == 1:
             score = stratified_bootstrap(np.array(columns, float).T, iqm, rng)
             rows.append(Row(name, label, METHOD, len(columns[0]), score, True))
     return sorted(rows, key=lambda row: -row.score.point)
-
-
-# ---- as text -----------------------------------------------------------------------------------------
 
 
 def _name(row: Row) -> str:
@@ -222,12 +229,21 @@ def as_markdown(rows: Sequence[Row]) -> str:
     return "\n".join([head, rule, *body, "", caption(rows), ""])
 
 
-def as_json(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> str:
-    """Rows, and the runs they came from, as JSON text."""
+def as_json(
+    rows: Sequence[Row],
+    runs: Sequence[FinishedRun],
+    aggregates: Sequence[Aggregates] = (),
+    missing: Sequence[Missing] = (),
+    notes: Sequence[str] = (),
+) -> str:
+    """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said."""
     record = {
         "format": 1,
         "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
         "rows": [asdict(row) for row in rows],
+        "aggregates": [asdict(row) for row in aggregates],
+        "missing": [asdict(run) | {"path": str(run.path)} for run in missing],
+        "notes": list(notes),
         "runs": [{"label": run.label, "config": run.config, "result": run.result} for run in runs],
     }
     return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"

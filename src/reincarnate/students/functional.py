@@ -4,6 +4,8 @@ The objective is traced once and compiled as it stands, without `torch.compile`'
 size and its networks one shape, so there is nothing to guard, and looking would cost a fifth of a small update.
 """
 
+import os
+import shutil
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +25,11 @@ from reincarnate.types import Batch, Learnt, Term
 Program = Callable[..., tuple[Tensor, ...]]
 OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
 PAYS_AFTER = 200_000  # updates: compilation takes 5 to 25 s a program, and saves some 0.1 to 0.3 ms an update
+
+
+def can_compile() -> bool:
+    """Whether there is the C++ compiler that TorchInductor will look for."""
+    return shutil.which(os.environ.get("CXX", "g++")) is not None
 
 
 class FunctionalGradient:

@@ -13,16 +13,15 @@ class Modern(ReplaySettings):
     2024), double Q-learning, n = 3, an update every second env step, and resets that keep part of the torso
     (Nikishin et al., 2022; D'Oro et al., 2023; Schwarzer et al., 2023).
 
-    What each part buys on MinAtar is measured in docs/findings.md.
+    What each part buys on MinAtar is asked by studies/modern.yaml.
     """
 
-    layer_norm: bool = True
-    double: bool = True
-    update_every: int = 2
-    reset_every: int = 10_000
-    weight_decay: float = 0.0
-    loss: Literal["hl-gauss", "categorical"] = "hl-gauss"
-    atoms: int = 51
+    layer_norm: bool = True  # LayerNorm before each ReLU
+    double: bool = True  # the online network chooses the next action, the target network says its value
+    update_every: int = 2  # env steps per `updates_each` updates
+    reset_every: int = 10_000  # updates between resets: heads anew, torso shrunk and perturbed; 0: never
+    loss: Literal["hl-gauss", "categorical"] = "hl-gauss"  # towards a Gaussian around a scalar target, or C51's
+    atoms: int = 51  # evenly spaced returns
     low: float = -10.0  # the smallest return an atom stands for
     high: float = 10.0  # the largest
     sigma: float = 0.75  # HL-Gauss: standard deviation in atoms' distances

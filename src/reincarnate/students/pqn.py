@@ -18,16 +18,16 @@ class PQN(ValueSettings):
     paper: Adam for RAdam, mean Huber for half the squared error.
     """
 
-    layer_norm: bool = True
-    n_step: int = 1
+    layer_norm: bool = True  # LayerNorm before each ReLU
+    n_step: int = 1  # of targets from prior data; own experience has λ-returns
     lr: float = 5e-4
-    adam_eps: float = 1e-5
-    max_grad_norm: float = 10.0
+    adam_eps: float = 1e-5  # ε of the optimiser, RMSProp's too
+    max_grad_norm: float = 10.0  # 0: gradients are not clipped
     batch_size: int = 128
-    target_every: int = 0
-    warmup: int = 0
-    epsilon: float = 0.05
-    epsilon_steps: int = 50_000
+    target_every: int = 0  # updates between target syncs, for targets from prior data; 0: no target network
+    warmup: int = 0  # env steps before the first online update
+    epsilon: float = 0.05  # the end value of exploration
+    epsilon_steps: int = 50_000  # env steps from 1 to `epsilon`, for a newborn
     rollout: int = 16  # steps of each copy between learning
     epochs: int = 2  # passes over them
     lam: float = 0.65  # λ of the returns

@@ -13,7 +13,7 @@ class QRDQN(ReplaySettings):
     n = 3 as for the other students here; the paper has n = 1, 200 quantiles, lr 5e-5, ε = 0.01/32 in Adam.
     """
 
-    quantiles: int = 51
+    quantiles: int = 51  # per action
     kappa: float = 1.0  # where Huber's loss turns linear
 
     def critic(self) -> Quantiles:

@@ -14,8 +14,8 @@ class Rainbow(ReplaySettings):
     throughout. The support suits rewards clipped to [-1, 1]; choose it for tasks with larger returns.
     """
 
-    priority: float = 0.5
-    atoms: int = 51
+    priority: float = 0.5  # α of prioritised replay; 0: uniform
+    atoms: int = 51  # evenly spaced returns
     low: float = -10.0  # the smallest return an atom stands for
     high: float = 10.0  # the largest
 

@@ -20,18 +20,18 @@ class ValueSettings:
     Schedules are counted in env steps (agent steps, not frames), target syncs and resets in updates.
     """
 
-    torso: TorsoName = "auto"
+    torso: TorsoName = "auto"  # auto: by the observations
     hidden: tuple[int, ...] = ()  # fully connected layers; empty: 256 256 (mlp), 128 (minatar), 512 (nature, impala)
     width: int = 1  # multiplies the convolutions' filters
     layer_norm: bool = False  # LayerNorm before each ReLU
     bfloat16: bool = False  # the torso's arithmetic in half precision: quicker on CPUs with AVX512-BF16 or AMX
     noisy: bool = False  # noisy fully connected layers, which explore by themselves (ε stays as it is set)
-    double: bool = False  # the online network chooses the next action, the target network says its value
-    dueling: bool = False
-    n_step: int = 3
-    gamma: float = 0.99
-    lr: float = 1e-4
-    optimizer: OptimizerName = "adam"
+    double: bool = False  # the online network chooses the next action, the target network (if any) says its value
+    dueling: bool = False  # a value and an advantage stream
+    n_step: int = 3  # rewards in a target before it bootstraps
+    gamma: float = 0.99  # γ: what a reward a step later is worth
+    lr: float = 1e-4  # learning rate
+    optimizer: OptimizerName = "adam"  # rmsprop: centred, as Dopamine's
     adam_eps: float = 1.5e-4  # ε of the optimiser, RMSProp's too
     weight_decay: float = 0.0  # AdamW's
     max_grad_norm: float = 0.0  # 0: gradients are not clipped
@@ -47,10 +47,15 @@ class ValueSettings:
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
-        at_least = {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0, "reset_every": 0}
-        _refuse_below(self, at_least)
-        if not 0 <= self.shrink <= 1:
-            raise UserError(f"--student.shrink is the share of the weights that is kept, not {self.shrink}")
+        _refuse_below(self, {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0})
+        _refuse_below(self, {"reset_every": 0, "epsilon_steps": 0, "lr": 0, "weight_decay": 0, "max_grad_norm": 0})
+        for name in ("gamma", "epsilon", "shrink"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
+        if min(self.hidden, default=1) < 1:
+            raise UserError(f"--student.hidden holds layers' sizes, each at least 1, not {self.hidden}")
+        if self.adam_eps <= 0:
+            raise UserError(f"--student.adam-eps must be above 0, not {self.adam_eps:g}")
         if self.weight_decay and self.optimizer != "adam":
             raise UserError(f"--student.weight-decay is AdamW's; {self.optimizer} has none")
         self.critic().check()
@@ -79,7 +84,7 @@ class ReplaySettings(ValueSettings):
     """Settings of a value student that learns from a replay."""
 
     update_every: int = 4  # env steps per `updates_each` updates
-    updates_each: int = 1
+    updates_each: int = 1  # updates at once
     replay_size: int = 100_000  # rows
     priority: float = 0.0  # α of prioritised replay; 0: uniform
     importance: float = 0.5  # β of prioritised replay
@@ -94,7 +99,10 @@ class ReplaySettings(ValueSettings):
 
     def memory(self, spec: TaskSpec, copies: int) -> Replay:
         """Where its experience goes."""
-        replay = Replay(spec, self.replay_size, copies, self.n_step, self.gamma)
+        try:
+            replay = Replay(spec, self.replay_size, copies, self.n_step, self.gamma)
+        except MemoryError:
+            raise UserError(f"--student.replay-size {self.replay_size} is more than fits into memory") from None
         return replay.prioritise(self.priority, self.importance) if self.priority else replay
 
     def pace(self, copies: int) -> Pace:

@@ -1,7 +1,7 @@
 """What a study is: a YAML file unrolled into runs, everything checked before anything starts."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class Study:
 
     title: str
     cells: tuple[Cell, ...]
+    settings: dict[str, Any] = field(default_factory=dict)  # the file's own
 
 
 def read_study(path: Path) -> Study:
@@ -39,27 +40,52 @@ def read_study(path: Path) -> Study:
     not fit, naming it.
     """
     file = read_yaml(path)
-    for key in file:
-        if key not in KEYS:
-            raise UserError(f"{path}: unknown key {key!r}; known: {', '.join(KEYS)}")
-    for key in ("tasks", "methods"):
-        if not file.get(key):
-            raise UserError(f"{path}: {key} is missing or empty")
-    ids = [task.get("env", file.get("run", {}).get("env")) for task in file["tasks"]]
-    for env in ids:
-        if ids.count(env) > 1:
-            raise UserError(f"{path}: two tasks share the env {env!r}; give each a study of its own")
-    seeds = file.get("seeds", 5)
-    seeds = list(range(seeds)) if isinstance(seeds, int) else list(seeds)
+    _check(path, file)
+    seeds = _seeds(path, file.get("seeds", 5))
     cells = tuple(
-        _cell(path, {**file.get("run", {}), **task}, name, settings or {}, seed)
+        _cell(path, {**(file.get("run") or {}), **task}, name, settings or {}, seed)
         for seed in seeds
         for task in file["tasks"]
         for name, settings in file["methods"].items()
     )
-    for cell in cells[: len(file["tasks"]) * len(file["methods"])]:
+    one_seed = cells[: len(file["tasks"]) * len(file["methods"])]
+    if len({cell.directory for cell in one_seed}) < len(one_seed):
+        raise UserError(f"{path}: two methods share the name of a directory; names differ by letters and digits")
+    for cell in one_seed:
         prepare(cell.run)
-    return Study(str(file.get("title", path.stem)), cells)
+    return Study(str(file.get("title", path.stem)), cells, file)
+
+
+def _check(path: Path, file: dict[str, Any]) -> None:
+    """Refuse a file whose parts are not what they should be."""
+    for key in file:
+        if key not in KEYS:
+            raise UserError(f"{path}: unknown key {key!r}; known: {', '.join(KEYS)}")
+    for key, kind, what in (("tasks", list, "a list"), ("methods", dict, "a mapping"), ("run", dict, "a mapping")):
+        if not file.get(key) and key != "run":
+            raise UserError(f"{path}: {key} is missing or empty")
+        if not isinstance(file.get(key) or kind(), kind):
+            raise UserError(f"{path}: {key} must be {what}, not {file[key]!r}")
+    for name, settings in [("task", task) for task in file["tasks"]] + list(file["methods"].items()):
+        if not isinstance(settings or {}, dict):
+            raise UserError(f"{path}: the settings of {_which(name)} must be a mapping, not {settings!r}")
+    ids = [task.get("env", (file.get("run") or {}).get("env")) for task in file["tasks"]]
+    for env in ids:
+        if ids.count(env) > 1:
+            raise UserError(f"{path}: two tasks share the env {env!r}; give each a study of its own")
+
+
+def _which(name: str) -> str:
+    return "a task" if name == "task" else f"method {name!r}"
+
+
+def _seeds(path: Path, value: Any) -> list[int]:
+    """A number of seeds, or a list of them."""
+    seeds = list(range(value)) if type(value) is int else value
+    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    if not whole or not seeds or len(set(seeds)) < len(seeds):
+        raise UserError(f"{path}: seeds must be a number above 0 or a list of different ones, not {value!r}")
+    return seeds
 
 
 def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any], seed: int) -> Cell:

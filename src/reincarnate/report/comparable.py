@@ -1,0 +1,53 @@
+"""The refusal to compare what is not comparable."""
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from reincarnate.errors import UserError
+from reincarnate.report.runs import FinishedRun, by_env
+
+_HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
+    "protocol_hash": lambda run: run.result.get("protocol_hash"),
+    "env_steps": lambda run: run.env_steps,
+    "eval_episodes": lambda run: run.config.get("eval_episodes"),
+    "prior.teacher": lambda run: run.prior.get("teacher"),
+    "prior.data": lambda run: run.prior.get("data"),
+    "prior.weights": lambda run: run.prior.get("weights"),
+    "reference.random": lambda run: run.result["reference"]["random"],
+    "reference.teacher": lambda run: run.result["reference"]["teacher"],
+}
+_MAY_LACK = {"prior.teacher", "prior.data", "prior.weights", "reference.teacher"}
+
+
+def check_comparable(runs: Sequence[FinishedRun]) -> None:
+    """Nothing, if runs of one task differ only in method, student and seed; else UserError says in what more.
+
+    Held equal: the environment's protocol, the budget of env steps, the evaluation episodes, the hashes of
+    teacher, data and weights, and the reference scores. A run without one of these goes with any. A seed
+    that one method ran twice is refused too: a copy is not an independent run.
+    """
+    for group in by_env(runs).values():
+        for key in sorted({key for run in group for key in run.result.get("protocol") or {}}):
+            _refuse(group, f"protocol.{key}", lambda run, key=key: (run.result.get("protocol") or {}).get(key))
+        for field, value in _HELD_EQUAL.items():
+            _refuse([run for run in group if value(run) is not None or field not in _MAY_LACK], field, value)
+        _refuse_copies(group)
+
+
+def _refuse(runs: list[FinishedRun], field: str, value: Callable[[FinishedRun], Any]) -> None:
+    seen: dict[str, FinishedRun] = {}
+    for run in runs:
+        seen.setdefault(json.dumps(value(run), sort_keys=True), run)
+    if len(seen) > 1:
+        each = "; ".join(f"{text} in {run.path}" for text, run in seen.items())
+        raise UserError(f"these runs of {runs[0].env} cannot be compared, {field} differs: {each}")
+
+
+def _refuse_copies(runs: list[FinishedRun]) -> None:
+    seen: dict[tuple[str, int], FinishedRun] = {}
+    for run in runs:
+        first = seen.setdefault((run.label, run.seed), run)
+        if first is not run:
+            both = f"{first.path} and {run.path}"
+            raise UserError(f"seed {run.seed} of {run.label} on {run.env} is there twice, leave one out: {both}")

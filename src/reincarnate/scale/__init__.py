@@ -1,0 +1,1 @@
+"""More machines than one: the same units of work as Ray tasks. Nothing else knows Ray."""

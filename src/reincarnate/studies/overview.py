@@ -1,0 +1,50 @@
+"""A study's report: the comparison of its finished runs, and which runs are missing, and why."""
+
+from pathlib import Path
+
+from reincarnate import report, ui
+from reincarnate.errors import UserError
+from reincarnate.report.missing import NOT_BEGUN, Missing, left_out
+from reincarnate.report.runs import Loaded, load_runs, unfinished
+from reincarnate.studies.pins import read_study_record
+
+
+def report_study(directory: Path, out: Path | None = None, seed: int = 0) -> list[report.Row]:
+    """Write the page, rows and curves of a study into its directory or `out`, and print the table.
+
+    Says which runs are not counted and what cannot be concluded. Raises UserError where no run has a score, or runs
+    do not stand on the same prior, protocol and budget.
+    """
+    record = read_study_record(directory)
+    title, out = str(record["title"]), out or directory
+    loaded = load_study(directory, record["runs"])
+    rows = report.publish(loaded, out, seed, title)
+    ui.console.print(f"[bold]{ui.escape(title)}[/]", highlight=False)
+    ui.console.print(report.as_rich(rows))
+    total = len(loaded.runs) + len(loaded.missing)
+    ui.note(f"{len(loaded.runs)} of {total} runs are counted")
+    for run in loaded.missing:
+        ui.note(f"warning: {run.path}: {run.state}{f': {run.reason}' if run.reason else ''}")
+    for line in report.gaps(loaded.runs, loaded.missing):
+        ui.note(line)
+    ui.console.print(f"page: {out / 'index.html'}", highlight=False)
+    return rows
+
+
+def load_study(directory: Path, runs: list[dict[str, str]]) -> Loaded:
+    """The finished runs among those that a study consists of, and all others as missing."""
+    there = [directory / run["directory"] for run in runs if (directory / run["directory"] / "config.json").exists()]
+    absent = [_absent(directory, run) for run in runs if directory / run["directory"] not in there]
+    try:
+        loaded = load_runs(there)
+    except UserError as error:
+        told = left_out(absent)
+        raise UserError(f"study in {directory}: {error}{f'; {told}' if told else ''}") from None
+    return Loaded(loaded.runs, loaded.missing + absent)
+
+
+def _absent(directory: Path, run: dict[str, str]) -> Missing:
+    """A run without a directory of its own: not begun, or failed before it could begin."""
+    missing = unfinished(directory / run["directory"])
+    state = missing.state if missing.reason else NOT_BEGUN
+    return Missing(missing.path, state, missing.reason, run["env"], run["label"])
