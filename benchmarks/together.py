@@ -142,7 +142,7 @@ def contest(name: str, threads: int, repeats: int) -> dict:
         for side, values in times.items():
             values.append(round(measure(side, name, threads), 3))
     task = TASKS[name]
-    row: dict = {"task": name, "threads": threads, "seeds": SEEDS, "repeats": repeats, **task}
+    row: dict = {**task, "task": name, "threads": threads, "seeds": SEEDS, "repeats": repeats}
     for side, values in times.items():
         row[side] = {"median": statistics.median(values), "min": min(values), "max": max(values), "all": values}
     medians = {side: row[side]["median"] for side in SIDES}

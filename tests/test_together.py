@@ -219,6 +219,42 @@ def test_the_command_line_trains_several_seeds_together(here, capsys):
     assert '"together": 1' in (here / "runs/CartPole-v1-scratch-s1/result.json").read_text()
 
 
+def test_a_dry_run_of_seeds_that_cannot_go_together_is_refused_as_the_run_would_be(here, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(
+            [
+                "train",
+                "scratch",
+                "--env",
+                "CartPole-v1",
+                "--student",
+                "pqn",
+                "--seeds",
+                "2",
+                "--together",
+                "on",
+                "--dry-run",
+            ]
+        )
+    assert stop.value.code == 2 and "one seed at a time" in capsys.readouterr().err
+
+
+def test_resume_takes_up_every_unfinished_seed_in_a_folder(here, monkeypatch):
+    runs = [replace(RUN, seed=seed) for seed in (0, 1)]
+    save = RunDirectory.checkpoint
+
+    def stopping(directory, training):
+        save(directory, training)
+        if training.at.barrier == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunDirectory, "checkpoint", stopping)
+        execute_together(runs, [here / "many/s0", here / "many/s1"])
+    main(["resume", "many"])
+    assert (here / "many/s0/done").exists() and (here / "many/s1/done").exists()
+
+
 def test_a_study_trains_the_seeds_of_small_networks_together_and_one_that_fails_does_not_stop_the_others(here):
     cells = [Cell(Path(f"x-s{seed}"), replace(RUN, seed=seed)) for seed in (0, 1)]
     other = Cell(Path("y"), replace(RUN, method=Scratch()))

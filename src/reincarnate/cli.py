@@ -10,7 +10,6 @@ import tyro
 from tyro.conf import Positional, arg
 
 from reincarnate import __version__, ui
-from reincarnate.config import to_dict, to_yaml
 from reincarnate.errors import UserError
 from reincarnate.files import disk_errors
 
@@ -70,81 +69,6 @@ def _command(name: str) -> Callable[[list[str]], None]:
         hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}; {hint}")
     return COMMANDS[name]
-
-
-def train(args: list[str]) -> None:
-    """`train METHOD [--config FILE] [flags]`."""
-    from reincarnate.run import NAMES
-    from reincarnate.train_flags import directories, parse
-
-    run, out, options = parse(args)
-    if options.print_config:
-        print(to_yaml(to_dict(run, NAMES)), end="")
-        return
-    if options.dry_run:
-        _dry_run(run)
-        return
-    for result, where in _train(directories(run, out, options), options.together):
-        _say_result(result, where)
-
-
-def _train(runs: list, together: str) -> list[tuple[dict, Path]]:
-    """One run, or several seeds: together, or one after another."""
-    from reincarnate.execution import execute, execute_together, gains
-    from reincarnate.run import prepare
-
-    with ui.Bars() as tick:
-        if len(runs) > 1 and (together == "on" or (together == "auto" and gains(prepare(runs[0][0])))):
-            ui.note(f"{len(runs)} seeds train together")
-            seeds, places = zip(*runs, strict=True)
-            return list(zip(execute_together(seeds, places, tick=tick, note=ui.note), places, strict=True))
-        return [(execute(run, where, tick=tick, note=ui.note), where) for run, where in runs]
-
-
-def _dry_run(run) -> None:
-    from reincarnate.plan import describe, estimate
-    from reincarnate.run import prepare
-
-    prepared = prepare(run)
-    for warning in prepared.warnings:
-        ui.note(f"warning: {warning}")
-    for line in describe(run.phases(), run.student, run.copies):
-        print(line)
-    evaluations = 1 + sum(phase.evaluations for phase in run.phases())
-    seconds = estimate(run.phases(), run.student, prepared.spec, run.copies)
-    print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
-    if "data" in run.method.needs and run.data is None:
-        print(f"teacher's data: {run.data_env_steps:,} env steps, collected once and kept in {run.store}")
-    print(f"about {seconds:,.0f} s of training on this machine, evaluation not counted; nothing was written")
-
-
-def _say_result(result: dict, out: Path) -> None:
-    low, high = result["interval"]
-    text = f"score {result['score']:.4g} [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
-    if result["normalised"] is not None:
-        text += f"; normalised {result['normalised']:.3f} (random 0, teacher 1)"
-    ui.console.print(f"{text}\n{out} is done: the agent is `store:{out}`", highlight=False, soft_wrap=True)
-
-
-def resume(args: list[str]) -> None:
-    """`resume DIR`: the same run goes on, exactly."""
-
-    def command(directory: Positional[Path]) -> None:
-        from reincarnate.execution import execute
-        from reincarnate.run import from_record
-        from reincarnate.rundir import RunDirectory
-
-        run = from_record(RunDirectory.reopen(directory).config)
-        with ui.Bars() as tick:
-            result = execute(run, directory, resume=True, tick=tick, note=ui.note)
-        _say_result(result, directory)
-
-    tyro.cli(
-        command,
-        args=args,
-        prog="reincarnate resume",
-        description="Continue an interrupted run, to the same bits.",
-    )
 
 
 def inspect(args: list[str]) -> None:
@@ -224,6 +148,20 @@ def compare(args: list[str]) -> None:
         ui.console.print(f"page: {out / 'index.html'}", highlight=False)
 
     tyro.cli(command, args=args, prog="reincarnate compare")
+
+
+def train(args: list[str]) -> None:
+    """`train METHOD [--config FILE] [flags]`."""
+    from reincarnate.train_command import train
+
+    train(args)
+
+
+def resume(args: list[str]) -> None:
+    """`resume DIR`: the same run goes on, exactly."""
+    from reincarnate.train_command import resume
+
+    resume(args)
 
 
 def demo(args: list[str]) -> None:

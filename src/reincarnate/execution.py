@@ -115,7 +115,12 @@ def _refuse_unlike(prepared: Sequence[Prepared]) -> None:
     first = prepared[0]
     if any(replace(p.run, seed=first.run.seed) != first.run for p in prepared):
         raise UserError("only runs that differ in their seed alone can be trained together")
-    reason = why_apart(first)
+    refuse_apart(first)
+
+
+def refuse_apart(prepared: Prepared) -> None:
+    """Raises UserError where the seeds of a run cannot be trained together."""
+    reason = why_apart(prepared)
     if reason:
         raise UserError(f"these seeds cannot be trained together: {reason}; leave --together off")
 

@@ -169,7 +169,8 @@ class Replay:
         if teacher and (position >= self.annotated[stream]).any():
             assert annotate is not None, "rows without the teacher's logits, and no teacher to ask"
             self.annotate(annotate)
-        return self.gather(stream, position, teacher)._replace(weight=weight, rows=rows)
+        batch = self.gather(stream, position, teacher)
+        return batch if rows is None else batch._replace(weight=weight, rows=rows)
 
     def learnt(self, batch: Batch, losses: Tensor) -> None:
         """Let priorities, if any, follow the losses [B] of a batch that was sampled here."""

@@ -3,7 +3,7 @@
 On a small network PyTorch's optimiser classes cost more than the arithmetic they do (docs/log.md).
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -40,12 +40,14 @@ class Adam:
         state = self.state
         state["steps"] += 1
         kernel: Any = torch._fused_adamw_ if self.decay else torch._fused_adam_  # pyright: ignore
-        for rate, rows in _by_rate(lr, data):
-            columns = [rows(x) for x in (data, grad, state["mean"], state["square"])]
+        for rate, data_, grad_, mean, square in _by_rate(lr, data, grad, state["mean"], state["square"]):
             kernel(
-                *columns,
+                data_,
+                grad_,
+                mean,
+                square,
                 [],
-                [state["steps"]] * len(columns[0]),
+                [state["steps"]] * len(data_),
                 lr=rate,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
@@ -73,19 +75,19 @@ class RMSProp:
         mean.mul_(keep).add_(grad, alpha=1 - keep)
         square.mul_(keep).addcmul_(grad, grad, value=1 - keep)
         root = (square - mean * mean + self.eps).sqrt_()
-        for rate, rows in _by_rate(lr, data):
-            for part, slope, scale in zip(rows(data), rows(grad), rows(root), strict=True):
+        for rate, *rows in _by_rate(lr, data, grad, root):
+            for part, slope, scale in zip(*rows, strict=True):
                 part.addcdiv_(slope, scale, value=-rate)
 
 
-def _by_rate(lr: Rate, data: Tensor) -> Iterator[tuple[float, Callable[[Tensor], list[Tensor]]]]:
-    """(learning rate, what picks its rows of a tensor), for each learning rate that occurs."""
-    rates = [lr] if isinstance(lr, float | int) else list(lr)
-    if len(set(rates)) == 1:
-        yield rates[0], lambda x: [x]
-        return
-    for rate in sorted(set(rates)):
-        yield rate, lambda x, rate=rate: [x[i] for i, own in enumerate(rates) if own == rate]
+def _by_rate(lr: Rate, *stacks: Tensor) -> list[tuple[Any, ...]]:
+    """(learning rate, and of each stack a list of its rows), for each learning rate that occurs."""
+    if not isinstance(lr, Sequence):
+        return [(lr, *[[stack] for stack in stacks])]
+    if len(set(lr)) == 1:
+        return [(lr[0], *[[stack] for stack in stacks])]
+    own = {rate: [i for i, other in enumerate(lr) if other == rate] for rate in lr}
+    return [(rate, *[[stack[i] for i in rows] for stack in stacks]) for rate, rows in own.items()]
 
 
 def clip_norm(grad: Float32[Tensor, "*S P"], limit: float) -> None:

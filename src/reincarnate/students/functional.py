@@ -13,7 +13,6 @@ import torch
 from torch import Tensor
 from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
-from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
@@ -23,6 +22,7 @@ from reincarnate.students.learning import Draws, losses_of, weigh
 from reincarnate.types import Batch, Learnt, Term
 
 Program = Callable[..., tuple[Tensor, ...]]
+TENSORS = 7  # fields of a batch that are tensors
 OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
 PAYS_AFTER = 200_000  # updates: compilation takes 5 to 25 s a program, and saves some 0.1 to 0.3 ms an update
 
@@ -45,29 +45,32 @@ class FunctionalGradient:
     def __call__(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the gradient; `weights` [L], or [S, L]. Every batch must have the size of the first."""
         active = tuple(terms)
-        leaves, spec = tree_flatten((batch._replace(rows=None), draws))
-        pattern = tuple(leaf is not None for leaf in leaves)
+        # batch without rows, then draws: an update is short enough for a general way of flattening to be felt
+        leaves = (*batch[:TENSORS], *draws.online, *draws.target, draws.online_noise, draws.target_noise)
+        pattern = tuple([leaf is not None for leaf in leaves])
         networks = [self._online.data, self._target.data] if self._target else [self._online.data]
-        inputs = [weights, *networks, *(leaf for leaf in leaves if leaf is not None)]
+        inputs = [weights, *networks, *[leaf for leaf in leaves if leaf is not None]]
         key = (active, pattern)
         with torch.no_grad():
             if key not in self._programs:
-                program = self._program(active, pattern, spec)
+                program = self._program(active, pattern, len(draws.online))
                 # constants (a critic's support) are real tensors
                 graph = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
                 self._programs[key] = torch._inductor.compile(graph, inputs, options=OPTIONS)  # pyright: ignore
             self._online.grad, each, *means = self._programs[key](*inputs)
         return Learnt(dict(zip(("td", *(term.name for term in active)), means, strict=True)), each)
 
-    def _program(self, active: tuple[Term, ...], pattern: tuple[bool, ...], spec: Any) -> Program:
+    def _program(self, active: tuple[Term, ...], pattern: tuple[bool, ...], arguments: int) -> Program:
+        """The gradient as a function of tensors: those of `pattern`, with so many `arguments` for each network."""
         online, target, critic = self._online, self._target, self._critic
 
         def program(weights: Tensor, data: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
             parameters = online.windows(data)
             frozen = target.windows(rest[0]) if target else parameters
             tensors = iter(rest[1:] if target else rest)
-            leaves = [next(tensors) if present else None for present in pattern]
-            batch, draws = tree_unflatten(leaves, spec)
+            leaves: list[Any] = [next(tensors) if present else None for present in pattern]
+            batch, drawn = Batch(*leaves[:TENSORS]), leaves[TENSORS:]
+            draws = Draws(tuple(drawn[:arguments]), tuple(drawn[arguments:-2]), *drawn[-2:])
             goal = self._target_of(parameters, frozen, batch, draws)
 
             def objective(parameters: dict[str, Tensor]):
