@@ -11,7 +11,7 @@ from reincarnate.types import Pace, TaskSpec
 
 @dataclass(frozen=True)
 class PQN(ValueSettings):
-    """On CPUs with environments in vectors the fastest way to a teacher.
+    """Made for CPUs with environments in vectors: by the clock a quick way to a teacher (benchmarks/race.py).
 
     Each `rollout` steps of all copies are learnt from in `epochs` passes of `batch_size` examples, towards λ-returns
     of the network that collected them. Prior data is learnt from by n-step targets of the network itself. Against the
