@@ -78,7 +78,8 @@ def _start(replay: Replay, since: dict[str, Any] | None, counter: str) -> np.nda
 
 def _take(replay: Replay, name: str, start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     column = replay.columns[name]
-    return np.concatenate([column[at] for at in _rows(replay, start, stop)])
+    parts = [column[at] for at in _rows(replay, start, stop)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)  # one copy of a large replay is enough
 
 
 def _put(replay: Replay, column: np.ndarray, values: np.ndarray, start: list[int], stop: list[int]) -> None:
