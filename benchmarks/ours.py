@@ -44,27 +44,31 @@ def training(
     prior: Source | None = None,
     teacher: Teacher | None = None,
     prepare: Callable[[Any], None] = lambda student: None,
+    seed: int = 0,
+    shared: tuple[Any, Any] | None = None,
 ) -> Training:
     """A newborn about to be raised, without evaluations (a score of 0 is reported, so λ by score stays 1).
 
-    As in the library, screens are stepped and the target network is passed beside the learner.
+    `shared` is the memory and environment of seeds that train together. As in the library, screens are stepped and the
+    target network is passed beside the learner.
     """
     spec = envs.spec(task)
-    student = config.newborn(spec, 0)
+    student = config.newborn(spec, seed)
     if spec.stack > 1:
         student.overlap()
     prepare(student)
+    memory, env = shared or (config.memory(spec, copies), envs.make(task, copies))
     return Training(
         student=student,
-        env=envs.make(task, copies),
+        env=env,
         phases=[replace(phase, evaluations=1) for phase in phases],
-        memory=config.memory(spec, copies),
+        memory=memory,
         prior=prior,
         teacher=teacher,
         scale=Scale(0.0, 1.0),
         exploration=Exploration(warmup, epsilon_steps, final_epsilon),
         evaluate=lambda index: Evaluation((0.0,), 0),
-        seed=0,
+        seed=seed,
         pace=config.pace(copies),
         overlap=spec.stack > 1,
     )

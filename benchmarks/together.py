@@ -9,11 +9,9 @@ row are ten by definition, in two processes on two cores five at best.
 """
 
 import argparse
-import statistics
-import subprocess
+import json
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import harness
@@ -40,27 +38,14 @@ WARMUP = 200
 SEEDS = 10
 
 
-def training_of(task: dict, seed: int, memory, env):
-    from reincarnate import envs
-    from reincarnate.evaluate import Evaluation
-    from reincarnate.exploration import Exploration
-    from reincarnate.methods import Scratch
-    from reincarnate.training import Training
+def training_of(task: dict, seed: int = 0, shared=None, prepare=lambda student: None):
+    from ours import training
 
-    config, spec = config_of(task), envs.spec(task["env"])
-    return Training(
-        student=config.newborn(spec, seed),
-        env=env,
-        phases=[replace(phase, evaluations=1) for phase in Scratch().phases(task["steps"])],
-        memory=memory,
-        prior=None,
-        teacher=None,
-        scale=None,
-        exploration=Exploration(WARMUP, 1000, 0.05),
-        evaluate=lambda index: Evaluation((0.0,), 0),
-        seed=seed,
-        pace=config.pace(1),
-    )
+    from reincarnate.methods import Scratch
+
+    phases = Scratch().phases(task["steps"])
+    config, kept = config_of(task), {"seed": seed, "shared": shared, "prepare": prepare}
+    return training(config, task["env"], phases, warmup=WARMUP, **kept)
 
 
 def config_of(task: dict):
@@ -73,12 +58,13 @@ def config_of(task: dict):
 def one(task: dict, compiled: bool) -> float:
     from reincarnate import envs
 
-    spec = envs.spec(task["env"])
-    training = training_of(task, 0, config_of(task).memory(spec, 1), envs.make(task["env"], 1))
-    if compiled:
-        training.student.compile()
-        warm_up(training.student.update, training.student, spec, 1)
-    return clock(lambda: training.run(lambda line: None, lambda: None, lambda phase: None))
+    def prepare(student) -> None:
+        if compiled:
+            student.compile()
+            warm_up(student.update, student, envs.spec(task["env"]), 1)
+
+    raised = training_of(task, prepare=prepare)
+    return clock(lambda: raised.run(lambda line: None, lambda: None, lambda phase: None))
 
 
 def ten(task: dict, compiled: bool) -> float:
@@ -88,7 +74,7 @@ def ten(task: dict, compiled: bool) -> float:
 
     spec, config = envs.spec(task["env"]), config_of(task)
     memory, env = config.memory(spec, SEEDS), envs.make(task["env"], SEEDS)
-    trainings = [training_of(task, seed, memory.part(seed, SEEDS), env) for seed in range(SEEDS)]
+    trainings = [training_of(task, seed, (memory.part(seed, SEEDS), env)) for seed in range(SEEDS)]
     stacked = StackedStudent([t.student for t in trainings], compiled)
     if compiled:
         update = lambda batch, terms, rng: stacked.update(batch, terms, [rng] * SEEDS, 1.0, [1.0] * SEEDS)
@@ -127,32 +113,19 @@ SIDES = {
 }
 
 
-def measure(side: str, name: str, threads: int) -> float:
-    """One repeat in a fresh process."""
-    command = [sys.executable, __file__, "--side", side, "--task", name, "--threads", str(threads)]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        raise SystemExit(done.stderr)
-    return float(done.stdout.strip().splitlines()[-1])
-
-
 def contest(name: str, threads: int, repeats: int) -> dict:
-    times: dict[str, list[float]] = {side: [] for side in SIDES}
-    for _ in range(repeats):
-        for side, values in times.items():
-            values.append(round(measure(side, name, threads), 3))
-    task = TASKS[name]
-    row: dict = {**task, "task": name, "threads": threads, "seeds": SEEDS, "repeats": repeats}
-    for side, values in times.items():
-        row[side] = {"median": statistics.median(values), "min": min(values), "max": max(values), "all": values}
-    medians = {side: row[side]["median"] for side in SIDES}
-    row["ratio"] = round(min(medians["ten"], medians["ten compiled"]) / min(medians["one"], medians["one compiled"]), 2)
-    print(
-        f"{name}, {threads} thread(s): " + "  ".join(f"{k} {v:.2f} s" for k, v in medians.items()),
-        row["ratio"],
-        flush=True,
-    )
-    return row
+    def measurer(side: str):
+        asked = ("--side", side, "--task", name, "--threads", threads)
+        return lambda: harness.fresh("together.py", *asked, threads=threads)
+
+    taken = harness.table(harness.alternate({side: measurer(side) for side in SIDES}, repeats))
+    times = {side: row["seconds"] for side, row in taken.items()}
+    medians = {side: row["median"] for side, row in times.items()}
+    ratio = round(min(medians["ten"], medians["ten compiled"]) / min(medians["one"], medians["one compiled"]), 2)
+    told = "  ".join(f"{side} {median:.2f} s" for side, median in medians.items())
+    print(f"{name}, {threads} thread(s): {told}  ten over one {ratio}", flush=True)
+    settings = {**TASKS[name], "task": name, "threads": threads, "seeds": SEEDS, "repeats": repeats}
+    return {**settings, **times, "ratio": ratio}
 
 
 def main() -> None:
@@ -168,7 +141,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(args.threads)
-        print(SIDES[args.side](TASKS[args.task]))
+        print(json.dumps({"seconds": SIDES[args.side](TASKS[args.task])}))
         return
     names = [args.only] if args.only else list(TASKS)
     rows = [contest(name, threads, args.repeats) for name in names for threads in TASKS[name].get("threads", (1,))]

@@ -46,8 +46,7 @@ def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]
     if "data" not in run.method.needs:
         return reference, None
     if run.data:
-        asks = any(term.needs_teacher for phase in run.phases() for term, _ in phase.terms)
-        return reference, prior.given_data(run.data, spec, teacher if asks else None, store, tick)
+        return reference, prior.given_data(run.data, spec, teacher if run.asks_teacher else None, store, tick)
     assert teacher is not None
     steps, epsilon = run.data_env_steps, run.data_epsilon
     return reference, prior.teacher_data(spec, teacher, run.teacher_plays, steps, epsilon, store, tick)

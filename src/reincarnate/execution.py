@@ -18,6 +18,7 @@ from reincarnate.outcome import finish
 from reincarnate.prior import Reference, Tick
 from reincarnate.run import Note, Prepared, Run, prepare, record
 from reincarnate.rundir import RunDirectory
+from reincarnate.students.settings import ReplaySettings
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.tensorboard import TensorBoard
 from reincarnate.together import Together, cannot_share
@@ -63,7 +64,7 @@ def execute_together(
     directories = [RunDirectory.reopen(o) if r else RunDirectory.fresh(o) for o, r in zip(outs, resume, strict=True)]
     reference, data = prior_of(prepared[0], tick)
     _warn_of_weak_teacher(reference, note)
-    prepared = [with_temperature(p, data, tick, note) for p in prepared]
+    prepared = _of_each_seed(with_temperature(prepared[0], data, tick, note), runs)
     memory, env = _shared(prepared)
     parts = [memory.part(i, len(runs)) for i in range(len(runs))]
     trainings = [training_of(p, reference, data, note, (part, env)) for p, part in zip(prepared, parts, strict=True)]
@@ -92,8 +93,7 @@ def why_apart(prepared: Prepared) -> str | None:
     run = prepared.run
     if prepared.agent is not None:
         return "students that start from weights are trained one seed at a time"
-    on_policy = run.student.memory(prepared.spec, run.copies).on_policy
-    return cannot_share(run.phases(), prepared.spec, on_policy)
+    return cannot_share(run.phases(), prepared.spec, on_policy=not isinstance(run.student, ReplaySettings))
 
 
 def gains(prepared: Prepared) -> bool:
@@ -125,13 +125,20 @@ def refuse_apart(prepared: Prepared) -> None:
         raise UserError(f"these seeds cannot be trained together: {reason}; leave --together off")
 
 
+def _of_each_seed(first: Prepared, runs: Sequence[Run]) -> list[Prepared]:
+    """What the first seed found out holds for all: priors do not vary with a run's seed."""
+    asked = [run if first.asked else None for run in runs]
+    settled = [replace(first.run, seed=run.seed) for run in runs]
+    return [replace(first, run=run, asked=before) for run, before in zip(settled, asked, strict=True)]
+
+
 def _shared(prepared: Sequence[Prepared]) -> tuple[Replay, Copies]:
     """One memory and one environment for all."""
     run, spec, seeds = prepared[0].run, prepared[0].spec, len(prepared)
     student = replace(run.student, replay_size=run.student.replay_size // run.copies * run.copies * seeds)
     memory, env = student.memory(spec, seeds * run.copies), envs.make(run.env, seeds * run.copies)
     assert isinstance(memory, Replay) and isinstance(env, Copies)
-    if any(term.needs_teacher for phase in run.phases() for term, _ in phase.terms):
+    if run.asks_teacher:
         memory.teacher_column(spec.actions)
     return memory, env
 

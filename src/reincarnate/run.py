@@ -79,6 +79,11 @@ class Run:
         """Of the task the student plays at once."""
         return self.envs or self.student.copies
 
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether any term reads the teacher's logits."""
+        return any(term.needs_teacher for phase in self.phases() for term, _ in phase.terms)
+
     def phases(self) -> list[Phase]:
         """What the method unrolls into, with this run's number of evaluations."""
         phases = self.method.phases(self.env_steps)

@@ -73,9 +73,10 @@ class Training:
             barrier()
         while self.at.phase < len(self.phases):
             phase = self.phases[self.at.phase]
-            if self.at.done(phase) == 0 and phase.sync_target:
+            begins = self.at.done(phase) == 0
+            if begins and phase.sync_target:
                 self.student.sync_target()
-            if self.at.done(phase) == 0 and phase.new_optimizer:
+            if begins and phase.new_optimizer:
                 self.student.new_optimizer()
             yield phase, self.at.next_stop(phase)
             self.student.publish()

@@ -7,6 +7,7 @@ size and its networks one shape, so there is nothing to guard, and looking would
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +18,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_forward
-from reincarnate.students.critics import Arguments, Critic
-from reincarnate.students.learning import Draws, losses_of, weigh
+from reincarnate.students.critics import Critic
+from reincarnate.students.learning import Draws, losses_of, target_of, weigh
 from reincarnate.types import Batch, Learnt, Term
 
 Program = Callable[..., tuple[Tensor, ...]]
@@ -71,10 +72,12 @@ class FunctionalGradient:
             leaves: list[Any] = [next(tensors) if present else None for present in pattern]
             batch, drawn = Batch(*leaves[:TENSORS]), leaves[TENSORS:]
             draws = Draws(tuple(drawn[:arguments]), tuple(drawn[arguments:-2]), *drawn[-2:])
-            goal = self._target_of(parameters, frozen, batch, draws)
+            ahead = partial(self._forward, parameters, draws.online_noise)
+            behind = partial(self._forward, frozen, draws.target_noise) if target else ahead
+            goal = target_of(critic, batch, draws, self._double, ahead, behind)
 
             def objective(parameters: dict[str, Tensor]):
-                out = self._forward(parameters, batch.obs, draws.online, draws.online_noise)
+                out = self._forward(parameters, draws.online_noise, batch.obs, *draws.online)
                 each = losses_of(critic, out, goal, batch, draws.online, active)
                 total, learnt = weigh(each, weights, batch.weight, self._seeds)
                 return total, (learnt.each, *learnt.means.values())
@@ -84,22 +87,7 @@ class FunctionalGradient:
 
         return program
 
-    def _target_of(
-        self, parameters: dict[str, Tensor], frozen: dict[str, Tensor], batch: Batch, draws: Draws
-    ) -> Tensor:
-        if batch.next_obs is None:
-            return self._critic.target(None, None, batch)
-        select = None
-        if self._double:
-            at_rest = self._critic.at_rest(len(batch.action))
-            seen = self._forward(parameters, batch.next_obs, at_rest, draws.online_noise)
-            select = self._critic.values(seen).argmax(-1)
-        noise = draws.target_noise if self._target else draws.online_noise
-        return self._critic.target(self._forward(frozen, batch.next_obs, draws.target, noise), select, batch)
-
-    def _forward(
-        self, parameters: dict[str, Tensor], obs: Tensor, arguments: Arguments, noise: Tensor | None
-    ) -> Tensor:
+    def _forward(self, parameters: dict[str, Tensor], noise: Tensor | None, obs: Tensor, *arguments: Tensor) -> Tensor:
         module, seeds = self._online.module, self._seeds
         if seeds > 1:
             return stacked_forward(module, parameters, noise, obs, *arguments)

@@ -1,6 +1,6 @@
 """The gradient's objective as pure functions, shared by the plain, the compiled and the stacked student."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from jaxtyping import Float
@@ -8,6 +8,8 @@ from torch import Tensor
 
 from reincarnate.students.critics import Arguments, Critic
 from reincarnate.types import Batch, Learnt, Outputs, Term
+
+Forward = Callable[..., Tensor]
 
 
 class Draws(NamedTuple):
@@ -17,6 +19,19 @@ class Draws(NamedTuple):
     target: Arguments = ()
     online_noise: Tensor | None = None
     target_noise: Tensor | None = None
+
+
+def target_of(critic: Critic, batch: Batch, draws: Draws, double: bool, online: Forward, frozen: Forward) -> Tensor:
+    """What the taken actions' outputs should become.
+
+    `online` and `frozen` are forward passes of the two networks: observations and arguments to outputs.
+    """
+    if batch.next_obs is None:
+        return critic.target(None, None, batch)
+    select = None
+    if double:
+        select = critic.values(online(batch.next_obs, *critic.at_rest(len(batch.action)))).argmax(-1)
+    return critic.target(frozen(batch.next_obs, *draws.target), select, batch)
 
 
 def losses_of(

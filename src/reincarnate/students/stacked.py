@@ -5,6 +5,7 @@ restoring one of them is what it always was.
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_forward
 from reincarnate.students.critics import Arguments
 from reincarnate.students.functional import FunctionalGradient
-from reincarnate.students.learning import Draws, losses_of, weigh
+from reincarnate.students.learning import Draws, losses_of, target_of, weigh
 from reincarnate.students.value import ValueStudent
 from reincarnate.types import Batch, Learnt, Term
 
@@ -90,8 +91,7 @@ class StackedStudent:
 
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the flat gradient."""
-        with torch.no_grad():
-            target = self._target_of(batch, draws)
+        target = self._target_of(batch, draws)
         out = stacked_forward(self.online.module, self._leaves, draws.online_noise, batch.obs, *draws.online)
         each = losses_of(self.critic, out, target, batch, draws.online, terms)
         total, learnt = weigh(each, weights, batch.weight, len(self.students))
@@ -99,17 +99,13 @@ class StackedStudent:
         self.online.grad = self.online.join(dict(zip(self._leaves, gradients, strict=True)))
         return learnt
 
+    @torch.no_grad()
     def _target_of(self, batch: Batch, draws: Draws) -> Tensor:
-        if batch.next_obs is None:
-            return self.critic.target(None, None, batch)
-        module, select = self.online.module, None
-        if self.config.double:
-            at_rest = self.critic.at_rest(len(batch.action))
-            seen = stacked_forward(module, self._leaves, draws.online_noise, batch.next_obs, *at_rest)
-            select = self.critic.values(seen).argmax(-1)
-        noise = draws.target_noise if self.target else draws.online_noise
-        next_out = stacked_forward(module, self._frozen or self._leaves, noise, batch.next_obs, *draws.target)
-        return self.critic.target(next_out, select, batch)
+        online = partial(stacked_forward, self.online.module, self._leaves, draws.online_noise)
+        if not self.target:
+            return target_of(self.critic, batch, draws, self.config.double, online, online)
+        frozen = partial(stacked_forward, self.target.module, self._frozen, draws.target_noise)
+        return target_of(self.critic, batch, draws, self.config.double, online, frozen)
 
     def _draw(self, n: int, rngs: Sequence[np.random.Generator]) -> Draws:
         """What is random in an update, each part from its own generator."""

@@ -18,7 +18,7 @@ from reincarnate.nets.plasticity import reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.critics import Critic
 from reincarnate.students.functional import FunctionalGradient
-from reincarnate.students.learning import Draws, losses_of, weigh
+from reincarnate.students.learning import Draws, losses_of, target_of, weigh
 from reincarnate.types import Batch, Learnt, TaskSpec, Term
 
 if TYPE_CHECKING:
@@ -153,16 +153,8 @@ class ValueStudent:
 
     @torch.no_grad()
     def _target_of(self, batch: Batch, draws: Draws) -> Tensor:
-        """What the taken actions' outputs should become."""
-        if batch.next_obs is None:
-            return self.critic.target(None, None, batch)
-        select = None
-        if self.config.double:
-            seen = self._forward(self.online)(batch.next_obs, *self.critic.at_rest(len(batch.action)))
-            select = self.critic.values(seen).argmax(-1)
-        return self.critic.target(
-            self._forward(self.target or self.online)(batch.next_obs, *draws.target), select, batch
-        )
+        online, frozen = self._forward(self.online), self._forward(self.target or self.online)
+        return target_of(self.critic, batch, draws, self.config.double, online, frozen)
 
     def _forward(self, net: Flat) -> Callable[..., Tensor]:
         """The quickest way through a network: one node where it is a small MLP, its modules otherwise."""
