@@ -147,7 +147,7 @@ def test_numbers_that_cannot_mean_anything_are_refused_when_looking_at_a_teacher
 def test_an_unknown_environment_is_refused_with_near_matches(capsys):
     assert "did you mean CartPole-v1" in refused(["train", "scratch", "--env", "CartPool-v1"], capsys)
     assert "ALE/Pong-v5" in refused(["train", "scratch", "--env", "ALE/Pnog-v5"], capsys)
-    assert "Box" in refused(["train", "scratch", "--env", "Pendulum-v1"], capsys)
+    assert "continuous actions" in refused(["train", "scratch", "--env", "Pendulum-v1"], capsys)
 
 
 def test_an_unknown_method_command_or_student_is_refused_with_near_matches(capsys):

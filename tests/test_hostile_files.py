@@ -17,7 +17,7 @@ from zips import described, dqn_weights, saved, write_zip
 
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
-from reincarnate.teachers.sb3 import open_sb3
+from reincarnate.teachers.sb3 import open_address
 from reincarnate.teachers.vecnormalize import read_statistics
 
 
@@ -33,7 +33,7 @@ class Payload:
 
 def refused(path: str, match: str) -> None:
     with pytest.raises(UserError, match=match) as caught:
-        open_sb3(path)
+        open_address(path)
     assert "\n" not in str(caught.value) and path in str(caught.value)
 
 
@@ -73,7 +73,7 @@ def test_a_payload_in_the_statistics_never_runs(protocol: int, tmp_path: Path):
     made, path = tmp_path / "made", write_zip(tmp_path / "a.zip")
     (tmp_path / "vecnormalize.pkl").write_bytes(pickle.dumps({"obs_rms": Payload(made)}, protocol))
     with pytest.raises(UserError, match=r"mkdir.*refused, nothing was run"):
-        open_sb3(path)
+        open_address(path)
     assert not made.exists()
 
 
@@ -96,13 +96,13 @@ def test_statistics_without_numbers_are_refused(tmp_path: Path):
 def test_pickles_in_the_text_are_never_looked_at(tmp_path: Path):
     data = described()
     data["observation_space"][":serialized:"] = data[":serialized:"] = "gASVIAAAAAAAAACMBXBvc2l4lIwGc3lzdGVtlJOU"
-    assert open_sb3(write_zip(tmp_path / "a.zip", data)).card.actions == 2
+    assert open_address(write_zip(tmp_path / "a.zip", data)).card.actions == 2
 
 
 def test_members_that_point_outside_are_ignored(tmp_path: Path):
     inner = tmp_path / "in"
     inner.mkdir()
-    open_sb3(write_zip(inner / "a.zip", **{"../../outside": b"x", "../outside": b"x"}))
+    open_address(write_zip(inner / "a.zip", **{"../../outside": b"x", "../outside": b"x"}))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.zip", "in"]
 
 
@@ -250,7 +250,7 @@ def test_any_change_of_bytes_ends_in_a_teacher_or_one_line(tmp_path_factory, cha
         whole = place == "its weights"
         write_zip(path, weights=changed(saved(dqn_weights()), changes) if whole else changed_pickle(changes))
     try:
-        out, _ = open_sb3(str(path)).logits(torch.zeros(1, 3), None)
+        out, _ = open_address(str(path)).logits(torch.zeros(1, 3), None)
         assert out.shape == (1, 2)
     except UserError as error:
         assert "\n" not in str(error)

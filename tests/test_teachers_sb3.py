@@ -14,7 +14,7 @@ from zips import described, dqn_weights, write_zip
 
 from reincarnate.errors import UserError
 from reincarnate.teachers import check_fit, open_teacher
-from reincarnate.teachers.sb3 import Sb3Teacher, open_sb3
+from reincarnate.teachers.sb3 import Sb3Teacher, open_address
 from reincarnate.types import TaskSpec, Teacher
 
 with warnings.catch_warnings():
@@ -103,7 +103,7 @@ def agree(teacher: Sb3Teacher, agent, raw: np.ndarray, seen: np.ndarray) -> None
 @pytest.mark.parametrize("name", DISCRETE)
 def test_a_zoo_agent_acts_as_its_own_library_says(name: str, teachers: Path, monkeypatch):
     path = find(teachers, name)
-    teacher = open_sb3(path)
+    teacher = open_address(path)
     assert teacher.card.obs_shape is not None
     raw = 2 * np.random.default_rng(0).standard_normal((1000, *teacher.card.obs_shape)).astype(np.float32)
     seen = raw
@@ -127,7 +127,7 @@ def load_statistics(path: Path, size: int) -> VecNormalize:
 @pytest.mark.parametrize("name", CONTINUOUS)
 def test_continuous_agents_are_refused_in_words(name: str, teachers: Path):
     with pytest.raises(UserError, match="not supported: continuous actions"):
-        open_sb3(find(teachers, name))
+        open_address(find(teachers, name))
 
 
 @pytest.mark.parametrize("images", [False, True])
@@ -141,7 +141,7 @@ def test_an_agent_saved_by_the_library_of_today_is_read_the_same(algorithm: str,
             "CnnPolicy" if images else "MlpPolicy", Blank(space), device="cpu", seed=1, **small
         )
     agent.save(tmp_path / "agent.zip")
-    teacher = open_sb3(str(tmp_path / "agent.zip"))
+    teacher = open_address(str(tmp_path / "agent.zip"))
     assert (teacher.card.algorithm, teacher.card.obs_shape, teacher.card.actions) == (algorithm, space.shape, 3)
     space.seed(0)
     obs = np.stack([space.sample() for _ in range(50)])
@@ -159,7 +159,7 @@ def test_another_activation_and_other_widths_are_honoured(activation: str, tmp_p
         warnings.simplefilter("ignore")
         agent = stable_baselines3.PPO("MlpPolicy", Blank(VECTORS), device="cpu", n_steps=8, policy_kwargs=kwargs)
     agent.save(tmp_path / "agent.zip")
-    teacher = open_sb3(str(tmp_path / "agent.zip"))
+    teacher = open_address(str(tmp_path / "agent.zip"))
     obs = np.random.default_rng(0).standard_normal((50, 5)).astype(np.float32)
     agree(teacher, agent, obs, obs)
     assert teacher.card.network == f"MLP 5-7-6-5-3, {activation.lower()}"
@@ -169,7 +169,7 @@ def test_shared_layers_of_old_agents_come_first(tmp_path: Path):
     weights = {"mlp_extractor.shared_net.0.weight": torch.eye(3), "mlp_extractor.shared_net.0.bias": torch.zeros(3)}
     weights |= {"mlp_extractor.policy_net.0.weight": 2 * torch.eye(3), "mlp_extractor.policy_net.0.bias": torch.ones(3)}
     weights |= {"action_net.weight": torch.ones(2, 3), "action_net.bias": torch.zeros(2)}
-    teacher = open_sb3(write_zip(tmp_path / "a.zip", described(ACTOR_CRITIC), weights))
+    teacher = open_address(write_zip(tmp_path / "a.zip", described(ACTOR_CRITIC), weights))
     out, _ = teacher.logits(torch.zeros(1, 3), None)
     assert teacher.card.algorithm == "A2C"
     assert torch.allclose(out, 3 * torch.tanh(torch.ones(1, 2)))
@@ -182,9 +182,9 @@ def test_statistics_saved_today_are_applied_as_their_library_does(tmp_path: Path
         env = VecNormalize(DummyVecEnv([lambda: Blank(space)]), clip_obs=2.0)
     env.obs_rms = RunningMeanStd(shape=(3,))
     env.obs_rms.mean, env.obs_rms.var = np.array([1.0, -2.0, 0.5]), np.array([0.1, 4.0, 1.0])
-    plain = open_sb3(teacher_path)
+    plain = open_address(teacher_path)
     env.save(str(tmp_path / "vecnormalize.pkl"))
-    teacher = open_sb3(teacher_path)
+    teacher = open_address(teacher_path)
     raw = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 3
     expected, _ = plain.logits(torch.as_tensor(env.normalize_obs(raw.numpy())), None)
     ours, _ = teacher.logits(raw, None)
@@ -197,11 +197,11 @@ def test_statistics_that_leave_observations_alone_change_nothing(tmp_path: Path)
         warnings.simplefilter("ignore")
         env = VecNormalize(DummyVecEnv([lambda: Blank(VECTORS)]), norm_obs=False)
     env.save(str(tmp_path / "vec_normalize.pkl"))
-    assert open_sb3(write_zip(tmp_path / "a.zip")).card.preprocessing == "none"
+    assert open_address(write_zip(tmp_path / "a.zip")).card.preprocessing == "none"
 
 
 def test_a_teacher_is_frozen_and_in_evaluation_mode(tmp_path: Path):
-    teacher = open_sb3(write_zip(tmp_path / "a.zip"))
+    teacher = open_address(write_zip(tmp_path / "a.zip"))
     out, state = teacher.logits(torch.zeros(2, 3), teacher.initial_state(2))
     assert not teacher.training and not out.requires_grad and state is None
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
@@ -210,7 +210,7 @@ def test_a_teacher_is_frozen_and_in_evaluation_mode(tmp_path: Path):
 def test_opening_a_teacher_leaves_the_global_generator_alone(tmp_path: Path):
     path = write_zip(tmp_path / "a.zip")
     before = torch.get_rng_state()
-    open_sb3(path)
+    open_address(path)
     assert torch.equal(before, torch.get_rng_state())
 
 

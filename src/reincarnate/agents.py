@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
-from reincarnate.data.dataset import spec_from, whole_episodes
+from reincarnate.data.dataset import spec_from, spec_value, whole_episodes
 from reincarnate.errors import UserError
 from reincarnate.files import (
     FORMAT,
@@ -87,7 +87,7 @@ def save_agent(
         save_file(student.weights(), folder / "weights.safetensors")
         identity = {
             "student": to_dict(student.config, STUDENTS),
-            "spec": to_dict(student.spec, {}),
+            "spec": spec_value(student.spec),
             "weights": sha256_file(folder / "weights.safetensors"),
         }
         agent = {

@@ -1,5 +1,6 @@
 """The command line: `reincarnate COMMAND …`, each command a few lines over the library."""
 
+import importlib
 import os
 import sys
 from collections.abc import Callable
@@ -68,37 +69,8 @@ def _command(name: str) -> Callable[[list[str]], None]:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"commands: {', '.join(COMMANDS)}"
         raise UserError(f"unknown command {name!r}; {hint}")
-    return COMMANDS[name]
-
-
-def inspect(args: list[str]) -> None:
-    """`inspect TEACHER [--env ID]`."""
-
-    def command(
-        teacher: Positional[str],
-        env: str | None = None,
-        episodes: int = 20,
-        plays: str = "auto",
-        seed: int = 0,
-        temperature: float = 1.0,
-    ) -> None:
-        """What a trained agent is, and with --env whether it fits, what it scores, its action gap and its entropy.
-
-        Args:
-            teacher: sb3:FILE.zip, store:DIR, py:FILE.py:NAME[?key=value], or a plain path.
-            env: Task to try it on.
-            episodes: Episodes to play there.
-            plays: auto, greedy or sample.
-            seed: Of the evaluation's random streams.
-            temperature: τ for the entropy of softmax(logits/τ).
-        """
-        from reincarnate.inspection import inspect_teacher
-
-        with ui.Bars() as tick:
-            table = inspect_teacher(teacher, env, episodes, plays, seed, temperature, tick)
-        ui.console.print(table)
-
-    tyro.cli(command, args=args, prog="reincarnate inspect")
+    module, _, function = COMMANDS[name].partition(":")
+    return getattr(importlib.import_module(f"reincarnate.{module}"), function)
 
 
 def evaluate(args: list[str]) -> None:
@@ -150,20 +122,6 @@ def compare(args: list[str]) -> None:
     tyro.cli(command, args=args, prog="reincarnate compare")
 
 
-def train(args: list[str]) -> None:
-    """`train METHOD [--config FILE] [flags]`."""
-    from reincarnate.train_command import train
-
-    train(args)
-
-
-def resume(args: list[str]) -> None:
-    """`resume DIR`: the same run goes on, exactly."""
-    from reincarnate.train_command import resume
-
-    resume(args)
-
-
 def demo(args: list[str]) -> None:
     """`demo [--out DIR]`."""
 
@@ -182,22 +140,16 @@ def demo(args: list[str]) -> None:
     tyro.cli(command, args=args, prog="reincarnate demo")
 
 
-def study(args: list[str]) -> None:
-    """`study run FILE.yaml` and `study report DIR`."""
-    from reincarnate.studies.command import study as command
-
-    command(args)
-
-
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
-    "demo": demo,
-    "inspect": inspect,
-    "train": train,
-    "resume": resume,
-    "evaluate": evaluate,
-    "compare": compare,
-    "study": study,
+COMMANDS = {
+    "demo": "cli:demo",
+    "inspect": "inspect_command:inspect",
+    "train": "train_command:train",
+    "resume": "train_command:resume",
+    "evaluate": "cli:evaluate",
+    "compare": "cli:compare",
+    "study": "studies.command:study",
 }
+"""Name -> module:function here, imported when it is asked for."""
 
 
 if __name__ == "__main__":

@@ -63,7 +63,7 @@ def play_episodes(
     steps = 0
     while (share > 0).any():
         busy = share > 0
-        step = env.step(np.where(busy, policy(obs, begins, rng), IDLE))
+        step = env.step(_resting(policy(obs, begins, rng), ~busy))
         totals += step.reward
         steps += int(busy.sum())
         begins = step.terminated | step.truncated
@@ -76,6 +76,13 @@ def play_episodes(
             on_episode(len(returns))
         obs = step.obs
     return Evaluation(tuple(returns), steps)
+
+
+def _resting(actions: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    """The actions with those of idle copies struck out."""
+    if actions.ndim == 1:
+        return np.where(idle, IDLE, actions)
+    return np.where(idle[:, None], np.float32(np.nan), actions)
 
 
 def evaluate(

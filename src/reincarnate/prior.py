@@ -14,10 +14,11 @@ from reincarnate import envs
 from reincarnate.agents import open_agent
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
+from reincarnate.data.readers import import_data, reader_of
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation, Scale, evaluate
 from reincarnate.files import FORMAT, read_json, sha256_json, write_bytes, write_json
-from reincarnate.rollout import TeacherPlayer, random_policy, way_of_playing
+from reincarnate.rollout import TeacherPlayer, random_actions, random_policy, way_of_playing
 from reincarnate.seeds import stream
 from reincarnate.types import TaskSpec, Teacher
 
@@ -76,7 +77,7 @@ def _measured(
     name = "teacher's score" if teacher else "random policy's score"
     result = evaluate(
         spec.id,
-        lambda env: TeacherPlayer(teacher, env, how) if teacher else random_policy(spec.actions),
+        lambda env: TeacherPlayer(teacher, env, how) if teacher else random_policy(spec),
         episodes,
         stream(PRIOR_SEED, "reference"),
         teacher.view if teacher else "student",
@@ -133,7 +134,7 @@ def collect(
             logits = player.logits(begins)
             action = player.act(logits, rng)
             strays = rng.random(env.n) < epsilon
-            action[strays] = rng.integers(spec.actions, size=int(strays.sum()))
+            action[strays] = random_actions(spec, int(strays.sum()), rng)
             step = env.step(action)
             replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
             obs, begins = step.obs, step.terminated | step.truncated
@@ -146,12 +147,12 @@ def collect(
 
 
 def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, tick: Tick) -> Dataset:
-    """A dataset the user names, or the replay that an agent kept (store:DIR, or its folder).
+    """A dataset the user names, the replay that an agent kept (store:DIR, or its folder), or somebody else's log.
 
     With a `teacher` whose logits it does not hold, they are computed once and kept in the store. Raises UserError where
     the data has changed, is of another task, or cannot be annotated.
     """
-    dataset = _open_data(path)
+    dataset = _open_data(path, spec, store, tick)
     verify(dataset)
     if dataset.spec.protocol != spec.protocol:
         raise UserError(f"the data in {path} is of {dataset.spec.protocol}, not of {spec.protocol}")
@@ -163,8 +164,10 @@ def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, 
     return replace(dataset, logits=_logits(dataset, teacher, store, tick))
 
 
-def _open_data(path: str) -> Dataset:
-    """The dataset at a path, or of the agent there."""
+def _open_data(path: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:
+    """The dataset at a path, or of the agent there, or what somebody else's files become."""
+    if reader_of(path):
+        return import_data(path, spec, store, tick)
     folder = Path(path.removeprefix("store:"))
     if (folder / "manifest.json").exists() and not path.startswith("store:"):
         return open_dataset(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from reincarnate.teachers.lifts import play
-from reincarnate.types import LOGITS, Teacher, TeacherCard, VectorEnv
+from reincarnate.types import LOGITS, TaskSpec, Teacher, TeacherCard, VectorEnv
 
 
 def way_of_playing(card: TeacherCard, how: str) -> str:
@@ -44,10 +44,18 @@ class TeacherPlayer:
         return self.act(self.logits(begins), rng)
 
 
-def random_policy(actions: int):
+def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator) -> np.ndarray:
+    """Uniform over the task's actions: int64 [n], or float32 [n, A] where they are continuous."""
+    if spec.bounds is None:
+        return rng.integers(spec.actions, size=n)
+    low, high = (np.asarray(bound) for bound in spec.bounds)
+    return rng.uniform(low, high, (n, spec.actions)).astype(np.float32)
+
+
+def random_policy(spec: TaskSpec):
     """Uniformly random actions: the zero of every normalised score."""
 
     def policy(obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return rng.integers(actions, size=len(obs))
+        return random_actions(spec, len(obs), rng)
 
     return policy

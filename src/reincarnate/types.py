@@ -17,7 +17,8 @@ class TaskSpec:
 
     `obs_shape` and `obs_dtype` describe one observation. With `stack` > 1 its leading axis holds that many frames,
     oldest first, zeros before the episode's start. `protocol` is everything a fair comparison must hold equal
-    (sticky actions, frame skip, time limit, reward clipping ...), as JSON values.
+    (sticky actions, frame skip, time limit, reward clipping ...), as JSON values. Where actions are continuous,
+    `actions` counts the numbers in one and `bounds` holds their least and greatest values.
     """
 
     id: str
@@ -27,6 +28,12 @@ class TaskSpec:
     stack: int
     reward_clip: float | None
     protocol: dict[str, Any]
+    bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+
+    @property
+    def continuous(self) -> bool:
+        """Whether an action is a vector of numbers."""
+        return self.bounds is not None
 
 
 class Step(NamedTuple):
@@ -68,7 +75,7 @@ class Batch(NamedTuple):
     """
 
     obs: Tensor  # [B, *O]
-    action: Int64[Tensor, "B"]
+    action: Int64[Tensor, "B"] | Float32[Tensor, "B A"]
     reward: Float32[Tensor, "B"]
     discount: Float32[Tensor, "B"]
     next_obs: Tensor | None  # [B, *O]
@@ -224,16 +231,17 @@ class Method(Protocol):
 
 # ---- who acts --------------------------------------------------------------------------------------
 
-VALUES, LOGITS, ACTIONS = "values", "logits", "actions"
+VALUES, LOGITS, ACTIONS, MEANS = "values", "logits", "actions", "means"
 
 
 @dataclass(frozen=True)
 class TeacherCard:
     """What a teacher is, as far as its files tell.
 
-    `tells` is `values` (action values), `logits` (of a policy) or `actions` (only what it would do). `plays` is how
-    its makers let it play: `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy.
-    `obs_shape`, `obs_dtype` and `actions` are None where the files do not say.
+    `tells` is `values` (action values), `logits` (of a policy), `actions` (only what it would do) or `means` (the
+    continuous action it would take, in the task's units, `actions` numbers). `plays` is how its makers let it play:
+    `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy. `obs_shape`, `obs_dtype`
+    and `actions` are None where the files do not say.
     `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s words.
     """
 

@@ -1,11 +1,14 @@
 """Prior data on disk: one npy file per column and a manifest with their hashes. Opens memory-mapped."""
 
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from reincarnate.data.columnfile import ColumnFile
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import TAIL
 from reincarnate.errors import UserError
@@ -13,6 +16,8 @@ from reincarnate.files import FORMAT, publish, read_json, sha256_file, sha256_js
 from reincarnate.types import TaskSpec
 
 COPIED_AT_ONCE = 4096  # rows: 84×84 screens of so many fit into memory twice
+Columns = dict[str, np.ndarray]
+"""Rows of a dataset, by column: `frame`, `action`, `reward`, `flags`, `age`, perhaps `teacher`."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +53,45 @@ def save_dataset(replay: Replay, root: Path, about: dict[str, Any], own: bool = 
     """
     names = [name for name in replay.columns if not (own and name == "teacher")]
     rows = [whole_episodes(replay, stream) for stream in range(replay.streams)]
-    with staging(root) as folder:
-        for name in names:
-            _save_column(folder / f"{name}.npy", replay.columns[name], rows)
-        columns = {name: _describe(folder / f"{name}.npy") for name in names}
-        spec = asdict(replay.spec)
-        identity = sha256_json({"spec": spec, "columns": columns})
+    return write_dataset(root, replay.spec, _blocks(replay, names, rows), about)
+
+
+def _blocks(replay: Replay, names: list[str], rows: list[np.ndarray]) -> Iterator[Columns]:
+    """The rows of all streams, one stream after another, some at a time; at least one block."""
+    for at in rows:
+        for i in range(0, max(len(at), 1), COPIED_AT_ONCE):
+            yield {name: replay.columns[name][at[i : i + COPIED_AT_ONCE]] for name in names}
+
+
+def write_dataset(
+    root: Path, spec: TaskSpec, blocks: Iterable[Columns], about: dict[str, Any], rows: int | None = None
+) -> Dataset:
+    """Store rows as a new dataset under `root/<id>`, block by block, so that any number fits into little memory.
+
+    All blocks have the same columns; episodes are whole and closed (`data.rows.episode` makes them so). With the number
+    of `rows` known beforehand they are hashed on the way. Where the same dataset is there already, that stays. Raises
+    UserError where the disk is full.
+    """
+    with staging(root) as folder, ExitStack() as stack:
+        columns: dict[str, ColumnFile] = {}
+        transitions = 0
+        for block in blocks:
+            if not columns:
+                files = {name: ColumnFile(folder / f"{name}.npy", part, rows) for name, part in block.items()}
+                columns = {name: stack.enter_context(file) for name, file in files.items()}
+            for name, file in columns.items():
+                file.append(block[name])
+            transitions += int((block["flags"] & TAIL == 0).sum())
+        described = {name: file.finish() for name, file in columns.items()}
+        value = spec_value(spec)
+        identity = sha256_json({"spec": value, "columns": described})
         manifest = {
             "format": FORMAT,
             "kind": "dataset",
             "id": identity,
-            "spec": spec,
-            "columns": columns,
-            "transitions": sum(int((replay.columns["flags"][at] & TAIL == 0).sum()) for at in rows),
+            "spec": value,
+            "columns": described,
+            "transitions": transitions,
             "about": about,
         }
         write_json(folder / "manifest.json", manifest)
@@ -74,24 +105,6 @@ def whole_episodes(replay: Replay, stream: int) -> np.ndarray:
     at = replay.base[stream] + np.arange(max(0, added - replay.rows), added) % replay.rows
     starts = np.flatnonzero(replay.columns["age"][at] == 0)
     return at[starts[0] :] if len(starts) else at[:0]
-
-
-def _save_column(path: Path, column: np.ndarray, rows: list[np.ndarray]) -> None:
-    """The rows of all streams, one stream after another."""
-    shape = (sum(len(at) for at in rows), *column.shape[1:])
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=column.dtype, shape=shape)
-    first = 0
-    for at in rows:
-        for i in range(0, len(at), COPIED_AT_ONCE):
-            block = column[at[i : i + COPIED_AT_ONCE]]
-            out[first : first + len(block)] = block
-            first += len(block)
-    out.flush()
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    array = np.load(path, mmap_mode="r")
-    return {"dtype": array.dtype.str, "shape": list(array.shape), "sha256": sha256_file(path)}
 
 
 def open_dataset(path: Path) -> Dataset:
@@ -118,6 +131,15 @@ def verify(dataset: Dataset) -> None:
             raise UserError(f"{dataset.path}/{name}.npy has changed: {found[:16]}… but was {said['sha256'][:16]}…")
 
 
+def spec_value(spec: TaskSpec) -> dict[str, Any]:
+    """A TaskSpec as JSON values; `bounds` only where there are some."""
+    value = asdict(spec)
+    return value if spec.continuous else {k: v for k, v in value.items() if k != "bounds"}
+
+
 def spec_from(value: dict[str, Any]) -> TaskSpec:
     """A TaskSpec from its JSON form."""
-    return TaskSpec(**{**value, "obs_shape": tuple(value["obs_shape"])})
+    value = {**value, "obs_shape": tuple(value["obs_shape"])}
+    if bounds := value.get("bounds"):
+        value["bounds"] = tuple(map(tuple, bounds))
+    return TaskSpec(**value)

@@ -37,7 +37,7 @@ class Replay:
         size = self.rows * streams
         self.columns: dict[str, np.ndarray] = {
             "frame": np.zeros((size, *frame), spec.obs_dtype),
-            "action": np.zeros(size, np.uint8 if spec.actions <= 256 else np.int32),
+            "action": _actions(spec, size),
             "reward": np.zeros(size, np.float32),
             "flags": np.zeros(size, np.uint8),
             "age": np.zeros(size, np.int32),
@@ -192,7 +192,7 @@ class Replay:
         successor = position + steps
         return Batch(
             obs=self.observe(base, position, at),
-            action=torch.from_numpy(columns["action"][at].astype(np.int64)),
+            action=torch.from_numpy(columns["action"][at].astype(np.float32 if self.spec.continuous else np.int64)),
             reward=torch.from_numpy(reward),
             discount=torch.from_numpy(discount),
             next_obs=self.observe(base, successor, base + successor % self.rows),
@@ -256,3 +256,10 @@ class Replay:
         """Put the counters of `state()` back."""
         self.added[:], self.annotated[:] = state["added"], state["annotated"]
         self._age[:], self.played[:] = state["age"], state["played"]
+
+
+def _actions(spec: TaskSpec, rows: int) -> np.ndarray:
+    """An empty column of actions."""
+    if spec.continuous:
+        return np.zeros((rows, spec.actions), np.float32)
+    return np.zeros(rows, np.uint8 if spec.actions <= 256 else np.int32)

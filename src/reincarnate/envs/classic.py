@@ -1,4 +1,4 @@
-"""Any registered Gymnasium id with vector observations and discrete actions (CartPole, Acrobot, LunarLander ...)."""
+"""Any registered Gymnasium id with vector observations: CartPole, LunarLander; continuous actions too (Pendulum)."""
 
 import functools
 from typing import Any
@@ -19,16 +19,19 @@ def ids() -> frozenset[str]:
 
 @functools.cache
 def spec(env_id: str) -> TaskSpec:
-    """The task's spec. Raises UserError where observations are not vectors or actions not discrete."""
+    """The task's spec. Raises UserError where observations are not vectors, or actions neither discrete nor bounded."""
     env = _gym_make(env_id)
     obs, action = env.observation_space, env.action_space
     env.close()
     if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
         raise UserError(f"{env_id}: observations are {obs}; vectors are needed (a Box of one dimension)")
-    if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
-        raise UserError(f"{env_id}: actions are {action}; this student needs a Discrete space that starts at 0")
     limit = gym.spec(env_id).max_episode_steps
     protocol = {"env": env_id, "max_episode_steps": limit, "reward_clip": None}
+    if isinstance(action, gym.spaces.Box) and len(action.shape) == 1 and action.is_bounded():
+        bounds = tuple(map(float, action.low)), tuple(map(float, action.high))
+        return TaskSpec(env_id, obs.shape, "float32", action.shape[0], 1, None, protocol, bounds)
+    if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
+        raise UserError(f"{env_id}: actions are {action}; needed: Discrete from 0, or a bounded Box of one dimension")
     return TaskSpec(env_id, obs.shape, "float32", int(action.n), 1, None, protocol)
 
 
@@ -60,7 +63,7 @@ class _Gym:
     def reset(self, seed: int | None) -> np.ndarray:
         return self._env.reset(seed=seed)[0]
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
         obs, reward, terminated, truncated, _ = self._env.step(action)
         return obs, float(reward), bool(terminated), bool(truncated)
 

@@ -16,7 +16,7 @@ class Single(Protocol):
     """One environment, without a time limit of its own."""
 
     def reset(self, seed: int | None) -> np.ndarray: ...
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool]: ...
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]: ...
     def close(self) -> None: ...
 
 
@@ -42,15 +42,17 @@ class Copies:
         return self._obs
 
     def step(self, actions: np.ndarray) -> Step:
-        """One action in each copy; IDLE leaves a copy as it is."""
+        """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is."""
+        idle = np.isnan(actions[:, 0]) if self.spec.continuous else np.equal(actions, IDLE)
         next_obs = np.empty_like(self._obs)
         reward = np.zeros(self.n, np.float32)
         terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
         for i, env in enumerate(self._envs):
-            if actions[i] == IDLE:
+            if idle[i]:
                 next_obs[i] = self._obs[i]
                 continue
-            next_obs[i], reward[i], terminated[i], cut = env.step(int(actions[i]))
+            action = actions[i] if self.spec.continuous else int(actions[i])
+            next_obs[i], reward[i], terminated[i], cut = env.step(action)
             self._age[i] += 1
             truncated[i] = not terminated[i] and (cut or self._age[i] == self._max_steps)
         obs = next_obs

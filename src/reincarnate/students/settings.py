@@ -74,6 +74,8 @@ class ValueSettings:
 
     def newborn(self, spec: TaskSpec, seed: int) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
+        if spec.continuous:
+            raise UserError(f"{spec.id} has continuous actions; every student so far needs discrete ones")
         if self.augment != "none" and natural_torso(spec) != "nature":
             raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
         return ValueStudent(self, self.critic(), spec, seed)

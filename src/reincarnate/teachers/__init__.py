@@ -1,34 +1,17 @@
 """Frozen policies of any origin, behind one narrow protocol. A format is one file and one line in `SCHEMES`."""
 
 import difflib
+import importlib
 import re
-import zipfile
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.types import TaskSpec, Teacher, TeacherCard
+from reincarnate.types import MEANS, TaskSpec, Teacher, TeacherCard
 
-
-def _sb3(rest: str, actions: int | None) -> Teacher:
-    from reincarnate.teachers.sb3 import open_sb3
-
-    return open_sb3(rest)
-
-
-def _python(rest: str, actions: int | None) -> Teacher:
-    from reincarnate.teachers.python import open_python
-
-    return open_python(rest, actions)
-
-
-def _store(rest: str, actions: int | None) -> Teacher:
-    from reincarnate.teachers.stored import open_stored
-
-    return open_stored(rest)
-
-
-SCHEMES: dict[str, Callable[[str, int | None], Teacher]] = {"sb3": _sb3, "py": _python, "store": _store}
+SCHEMES = {"store": "stored", "sb3": "sb3", "py": "python"}
+"""Scheme -> module here, in the order in which a bare path is tried. Each has `recognises(path) -> bool` and
+`open_address(rest, actions) -> Teacher`, where `rest` follows the scheme."""
 
 
 def open_teacher(uri: str, actions: int | None = None) -> Teacher:
@@ -41,9 +24,9 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
     if colon and scheme in SCHEMES:
         if not rest:
             raise UserError(f"{uri!r} names no teacher; write {scheme}:PATH")
-        return SCHEMES[scheme](rest, actions)
+        return _module(scheme).open_address(rest, actions)
     if Path(uri).exists():
-        return SCHEMES[_recognise(Path(uri))](uri, actions)
+        return _module(_recognise(Path(uri))).open_address(uri, actions)
     if colon and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", scheme):
         near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}:{rest}? " if near else ""
@@ -53,23 +36,14 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
 
 def _recognise(path: Path) -> str:
     """The scheme of what lies at `path`."""
-    if path.is_dir() and any((path / name).exists() for name in ("agent.json", "done")):
-        return "store"
-    if path.suffix == ".py":
-        raise UserError(f"{path}: say which object in it is the teacher: py:{path}:NAME")
-    if path.is_file() and _is_sb3(path):
-        return "sb3"
+    for name in SCHEMES:
+        if _module(name).recognises(path):
+            return name
     raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {', '.join(SCHEMES)}")
 
 
-def _is_sb3(path: Path) -> bool:
-    if path.suffix == ".zip":
-        return True  # even a damaged one: its reader says what is wrong
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return "policy.pth" in archive.namelist()
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
-        return False
+def _module(scheme: str) -> Any:
+    return importlib.import_module(f"reincarnate.teachers.{SCHEMES[scheme]}")
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
@@ -78,6 +52,9 @@ def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
     The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
     UserError: it has another number of actions, or sees observations of another shape.
     """
+    if (card.tells == MEANS) != spec.continuous:
+        kinds = [("discrete", "continuous")[kind] for kind in (card.tells == MEANS, spec.continuous)]
+        raise UserError(f"the teacher {card.uri} has {kinds[0]} actions, {spec.id} {kinds[1]} ones")
     if card.actions is not None and card.actions != spec.actions:
         raise _misfit(card, spec)
     if card.obs_shape is not None and tuple(card.obs_shape) != tuple(spec.obs_shape):

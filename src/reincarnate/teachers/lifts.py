@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor
 
 from reincarnate.errors import UserError
-from reincarnate.types import LOGITS
+from reincarnate.types import LOGITS, MEANS
 
 CERTAINTY = 0.99
 """Probability that a teacher which only names an action is taken to give it."""
@@ -38,14 +38,17 @@ def from_actions(chosen: Int[Tensor, "B"], actions: int) -> Float32[Tensor, "B A
 
 def play(
     logits: Float[Tensor, "B A"], tells: str, rng: np.random.Generator, how: str = "auto"
-) -> Int64[np.ndarray, "B"]:
+) -> Int64[np.ndarray, "B"] | Float32[np.ndarray, "B A"]:
     """Actions played from what a teacher tells.
 
     `how`: "greedy" takes the best; "sample" draws from the softmax, one uniform number of `rng` a row;
-    "auto" is what the teacher itself would do: a policy of logits samples, all others are greedy.
+    "auto" is what the teacher itself would do: a policy of logits samples, all others are greedy. Continuous
+    actions are taken as they are told.
     """
     if how not in ("auto", "greedy", "sample"):
         raise ValueError(f"how is 'auto', 'greedy' or 'sample', not {how!r}")
+    if tells == MEANS:
+        return logits.float().cpu().numpy()
     if how == "greedy" or (how == "auto" and tells != LOGITS):
         return logits.argmax(-1).cpu().numpy()
     ladder = torch.softmax(logits.double(), -1).cumsum(-1).cpu().numpy()

@@ -69,7 +69,14 @@ class PythonTeacher:
         return from_probabilities(out) if self._tells == "probabilities" else out.float()
 
 
-def open_python(rest: str, actions: int | None = None) -> PythonTeacher:
+def recognises(path: Path) -> bool:
+    """Never by itself: nothing is run unasked. UserError: a Python file, of which one must say what to take."""
+    if path.suffix == ".py":
+        raise UserError(f"{path}: say which object in it is the teacher: py:{path}:NAME")
+    return False
+
+
+def open_address(rest: str, actions: int | None = None) -> PythonTeacher:
     """The teacher that `module:NAME` or `file.py:NAME` (and `?key=value`) names. This runs that code.
 
     `actions` is needed where the teacher only names actions and its card does not say how many there are.

@@ -5,6 +5,7 @@ A saved agent is a zip: `data` (JSON, with pickles in base64 beside the text, wh
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import torch
@@ -55,7 +56,18 @@ class Sb3Teacher(nn.Module):
         return out.unflatten(1, self._heads).mean(1), None
 
 
-def open_sb3(path: str) -> Sb3Teacher:
+def recognises(path: Path) -> bool:
+    """A zip by its name (even a damaged one: the reader says what is wrong), or one that holds a policy."""
+    if not path.is_file() or path.suffix == ".zip":
+        return path.is_file()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "policy.pth" in archive.namelist()
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
+
+
+def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
     """The teacher in a zip that SB3 1.0 or newer saved: PPO, A2C, TRPO, DQN or QR-DQN with discrete actions.
 
     Statistics of a `vecnormalize.pkl` (or `vec_normalize.pkl`) beside it are applied to the observations.

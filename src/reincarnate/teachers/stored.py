@@ -45,6 +45,11 @@ class StoredTeacher:
         return self._critic.values(self._network(obs, *self._critic.at_rest(len(obs)))), None
 
 
-def open_stored(path: str) -> StoredTeacher:
+def recognises(path: Path) -> bool:
+    """An agent's folder or a run's."""
+    return any((path / name).exists() for name in ("agent.json", "done"))
+
+
+def open_address(path: str, actions: int | None = None) -> StoredTeacher:
     """Open an agent as a teacher. Raises UserError where there is none or it is damaged."""
     return StoredTeacher(open_agent(Path(path)), f"store:{path}")
