@@ -363,6 +363,8 @@ def test_json_holds_rows_and_runs(study):
     runs = load_runs([study]).runs
     record = json.loads(as_json(summarise(runs, np.random.default_rng(0)), runs))
     assert len(record["rows"]) == 5 and len(record["runs"]) == 15
+    curve = runs[0].evaluations
+    assert record["runs"][0]["curve"] == [[e.phase, e.env_steps, e.updates, e.score, e.normalised] for e in curve]
 
 
 def test_the_terminal_table_fits_eighty_columns(study):

@@ -14,9 +14,10 @@ from reincarnate.report.gaps import gaps
 from reincarnate.report.missing import Missing
 from reincarnate.report.page import write_page
 from reincarnate.report.profiles import profiles
+from reincarnate.report.record import as_json
 from reincarnate.report.runs import FinishedRun, Loaded, load_run, load_runs
 from reincarnate.report.statistics import Interval
-from reincarnate.report.table import Row, as_json, as_markdown, as_rich, summarise
+from reincarnate.report.table import Row, as_markdown, as_rich, summarise
 from reincarnate.report.verdict import headline
 
 __all__ = [

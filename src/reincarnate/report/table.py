@@ -1,8 +1,7 @@
 """What the methods reached, with intervals: one list of rows, and three ways to print it."""
 
-import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from html import escape
 from typing import NamedTuple
 
@@ -11,10 +10,10 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from reincarnate.report.aggregates import Aggregates, limited, over_all
+from reincarnate.report.aggregates import limited, over_all
 from reincarnate.report.missing import Missing, unscored
 from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
-from reincarnate.report.statistics import LEVEL, REPS, Interval, iqm, stratified_bootstrap
+from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
 
 TEACHER, RANDOM, METHOD = "teacher", "random", "method"
@@ -227,23 +226,3 @@ def as_markdown(rows: Sequence[Row]) -> str:
     head = line(["task", *(column.heading for column in COLUMNS)])
     rule = line(["---", "---", *["---:"] * (len(COLUMNS) - 1)])
     return "\n".join([head, rule, *body, "", caption(rows), ""])
-
-
-def as_json(
-    rows: Sequence[Row],
-    runs: Sequence[FinishedRun],
-    aggregates: Sequence[Aggregates] = (),
-    missing: Sequence[Missing] = (),
-    notes: Sequence[str] = (),
-) -> str:
-    """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said."""
-    record = {
-        "format": 1,
-        "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
-        "rows": [asdict(row) for row in rows],
-        "aggregates": [asdict(row) for row in aggregates],
-        "missing": [asdict(run) | {"path": str(run.path)} for run in missing],
-        "notes": list(notes),
-        "runs": [{"label": run.label, "config": run.config, "result": run.result} for run in runs],
-    }
-    return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
