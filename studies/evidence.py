@@ -1,0 +1,207 @@
+"""What the studies say of the paper's findings: one table for each, from the studies' `index.json`, to evidence.json.
+
+    python studies/evidence.py [FOLDER OF STUDIES]      # by default this one; studies that are not there are left out
+
+Scores are normalised (random policy 0, teacher 1). Levels are interquartile means over seeds and tasks, differences
+and drops means of what each run gained or lost; 95 % stratified-bootstrap intervals, 2,000 resamples.
+"""
+
+import json
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from reincarnate.report.statistics import Interval, iqm, mean, probability_of_improvement, stratified_bootstrap
+
+HERE = Path(__file__).parent
+SEED = 0  # of the bootstrap
+WEANED = 0.6  # fraction of the online phase at which λ ends at the latest
+
+
+@dataclass(frozen=True)
+class Curves:
+    """One method of a study: arrays [seeds, tasks, …], tasks and seeds in order."""
+
+    final: np.ndarray  # [S, T], normalised
+    raw: np.ndarray  # [S, T]
+    online: np.ndarray  # [S, T, E], normalised, after each stretch of the online phase
+    steps: np.ndarray  # [E], env steps of those
+
+    def at(self, fraction: float) -> np.ndarray:
+        """Scores [S, T] at the evaluation nearest to a fraction of the online phase."""
+        return self.online[:, :, int(np.abs(self.steps / self.steps[-1] - fraction).argmin())]
+
+
+class Study:
+    """A study's `index.json`."""
+
+    def __init__(self, path: Path):
+        self.runs = json.loads(path.read_text())["runs"]
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """In alphabetical order."""
+        return sorted({run["config"]["env"] for run in self.runs})
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Methods all of whose runs are there."""
+        found = {run["label"] for run in self.runs}
+        full = {label: {len(self._of(label, task)) for task in self.tasks} for label in found}
+        return sorted(label for label, sizes in full.items() if len(sizes) == 1 and 0 not in sizes)
+
+    def reference(self, who: str) -> np.ndarray:
+        """Mean return [T] of "random" or "teacher"."""
+        first = {run["config"]["env"]: run["result"]["reference"][who]["mean"] for run in self.runs}
+        return np.array([first[task] for task in self.tasks])
+
+    def method(self, label: str) -> Curves:
+        """Its runs."""
+        grid = [self._of(label, task) for task in self.tasks]
+        curves = [[[e for e in run["curve"] if e[0] == "online" and e[1] > 0] for run in column] for column in grid]
+        return Curves(
+            final=np.array([[run["result"]["normalised"] for run in column] for column in grid]).T,
+            raw=np.array([[run["result"]["score"] for run in column] for column in grid]).T,
+            online=np.array([[[e[4] for e in curve] for curve in column] for column in curves]).transpose(1, 0, 2),
+            steps=np.array([e[1] for e in curves[0][0]]),
+        )
+
+    def _of(self, label: str, task: str) -> list[dict]:
+        own = [run for run in self.runs if run["label"] == label and run["config"]["env"] == task]
+        return sorted(own, key=lambda run: run["config"]["seed"])
+
+
+def interval(scores, statistic) -> dict:
+    """Point and limits, rounded."""
+    found: Interval = stratified_bootstrap(scores, statistic, np.random.default_rng(SEED))
+    return {name: None if x is None else round(float(x), 3) for name, x in vars(found).items() if name != "reason"}
+
+
+def levels(study: Study, labels: list[str], over: str) -> list[dict]:
+    """Where each method ends, and how often a run of it beats one of `over` on the same task."""
+    rows = []
+    for label in labels:
+        own = study.method(label).final
+        row = {"method": label, "final": interval(own, iqm), "mean": interval(own, mean)}
+        row["per task"] = {task: round(float(x), 2) for task, x in zip(study.tasks, own.mean(0), strict=True)}
+        if label != over:
+            row[f"beats {over}"] = interval((own, study.method(over).final), probability_of_improvement)
+        rows.append(row)
+    return rows
+
+
+def drops(study: Study, labels: list[str]) -> list[dict]:
+    """What each run has at the last evaluation with a teacher, and what it gains or loses from there."""
+    rows = []
+    for label in labels:
+        own = study.method(label)
+        with_teacher, after = (
+            own.at(WEANED),
+            own.online[:, :, int(np.abs(own.steps / own.steps[-1] - WEANED).argmin()) + 1],
+        )
+        row = {"method": label, "at 60 %": interval(with_teacher, iqm), "final": interval(own.final, iqm)}
+        row["next evaluation"] = interval(after - with_teacher, mean)
+        row["to the end"] = interval(own.final - with_teacher, mean)
+        rows.append(row)
+    return rows
+
+
+def gains(study: Study, ones: list[str], others: list[str]) -> list[dict]:
+    """Differences of final scores between two methods, by run (same task, same seed)."""
+    pairs = [(one, other) for one in ones for other in others if one != other]
+    return [
+        {"method": one, "minus": other, "final": interval(study.method(one).final - study.method(other).final, mean)}
+        for one, other in pairs
+    ]
+
+
+def graded(studies: dict[str, Study]) -> list[dict]:
+    """QDagger's students by the teacher they had, all on the scale of the best-trained teacher."""
+    best, rows = studies["values"], []
+    random, span = best.reference("random"), best.reference("teacher") - best.reference("random")
+    for name in ("values", "graded_nature", "graded_20k"):
+        if name in studies:
+            study = studies[name]
+            teacher = (study.reference("teacher") - random) / span
+            students = (study.method("qdagger").raw - random) / span
+            row = {"study": name, "teacher, mean": round(float(teacher.mean()), 3), "student": interval(students, mean)}
+            row["student minus teacher"] = interval(students - teacher, mean)
+            row["per task"] = {
+                task: {"teacher": round(float(t), 2), "student": round(float(s), 2)}
+                for task, t, s in zip(study.tasks, teacher, students.mean(0), strict=True)
+            }
+            rows.append(row)
+    return rows
+
+
+def quicker(nature: Study, curves: dict[str, dict[str, list]]) -> list[dict]:
+    """Env steps that Adam from scratch took to the score that fine-tuning with Adam reached, for each task."""
+    rows, own = [], nature.method("adam")
+    random, teacher = nature.reference("random"), nature.reference("teacher")
+    for k, task in enumerate(nature.tasks):
+        reached = (own.online[:, k].mean(0) * (teacher[k] - random[k]) + random[k]).tolist()
+        scratch = curves[task]["dqn-200k"]
+        best = int(np.argmax(reached))
+        later = next((step for step, score in scratch if score >= reached[best]), None)
+        row = {"task": task, "nature teacher": round(float(teacher[k]), 2), "fine-tuned": round(reached[best], 2)}
+        row |= {"after env steps": int(own.steps[best]), "from scratch after": later}
+        row["times"] = None if later is None else round(later / int(own.steps[best]), 1)
+        row["from scratch, best of"] = [scratch[-1][0], round(max(score for _, score in scratch), 2)]
+        rows.append(row)
+    return rows
+
+
+def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> dict:
+    """Each finding of the paper, as far as the studies at hand reach."""
+    found: dict = {}
+    if study := studies.get("methods"):
+        has = lambda *labels: [label for label in labels if label in study.labels]
+        found["1 methods, policy to value"] = levels(study, study.labels, "scratch")
+        found["1 qdagger against the others"] = gains(study, ["qdagger"], study.labels)
+        ways = has(*(f"{name}{n}" for name in ("kickstart", "qdagger", "pretrain") for n in ("", ", n = 1")))
+        found["2 weaning at n = 3 and n = 1"] = drops(study, ways)
+        found["3 dqfd"] = drops(study, has("dqfd"))
+        found["4 jsrl"] = gains(study, has("jsrl"), ["scratch"])
+        found["5 constant"] = drops(study, has("qdagger, constant", "dagger", "qdagger"))
+        found["guard"] = gains(study, has("qdagger, guard"), ["qdagger"]) + drops(study, has("qdagger, guard"))
+    if study := studies.get("values"):
+        found["1 methods, value to value"] = levels(study, study.labels, "scratch")
+        found["5 constant, value to value"] = drops(study, study.labels)
+        found["6 graded teachers"] = graded(studies)
+    if study := studies.get("finetune"):
+        found["7 fine-tuning"] = levels(study, study.labels, "finetune, full rate")
+    if study := studies.get("nature"):
+        found["8 nature to adam"] = drops(study, study.labels)
+        found["8 how many times fewer env steps"] = quicker(study, curves)
+    return found
+
+
+def main() -> None:
+    """Read what is there, print it, write it."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else HERE
+    studies = {path.parent.name: Study(path) for path in sorted(folder.glob("*/index.json"))}
+    curves = json.loads((folder / "priors.json").read_text()) if (folder / "priors.json").exists() else {}
+    found = findings(studies, curves)
+    for name, rows in found.items():
+        print(f"\n{name}")
+        for row in rows:
+            print("  " + "; ".join(f"{key}: {said(value)}" for key, value in row.items()))
+    (folder / "evidence.json").write_text(json.dumps(found, indent=1) + "\n")
+
+
+def said(value: object) -> str:
+    """An interval as point [low, high]."""
+    if isinstance(value, dict) and "point" in value:
+        return (
+            f"{value['point']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
+            if value["low"] is not None
+            else f"{value['point']:.2f}"
+        )
+    return str(value)
+
+
+if __name__ == "__main__":
+    main()
