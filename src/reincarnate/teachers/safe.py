@@ -3,10 +3,11 @@
 import hashlib
 import io
 import json
+import os
 import pickle
 import re
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:
     """The whole file. UserError: missing, a folder, unreadable, or over `limit` bytes."""
     try:
         with path.open("rb") as file:
-            payload = file.read(limit + 1)
+            size = os.fstat(file.fileno()).st_size  # not the limit: a reader sets aside all that it is asked for
+            payload = file.read(min(size, limit) + 1)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from None
     if len(payload) > limit:
@@ -91,15 +93,44 @@ def parse_json(payload: bytes, what: str) -> dict[str, Any]:
 def read_tensors(payload: bytes, what: str) -> dict[str, Tensor]:
     """The state dict in a file of `torch.save`, on the CPU, read by `weights_only`: nothing in it runs.
 
+    UserError: as `read_saved`, or anything but tensors by name.
+    """
+    state = read_saved(payload, what)
+    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
+        raise UserError(f"{what}: a dictionary of named tensors was expected, not a {type(state).__name__}")
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise UserError(f"{what}: {name[:80]!r} is not a plain tensor")
+    return dict(state)
+
+
+def read_saved(payload: bytes, what: str) -> Any:
+    """What `torch.save` wrote: tensors, in dictionaries, lists and tuples, among plain values; `weights_only`.
+
     The shapes are looked at first on the "meta" device, which allocates nothing, so that no file can ask for
     more memory than it is long. UserError: not torch's zip format, more than tensors, shapes beyond the data.
     """
     _check_torch_archive(payload, what)
-    for name, tensor in _load_tensors(payload, "meta", what).items():
+    for name, tensor in _tensors_in(_load_saved(payload, "meta", what)):
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise UserError(f"{what}: {name[:80]!r} is not a plain tensor")
         room = tensor.storage_offset() + tensor.numel()
         if not tensor.is_contiguous() or room * tensor.element_size() > len(payload):
-            raise UserError(f"{what}: {name} declares shape {tuple(tensor.shape)}, more than the file holds")
-    return _load_tensors(payload, "cpu", what)
+            raise UserError(f"{what}: {name[:80]} declares shape {tuple(tensor.shape)}, more than the file holds")
+    return _load_saved(payload, "cpu", what)
+
+
+def _tensors_in(value: Any) -> Iterator[tuple[str, Tensor]]:
+    """Every tensor in nested dictionaries, lists and tuples, each container looked at once."""
+    waiting, seen = [("", value)], set[int]()
+    while waiting:
+        name, value = waiting.pop()
+        if isinstance(value, Tensor):
+            yield name, value
+        elif isinstance(value, dict | list | tuple) and id(value) not in seen:
+            seen.add(id(value))
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            waiting += [(f"{name}.{key}".lstrip("."), item) for key, item in items]
 
 
 def _check_torch_archive(payload: bytes, what: str) -> None:
@@ -115,21 +146,15 @@ def _check_torch_archive(payload: bytes, what: str) -> None:
         raise UserError(f"{what}: its members unpack to more than the file holds; refused")
 
 
-def _load_tensors(payload: bytes, device: str, what: str) -> dict[str, Tensor]:
+def _load_saved(payload: bytes, device: str, what: str) -> Any:
     try:
-        state = torch.load(io.BytesIO(payload), weights_only=True, map_location=device)
+        return torch.load(io.BytesIO(payload), weights_only=True, map_location=device)
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         named = f" ({found.group(1)})" if found else ""
         raise UserError(f"{what}: holds more than tensors{named}; refused, nothing was run") from None
     except Exception as error:  # torch raises whatever its reader meets in damaged bytes
         raise UserError(f"{what}: damaged weights: {one_line(error)}") from None
-    if not isinstance(state, dict) or not all(isinstance(name, str) for name in state):
-        raise UserError(f"{what}: a dictionary of named tensors was expected, not a {type(state).__name__}")
-    for name, value in state.items():
-        if not isinstance(value, Tensor) or value.layout != torch.strided or value.is_quantized:
-            raise UserError(f"{what}: {name[:80]!r} is not a plain tensor")
-    return dict(state)
 
 
 class Inert:
