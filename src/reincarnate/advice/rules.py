@@ -1,0 +1,148 @@
+"""Which method, by rules: each says when it holds, what it recommends, why, and who found that out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from reincarnate.advice import sources
+from reincarnate.advice.facts import Measurement
+from reincarnate.methods import (
+    JSRL,
+    RLPD,
+    WSRL,
+    Dagger,
+    FineTune,
+    Kickstart,
+    Pretrain,
+    QDagger,
+    Rehearsal,
+    Scratch,
+)
+
+FEW_UPDATES = 1000  # online: too few for TD to make much of
+
+
+@dataclass(frozen=True)
+class Rule:
+    """If `when` holds, `method` is worth trying, for the reason `why`, as `source` found."""
+
+    name: str
+    when: Callable[[Measurement], bool]
+    method: Any  # its defaults; settings.py fits them to what was measured
+    why: Callable[[Measurement], str]
+    source: str
+
+
+def _finetune(m: Measurement) -> str:
+    assert m.weights is not None
+    if m.weights.score is None:
+        return (
+            f"the agent's network is the student's; what it is worth here is unknown: it was made for {m.weights.task}"
+        )
+    return "the agent's network is the student's: go on from its weights at a reduced rate before distilling them"
+
+
+def _qdagger(m: Measurement) -> str:
+    assert m.teacher is not None
+    start = f"the teacher ({m.teacher.score.mean:.4g}) is better than random ({m.random.mean:.4g})"
+    return f"{start}, and any student can learn from it: offline from its data first, then online while it is weaned"
+
+
+def _scratch(m: Measurement) -> str:
+    if m.teacher is None and m.weights is None and m.data is None:
+        return "there is no prior"
+    return "there is no prior here that beats the random policy: it would be learnt from only to be unlearnt"
+
+
+RULES = (
+    Rule("go on from the weights", lambda m: m.good_weights, FineTune(), _finetune, sources.FINETUNE),
+    Rule(
+        "warm up with the agent's own play",
+        lambda m: m.good_weights and m.weights_beat_data,
+        WSRL(),
+        lambda m: "the agent is better than the data: keep near to it, and leave the data out",
+        sources.REGIMES,
+    ),
+    Rule(
+        "imitate only",
+        lambda m: m.good_teacher and m.updates < FEW_UPDATES,
+        Dagger(),
+        lambda m: (
+            f"{m.updates:,} updates online are too few for TD: imitation is quicker, and ends at the teacher's level"
+        ),
+        sources.DISTILLATION,
+    ),
+    Rule("distil, then wean", lambda m: m.good_teacher, QDagger(), _qdagger, sources.METHODS),
+    Rule(
+        "let the teacher lead the way",
+        lambda m: m.good_teacher and m.blind,
+        JSRL(),
+        lambda m: "the random policy's returns are all the same: exploration is hard, and the teacher knows a way",
+        sources.JSRL,
+    ),
+    Rule(
+        "distil online only",
+        lambda m: m.good_teacher,
+        Kickstart(),
+        lambda m: "the same without an offline phase: no data of the teacher is needed",
+        sources.KICKSTART,
+    ),
+    Rule(
+        "half of each batch from few data",
+        lambda m: m.good_data and m.few_data,
+        RLPD(),
+        lambda m: f"{_transitions(m)} are too few to learn from alone, and good enough to be in every batch",
+        sources.RLPD,
+    ),
+    Rule(
+        "offline first",
+        lambda m: m.good_data and not m.few_data,
+        Pretrain(),
+        lambda m: f"{_transitions(m)}{_better(m)}: conservative offline learning, then TD online",
+        sources.PRETRAIN,
+    ),
+    Rule(
+        "re-live the data",
+        lambda m: m.good_data,
+        Rehearsal(),
+        lambda m: f"{_transitions(m)}{_better(m)} can be mixed into every batch at little cost",
+        sources.REHEARSAL,
+    ),
+    Rule(
+        "no prior that helps",
+        lambda m: not (m.good_teacher or m.good_weights or m.good_data),
+        Scratch(),
+        _scratch,
+        sources.SCRATCH,
+    ),
+    Rule(
+        "re-live what there is",
+        lambda m: m.data is not None,
+        Rehearsal(),
+        lambda m: f"{_transitions(m)} at the random policy's level: a small share costs little, and may cover more",
+        sources.REHEARSAL,
+    ),
+)
+"""In order of preference: the first that holds is recommended first, the next with another method second."""
+
+BASELINE = Rule("baseline", lambda m: True, Scratch(), lambda m: "what the prior has to beat", sources.SCRATCH)
+
+
+def choose(measured: Measurement) -> list[Rule]:
+    """At most two rules of different methods, the best first, and the baseline; none where there is no student."""
+    if measured.continuous:
+        return []
+    chosen: list[Rule] = []
+    for rule in RULES:
+        if len(chosen) < 2 and rule.when(measured) and all(type(r.method) is not type(rule.method) for r in chosen):
+            chosen.append(rule)
+    return chosen if any(isinstance(r.method, Scratch) for r in chosen) else [*chosen, BASELINE]
+
+
+def _transitions(m: Measurement) -> str:
+    assert m.data is not None
+    return f"{m.data.transitions:,} transitions"
+
+
+def _better(m: Measurement) -> str:
+    return " that return more than the teacher" if m.data_beats_teacher else ""

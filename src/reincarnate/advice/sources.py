@@ -1,0 +1,53 @@
+"""Who found it out: what the rules stand on. Published figures are read off the authors' plots (± 0.01)."""
+
+_PAPER = "Agarwal et al. (2022)"
+_SCALE = "IQM, teacher 1, ten Atari games"
+
+FINETUNE = (
+    f"{_PAPER}, fine-tuning and comparison figures: after 10 M frames 1.39 at a sixth of the learning rate, 1.01 at "
+    f"all of it, QDagger 1.15 ({_SCALE})"
+)
+METHODS = (
+    f"{_PAPER}, comparison figure: after 10 M frames QDagger 1.15, kickstarting 0.67, pre-training 0.64, DQfD 0.46, "
+    f"rehearsal 0.45, scratch 0.39, JSRL 0.38 ({_SCALE}); docs/findings.md: above scratch on four of four tasks"
+)
+KICKSTART = (
+    f"{_PAPER}, n-step figure: 0.67 after 10 M frames, after a drop when λ ends ({_SCALE}); docs/findings.md: above "
+    "scratch on MinAtar, no better on LunarLander"
+)
+DISTILLATION = (
+    f"{_PAPER}, distillation figure: a teacher that stays pins the student to itself (after 30 M frames 1.12 without "
+    "TD, 1.21 with, QDagger 1.87), but after 100,000 offline updates imitation leads (0.83 against 0.73)"
+)
+PRETRAIN = f"{_PAPER}, comparison figure: 0.64 after 10 M frames, rehearsal 0.45, scratch 0.39 ({_SCALE})"
+REHEARSAL = f"{_PAPER}, rehearsal figure: 0.45 with a share of 1/16 and n = 3, 0.39 without data ({_SCALE})"
+RLPD = "Ball et al. (2023): half of each batch from prior data, LayerNorm, nothing learnt offline first"
+JSRL = (
+    "Uchendu et al. (2023): made for exploration that is hard; "
+    f"{_PAPER}, JSRL figure: no better than scratch (0.38 against 0.39) where it is not"
+)
+SCRATCH = f"the baseline of every study; {_PAPER}, comparison figure: 0.39 after 10 M frames ({_SCALE})"
+REGIMES = "arXiv 2510.01460: stay near the better of policy and data (held in 45 of 63 settings, opposite in 3)"
+USELESS = f"{_PAPER}, appendix A.3: by score λ = max(1 − G/G_T, 0) is 0 at once, and QDagger silently becomes DQN"
+N_STEP = f"{_PAPER}, n-step figures: n = 3 alone recovers after weaning everywhere; kickstarting 0.67, n = 1: 0.32"
+RATIO = f"{_PAPER}, configuration: 1 M updates offline, 625 k online; docs/methods/qdagger.md"
+TEACHER_DATA = f"{_PAPER}, configuration: 1 M transitions for 2.5 M env steps; docs/findings.md: as many as the budget"
+HASTY = (
+    "docs/findings.md: weaning by score is hasty with evaluations of 20 episodes (LunarLander 4 of 5 runs, Breakout 3 "
+    f"of 5); {_PAPER}, appendix A.3 as others quote it: linear weaning worked too; not studied here yet"
+)
+WEAK = (
+    f"{_PAPER}, teacher figure: after 30 M frames a student of a DQN of 20 M frames (0.33) reaches 1.31, of one of 400 "
+    "M frames 1.91; for the weak one, as others quote it, τ = 1 was better"
+)
+TEMPERATURE = f"docs/methods/kickstart.md: {_PAPER} has τ = 0.1, which suits action values of clipped Atari rewards"
+POLICY = "docs/methods/kickstart.md: τ = 0.1 makes a policy's logits ten times steeper; studies/breakout_impala.yaml"
+HORIZON = f"docs/methods/jsrl.md: about as long as the task's episodes; {_PAPER}: 1,000 of 0 to 5,000 was best on Atari"
+KEPT = f"{_PAPER}, code: fine-tuning restores optimiser and replay where the files have them"
+WARMUP = "Zhou et al. (2025): about 5,000 env steps of the frozen policy"
+LAYER_NORM = "Ball et al. (2023): LayerNorm keeps values of unseen actions bounded"
+SCHEDULE = "docs/methods/scratch.md: the defaults are made for 50,000 env steps; here in proportion"
+SYNCS = "studies/minatar.yaml: a sync every 500 updates for 12,250 of them"
+NOISE = "CleanRL's Breakout teacher returns 38 to 426 in 50 episodes: ten of them make a poor scale"
+OWN_PLAY = "docs/methods/kickstart.md: such teachers annotate while they watch, not afterwards"
+BUDGET = "docs/findings.md: no student of 10,000 to 50,000 env steps ended above its teacher"
