@@ -9,7 +9,17 @@ from typing import Any
 from reincarnate.errors import UserError
 from reincarnate.types import MEANS, TaskSpec, Teacher, TeacherCard
 
-SCHEMES = {"store": "stored", "sb3": "sb3", "py": "python"}
+SCHEMES = {
+    "store": "stored",
+    "onnx": "onnx",
+    "torchscript": "torchscript",
+    "sb3": "sb3",
+    "py": "python",
+    "cleanrl": "cleanrl",
+    "balloon": "balloon",
+    "dopamine": "dopamine",
+    "hf": "hub",
+}
 """Scheme -> module here, in the order in which a bare path is tried. Each has `recognises(path) -> bool` and
 `open_address(rest, actions) -> Teacher`, where `rest` follows the scheme."""
 
@@ -26,7 +36,7 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
             raise UserError(f"{uri!r} names no teacher; write {scheme}:PATH")
         return _module(scheme).open_address(rest, actions)
     if Path(uri).exists():
-        return _module(_recognise(Path(uri))).open_address(uri, actions)
+        return _module(recognise(Path(uri))).open_address(uri, actions)
     if colon and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", scheme):
         near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}:{rest}? " if near else ""
@@ -34,8 +44,8 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
     raise UserError(f"{uri}: there is no such file; a teacher is a path or one of {', '.join(SCHEMES)} and a path")
 
 
-def _recognise(path: Path) -> str:
-    """The scheme of what lies at `path`."""
+def recognise(path: Path) -> str:
+    """The scheme of what lies at `path`. UserError: it is not recognised."""
     for name in SCHEMES:
         if _module(name).recognises(path):
             return name
@@ -47,7 +57,7 @@ def _module(scheme: str) -> Any:
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
-    """What differs between the teacher's own task and this one, as warnings: dtype and protocol.
+    """What differs between the teacher's own task and this one, as warnings: dtype, protocol, wider bounds.
 
     The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
     UserError: it has another number of actions, or sees observations of another shape.
@@ -62,7 +72,7 @@ def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
     warnings = _protocol_differences(card, spec)
     if card.obs_dtype is not None and card.obs_dtype != spec.obs_dtype:
         warnings.append(f"the teacher was trained on {card.obs_dtype} observations, {spec.id} gives {spec.obs_dtype}")
-    return warnings
+    return warnings + _beyond(card, spec)
 
 
 def _misfit(card: TeacherCard, spec: TaskSpec) -> UserError:
@@ -72,6 +82,16 @@ def _misfit(card: TeacherCard, spec: TaskSpec) -> UserError:
         f"the teacher {card.uri} does not fit {spec.id}: it sees {shape} and has {actions} actions, "
         f"the task shows {spec.obs_shape} and has {spec.actions}"
     )
+
+
+def _beyond(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    """A warning where continuous actions may leave the task's bounds."""
+    if card.bounds is None or spec.bounds is None:
+        return []
+    within = all(a >= b for a, b in zip(card.bounds[0], spec.bounds[0], strict=True))
+    within &= all(a <= b for a, b in zip(card.bounds[1], spec.bounds[1], strict=True))
+    teacher, task = (f"{min(low):g} to {max(high):g}" for low, high in (card.bounds, spec.bounds))
+    return [] if within else [f"the teacher's actions go from {teacher}, {spec.id} takes {task} (extremes of each)"]
 
 
 def _protocol_differences(card: TeacherCard, spec: TaskSpec) -> list[str]:

@@ -134,11 +134,13 @@ def _tensors_in(value: Any) -> Iterator[tuple[str, Tensor]]:
 
 
 def _check_torch_archive(payload: bytes, what: str) -> None:
-    if not zipfile.is_zipfile(io.BytesIO(payload)):
-        raise UserError(f"{what}: not weights in torch's zip format (torch >= 1.6); refused, nothing was run")
     try:
+        if not zipfile.is_zipfile(io.BytesIO(payload)):  # which itself fails on some damage
+            raise UserError(f"{what}: not weights in torch's zip format (torch >= 1.6); refused, nothing was run")
         with zipfile.ZipFile(io.BytesIO(payload)) as archive:
             members = archive.infolist()
+    except UserError:
+        raise
     except Exception as error:
         raise UserError(f"{what}: damaged: {one_line(error)}") from None
     stored = all(member.compress_type == zipfile.ZIP_STORED for member in members)
@@ -194,7 +196,7 @@ def unpickle_inert(payload: bytes, allowed: Iterable[str], what: str) -> Any:
     try:
         return _InertUnpickler(io.BytesIO(payload), allowed).load()
     except UserError as error:
-        raise UserError(f"{what}: {error}") from None
+        raise UserError(f"{what}: {one_line(error)}") from None
     except Exception as error:  # a damaged pickle fails in as many ways as it has opcodes
         raise UserError(f"{what}: not a pickle that can be read safely: {one_line(error)}") from None
 
@@ -212,7 +214,8 @@ def inert_array(value: Any) -> np.ndarray:
             pass
         case _:
             raise ValueError("an array of numbers was expected")
-    return np.frombuffer(raw, _inert_dtype(dtype)).reshape(shape, order=order).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # a signalling NaN is a NaN, for the caller to refuse
+        return np.frombuffer(raw, _inert_dtype(dtype)).reshape(shape, order=order).astype(np.float64)
 
 
 def _inert_dtype(value: Any) -> np.dtype:
