@@ -116,8 +116,8 @@ def open_dataset(path: Path) -> Dataset:
         file = path / f"{name}.npy"
         try:
             array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from error
+        except Exception as error:  # NumPy evaluates the header's text, and raises whatever that raises
+            raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:160]}") from error
         if list(array.shape) != said["shape"] or array.dtype.str != said["dtype"]:
             raise UserError(f"{file} holds {array.dtype}{list(array.shape)}; the manifest says {said['shape']}")
     return Dataset(path, manifest["id"], spec_from(manifest["spec"]), manifest)

@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from reincarnate.data.replay import Replay
 from reincarnate.errors import UserError
-from reincarnate.files import disk_errors, sha256_file
+from reincarnate.files import disk_errors, flush, sha256_file
 
 STORED = ("frame", "action", "reward", "flags", "age")
 
@@ -31,6 +31,7 @@ class Segment:
         with disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             save_file(self.tensors, path)
+            flush(path)
         return {"file": path.name, "sha256": sha256_file(path), **self.ranges}
 
 
@@ -52,13 +53,18 @@ def take_segment(replay: Replay, since: dict[str, Any] | None) -> Segment:
     return Segment(tensors, ranges)
 
 
-def load_segments(replay: Replay, folder: Path, entries: list[dict[str, Any]]) -> None:
-    """Put segments back, oldest first. Raises UserError where a file is missing or has changed."""
+def check_segments(folder: Path, entries: list[dict[str, Any]]) -> None:
+    """Raises UserError where a segment's file is missing or has changed."""
     for entry in entries:
         path = folder / entry["file"]
         if not path.exists() or sha256_file(path) != entry["sha256"]:
-            raise UserError(f"{path} is missing or damaged")
-        tensors = load_file(path)
+            raise UserError(f"{path} is missing, or has changed since it was written")
+
+
+def load_segments(replay: Replay, folder: Path, entries: list[dict[str, Any]]) -> None:
+    """Put segments back, oldest first; `check_segments` has looked at them."""
+    for entry in entries:
+        tensors = load_file(folder / entry["file"])
         for name in STORED:
             _put(replay, replay.columns[name], tensors[name], *entry["rows"])
         if "teacher" in tensors:
