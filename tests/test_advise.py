@@ -259,9 +259,9 @@ def test_a_policy_that_is_what_is_played_keeps_its_sharpness(tells, plays, own):
     assert fit(Kickstart(), taught(tells=tells, plays=plays))[0].method.teacher_temperature == own
 
 
-def test_weaning_is_by_time_for_a_strong_teacher_and_by_score_for_a_weak_one():
+def test_weaning_is_guarded_for_a_strong_teacher_and_not_for_ever_for_a_weak_one():
     strong, weak = (fit(QDagger(), taught(trained_env_steps=n))[0].method.wean for n in (500_000, 20_000))
-    assert (strong.by, strong.sticky) == ("linear", True)
+    assert (strong.by, strong.sticky, strong.guard) == ("score", True, 0.2)
     assert (weak.by, weak.sticky) == ("score", False)
 
 

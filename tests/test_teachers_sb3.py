@@ -41,7 +41,6 @@ DISCRETE = [
     "ppo-LunarLander-v2",
     "qrdqn-Acrobot-v1",
 ]
-CONTINUOUS = ["ddpg-Pendulum-v1", "ppo-HalfCheetah-v3", "sac-Hopper-v3", "sac-Pendulum-v1", "tqc-Hopper-v3"]
 IMAGES = gym.spaces.Box(0, 255, (4, 36, 36), np.uint8)
 VECTORS = gym.spaces.Box(-np.inf, np.inf, (5,), np.float32)
 
@@ -122,12 +121,6 @@ def load_statistics(path: Path, size: int) -> VecNormalize:
     """SB3's own reading of its statistics, in a task of that size."""
     env = DummyVecEnv([lambda: Blank(gym.spaces.Box(-np.inf, np.inf, (size,), np.float32))])
     return VecNormalize.load(str(path), env)
-
-
-@pytest.mark.parametrize("name", CONTINUOUS)
-def test_continuous_agents_are_refused_in_words(name: str, teachers: Path):
-    with pytest.raises(UserError, match="not supported: continuous actions"):
-        open_address(find(teachers, name))
 
 
 @pytest.mark.parametrize("images", [False, True])

@@ -15,9 +15,10 @@ from reincarnate.rollout import TeacherPlayer, way_of_playing
 from reincarnate.seeds import stream
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.lifts import action_gap, entropy
-from reincarnate.types import Teacher, VectorEnv
+from reincarnate.types import MEANS, Teacher, TeacherCard, VectorEnv
 
 HOWS = ("auto", "greedy", "sample")
+AT_BOUNDS = 0.999  # of the way from the middle of an action's range to its end
 
 
 @dataclass
@@ -43,6 +44,8 @@ def play(
         raise UserError(f"--episodes must be at least 1, not {episodes}")
     if seed < 0:
         raise UserError(f"--seed must not be negative: {seed}")
+    if how == "sample" and teacher.card.tells == MEANS:
+        raise UserError("--plays sample: continuous actions are taken as they are told; leave it out")
     seen: list[np.ndarray] = []
 
     torch.set_num_threads(1)  # enough for batches of a few dozen observations, and kind to a busy machine
@@ -79,15 +82,34 @@ def inspect_teacher(
         table.add_row("[yellow]warning", warning)
     result, logits = play(teacher, spec.id, episodes, how, seed, tick)
     low, high = result.interval()
-    gaps = action_gap(logits)
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
     table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
-    quartiles = torch.quantile(gaps[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
-    table.add_row("action gap", "quartiles {:.3g}, {:.3g}, {:.3g}".format(*quartiles))
-    spread = float(entropy(logits, temperature).mean())
-    most = float(np.log(logits.shape[-1]))
-    table.add_row("policy entropy", f"{spread:.3g} nats at τ = {temperature:g} (uniform: {most:.3g})")
+    rows = _decisions(logits, temperature) if spec.bounds is None else _sizes(logits, spec.bounds)
+    for name, value in rows:
+        table.add_row(name, value)
     return table
+
+
+def _decisions(logits: torch.Tensor, temperature: float) -> list[tuple[str, str]]:
+    """How sure it was of its choices, from logits or values [N, A]."""
+    spread, most = float(entropy(logits, temperature).mean()), float(np.log(logits.shape[-1]))
+    return [
+        ("action gap", f"quartiles {_quartiles(action_gap(logits))}"),
+        ("policy entropy", f"{spread:.3g} nats at τ = {temperature:g} (uniform: {most:.3g})"),
+    ]
+
+
+def _sizes(actions: torch.Tensor, bounds: tuple[tuple[float, ...], tuple[float, ...]]) -> list[tuple[str, str]]:
+    """How far its actions [N, A] went from the middle (0) to the task's bounds (1) or beyond, each number apart."""
+    low, high = torch.tensor(bounds)
+    way = ((2 * actions - low - high) / (high - low)).abs().flatten()
+    at = 100 * float((way >= AT_BOUNDS).float().mean())
+    return [("action size", f"quartiles {_quartiles(way)} of the way to the bounds; {at:.3g} % at them")]
+
+
+def _quartiles(numbers: torch.Tensor) -> str:
+    parts = torch.quantile(numbers[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
+    return "{:.3g}, {:.3g}, {:.3g}".format(*parts)
 
 
 def _described(teacher: Teacher) -> list[tuple[str, str]]:
@@ -99,7 +121,7 @@ def _described(teacher: Teacher) -> list[tuple[str, str]]:
         ("network", f"{card.network}; {card.parameters:,} parameters"),
         ("tells", card.tells),
         ("observations", shape + (f", view {teacher.view!r}" if teacher.view != "student" else "")),
-        ("actions", str(card.actions) if card.actions is not None else "its files do not say"),
+        ("actions", _actions(card)),
         ("preprocessing", card.preprocessing),
         ("memory", "none" if teacher.initial_state(1) is None else "recurrent"),
         ("trained on", card.env or "its files do not say"),
@@ -111,6 +133,15 @@ def _described(teacher: Teacher) -> list[tuple[str, str]]:
         ("safety", card.safety),
     ]
     return rows
+
+
+def _actions(card: TeacherCard) -> str:
+    if card.actions is None:
+        return "its files do not say"
+    if card.bounds is None:
+        return str(card.actions)
+    low, high = min(card.bounds[0]), max(card.bounds[1])
+    return f"{card.actions}, from {low:g} to {high:g}"
 
 
 def evaluate_agent(

@@ -241,7 +241,7 @@ class TeacherCard:
     `tells` is `values` (action values), `logits` (of a policy), `actions` (only what it would do) or `means` (the
     continuous action it would take, in the task's units, `actions` numbers). `plays` is how its makers let it play:
     `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy. `obs_shape`, `obs_dtype`
-    and `actions` are None where the files do not say.
+    and `actions` are None where the files do not say, `bounds` (low, high) of continuous actions likewise.
     `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s words.
     """
 
@@ -262,6 +262,7 @@ class TeacherCard:
     trained_env_steps: int | None = None
     protocol: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
 
 @runtime_checkable

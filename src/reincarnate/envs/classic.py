@@ -45,22 +45,30 @@ def make(env_id: str, n: int, view: str) -> VectorEnv:
 def _gym_make(env_id: str) -> gym.Env:
     try:
         return gym.make(env_id, disable_env_checker=True)
-    except gym.error.DependencyNotInstalled as error:
+    except (gym.error.DependencyNotInstalled, ImportError) as error:
         raise UserError(f"{env_id} needs a package that is not installed: {error}") from error
     except gym.error.Error as error:
         raise UserError(f"{env_id} cannot be made: {error}") from error
+
+
+def _bare(env_id: str) -> Any:
+    env: Any = _gym_make(env_id)
+    while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
+        env = env.env
+    return env
 
 
 class _Gym:
     """A Gymnasium environment without its TimeLimit and checking wrappers, which cost more than CartPole itself."""
 
     def __init__(self, env_id: str):
-        env: Any = _gym_make(env_id)
-        while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
-            env = env.env
-        self._env = env
+        self._id, self._env, self._used = env_id, _bare(env_id), False
 
     def reset(self, seed: int | None) -> np.ndarray:
+        if seed is not None and self._used:  # some remember more than their generator: Box2D's worlds, contacts
+            self._env.close()
+            self._env = _bare(self._id)
+        self._used = True
         return self._env.reset(seed=seed)[0]
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:

@@ -16,6 +16,7 @@ from reincarnate.errors import UserError
 from reincarnate.teachers.safe import MIB, parse_json, read_file, read_members, read_tensors, sha256
 from reincarnate.teachers.sb3_format import SavedAgent, read_text
 from reincarnate.teachers.sb3_network import build_network
+from reincarnate.teachers.torch_legacy import is_legacy, read_legacy
 from reincarnate.teachers.vecnormalize import Statistics, find_statistics
 from reincarnate.types import TeacherCard
 
@@ -26,10 +27,14 @@ MEMBERS = {
 }
 SAFE = "weights and JSON only; nothing was unpickled"
 SAFE_WITH_STATISTICS = "weights, JSON and numbers only; of the statistics' pickle nothing was imported or run"
+SAFE_WITH_BOUNDS = "weights, JSON and numbers only; of the pickles with numbers nothing was imported or run"
 
 
 class Sb3Teacher(nn.Module):
-    """A saved policy, frozen: `logits` are a policy's (PPO, A2C, TRPO) or action values (DQN, QR-DQN)."""
+    """A saved policy, frozen: `logits` are a policy's (PPO, A2C, TRPO), action values (DQN, QR-DQN), or actions.
+
+    Continuous actions are those of SB3's `predict(deterministic=True)`, in the units of its environment.
+    """
 
     view = "student"
 
@@ -48,7 +53,7 @@ class Sb3Teacher(nn.Module):
 
     @torch.no_grad()
     def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], None]:
-        """Raw observations [B, *O] to logits or action values; the state is None."""
+        """Raw observations [B, *O] to logits, action values or continuous actions; the state is None."""
         if self._clip is not None:
             obs = ((obs.double() - self.mean) / self.scale).clamp(-self._clip, self._clip)
         obs = obs.float() / 255 if self._divide_by_255 else obs.float()
@@ -68,7 +73,7 @@ def recognises(path: Path) -> bool:
 
 
 def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
-    """The teacher in a zip that SB3 1.0 or newer saved: PPO, A2C, TRPO, DQN or QR-DQN with discrete actions.
+    """The teacher in a zip that SB3 1.0 or newer saved: PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG or TQC.
 
     Statistics of a `vecnormalize.pkl` (or `vec_normalize.pkl`) beside it are applied to the observations.
     UserError: not such a file, damaged, hostile, or of a kind that is not supported; it says which.
@@ -80,7 +85,9 @@ def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
         raise UserError(f"{path}: not saved by Stable-Baselines3: it has no {' and no '.join(missing)}")
     try:
         saved = read_text(parse_json(members["data"], "data"))
-        network, words = build_network(read_tensors(members["policy.pth"], "policy.pth"), saved)
+        weights = members["policy.pth"]
+        tensors = (read_legacy if is_legacy(weights) else read_tensors)(weights, "policy.pth")
+        network, words = build_network(tensors, saved)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     statistics = find_statistics(file.parent, saved.obs_shape)
@@ -105,7 +112,7 @@ def _card(
         uri=f"sb3:{path}",
         format=f"Stable-Baselines3 {version} zip",
         algorithm=saved.algorithm,
-        tells=saved.family.tells,
+        tells=saved.tells,
         plays="greedy",  # how SB3 and its zoo evaluate agents: predict(deterministic=True)
         network=words,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
@@ -114,13 +121,20 @@ def _card(
         obs_dtype=saved.obs_dtype,
         actions=saved.actions,
         preprocessing="; ".join(steps) or "none",
-        safety=SAFE_WITH_STATISTICS if statistics else SAFE,
+        safety=_safety(saved, statistics),
+        bounds=(saved.continuous.low, saved.continuous.high) if saved.continuous else None,
         env=_env_of(Path(path)),
         trained_env_steps=saved.env_steps,
     )
 
 
+def _safety(saved: SavedAgent, statistics: Statistics | None) -> str:
+    if saved.continuous and saved.continuous.pickled:
+        return SAFE_WITH_BOUNDS
+    return SAFE_WITH_STATISTICS if statistics else SAFE
+
+
 def _env_of(path: Path) -> str | None:
     """The environment's id where the file is named after it, as the RL Zoo does."""
-    found = re.fullmatch(r"(?:(?:ppo|a2c|trpo|dqn|qrdqn)-)?([A-Za-z]\w*-v\d+)", path.stem)
+    found = re.fullmatch(r"(?:(?:ppo|a2c|trpo|dqn|qrdqn|sac|td3|ddpg|tqc)-)?([A-Za-z]\w*-v\d+)", path.stem)
     return found.group(1) if found else None

@@ -8,33 +8,51 @@ from typing import Any
 from torch import nn
 
 from reincarnate.errors import UserError
-from reincarnate.types import LOGITS, VALUES
+from reincarnate.teachers.sb3_actions import Continuous, read_continuous
+from reincarnate.types import LOGITS, MEANS, VALUES
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (nn.Tanh, nn.ReLU, nn.ELU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Mish)
 }
+KNOWN = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG and TQC"
 EXTRACTORS = ("FlattenExtractor", "NatureCNN")
 
 
 @dataclass(frozen=True)
 class Family:
-    """Where a family of policies keeps its layers, as prefixes of the tensors' names; the head comes last."""
+    """Where a family of policies keeps its layers, as prefixes of the tensors' names; the head comes last.
+
+    `tells` is what it tells of discrete actions, MEANS where it has none. A tensor named `limited` betrays that
+    gSDE cuts the means.
+    """
 
     tells: str
     activation: str
     features: tuple[str, ...]
     layers: tuple[str, ...]
     unused: tuple[str, ...]
+    limited: str = ""
 
 
+GAUSSIAN = Family(
+    MEANS,
+    "ReLU",
+    ("actor.features_extractor.",),
+    ("actor.latent_pi.", "actor.mu."),
+    ("actor.log_std", "actor.sde_features_extractor.", "critic.", "critic_target."),
+    limited="actor.mu.0.weight",
+)
 FAMILIES = {
     "stable_baselines3.common.policies": Family(
         LOGITS,
         "Tanh",
         ("pi_features_extractor.", "features_extractor."),
         ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "action_net."),
-        ("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
+        (
+            *("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
+            *("log_std", "sde_features_extractor."),
+        ),
     ),
     "stable_baselines3.dqn.policies": Family(
         VALUES, "ReLU", ("q_net.features_extractor.",), ("q_net.q_net.",), ("q_net_target.",)
@@ -46,14 +64,20 @@ FAMILIES = {
         ("quantile_net.quantile_net.",),
         ("quantile_net_target.",),
     ),
+    "stable_baselines3.sac.policies": GAUSSIAN,
+    "sb3_contrib.tqc.policies": GAUSSIAN,
+    "stable_baselines3.td3.policies": Family(
+        MEANS, "ReLU", ("actor.features_extractor.",), ("actor.mu.",), ("actor_target.", "critic.", "critic_target.")
+    ),
 }
 
 
 @dataclass(frozen=True)
 class SavedAgent:
-    """What the text says of the agent, checked."""
+    """What the text says of the agent, checked. `continuous` is None where actions are discrete."""
 
     family: Family
+    tells: str
     algorithm: str
     activation: str
     obs_shape: tuple[int, ...]
@@ -62,6 +86,7 @@ class SavedAgent:
     divide_by_255: bool
     env_steps: int | None
     quantiles: int
+    continuous: Continuous | None
 
 
 def read_text(data: dict[str, Any]) -> SavedAgent:
@@ -71,20 +96,28 @@ def read_text(data: dict[str, Any]) -> SavedAgent:
     _refuse_spaces(_kind(obs), _kind(actions), actions)
     family = FAMILIES.get(module := str(kind.get("__module__", "unknown"))[:80])
     if family is None:
-        raise UserError(f"not supported: policies of {module}; PPO, A2C, TRPO, DQN and QR-DQN can be read")
+        raise UserError(f"not supported: policies of {module}; {KNOWN} can be read")
+    continuous = None
+    if _kind(actions) == "Box":
+        squashed = family.tells == MEANS or str(kwargs.get("squash_output")) == "True"
+        continuous = read_continuous(actions, kwargs, squashed)
+    if family.tells == (VALUES if continuous else MEANS):
+        raise UserError(f"{_algorithm(module, data)} cannot have actions in a {_kind(actions)} space")
     shape = _shape(obs)
     image = len(shape) == 3 and obs.get("dtype") == "uint8"
     steps = data.get("num_timesteps")
     return SavedAgent(
         family=family,
+        tells=MEANS if continuous else family.tells,
         algorithm=_algorithm(module, data),
         activation=_activation(kwargs, family),
         obs_shape=shape,
         obs_dtype=str(obs.get("dtype", "float32"))[:20],
-        actions=_count(actions.get("n"), "actions"),
+        actions=len(continuous.low) if continuous else _count(actions.get("n"), "actions"),
         divide_by_255=image and kwargs.get("normalize_images", True) is not False,
         env_steps=steps if isinstance(steps, int) and steps >= 0 else None,
         quantiles=_count(data.get("n_quantiles"), "quantiles") if "qrdqn" in module else 1,
+        continuous=continuous,
     )
 
 
@@ -102,9 +135,8 @@ def _kind(space: dict[str, Any]) -> str:
 
 
 def _refuse_spaces(obs: str, act: str, actions: dict[str, Any]) -> None:
-    if act != "Discrete":
-        named = "continuous actions" if act == "Box" else "actions"
-        raise UserError(f"not supported: {named} ({act} space); a teacher must have discrete ones")
+    if act not in ("Discrete", "Box"):
+        raise UserError(f"not supported: actions in a {act} space; discrete and continuous ones (Box) can be read")
     if str(actions.get("start", 0)) != "0":
         raise UserError("not supported: discrete actions that do not count from 0")
     if obs != "Box":
@@ -114,6 +146,10 @@ def _refuse_spaces(obs: str, act: str, actions: dict[str, Any]) -> None:
 def _algorithm(module: str, data: dict[str, Any]) -> str:
     if "dqn" in module:
         return "QR-DQN" if "qrdqn" in module else "DQN"
+    if "td3" in module:  # DDPG is TD3 that neither delays the policy nor smooths the target
+        return "DDPG" if (data.get("policy_delay"), data.get("target_noise_clip")) == (1, 0) else "TD3"
+    if "sac" in module or "tqc" in module:
+        return "SAC" if "sac" in module else "TQC"
     return "PPO" if "clip_range" in data else "TRPO" if "cg_max_steps" in data else "A2C"
 
 

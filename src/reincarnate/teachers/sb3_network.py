@@ -6,6 +6,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
+from reincarnate.teachers.sb3_actions import head
 from reincarnate.teachers.sb3_format import ACTIVATIONS, SavedAgent
 
 NATURE_STRIDES = (4, 2, 1)
@@ -13,7 +14,7 @@ Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 
 
 def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Module, str]:
-    """The network from observations to the head's outputs, and its description in words."""
+    """The network from observations to the head's outputs (or to actions, if continuous), and it in words."""
     family, used = saved.family, set[str]()
     prefix = next((p for p in family.features if any(name.startswith(p) for name in tensors)), None)
     modules, width, words = [nn.Flatten()], math.prod(saved.obs_shape), []
@@ -31,7 +32,12 @@ def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Mod
     if not layers or widths[-1] != saved.actions * saved.quantiles:
         raise UserError(f"its {saved.algorithm} weights do not end in {saved.actions} actions: {widths}")
     words.append(f"MLP {'-'.join(map(str, widths))}, {saved.activation.lower()}")
-    return nn.Sequential(*modules[:-1]), ", ".join(words)
+    del modules[-1]
+    if saved.continuous:
+        last, told = head(saved.continuous, family.limited in tensors)
+        modules += last
+        words.append(told)
+    return nn.Sequential(*modules), ", ".join(words)
 
 
 def _linears(tensors: dict[str, Tensor], prefix: str) -> list[tuple[Tensor, Tensor]]:

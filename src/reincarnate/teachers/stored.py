@@ -15,6 +15,7 @@ class StoredTeacher:
     view = "student"
 
     def __init__(self, agent: Agent, uri: str):
+        self.agent = agent
         self._network, self._critic = agent.network(), agent.student.critic()
         spec, torso = agent.spec, type(self._network.torso).__name__
         self.card = TeacherCard(
