@@ -48,19 +48,24 @@ class Study:
 
     @cached_property
     def labels(self) -> list[str]:
-        """Methods all of whose runs are there."""
-        found = {run["label"] for run in self.runs}
-        full = {label: {len(self._of(label, task)) for task in self.tasks} for label in found}
-        return sorted(label for label, sizes in full.items() if len(sizes) == 1 and 0 not in sizes)
+        """Methods with runs on all tasks."""
+        return sorted(label for label in {run["label"] for run in self.runs} if self.seeds(label))
+
+    def seeds(self, *labels: str) -> list[int]:
+        """Those that all these methods have on all tasks."""
+        have = {(run["label"], run["config"]["env"], run["config"]["seed"]) for run in self.runs}
+        asked = [(label, task) for label in labels for task in self.tasks]
+        return [seed for seed in sorted({seed for *_, seed in have}) if all((*pair, seed) in have for pair in asked)]
 
     def reference(self, who: str) -> np.ndarray:
         """Mean return [T] of "random" or "teacher"."""
         first = {run["config"]["env"]: run["result"]["reference"][who]["mean"] for run in self.runs}
         return np.array([first[task] for task in self.tasks])
 
-    def method(self, label: str) -> Curves:
-        """Its runs."""
-        grid = [self._of(label, task) for task in self.tasks]
+    def method(self, label: str, *others: str) -> Curves:
+        """Its runs, of the seeds that the others have as well."""
+        seeds = self.seeds(label, *others)
+        grid = [self._of(label, task, seeds) for task in self.tasks]
         curves = [[[e for e in run["curve"] if e[0] == "online" and e[1] > 0] for run in column] for column in grid]
         return Curves(
             final=np.array([[run["result"]["normalised"] for run in column] for column in grid]).T,
@@ -69,9 +74,9 @@ class Study:
             steps=np.array([e[1] for e in curves[0][0]]),
         )
 
-    def _of(self, label: str, task: str) -> list[dict]:
-        own = [run for run in self.runs if run["label"] == label and run["config"]["env"] == task]
-        return sorted(own, key=lambda run: run["config"]["seed"])
+    def _of(self, label: str, task: str, seeds: list[int]) -> list[dict]:
+        own = {run["config"]["seed"]: run for run in self.runs if (run["label"], run["config"]["env"]) == (label, task)}
+        return [own[seed] for seed in seeds]
 
 
 def interval(scores, statistic) -> dict:
@@ -85,7 +90,7 @@ def levels(study: Study, labels: list[str], over: str) -> list[dict]:
     rows = []
     for label in labels:
         own = study.method(label).final
-        row = {"method": label, "final": interval(own, iqm), "mean": interval(own, mean)}
+        row = {"method": label, "seeds": len(own), "final": interval(own, iqm), "mean": interval(own, mean)}
         row["per task"] = {task: round(float(x), 2) for task, x in zip(study.tasks, own.mean(0), strict=True)}
         if label != over:
             row[f"beats {over}"] = interval((own, study.method(over).final), probability_of_improvement)
@@ -102,7 +107,8 @@ def drops(study: Study, labels: list[str]) -> list[dict]:
             own.at(WEANED),
             own.online[:, :, int(np.abs(own.steps / own.steps[-1] - WEANED).argmin()) + 1],
         )
-        row = {"method": label, "at 60 %": interval(with_teacher, iqm), "final": interval(own.final, iqm)}
+        row = {"method": label, "seeds": len(own.final), "at 60 %": interval(with_teacher, iqm)}
+        row["final"] = interval(own.final, iqm)
         row["next evaluation"] = interval(after - with_teacher, mean)
         row["to the end"] = interval(own.final - with_teacher, mean)
         rows.append(row)
@@ -111,11 +117,11 @@ def drops(study: Study, labels: list[str]) -> list[dict]:
 
 def gains(study: Study, ones: list[str], others: list[str]) -> list[dict]:
     """Differences of final scores between two methods, by run (same task, same seed)."""
-    pairs = [(one, other) for one in ones for other in others if one != other]
-    return [
-        {"method": one, "minus": other, "final": interval(study.method(one).final - study.method(other).final, mean)}
-        for one, other in pairs
-    ]
+    rows = []
+    for one, other in [(one, other) for one in ones for other in others if one != other]:
+        difference = study.method(one, other).final - study.method(other, one).final
+        rows.append({"method": one, "minus": other, "seeds": len(difference), "final": interval(difference, mean)})
+    return rows
 
 
 def graded(studies: dict[str, Study]) -> list[dict]:
