@@ -1,4 +1,5 @@
-"""A run that is killed and resumed ends with the same bits as one that never stopped."""
+"""A run that is killed and resumed ends with the same bits as one that never stopped: real processes, of a person's
+commands. What is quicker to try without them is in test_kept_exactly.py and test_checkpoints.py."""
 
 import json
 import os
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reincarnate import rundir
+from reincarnate import checkpoints
 from reincarnate.errors import UserError
 from reincarnate.execution import execute
 from reincarnate.methods import Scratch
@@ -82,10 +83,10 @@ FRESH = ("--student", "pqn", "--envs", "4")
 @pytest.mark.parametrize(
     "name, method, extra",
     [
-        ("scratch", "scratch", ()),
+        pytest.param("scratch", "scratch", (), marks=pytest.mark.slow),
         ("qdagger", "qdagger", OFFLINE),
-        ("modern", "scratch", RENEWED),
-        ("pqn", "qdagger", (*OFFLINE, *FRESH)),
+        pytest.param("modern", "scratch", RENEWED, marks=pytest.mark.slow),
+        pytest.param("pqn", "qdagger", (*OFFLINE, *FRESH), marks=pytest.mark.slow),
     ],
 )
 def test_a_killed_run_resumes_to_the_same_bits(name, method, extra, folder):
@@ -123,6 +124,7 @@ def test_ctrl_c_leaves_a_resumable_run_and_says_how(folder):
     assert not (run / "done").exists() and (run / "config.json").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(folder):
     run = folder / "damaged"
     process = reincarnate(folder, "train", "scratch", *FLAGS, "--out", run.name)
@@ -148,14 +150,14 @@ def test_a_large_checkpoint_is_written_while_training_goes_on_and_changes_nothin
     run = Run("CartPole-v1", Scratch(), student, store=str(tmp_path / "store"), **small)
     writers = []
 
-    def spy(directory, *rest):
+    def spy(own, *rest):
         writers.append(threading.current_thread())
-        write(directory, *rest)
+        write(own, *rest)
 
-    write = rundir.RunDirectory._write
-    monkeypatch.setattr(rundir.RunDirectory, "_write", spy)
+    write = checkpoints.Checkpoints._write
+    monkeypatch.setattr(checkpoints.Checkpoints, "_write", spy)
     execute(run, tmp_path / "plain")
-    monkeypatch.setattr(rundir, "BEHIND", 1)
+    monkeypatch.setattr(checkpoints, "BEHIND", 1)
     execute(run, tmp_path / "behind")
     assert [writer is threading.main_thread() for writer in writers] == [True] * 6 + [
         False
@@ -164,14 +166,14 @@ def test_a_large_checkpoint_is_written_while_training_goes_on_and_changes_nothin
 
 
 def test_a_background_checkpoint_that_cannot_be_written_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(rundir, "BEHIND", 1)
+    monkeypatch.setattr(checkpoints, "BEHIND", 1)
     student = DQN(hidden=(8,), warmup=20, replay_size=300)
     run = Run("CartPole-v1", Scratch(), student, store=str(tmp_path / "store"), env_steps=300, reference_episodes=1)
 
     def full(path, *rest):
         raise UserError("no space left")
 
-    monkeypatch.setattr(rundir.Segment, "save", full)
+    monkeypatch.setattr(checkpoints.Segment, "save", full)
     with pytest.raises(UserError, match="no space left"):
         execute(run, tmp_path / "run")
     assert not (tmp_path / "run/done").exists()

@@ -42,10 +42,13 @@ class Agent:
 
     def network(self) -> nn.Module:
         """Its value network, frozen. Raises UserError where weights are damaged or do not fit."""
-        net = build(self.spec, self.student, self.student.critic(), seed=0)
         path = self.path / "weights.safetensors"
         try:
-            net.load_state_dict(load_file(path))
+            weights = load_file(path)
+            with torch.device("meta"):  # settings that do not fit the file are found out before they cost memory
+                self._build().load_state_dict(weights, assign=True)
+            net = self._build()
+            net.load_state_dict(weights)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} cannot be read: {error}") from error
         except RuntimeError as error:
@@ -55,6 +58,11 @@ class Agent:
         if not all(torch.isfinite(p).all() for p in net.parameters()):
             raise UserError(f"{path} holds weights that are not finite")
         return net.requires_grad_(False).eval()
+
+    def _build(self) -> nn.Module:
+        critic = self.student.critic()
+        critic.check()
+        return build(self.spec, self.student, critic, seed=0)
 
     def data(self) -> Dataset | None:
         """The replay it kept; None where it kept none. Raises UserError where that is damaged or another."""
@@ -123,6 +131,14 @@ def open_agent(path: Path) -> Agent:
         state = "has no agent yet (it is not finished)" if (path / "config.json").exists() else "holds no agent"
         raise UserError(f"{path} {state}; an agent is a folder with agent.json and weights.safetensors")
     value = read_json(folder / "agent.json")
+    try:
+        return _opened(folder, value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise UserError(f"{folder}/agent.json does not describe an agent: {reason}") from error
+
+
+def _opened(folder: Path, value: dict[str, Any]) -> Agent:
     if value.get("kind") != "agent":
         raise UserError(f"{folder}/agent.json does not describe an agent")
     student = from_dict(AnyStudent, value["student"], STUDENTS, "student")

@@ -28,6 +28,7 @@ SKIPPED = {
     "threads",
     "overlap",
     "compile",
+    "keep_checkpoints",
     "command",
 }
 
@@ -43,12 +44,25 @@ def _flag(prefix: str, key: str, value: Any, usual: Any) -> list[str]:
     return [name, *map(str, value)] if isinstance(value, list) else [name, str(value)]
 
 
-def agent_card(result: dict[str, Any], config: dict[str, Any]) -> str:
-    """Markdown for people; `save_agent` adds the hashes."""
+def final_score(result: dict[str, Any]) -> str:
+    """The final evaluation of a result, in words."""
     low, high = result["interval"]
     score = f"{result['score']:.4g}, 95 % interval [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
     if result["normalised"] is not None:
         score += f" (normalised {result['normalised']:.3f}: random 0, teacher 1)"
+    return score
+
+
+def best_score(best: dict[str, Any], episodes: int) -> str:
+    """The evaluation that an agent was chosen by, in words."""
+    return (
+        f"{best['score']:.4g} over {episodes} episodes, the best evaluation of its run (number {best['evaluation']}): "
+        "chosen for being high, so most likely higher than another one would be"
+    )
+
+
+def agent_card(result: dict[str, Any], config: dict[str, Any], score: str) -> str:
+    """Markdown for people, with the score in words; `save_agent` adds the hashes."""
     cost = f"{result['updates']:,} updates online, {result['offline_updates']:,} offline, {result['seconds']:.0f} s"
     teacher, data = result["prior"]["teacher"], result["prior"]["data"]
     return f"""# {result["env"]} by {result["method"]}

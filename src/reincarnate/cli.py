@@ -20,12 +20,20 @@ usage: reincarnate COMMAND …
 
   demo                      see it work in a minute or two: a shipped agent teaches students of another architecture
   inspect TEACHER           what a trained agent is, whether it is safe and fits a task, and what it scores
+  inspect --data ADDRESS    what logged data holds: episodes, returns, coverage, and whether a teacher agrees with it
+  convert ADDRESS --out DIR logged data of others (Dopamine, Minari, d3rlpy, D4RL, SB3) as a dataset
+  advise --env ID …         what a teacher, data or weights are worth there, which method to use them with, and why
   train METHOD              train a student: {methods}
   resume DIR                continue a run that was interrupted, to the same bits
   evaluate AGENT            an agent's score on a task, with its interval
   compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
   study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
   study report DIR          what a study found so far, and which of its runs are missing
+  lineage show AGENT        what an agent stands on, and what it all cost; also verify, diff, index
+  gc                        delete from the store what no run, study or agent refers to
+  export AGENT              an agent as ONNX, TorchScript or safetensors, checked against the agent itself
+  push AGENT hf:ORG/REPO    an agent with its card to the Hugging Face Hub; --local DIR only makes the folder
+  pull hf:ORG/REPO          an agent from there, every hash checked
 
 TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
 `reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do.
@@ -143,11 +151,18 @@ def demo(args: list[str]) -> None:
 COMMANDS = {
     "demo": "cli:demo",
     "inspect": "inspect_command:inspect",
+    "advise": "advise_command:advise",
+    "convert": "convert_command:convert",
     "train": "train_command:train",
     "resume": "train_command:resume",
     "evaluate": "cli:evaluate",
     "compare": "cli:compare",
     "study": "studies.command:study",
+    "lineage": "store_command:lineage",
+    "gc": "store_command:gc",
+    "export": "export_command:export",
+    "push": "hub_command:push",
+    "pull": "hub_command:pull",
 }
 """Name -> module:function here, imported when it is asked for."""
 

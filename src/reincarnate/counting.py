@@ -1,6 +1,7 @@
 """Where a run stands: its counters, and what follows from them (updates due, the next stop)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from reincarnate.types import Pace, Phase, Progress
@@ -19,6 +20,8 @@ class Counters:
     barrier: int = 0  # evaluations so far: random streams begin anew at each
     seconds: float = 0.0
     scores: list[float] = field(default_factory=list)  # normalised, of this phase
+    best_barrier: int = 0  # the evaluation (1 is the newborn's) with the best score so far, the latest of equals
+    best_score: float = 0.0  # its score, raw
 
     def progress(self, phase: Phase) -> Progress:
         """What schedules may know now."""
@@ -33,6 +36,18 @@ class Counters:
         """The next of the phase's evenly spread evaluations."""
         stops = [math.ceil(length(phase) * k / phase.evaluations) for k in range(1, phase.evaluations + 1)]
         return next(stop for stop in stops if stop > self.done(phase))
+
+    def offline_updates(self, phases: Sequence[Phase]) -> int:
+        """How many of the updates were made in offline phases."""
+        now = self.phase_updates if self.phase < len(phases) and phases[self.phase].offline else 0
+        return sum(phase.updates for phase in phases[: self.phase]) + now
+
+    def evaluated(self, score: float, env_steps: int) -> None:
+        """Count an evaluation."""
+        self.barrier += 1
+        self.eval_env_steps += env_steps
+        if self.best_barrier == 0 or score >= self.best_score:
+            self.best_barrier, self.best_score = self.barrier, score
 
     def next_phase(self) -> "Counters":
         """The counters as the next phase begins."""

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,16 +14,16 @@ from reincarnate.assembly import compiles, prior_of, threads, training_of, with_
 from reincarnate.data.replay import Replay
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
+from reincarnate.keeper import Beginning, Keeper
 from reincarnate.nets.qnet import natural_torso
-from reincarnate.outcome import finish
+from reincarnate.outcome import conclude, finish
 from reincarnate.prior import Reference, Tick
-from reincarnate.run import Note, Prepared, Run, prepare, record
+from reincarnate.run import Note, Prepared, Run, prepare
 from reincarnate.rundir import RunDirectory
 from reincarnate.students.settings import ReplaySettings
 from reincarnate.students.stacked import StackedStudent
-from reincarnate.tensorboard import TensorBoard
 from reincarnate.together import Together, cannot_share
-from reincarnate.training import Record, Training
+from reincarnate.training import Training
 from reincarnate.types import Phase
 
 
@@ -32,19 +33,26 @@ def execute(
     """Train, and return the result (also in `out/result.json`).
 
     `tick(what, done, total)` reports progress, `note(text)` says what a person should know. Raises UserError for bad
-    input before anything is written under `out`; KeyboardInterrupt leaves a run that `resume` continues exactly.
+    input before anything is written under `out`, where another process writes there, and where the disk is full;
+    KeyboardInterrupt, as any other end, leaves a run that `resume` continues exactly.
     """
     prepared = _prepared(run, note)
-    directory = RunDirectory.reopen(out) if resume else RunDirectory.fresh(out)
-    reference, data = prior_of(prepared, tick)
-    _warn_of_weak_teacher(reference, note)
-    prepared = with_temperature(prepared, data, tick, note)
-    training = training_of(prepared, reference, data, note)
-    with _Keeper(training, directory, note) as keeper:
-        keeper.begin(run, resume)
-        training.run(keeper.take, keeper.save, _Ticker(training, tick))
-        how = {"compiled": compiles(run, prepared.spec), "together": 1}
-        return finish(prepared, training, directory, reference, data, how, tick)
+    with _directory(run, out, resume) as directory:
+        if resume and (result := directory.concluded()):
+            return conclude(result, run, directory, note)
+        reference, data = prior_of(prepared, tick)
+        _warn_of_weak_teacher(reference, note)
+        beginning = Beginning.of(run, prepared, data)
+        prepared = with_temperature(prepared, data, tick, note)
+        training = training_of(prepared, reference, data, note)
+        with Keeper(training, directory, note) as keeper:
+            keeper.begin(beginning, resume)
+            seeds = len(directory.config["together"])
+            if seeds > 1 and training.at.phase < len(training.phases):
+                note(f"warning: {out} began together with other seeds; alone it goes on to the same within rounding")
+            training.run(keeper.take, keeper.save, _Ticker(training, tick))
+            how = {"compiled": compiles(prepared.run, prepared.spec, seeds), "together": seeds}
+            return finish(prepared, training, directory, reference, data, how, tick, note)
 
 
 def execute_together(
@@ -61,31 +69,72 @@ def execute_together(
     resume = resume or [False] * len(runs)
     prepared = [_prepared(run, note if i == 0 else lambda _: None) for i, run in enumerate(runs)]
     _refuse_unlike(prepared)
-    directories = [RunDirectory.reopen(o) if r else RunDirectory.fresh(o) for o, r in zip(outs, resume, strict=True)]
+    with ExitStack() as stack:
+        asked = zip(runs, outs, resume, strict=True)
+        directories = [stack.enter_context(_directory(run, out, again, 2)) for run, out, again in asked]
+        barrier = _common_barrier(directories, resume, tuple(run.seed for run in runs), note)
+        if barrier is not None:
+            return _jointly(prepared, directories, resume, barrier, tick, note)
+    return [execute(run, out, again, tick, note) for run, out, again in zip(runs, outs, resume, strict=True)]
+
+
+def _directory(run: Run, out: Path, resume: bool, at_least: int = 1) -> RunDirectory:
+    """Where a run goes; `at_least` so many checkpoints are kept."""
+    keep = max(at_least, run.keep_checkpoints)
+    return RunDirectory.reopen(out, keep) if resume else RunDirectory.fresh(out, keep)
+
+
+def _common_barrier(
+    directories: Sequence[RunDirectory], resume: Sequence[bool], seeds: tuple[int, ...], note: Note
+) -> int | None:
+    """The newest checkpoint that all seeds have, 0 where they begin anew; None where they must go on apart."""
+    resumed = [directory for directory, again in zip(directories, resume, strict=True) if again]
+    if any(directory.concluded() for directory in resumed):
+        return None  # all are trained
+    if any(directory.config["together"] != list(seeds) for directory in resumed):
+        note("warning: these seeds did not begin together: each goes on alone")
+        return None
+    at_most = None if len(resumed) == len(directories) else 0
+    while True:
+        found = [directory.newest(at_most) for directory in resumed]
+        for _, warnings in found:
+            for warning in warnings:
+                note(f"warning: {warning}")
+        barriers = {barrier for barrier, _ in found}
+        if len(barriers) < 2:
+            return barriers.pop() if barriers else 0
+        at_most = min(barriers)
+
+
+def _jointly(
+    prepared: Sequence[Prepared],
+    directories: Sequence[RunDirectory],
+    resume: Sequence[bool],
+    barrier: int,
+    tick: Tick,
+    note: Note,
+) -> list[dict[str, Any]]:
+    """Train seeds together from a barrier that all have reached."""
     reference, data = prior_of(prepared[0], tick)
     _warn_of_weak_teacher(reference, note)
+    runs, seeds = [p.run for p in prepared], tuple(p.run.seed for p in prepared)
+    beginnings = [Beginning.of(run, prepared[0], data, seeds) for run in runs]
     prepared = _of_each_seed(with_temperature(prepared[0], data, tick, note), runs)
     memory, env = _shared(prepared)
     parts = [memory.part(i, len(runs)) for i in range(len(runs))]
     trainings = [training_of(p, reference, data, note, (part, env)) for p, part in zip(prepared, parts, strict=True)]
-    keepers = [_Keeper(t, d, note) for t, d in zip(trainings, directories, strict=True)]
-    try:
-        for keeper, run, again in zip(keepers, runs, resume, strict=True):
-            keeper.begin(run, again)
-        if len({training.at.barrier for training in trainings}) > 1:  # killed between two checkpoints
-            for keeper in keepers:
-                keeper.close()
-            return [execute(run, out, True, tick, note) for run, out in zip(runs, outs, strict=True)]
+    with ExitStack() as stack:
+        pairs = zip(trainings, directories, strict=True)
+        keepers = [stack.enter_context(Keeper(training, directory, note)) for training, directory in pairs]
+        for keeper, beginning, again in zip(keepers, beginnings, resume, strict=True):
+            keeper.begin(beginning, again, barrier)
         compiled = compiles(prepared[0].run, prepared[0].spec, len(runs))
         student = StackedStudent([training.student for training in trainings], compiled)  # pyright: ignore
         together = Together(trainings, student, env, memory)
         together.run([k.take for k in keepers], [k.save for k in keepers], _Ticker(trainings[0], tick))
         ends = zip(prepared, trainings, directories, strict=True)
         how = {"compiled": compiled, "together": len(runs)}
-        return [finish(p, t, d, reference, data, how, tick) for p, t, d in ends]
-    finally:
-        for keeper in keepers:
-            keeper.close()
+        return [finish(p, t, d, reference, data, how, tick, note) for p, t, d in ends]
 
 
 def why_apart(prepared: Prepared) -> str | None:
@@ -143,47 +192,6 @@ def _shared(prepared: Sequence[Prepared]) -> tuple[Replay, Copies]:
     return memory, env
 
 
-class _Keeper:
-    """What is written of one training: its directory and its events."""
-
-    def __init__(self, training: Training, directory: RunDirectory, note: Note):
-        self._training, self._directory, self._note = training, directory, note
-        self._board: TensorBoard | None = None
-
-    def begin(self, run: Run, resume: bool) -> None:
-        """Make the directory, or put its last checkpoint back."""
-        if not resume:
-            self._directory.create(record(run))
-        else:
-            for warning in self._directory.restore(self._training):
-                self._note(f"warning: {warning}")
-        self._board = TensorBoard(self._directory.path)
-
-    def take(self, line: Record) -> None:
-        """Write a line of metrics down."""
-        assert self._board is not None
-        self._directory.record(line)
-        self._board.add(line)
-        _warn_of_weaning(self._training, line, self._note)
-
-    def save(self) -> None:
-        """Write a checkpoint."""
-        self._directory.checkpoint(self._training)
-
-    def close(self) -> None:
-        """Let everything go; what is being written is written to its end."""
-        self._training.env.close()
-        if self._board:
-            self._board.close()
-        self._directory.settle()
-
-    def __enter__(self) -> "_Keeper":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
 def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
     scale = reference.scale
     if scale and scale.teacher <= scale.random:
@@ -191,14 +199,6 @@ def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
             f"warning: the teacher's score {scale.teacher:.4g} is no better than the random policy's "
             f"{scale.random:.4g}; by score it is weaned at once"
         )
-
-
-def _warn_of_weaning(training: Training, line: dict[str, Any], note: Note) -> None:
-    """λ that falls to zero at the first look: a student as good already, a teacher too weak, or a wrong scale."""
-    first = line["kind"] == "eval" and line["phase"] == "online" and len(training.at.scores) == 1
-    if first and line["weight"] == 0 and training.at.phase_env_steps:
-        score = f"normalised {line['normalised']:.2f} over the evaluation's few episodes"
-        note(f"warning: weaned at the first online evaluation ({score}); --wean.no-sticky is slower")
 
 
 class _Ticker:

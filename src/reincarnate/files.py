@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -11,22 +12,50 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from reincarnate.errors import UserError
 
 FORMAT = 1  # of every JSON file this version writes; docs/formats.md specifies them
 
 
+NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+NOT_ALLOWED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
+NOT_ALLOWED |= {errno.ENAMETOOLONG, errno.EIO}
+
+
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into one clear line."""
+    """Turn a full disk or a forbidden folder into one clear line, whichever library met it."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise UserError(f"the disk is full: cannot write {path}; free some space and resume") from error
-        if error.errno in (errno.EACCES, errno.EROFS, errno.EPERM):
-            raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    except (OSError, SafetensorError) as error:
+        number = _number(error)
+        if number in NO_ROOM:
+            said = f"the disk is full ({os.strerror(number)}): cannot write {path}; free some space and resume"
+            raise UserError(said) from error
+        if number in NOT_ALLOWED:
+            raise UserError(f"cannot write {path}: {os.strerror(number)}; choose another folder") from error
         raise
+
+
+def _number(error: Exception) -> int:
+    """The system's number of an error; 0 where it has none. safetensors says it in words, NumPy how much it wrote."""
+    if isinstance(error, OSError):
+        short = error.errno is None and re.search(r"requested and \d+ written", str(error))
+        return errno.ENOSPC if short else error.errno or 0
+    said = re.search(r"os error (\d+)|code: (\d+)", str(error))
+    return int(said[1] or said[2]) if said else 0
+
+
+def flush(*paths: Path) -> None:
+    """Wait until files and folders are on the disk itself, so that a machine that stops leaves them too."""
+    for path in paths:
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -74,8 +103,8 @@ def staging(parent: Path) -> Iterator[Path]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def publish(folder: Path, target: Path) -> None:
-    """Give a complete folder its name in one step. Where the name is taken by equal content, that stays."""
+def publish(folder: Path, target: Path) -> bool:
+    """Give a complete folder its name in one step. Where the name is taken, what has it stays, and this is False."""
     folder.chmod(0o755)
     for file in folder.iterdir():
         file.chmod(0o755 if file.is_dir() else 0o644)
@@ -84,6 +113,8 @@ def publish(folder: Path, target: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
             raise
+        return False
+    return True
 
 
 def sha256_file(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What a teacher is worth and what it plays: measured once, stored by hash, shared by every seed and method."""
 
 import io
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,8 +108,10 @@ def teacher_data(
         folder = store / "data" / read_json(index)["data"][:16]
         if folder.exists():
             return open_dataset(folder)
+    start = time.perf_counter()
     replay = collect(spec, teacher, how, env_steps, epsilon, stream(PRIOR_SEED, "collect"), tick)
-    dataset = save_dataset(replay, store / "data", request)
+    seconds = {"seconds": round(time.perf_counter() - start, 2)}
+    dataset = save_dataset(replay, store / "data", request | seconds)
     write_json(index, {"format": FORMAT, "request": request, "data": dataset.id})
     return dataset
 

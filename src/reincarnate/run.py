@@ -24,6 +24,7 @@ from reincarnate.temperature import Measured
 from reincarnate.types import Phase, TaskSpec, Teacher
 
 NAMES: dict[str, type] = {**METHODS, **STUDENTS}
+NOTES = ("format", "command", "versions", "prior", "together")  # in config.json beside the settings
 Note = Callable[[str], None]
 
 
@@ -43,6 +44,8 @@ class Run:
     """An agent to start from: store:DIR, its folder or a finished run's. --student defaults to its settings."""
     keep: Literal["weights", "all"] = "weights"
     """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
+    keep_checkpoints: int = 2
+    """The newest ones, kept until the run is done; the best by score is kept as well, and becomes agent-best."""
     seed: int = 0
     env_steps: int = 50_000
     """The student's budget of env steps."""
@@ -147,6 +150,7 @@ def _check_settings(run: Run) -> None:
         "eval_episodes",
         "final_episodes",
         "reference_episodes",
+        "keep_checkpoints",
     )
     for name in (*at_least_one, "data_env_steps"):
         if getattr(run, name) < 1:
@@ -197,5 +201,5 @@ def default_student(kind: type | None, address: str | None) -> ValueSettings:
 
 def from_record(value: dict[str, Any]) -> Run:
     """A run from its record, strictly."""
-    value = {k: v for k, v in value.items() if k not in ("format", "command", "versions")}
+    value = {k: v for k, v in value.items() if k not in NOTES}
     return from_dict(Run, value, NAMES)

@@ -1,198 +1,156 @@
 """A run is a directory: config, metrics, checkpoints, agent, result, and `done` last. A finished one never changes."""
 
-import json
-import os
 import shutil
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from safetensors import SafetensorError
-from safetensors import numpy as arrays
-from safetensors.torch import load_file, save_file
-from torch import Tensor
-
-from reincarnate.data.replay import Replay
-from reincarnate.data.segments import Segment, load_segments, still_needed, take_segment
+from reincarnate.checkpoints import DAMAGE, Checkpoints, Saved
 from reincarnate.errors import UserError
-from reincarnate.files import (
-    FORMAT,
-    disk_errors,
-    publish,
-    read_json,
-    sha256_file,
-    staging,
-    write_bytes,
-    write_json,
-)
+from reincarnate.files import FORMAT, disk_errors, publish, read_json, sha256_file, staging, write_bytes, write_json
+from reincarnate.lock import FILE as LOCK
+from reincarnate.lock import Lock
+from reincarnate.metrics import Metrics
 from reincarnate.training import Training
 
-BEHIND = 32_000_000  # bytes of new rows from which they are written while training goes on: some 0.2 s of disk
-KEPT = 2  # checkpoints: the newest, and the one before should it be damaged
+KEEP = 2  # checkpoints, unless the run says otherwise: the newest, and the one before should it be damaged
 
 
 class RunDirectory:
-    """Reads and writes one run's directory."""
+    """Reads and writes one run's directory. `with` it, nobody else writes there."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, keep: int):
         self.path = path
-        self._segments: list[dict[str, Any]] = []
-        self._saved: dict[str, Any] | None = None  # replay.state() at the last segment
-        self._pool: ThreadPoolExecutor | None = None
-        self._writing: Future[None] | None = None
+        self._metrics = Metrics(path / "metrics.jsonl")
+        self._checkpoints = Checkpoints(path, keep)
+        self._lock: Lock | None = None
 
     @classmethod
-    def fresh(cls, path: Path) -> "RunDirectory":
-        """A run that `create` may write. Raises UserError where the directory exists."""
+    def fresh(cls, path: Path, keep: int = KEEP) -> "RunDirectory":
+        """A run that `create` may write; `keep`: newest checkpoints. Raises UserError where the directory exists."""
         if path.exists():
-            hint = "it holds a finished run" if (path / "done").exists() else f"`reincarnate resume {path}` goes on"
-            raise UserError(f"{path} exists already; choose another --out ({hint})")
-        return cls(path)
-
-    def create(self, config: dict[str, Any]) -> None:
-        """Make the directory, with the record of what was asked for in it from the first moment."""
-        with staging(self.path.parent) as folder:
-            write_json(folder / "config.json", {"format": FORMAT, **config})
-            publish(folder, self.path)
+            raise UserError(_taken(path))
+        return cls(path, keep)
 
     @classmethod
-    def reopen(cls, path: Path) -> "RunDirectory":
+    def reopen(cls, path: Path, keep: int = KEEP) -> "RunDirectory":
         """An unfinished run. Raises UserError where there is none, or it is finished."""
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a run: it has no config.json")
-        if (path / "done").exists():
-            raise UserError(f"{path} is finished; a finished run is never modified")
-        return cls(path)
+        _refuse_finished(path)
+        return cls(path, keep)
+
+    def __enter__(self) -> "RunDirectory":
+        if self.path.exists():
+            self._hold()
+            try:
+                _refuse_finished(self.path)  # by another process, until a moment ago
+            except UserError:
+                self.close()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others in. What is being written is written to its end; raises UserError where it cannot be."""
+        try:
+            self._checkpoints.settle()
+        finally:
+            if self._lock:
+                self._lock.release()
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the directory, with the record of what was asked for in it from the first moment, and hold it."""
+        with staging(self.path.parent) as folder:
+            write_json(folder / "config.json", {"format": FORMAT, **config})
+            if not publish(folder, self.path):
+                raise UserError(_taken(self.path))
+        self._hold()
+
+    def _hold(self) -> None:
+        self._lock = Lock(self.path)
 
     @property
     def config(self) -> dict[str, Any]:
         """The record of what was asked for."""
         return read_json(self.path / "config.json")
 
-    # ---- metrics -------------------------------------------------------------------------------------
-
     def record(self, line: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
-        with disk_errors(self.path), open(self.path / "metrics.jsonl", "a") as file:
-            file.write(json.dumps(line, allow_nan=True) + "\n")
-
-    def _metrics_bytes(self) -> int:
-        path = self.path / "metrics.jsonl"
-        return path.stat().st_size if path.exists() else 0
+        self._metrics.add(line)
 
     # ---- checkpoints ---------------------------------------------------------------------------------
 
     def checkpoint(self, training: Training) -> None:
-        """Save everything a continuation needs; the newest two are kept, replay segments as long as needed.
+        """Save everything a continuation needs; large ones are finished while training goes on."""
+        config = {"config_sha256": sha256_file(self.path / "config.json")}
+        self._checkpoints.save(training, config | self._metrics.mark())
 
-        Many rows are copied and written on another thread while training goes on, until `settle`: a run that is
-        killed meanwhile resumes from the checkpoint before.
-        """
-        self.settle()
-        memory = training.memory
-        segment = None
-        if isinstance(memory, Replay):  # rollouts do not outlive a barrier
-            self._segments = [e for e in self._segments if still_needed(memory, e)]
-            segment, self._saved = take_segment(memory, self._saved), memory.state()
-        student = {name: value.clone() for name, value in training.student.state().items()}
-        state = {"training": training.state(), "replay": memory.state(), "metrics_bytes": self._metrics_bytes()}
-        write = partial(self._write, training.at.barrier, state, student, memory.tensors(), segment)
-        if segment is None or segment.bytes < BEHIND:
-            write()
-        else:
-            self._pool = self._pool or ThreadPoolExecutor(1)
-            self._writing = self._pool.submit(write)
+    def newest(self, at_most: int | None = None) -> tuple[int, list[str]]:
+        """The number of the newest sound checkpoint (of at most this one), 0 without any, and warnings of damage."""
+        saved, warnings = self._checkpoints.newest(self._metrics.check, at_most)
+        return saved.barrier if saved else 0, warnings
 
-    def settle(self) -> None:
-        """Wait until the last checkpoint is on disk. Raises UserError where it could not be written."""
-        if self._writing:
-            writing, self._writing = self._writing, None
-            writing.result()
-
-    def _write(
-        self,
-        barrier: int,
-        state: dict[str, Any],
-        student: dict[str, Tensor],
-        sampler: dict[str, np.ndarray],
-        segment: Segment | None,
-    ) -> None:
-        if segment is not None:
-            self._segments.append(segment.save(self.path / "replay" / f"{barrier:06d}.safetensors"))
-        with staging(self.path / "checkpoints") as folder:
-            save_file(student, folder / "student.safetensors")
-            arrays.save_file(sampler, folder / "sampler.safetensors")
-            hashes = {f"{name}_sha256": sha256_file(folder / f"{name}.safetensors") for name in ("student", "sampler")}
-            write_json(folder / "state.json", {"format": FORMAT, **state, "segments": self._segments, **hashes})
-            publish(folder, self.path / "checkpoints" / f"{barrier:06d}")
-        self._tidy()
-
-    def _tidy(self) -> None:
-        kept = self._checkpoints()
-        for old in kept[KEPT:]:
-            shutil.rmtree(old)
-        needed = {e["file"] for folder in kept[:KEPT] for e in read_json(folder / "state.json")["segments"]}
-        for file in (self.path / "replay").glob("*"):
-            if file.name not in needed:
-                file.unlink()
-
-    def _checkpoints(self) -> list[Path]:
-        """Complete ones, newest first."""
-        root = self.path / "checkpoints"
-        found = [p for p in root.iterdir() if not p.name.startswith(".")] if root.exists() else []
-        return sorted(found, reverse=True)
-
-    def restore(self, training: Training) -> list[str]:
-        """Put the newest sound checkpoint back. Returns warnings about damaged ones that were passed over.
+    def restore(self, training: Training, at_most: int | None = None) -> list[str]:
+        """Put the newest sound checkpoint (of at most this number) back. Returns warnings about what was passed over.
 
         Raises UserError where there were checkpoints and none is sound; with none at all, the run begins anew.
         """
-        warnings: list[str] = []
-        damaged: list[Path] = []
-        for folder in self._checkpoints():
-            try:
-                self._load(folder, training)
-                for other in damaged:  # their names will be needed again
-                    shutil.rmtree(other)
-                return warnings
-            except (UserError, OSError, ValueError, KeyError, SafetensorError) as error:
-                warnings.append(f"checkpoint {folder.name} is damaged ({error}); trying the one before")
-                damaged.append(folder)
-        if warnings:
-            raise UserError(f"no checkpoint of {self.path} is sound: {'; '.join(warnings)}")
-        self._cut_metrics(0)
+        self._sweep()
+        saved, warnings = self._checkpoints.newest(self._metrics.check, at_most)
+        if saved:
+            if saved.state["config_sha256"] != sha256_file(self.path / "config.json"):
+                raise UserError(f"{self.path / 'config.json'} has changed since the run began; put it back to resume")
+            self._checkpoints.load(saved, training)
+        elif at_most is None:
+            warnings.append(f"{self.path} has no checkpoint yet; it begins anew")
+        self._checkpoints.forget_after(saved.barrier if saved else 0)
+        self._metrics.cut(saved.state["metrics_bytes"] if saved else 0)
         return warnings
 
-    def _load(self, folder: Path, training: Training) -> None:
-        state = read_json(folder / "state.json")
-        weights = folder / "student.safetensors"
-        sampler = folder / "sampler.safetensors"
-        for file, expected in ((weights, state["student_sha256"]), (sampler, state["sampler_sha256"])):
-            if sha256_file(file) != expected:
-                raise UserError(f"{file} has changed since it was written")
-        if isinstance(training.memory, Replay):
-            load_segments(training.memory, self.path / "replay", state["segments"])
-        training.memory.restore(state["replay"])
-        training.memory.restore_tensors(arrays.load_file(sampler))
-        training.student.restore(load_file(weights))
-        training.restore(state["training"])
-        self._segments, self._saved = state["segments"], state["replay"]
-        self._cut_metrics(state["metrics_bytes"])
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-written: its names begin with a dot."""
+        with disk_errors(self.path):
+            for leftover in [*self.path.glob(".*"), *(self.path / "checkpoints").glob(".*")]:
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                elif leftover.name != LOCK:
+                    leftover.unlink()
 
-    def _cut_metrics(self, size: int) -> None:
-        """Forget what was measured after the checkpoint: it will be measured again."""
-        path = self.path / "metrics.jsonl"
-        if path.exists():
-            os.truncate(path, size)
+    def best(self, barrier: int) -> Saved | None:
+        """The checkpoint of the best evaluation, by its number; None where it is damaged."""
+        self._checkpoints.settle()
+        with suppress(*DAMAGE):
+            return self._checkpoints.open(barrier)
 
     # ---- the end -------------------------------------------------------------------------------------
 
     def finish(self, result: dict[str, Any]) -> None:
-        """Write the result and `done`, and drop what only a continuation would need."""
-        self.settle()
+        """Write the result, drop what only a continuation would need, and write `done`."""
+        self._checkpoints.settle()
         write_json(self.path / "result.json", {"format": FORMAT, **result})
+        self.conclude()
+
+    def concluded(self) -> dict[str, Any] | None:
+        """The result of a run that was killed after it had written it; None of any other."""
+        return read_json(self.path / "result.json") if (self.path / "result.json").exists() else None
+
+    def conclude(self) -> None:
+        """The last steps, once there is a result; `done` is the very last."""
+        self._sweep()
+        self._checkpoints.drop()
+        if self._lock:
+            self._lock.remove()
         write_bytes(self.path / "done", b"")
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
-        shutil.rmtree(self.path / "replay", ignore_errors=True)
+
+
+def _taken(path: Path) -> str:
+    hint = "it holds a finished run" if (path / "done").exists() else f"`reincarnate resume {path}` goes on"
+    return f"{path} exists already; choose another --out ({hint})"
+
+
+def _refuse_finished(path: Path) -> None:
+    if (path / "done").exists():
+        raise UserError(f"{path} is finished; a finished run is never modified")

@@ -1,5 +1,6 @@
 """The commands `train` and `resume`: one run, or several seeds of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import tyro
@@ -9,7 +10,7 @@ from reincarnate import ui
 from reincarnate.config import to_dict, to_yaml
 from reincarnate.execution import execute, execute_together, gains, refuse_apart
 from reincarnate.plan import describe, estimate
-from reincarnate.run import NAMES, from_record, prepare
+from reincarnate.run import NAMES, Run, from_record, prepare
 from reincarnate.rundir import RunDirectory
 from reincarnate.train_flags import directories, parse
 
@@ -70,7 +71,11 @@ def _say_result(result: dict, out: Path) -> None:
     text = f"score {result['score']:.4g} [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
     if result["normalised"] is not None:
         text += f"; normalised {result['normalised']:.3f} (random 0, teacher 1)"
-    ui.console.print(f"{text}\n{out} is done: the agent is `store:{out}`", highlight=False, soft_wrap=True)
+    text += f"\n{out} is done: the agent is `store:{out}`"
+    if result["best"]:
+        better = f"{result['best']['score']:.4g}, at {result['best']['env_steps']:,} env steps"
+        text += f"; its best evaluation ({better}) is `store:{out / 'agent-best'}`"
+    ui.console.print(text, highlight=False, soft_wrap=True)
 
 
 def resume(args: list[str]) -> None:
@@ -79,11 +84,16 @@ def resume(args: list[str]) -> None:
     def command(directory: Positional[Path]) -> None:
 
         seeds = sorted(path.parent for path in directory.glob("*/config.json") if not (path.parent / "done").exists())
-        for where in [directory] if (directory / "config.json").exists() or not seeds else seeds:
-            run = from_record(RunDirectory.reopen(where).config)
+        for unit in _units([directory] if (directory / "config.json").exists() or not seeds else seeds):
+            runs, places = zip(*unit, strict=True)
             with ui.Bars() as tick:
-                result = execute(run, where, resume=True, tick=tick, note=ui.note)
-            _say_result(result, where)
+                if len(unit) > 1:
+                    made = [(place / "config.json").exists() for place in places]
+                    results = execute_together(runs, places, made, tick, ui.note)
+                else:
+                    results = [execute(runs[0], places[0], resume=True, tick=tick, note=ui.note)]
+            for result, where in zip(results, places, strict=True):
+                _say_result(result, where)
 
     tyro.cli(
         command,
@@ -91,3 +101,24 @@ def resume(args: list[str]) -> None:
         prog="reincarnate resume",
         description="Continue an interrupted run, or every unfinished one in a folder, to the same bits.",
     )
+
+
+def _units(places: list[Path]) -> list[list[tuple[Run, Path]]]:
+    """The runs in these places: those that began together are one, unless some are done; others each alone."""
+    alike: dict[tuple[str, tuple[int, ...]], list[tuple[Run, Path]]] = {}
+    for where in places:
+        config = RunDirectory.reopen(where).config
+        run = from_record(config)
+        alike.setdefault((repr(replace(run, seed=0)), tuple(config["together"])), []).append((run, where))
+    units = []
+    for (_, seeds), same in alike.items():
+        same = sorted(same + _never_made(*same[0], seeds), key=lambda pair: seeds.index(pair[0].seed))
+        units += [same] if len(same) == len(seeds) else [[pair] for pair in same]
+    return units
+
+
+def _never_made(run: Run, where: Path, seeds: tuple[int, ...]) -> list[tuple[Run, Path]]:
+    """Runs that began together with this one, and were killed before they had directories, which lie beside it."""
+    stem = where.name.removesuffix(str(run.seed))
+    places = [(replace(run, seed=seed), where.with_name(f"{stem}{seed}")) for seed in seeds if seed != run.seed]
+    return [(other, place) for other, place in places if not place.exists()]

@@ -70,6 +70,7 @@ class Training:
         self.student.publish()
         if self.at.barrier == 0:
             self._evaluate(self.phases[0], record, counts=False)
+            self.at.seconds = time.perf_counter() - self._clock
             barrier()
         while self.at.phase < len(self.phases):
             phase = self.phases[self.at.phase]
@@ -185,8 +186,7 @@ class Training:
         """Measure and write down; `counts`: schedules may look at it (a newborn's score says nothing of a phase)."""
         result = self.evaluate(self.at.barrier)
         normalised = self.scale.normalise(result.mean) if self.scale else None
-        self.at.barrier += 1
-        self.at.eval_env_steps += result.env_steps
+        self.at.evaluated(result.mean, result.env_steps)
         if normalised is not None and counts:
             self.at.scores.append(normalised)
         low, high = result.interval()

@@ -90,7 +90,7 @@ class ImplicitQNetwork(nn.Module):
         out = self.advantage(x)
         if self.value is not None:
             out = out - out.mean(-1, keepdim=True) + self.value(x)
-        return out.mT
+        return out.transpose(-1, -2)  # not mT, which ONNX exporters do not know
 
 
 def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]:

@@ -27,6 +27,7 @@ from reincarnate.report.table import (
     summarise,
 )
 from reincarnate.report.tallies import AGGREGATES, COST, aggregates_table, cost_table, named
+from reincarnate.report.tree import picture
 from reincarnate.report.verdict import headline
 from reincarnate.report.wording import duration, interval, number
 
@@ -37,6 +38,10 @@ _CURVES = (
 )
 
 _PROFILES = "For each score τ the share of final runs above it, with its 95% bootstrap band; further right is better."
+_STANDS = (
+    "Each box is an agent (all seeds of a method in one), a teacher or data, with the env steps of its own; an arrow "
+    "leads to what stands on it. `reincarnate lineage show` has every number."
+)
 _BY_UPDATES = (
     "The same evaluations by gradient steps, those on prior data included: methods at one position have computed "
     "equally long, not seen equally much."
@@ -66,6 +71,7 @@ def write_page(
         section("At equal updates", _plot(by_updates, _BY_UPDATES)),
         section("What each method did", *_plans(runs)),
         section("Cost of one run", cost_table(runs), note(COST)),
+        *_lineage(runs),
         section("Every run", _every_run(runs, missing, path.parent, rng)),
         section("Where every number came from", *_origins(runs), _commands(runs), note(_bootstrap(seed))),
     ]
@@ -117,6 +123,12 @@ def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
         yield f'<h3>{escape(label)} <span class="muted">student: {escape(students)}</span></h3>'
         for plan in dict.fromkeys(tuple(map(str, run.result.get("plan") or ())) for run in own):
             yield "<ol>" + "".join(f"<li>{escape(line)}</li>" for line in plan) + "</ol>"
+
+
+def _lineage(runs: Sequence[FinishedRun]) -> Iterable[str]:
+    drawn = picture(runs)
+    if drawn:
+        yield section("What these runs stand on", _plot(themed(*drawn), _STANDS))
 
 
 # ---- provenance --------------------------------------------------------------------------------------

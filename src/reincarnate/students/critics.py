@@ -16,6 +16,7 @@ from reincarnate import distributions, losses
 from reincarnate.errors import UserError
 from reincarnate.types import Batch
 
+FRACTIONS = 4096  # that IQN may be asked at: an agent's file may come from anybody, and each costs memory
 Arguments = tuple[Tensor, ...]
 """What a network's forward pass takes besides observations: IQN's quantile fractions, else nothing."""
 
@@ -244,7 +245,8 @@ class ImplicitQuantiles:
 
     def check(self) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
-        _refuse(min(self.samples, self.acting) < 1, "--student.samples and --student.acting must be at least 1")
+        wrong = not 1 <= min(self.samples, self.acting) <= max(self.samples, self.acting) <= FRACTIONS
+        _refuse(wrong, f"--student.samples and --student.acting must be at least 1, at most {FRACTIONS}")
         _refuse(self.kappa < 0, "--student.kappa must not be negative")
 
 

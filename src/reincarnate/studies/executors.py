@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import queue
+import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from multiprocessing.managers import SyncManager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -47,7 +49,9 @@ class LocalProcesses:
     def _round(self, units: list[Unit], out: Path, watch: Watch, failed: dict[str, str]) -> tuple[list[Unit], str]:
         """Returns the units whose processes died, and what is known of why."""
         context = multiprocessing.get_context("spawn")
-        with context.Manager() as manager, ProcessPoolExecutor(self.workers, mp_context=context) as pool:
+        manager = SyncManager(ctx=context)
+        manager.start(_end_with_parent)
+        with manager, ProcessPoolExecutor(self.workers, context, _end_with_parent) as pool:
             ticks = manager.Queue()
             futures = {pool.submit(_work, unit, out, ticks): unit for unit in units}
             try:
@@ -75,6 +79,18 @@ class LocalProcesses:
             _drain(ticks, watch)
             watch.draw()
         return broken, reason
+
+
+def _end_with_parent() -> None:
+    """A worker whose study was killed would go on alone, and hold the run that the study, begun again, needs."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait_for_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 def _work(unit: Unit, out: Path, ticks: Any) -> dict[str, str]:

@@ -9,6 +9,7 @@ from reincarnate import report, ui
 from reincarnate.assembly import prior_of, threads
 from reincarnate.errors import UserError
 from reincarnate.files import read_json
+from reincarnate.lock import Lock
 from reincarnate.run import Prepared, prepare, record
 from reincarnate.studies.executors import Executor, LocalProcesses
 from reincarnate.studies.matrix import Cell, Study
@@ -24,8 +25,19 @@ def run_study(study: Study, out: Path, workers: int = 2, executor: Executor | No
     """Do what is not done yet, by `executor` or else in processes here; then write the report into `out`.
 
     Priors are checked against their pins and made once, before any worker starts. Returns the report's rows. Raises
-    UserError where a prior has changed since the study began, and when every run failed.
+    UserError where a prior has changed since the study began, where the study is being run already, and when every
+    run failed.
     """
+    lock = Lock(out) if out.exists() else None
+    try:
+        return _run(study, out, workers, executor)
+    finally:
+        if lock:
+            lock.remove()
+            lock.release()
+
+
+def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> list[report.Row]:
     todo = [cell for cell in study.cells if not (out / cell.directory / "done").exists()]
     _same_settings(study, out)
     pinned = Pinned(out)

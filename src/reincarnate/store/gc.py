@@ -1,0 +1,155 @@
+"""Clearing a store of what nothing refers to any more. Whatever is deleted can be measured or collected again."""
+
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reincarnate.errors import UserError
+from reincarnate.files import disk_errors, read_json, sha256_json
+from reincarnate.store.index import Index
+from reincarnate.store.nodes import AGENT, ancestors_in, of_agent
+from reincarnate.store.scan import RUN, STUDY, Found
+
+DAY = 86_400.0
+LEFTOVER = "left by a process that was killed"  # within a day it may be one that is alive
+KINDS = ("data", "scores", "logits", "requests")  # the folders of a store that are looked into
+
+
+@dataclass(frozen=True)
+class Orphan:
+    """A file or folder of the store that nothing refers to."""
+
+    path: Path
+    kind: str
+    bytes: int
+    days: float
+    words: str
+
+
+@dataclass
+class References:
+    """What agents and runs that exist refer to: hashes of data and teachers, tasks that are played."""
+
+    hashes: set[str] = field(default_factory=set)
+    tasks: set[str] = field(default_factory=set)
+
+    def logits(self) -> set[str]:
+        """Names of all files of logits that they may use."""
+        pairs = [(data, teacher) for data in self.hashes for teacher in self.hashes]
+        requests = [{"kind": "logits", "data": data, "teacher": teacher} for data, teacher in pairs]
+        return {f"{sha256_json(request)[:16]}.npy" for request in requests}
+
+
+def references(found: Iterable[Found]) -> References:
+    """All that the agents, and the runs whether or not they are finished, stand on, and all their ancestors do."""
+    refers = References()
+    for x in found:
+        with suppress(UserError, KeyError, AttributeError, TypeError):  # damaged: it can refer to nothing
+            if x.kind == AGENT:
+                _of_agent(read_json(x.path / "agent.json"), refers)
+            elif x.kind == RUN:
+                _of_run(x.path, refers)
+            elif x.kind == STUDY:
+                _of_study(read_json(x.path / "study.json"), refers)
+    return refers
+
+
+def _of_agent(value: dict[str, Any], refers: References) -> None:
+    node, ancestors = of_agent(value), ancestors_in(value)
+    refers.tasks.add(node.task)
+    refers.hashes |= {node.sha256, *ancestors, *(parent.sha256 for parent in node.parents)}
+    refers.hashes |= {parent.sha256 for ancestor in ancestors.values() for parent in ancestor.parents}
+
+
+def _of_run(folder: Path, refers: References) -> None:
+    """A run also uses a teacher that only sets its scale. Its priors are in its config from its first moment on."""
+    config = read_json(folder / "config.json")
+    refers.tasks.add(config["env"])
+    records = [config, read_json(folder / "result.json")] if (folder / "result.json").exists() else [config]
+    for prior in (record.get("prior") or {} for record in records):
+        refers.hashes |= {prior[kind] for kind in ("teacher", "data", "weights") if prior.get(kind)}
+
+
+def _of_study(study: dict[str, Any], refers: References) -> None:
+    """A study pins the priors of runs that it has not begun yet."""
+    for task, pins in study["pins"].items():
+        refers.tasks.add(task)
+        refers.hashes |= {sha256 for kind in ("teacher", "data", "weights") for sha256 in pins.get(kind, {}).values()}
+
+
+def orphans(store: Path, refers: References, days: float) -> list[Orphan]:
+    """What in a store nothing refers to, of at least this age; links, and what is not the store's own, are left."""
+    found = [orphan for kind in KINDS for orphan in _orphans(store / kind, kind, refers)]
+    return [orphan for orphan in found if orphan.days >= (max(days, 1) if orphan.words == LEFTOVER else days)]
+
+
+def _orphans(folder: Path, kind: str, refers: References) -> Iterator[Orphan]:
+    logits = refers.logits() if kind == "logits" else set()
+    for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ():
+        if path.is_symlink():
+            continue
+        if path.name.startswith(".staging-"):
+            yield _orphan(path, kind, LEFTOVER)
+            continue
+        with suppress(UserError, KeyError, TypeError):  # what cannot be read is not ours to delete
+            words = _unused(path, kind, refers, logits)
+            if words:
+                yield _orphan(path, kind, words)
+
+
+def _unused(path: Path, kind: str, refers: References, logits: set[str]) -> str | None:
+    """What something is, if nothing refers to it; None if something does, or it is nothing of the store's."""
+    if kind == "data":
+        manifest = read_json(path / "manifest.json")
+        ours = manifest["kind"] == "dataset" and path.name == manifest["id"][:16]
+        words = f"{manifest['spec']['id']}, {manifest['about'].get('kind', 'data')}, {manifest['transitions']:,} rows"
+        return words if ours and manifest["id"] not in refers.hashes else None
+    if kind == "logits":
+        return None if path.name in logits or path.suffix != ".npy" else "a teacher's logits"
+    record = read_json(path)
+    request, task = record["request"], (record["request"].get("protocol") or {}).get("env", "")
+    if kind == "requests":
+        gone = record["data"] not in refers.hashes
+        return f"where {request['kind']} lies" if gone else None
+    used = task in refers.tasks and (request["who"] == "random" or request["who"] in refers.hashes)
+    return None if used else f"{task}, score of {request['who'][:12]}"
+
+
+def _orphan(path: Path, kind: str, words: str) -> Orphan:
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.is_file()]
+    stats = [p.stat() for p in files] or [path.stat()]
+    newest = max(stat.st_mtime for stat in stats)
+    return Orphan(path, kind, sum(stat.st_size for stat in stats), (time.time() - newest) / DAY, words)
+
+
+def delete(found: Iterable[Orphan]) -> None:
+    """Delete orphans, each as one step: a folder is renamed first. Raises UserError where that is forbidden."""
+    for orphan in found:
+        with disk_errors(orphan.path):
+            if orphan.path.is_dir():
+                aside = orphan.path.with_name(f".staging-{orphan.path.name.lstrip('.')}-{os.getpid()}")
+                os.rename(orphan.path, aside)
+                shutil.rmtree(aside)
+            else:
+                orphan.path.unlink(missing_ok=True)
+
+
+def collectable(store: Path, roots: Iterable[Path], days: float) -> tuple[list[Orphan], int]:
+    """What may be deleted from a store, and how many agents, runs and studies were asked whether they need it.
+
+    The index, `roots` and the folder that the store lies in are looked through. Raises UserError where no agent or
+    run is found at all: nothing says then what is needed.
+    """
+    if not store.is_dir():
+        raise UserError(f"{store}: there is no such store")
+    with Index(store) as index:
+        index.refresh([store, store.absolute().parent, *roots])
+        users = [found for found in index.all() if found.kind in (AGENT, RUN, STUDY)]
+    if not users:
+        raise UserError(f"{store} knows of no run or agent, so nothing says what is needed; name folders with --roots")
+    return orphans(store, references(users), days), len(users)
