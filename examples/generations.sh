@@ -21,8 +21,8 @@ agent() { # name, method, further flags
 wide=(--student rainbow --student.torso minatar --student.width 4 --student.hidden 256)
 
 agent a1 scratch
-agent a2 qdagger --teacher "store:$out/a1" --offline-updates $((steps / 5)) --student rainbow
-agent a3 qdagger --teacher "store:$out/a2" --offline-updates $((steps / 5)) "${wide[@]}"
+agent a2 qdagger --teacher "store:$out/a1" --offline-updates $((steps / 5)) --wean.guard 0.2 --student rainbow
+agent a3 qdagger --teacher "store:$out/a2" --offline-updates $((steps / 5)) --wean.guard 0.2 "${wide[@]}"
 agent a3-alone scratch --teacher "store:$out/a2" "${wide[@]}" # the teacher only sets the scale
 
 $reincarnate lineage show "$out/a3"

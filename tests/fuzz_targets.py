@@ -94,7 +94,9 @@ def dataset(folder: Path) -> Target:
 TEACHERS: dict[str, Callable[[Path], Target]] = {
     "sb3": sb3,
     "cleanrl, torch": cleanrl_torch,
-    "cleanrl, flax": fixture("cleanrl, flax", "cleanrl/dqn_jax.cleanrl_model", "cleanrl:{}/dqn_jax.cleanrl_model", (4,)),
+    "cleanrl, flax": fixture(
+        "cleanrl, flax", "cleanrl/dqn_jax.cleanrl_model", "cleanrl:{}/dqn_jax.cleanrl_model", (4,)
+    ),
     "dopamine, pickle": fixture("dopamine, pickle", "dopamine_agents/cartpole", "dopamine:{}", (4,)),
     "dopamine, tensorflow": fixture(
         "dopamine, tensorflow", "dopamine_agents/tensorflow/cartpole", "dopamine:{}/cartpole", (4,)

@@ -11,7 +11,7 @@ from probes import Corridor, corridor_spec
 
 from reincarnate.data import Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
-from reincarnate.data.segments import load_segments, take_segment
+from reincarnate.data.segments import check_segments, load_segments, take_segment
 from reincarnate.envs.vector import Copies, GymVector
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec
@@ -199,5 +199,5 @@ def test_a_damaged_segment_is_refused(tmp_path):
     data = bytearray((tmp_path / "1.safetensors").read_bytes())
     data[-3] ^= 1
     (tmp_path / "1.safetensors").write_bytes(data)
-    with pytest.raises(UserError, match="damaged"):
-        load_segments(replay, tmp_path, [entry])
+    with pytest.raises(UserError, match="has changed"):
+        check_segments(tmp_path, [entry])

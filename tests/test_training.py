@@ -268,7 +268,7 @@ def test_td_alone_finds_the_values_of_a_two_step_chain():
 
 
 def test_random_play_on_catch_scores_what_arithmetic_says():
-    result = play_episodes(catch(16), random_policy(3), 800, stream(0, "random"))
+    result = play_episodes(catch(16), random_policy(catch(1).spec), 800, stream(0, "random"))
     assert len(result.returns) == 800 and result.env_steps == 800 * 7
     low, high = result.interval()
     assert low < -0.6 < high or abs(result.mean + 0.6) < 0.1

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from reincarnate.errors import UserError
-from reincarnate.teachers.exported import TELLS, Lift, choose, counted, read_address, widened
+from reincarnate.teachers.exported import TELLS, Asked, Lift, choose, counted, read_address, widened
 from reincarnate.teachers.onnx_external import read_external
 from reincarnate.teachers.onnx_file import Found, look_at
 from reincarnate.teachers.safe import read_file, sha256
@@ -83,6 +83,13 @@ def open_address(rest: str, actions: int | None = None) -> OnnxTeacher:
     UserError: damaged, hostile, not supported, more than one input, or it is not clear which output to take.
     """
     asked = read_address(rest, "onnx")
+    try:
+        return _open(rest, asked, actions)
+    except UnicodeDecodeError:  # of the names of inputs, outputs and axes, which onnxruntime decodes as it is asked
+        raise UserError(f"{asked.path}: damaged: a name in it is not UTF-8") from None
+
+
+def _open(rest: str, asked: Asked, actions: int | None) -> OnnxTeacher:
     uri = f"onnx:{rest}"
     payload = read_file(Path(asked.path))
     found = look_at(payload, asked.path)
