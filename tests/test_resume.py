@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from reincarnate import checkpoints
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.execution import execute
 from reincarnate.methods import Scratch
@@ -177,3 +178,11 @@ def test_a_background_checkpoint_that_cannot_be_written_stops_the_run(tmp_path, 
     with pytest.raises(UserError, match="no space left"):
         execute(run, tmp_path / "run")
     assert not (tmp_path / "run/done").exists()
+
+
+def test_what_a_killed_process_left_half_made_is_no_run(tmp_path, capsys):
+    (tmp_path / ".staging-abc").mkdir()
+    (tmp_path / ".staging-abc" / "config.json").write_text("{")
+    with pytest.raises(SystemExit) as stop:
+        main(["resume", str(tmp_path)])
+    assert stop.value.code == 2 and f"{tmp_path} is not a run" in " ".join(capsys.readouterr().err.split())
