@@ -57,7 +57,9 @@ def lean(obs):
 
 def reincarnate(folder: Path, *args: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen:
     command = [sys.executable, "-m", "reincarnate.cli", *args]
-    return subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=stderr, text=True)
+    heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever started the tests may have made it deaf
+    quiet = subprocess.DEVNULL
+    return subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=stderr, text=True, preexec_fn=heeds)
 
 
 def essence(run: Path) -> tuple[bytes, list[dict], dict]:
