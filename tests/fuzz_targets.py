@@ -28,7 +28,8 @@ def asked(address: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float
 
     def open_(folder: Path) -> object:
         teacher = open_teacher(address.format(folder))
-        return teacher.logits(torch.zeros(2, *shape, dtype=dtype), teacher.initial_state(2))
+        seen = teacher.card.obs_shape or shape  # damage may make it another, sound agent
+        return teacher.logits(torch.zeros(2, *seen, dtype=dtype), teacher.initial_state(2))
 
     return open_
 

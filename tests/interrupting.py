@@ -22,9 +22,9 @@ def lean(obs):
     return torch.stack([1 - push, push], 1) * 4
 """
 SMALL: dict[str, Any] = {
-    "env_steps": 240,
+    "env_steps": 160,
     "evaluations": 4,
-    "eval_episodes": 2,
+    "eval_episodes": 1,
     "final_episodes": 2,
     "reference_episodes": 2,
 }
@@ -35,13 +35,13 @@ class Stop(Exception):
 
 
 def small_run(folder: Path, **changes) -> Run:
-    """Kickstarting of a student with priorities and noise, on CartPole, with a rule as teacher; in a second."""
+    """Kickstarting of a student with priorities and noise, on CartPole, with a rule as teacher; in half a second."""
     (folder / "rule.py").write_text(RULE)
     settings: dict[str, Any] = {
         "hidden": (8,),
         "warmup": 30,
         "batch_size": 8,
-        "replay_size": 150,
+        "replay_size": 100,
         "priority": 0.6,
         "noisy": True,
         "lr": 3e-3,

@@ -44,3 +44,7 @@ def test_the_fuzzer_sees_what_must_not_happen(tmp_path: Path):
         target = Target("bad", {"a": b"abc"}, lambda folder, bad=bad: bad(folder) if folder.name == "damaged" else None)
         found = fuzz(target, 2, seed=0, folder=tmp_path)
         assert all(words in end for end in found), found
+
+
+def test_an_error_is_one_line_whatever_it_quotes():
+    assert str(UserError("the operator Ma\n\x03ob is unknown")) == "the operator Ma  ob is unknown"

@@ -131,7 +131,7 @@ def test_complaint_4_the_replay_is_there_again_row_for_row(folder):
     assert set(rows[0]) == set(rows[1]) == {"frame", "action", "reward", "flags", "age", "teacher"}
     for name, column in rows[0].items():
         assert np.array_equal(column, rows[1][name]), name
-    assert np.count_nonzero(rows[0]["frame"].any(1)) > 120
+    assert np.count_nonzero(rows[0]["frame"].any(1)) > 80
 
 
 def test_complaint_5_there_is_no_second_warm_up_nor_a_burst_of_updates(folder, whole, monkeypatch):
@@ -154,7 +154,6 @@ def test_complaint_6_nothing_that_training_knows_is_missing_from_a_checkpoint(fo
     """Four attributes were not saved, and curves differed (pfnet/pfrl#184). Here all are looked at, by walking
     through the objects, so that one that is added and forgotten fails this test."""
     for name, run in {
-        "plain": small_run(folder),
         "rmsprop": replace(small_run(folder), student=replace(small_run(folder).student, optimizer="rmsprop")),
         "offline": small_run(folder, method=QDagger(offline_updates=40)),
     }.items():
@@ -167,7 +166,7 @@ def test_complaint_6_nothing_that_training_knows_is_missing_from_a_checkpoint(fo
         there, restored = states
         assert there.keys() == restored.keys()
         assert not [path for path in there if there[path] != restored[path]]
-        moment = {"plain": "mean", "offline": "mean", "rmsprop": "square"}[name]
+        moment = {"offline": "mean", "rmsprop": "square"}[name]
         for path in ("student.target.data", f"student.optimizer.state.{moment}", "student.updates", "at.scores"):
             assert any(key.startswith(path) for key in there), path
 
@@ -193,7 +192,7 @@ def test_complaint_7_random_streams_go_on_as_in_a_run_that_was_not_stopped(folde
     resumed(run, folder / "streams")
     again, drawn[:] = list(drawn), []
     execute(run, folder / "streams-whole")
-    assert len(again) > 150 and again == drawn[-len(again) :]
+    assert len(again) > 90 and again == drawn[-len(again) :]
 
 
 def test_complaint_8_priorities_are_those_of_the_moment_not_new_ones(folder):
@@ -287,7 +286,7 @@ def test_a_changed_config_is_refused(folder):
     longer = replace(run, env_steps=300)
     with pytest.raises(UserError, match="other settings"):
         resumed(longer, out)
-    (out / "config.json").write_text(config.replace('"env_steps": 240', '"env_steps": 300'))
+    (out / "config.json").write_text(config.replace('"env_steps": 160', '"env_steps": 300'))
     with pytest.raises(UserError, match=r"config\.json has changed since the run began"):
         resumed(longer, out)
     (out / "config.json").write_text(config)
@@ -339,19 +338,17 @@ def test_schedules_by_score_remember_the_scores(folder):
 def test_seeds_trained_together_go_back_to_a_checkpoint_all_have_and_end_with_the_same_bits(folder):
     runs = [replace(small_run(folder), seed=seed) for seed in (0, 1)]
     execute_together(runs, [folder / "t0", folder / "t1"])
-    for name, which in (("ahead", 0), ("level", 1)):
-        outs = [folder / f"{name}0", folder / f"{name}1"]
+    outs = [folder / "ahead0", folder / "ahead1"]
 
-        def stop_one(directory, training, which=which):
-            if training.seed == which:
-                stop(directory, training)
+    def stop_first(directory, training):
+        if training.seed == 0:
+            stop(directory, training)
 
-        with at_barrier(AT, stop_one), pytest.raises(Stop):
-            execute_together(runs, outs)
-        found = [max(p.name for p in (out / "checkpoints").iterdir()) for out in outs]
-        assert found == (["000003", "000002"] if name == "ahead" else ["000003", "000003"])
-        execute_together(runs, outs, [True, True])
-        assert essence(outs[0]) == essence(folder / "t0") and essence(outs[1]) == essence(folder / "t1")
+    with at_barrier(AT, stop_first), pytest.raises(Stop):
+        execute_together(runs, outs)
+    assert [max(p.name for p in (out / "checkpoints").iterdir()) for out in outs] == ["000003", "000002"]
+    execute_together(runs, outs, [True, True])
+    assert essence(outs[0]) == essence(folder / "t0") and essence(outs[1]) == essence(folder / "t1")
 
 
 def test_offline_updates_are_told_apart_from_online_ones_at_any_checkpoint():
