@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from reincarnate.execution import execute
+from reincarnate.keeper import Keeper
 from reincarnate.methods import Kickstart
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run import Run
@@ -78,6 +79,20 @@ def stopped(run: Run, out: Path, at: int) -> Path:
     with at_barrier(at, stop), pytest.raises(Stop):
         execute(run, out, resume=out.exists())
     return out
+
+
+@contextmanager
+def on_start(look):
+    """Within, what a training is before its first step, new or restored, is shown to `look`."""
+    begin = Keeper.begin
+
+    def beginning(keeper, *args):
+        begin(keeper, *args)
+        look(keeper._training)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Keeper, "begin", beginning)
+        yield
 
 
 def resumed(run: Run, out: Path) -> list[str]:

@@ -1,6 +1,6 @@
 """A run that is stopped, however that happens, goes on as if it had not been: nothing starts again, nothing is lost.
 
-The eight complaints are those of users of other libraries, each with public threads in which it is made.
+What users of other libraries complain of is in test_complaints.py, damage and full disks in test_checkpoints.py.
 """
 
 import json
@@ -9,23 +9,18 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from interrupting import Stop, at_barrier, essence, metrics, resumed, small_run, stop, stopped
+from interrupting import Stop, at_barrier, essence, metrics, on_start, resumed, small_run, stop, stopped
 
-from reincarnate import assembly, checkpoints, collector, envs, outcome
+from reincarnate import assembly, checkpoints, envs, outcome
 from reincarnate.counting import Counters
-from reincarnate.data import sampling
 from reincarnate.errors import UserError
 from reincarnate.evaluate import Evaluation
 from reincarnate.execution import execute, execute_together
-from reincarnate.exploration import Exploration
-from reincarnate.keeper import Keeper
 from reincarnate.lock import Lock
-from reincarnate.methods import FineTune, Pretrain, QDagger, Scratch
+from reincarnate.methods import FineTune, Pretrain, Scratch
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run import from_record
 from reincarnate.rundir import RunDirectory
@@ -79,137 +74,6 @@ def test_runs_killed_at_twenty_random_instants_end_with_the_same_bits(tmp_path):
 def test_every_student_and_every_method_is_killed_and_ends_with_the_same_bits(tmp_path):
     found = soak(tmp_path, "--kills", "89", "--seed", "2")
     assert found["kills"] == 89 and not found["failures"] and len(found["cases"]) == 89
-
-
-# ---- eight complaints --------------------------------------------------------------------------------
-
-
-def test_complaint_1_exploration_does_not_begin_again_at_one(folder, whole, monkeypatch):
-    """ "the exploration rate gets back to 1" (DLR-RM/stable-baselines3#1629, DLR-RM/rl-baselines3-zoo#490)."""
-    asked, epsilon = [], Exploration.epsilon
-
-    def spy(self, *args):
-        asked.append(epsilon(self, *args))
-        return asked[-1]
-
-    run = small_run(folder)
-    stopped(run, folder / "epsilon", AT)
-    monkeypatch.setattr(Exploration, "epsilon", spy)
-    resumed(run, folder / "epsilon")
-    again, asked[:] = list(asked), []
-    execute(run, folder / "epsilon-whole")
-    assert again == asked[-len(again) :] and 0.01 < again[0] < 0.9
-
-
-def test_complaint_2_the_learning_rate_and_the_teachers_weight_go_on_where_they_were(whole, half):
-    """ "the learning rate curve seems to bump at each reloading" (Unity-Technologies/ml-agents#116,
-    hill-a/stable-baselines#950)."""
-    rates = [line["lr_scale"] for line in metrics(whole, "train")]
-    weights = [line["weight"] for line in metrics(whole, "eval")]
-    assert rates == [line["lr_scale"] for line in metrics(half, "train")] and rates == sorted(rates, reverse=True)
-    assert weights == [line["weight"] for line in metrics(half, "eval")] and weights[0] > weights[2] > weights[-1]
-
-
-def test_complaint_3_counters_do_not_begin_again_and_the_budget_is_not_spent_twice(whole, half):
-    """Steps begin at 0 again, "why it does not remember" them (werner-duvaud/muzero-general#181,
-    DLR-RM/stable-baselines3#1277, ray-project/ray#28289)."""
-    for key in ("env_steps", "updates"):
-        counts = [line[key] for line in metrics(half)]
-        assert counts == [line[key] for line in metrics(whole)] == sorted(counts)
-    assert metrics(half)[-1]["env_steps"] == small_run(half.parent).env_steps
-
-
-def test_complaint_4_the_replay_is_there_again_row_for_row(folder):
-    """Without it rewards "drop to really low numbers" (nicklashansen/tdmpc2#28, ray-project/ray#8151)."""
-    run, rows = small_run(folder), []
-    keep = lambda training: rows.append({name: c.copy() for name, c in training.memory.columns.items()})
-    with at_barrier(AT, lambda directory, training: keep(training)):
-        execute(run, folder / "rows")
-    stopped(run, folder / "rows-half", AT)
-    with spying_on_start(keep):
-        resumed(run, folder / "rows-half")
-    assert set(rows[0]) == set(rows[1]) == {"frame", "action", "reward", "flags", "age", "teacher"}
-    for name, column in rows[0].items():
-        assert np.array_equal(column, rows[1][name]), name
-    assert np.count_nonzero(rows[0]["frame"].any(1)) > 80
-
-
-def test_complaint_5_there_is_no_second_warm_up_nor_a_burst_of_updates(folder, whole, monkeypatch):
-    """Random actions while the replay fills again (spragunr/deep_q_rl#22); then "a huge number" of gradient steps at
-    once (Eclectic-Sheep/sheeprl#280)."""
-    run, cycles, cycle = small_run(folder), [], Training._cycle
-
-    def spy(self, *args):
-        before = self.at.updates
-        cycle(self, *args)
-        cycles.append(self.at.updates - before)
-
-    stopped(run, folder / "warm", AT)
-    monkeypatch.setattr(Training, "_cycle", spy)
-    resumed(run, folder / "warm")
-    assert set(cycles) == {run.student.updates_each}  # from the first cycle on
-
-
-def test_complaint_6_nothing_that_training_knows_is_missing_from_a_checkpoint(folder):
-    """Four attributes were not saved, and curves differed (pfnet/pfrl#184). Here all are looked at, by walking
-    through the objects, so that one that is added and forgotten fails this test."""
-    for name, run in {
-        "rmsprop": replace(small_run(folder), student=replace(small_run(folder).student, optimizer="rmsprop")),
-        "offline": small_run(folder, method=QDagger(offline_updates=40)),
-    }.items():
-        states = []
-        with at_barrier(AT, lambda directory, training, states=states: states.append(everything(training))):
-            execute(run, folder / f"all-{name}")
-        stopped(run, folder / f"all-{name}-half", AT)
-        with spying_on_start(lambda training, states=states: states.append(everything(training))):
-            resumed(run, folder / f"all-{name}-half")
-        there, restored = states
-        assert there.keys() == restored.keys()
-        assert not [path for path in there if there[path] != restored[path]]
-        moment = {"offline": "mean", "rmsprop": "square"}[name]
-        for path in ("student.target.data", f"student.optimizer.state.{moment}", "student.updates", "at.scores"):
-            assert any(key.startswith(path) for key in there), path
-
-
-def test_complaint_7_random_streams_go_on_as_in_a_run_that_was_not_stopped(folder, monkeypatch):
-    """ "save RNG states" (DLR-RM/stable-baselines3#1526, #326): actions, examples and evaluations are the same."""
-    run, drawn = small_run(folder), []
-    step, draw = collector.Collector._step, sampling.Prioritised.draw
-
-    def acting(self, epsilon):
-        transition = step(self, epsilon)
-        drawn.append(("act", transition.action.tobytes(), transition.obs.tobytes()))
-        return transition
-
-    def drawing(self, *args):
-        found = draw(self, *args)
-        drawn.append(("draw", found[1].tobytes()))
-        return found
-
-    stopped(run, folder / "streams", AT)
-    monkeypatch.setattr(collector.Collector, "_step", acting)
-    monkeypatch.setattr(sampling.Prioritised, "draw", drawing)
-    resumed(run, folder / "streams")
-    again, drawn[:] = list(drawn), []
-    execute(run, folder / "streams-whole")
-    assert len(again) > 90 and again == drawn[-len(again) :]
-
-
-def test_complaint_8_priorities_are_those_of_the_moment_not_new_ones(folder):
-    """A prioritised replay could not be restored (thu-ml/tianshou#728; pytorch/rl#3120)."""
-    run, trees = small_run(folder), []
-
-    def keep(training):
-        own = training.memory.sampler.priorities
-        trees.append((own.state()["weights"], own.max_weight, own._top.copy(), own._middle.copy()))
-
-    with at_barrier(AT, lambda directory, training: keep(training)):
-        execute(run, folder / "trees")
-    stopped(run, folder / "trees-half", AT)
-    with spying_on_start(keep):
-        resumed(run, folder / "trees-half")
-    assert all(np.array_equal(a, b) for a, b in zip(*trees, strict=True))
-    assert len(set(trees[0][0].tolist())) > 20 and trees[0][1] > 1  # they had been learnt
 
 
 # ---- and the rest ------------------------------------------------------------------------------------
@@ -328,7 +192,7 @@ def test_schedules_by_score_remember_the_scores(folder):
     run = small_run(folder, method=method)
     execute(run, folder / "score")
     stopped(run, folder / "score-half", 4)
-    with spying_on_start(lambda training: scores.append(list(training.at.scores))):
+    with on_start(lambda training: scores.append(list(training.at.scores))):
         scores: list = []
         resumed(run, folder / "score-half")
     assert scores == [[line["normalised"] for line in metrics(folder / "score", "eval")][1:4]]
@@ -439,62 +303,3 @@ def test_a_killed_study_takes_its_workers_along_and_goes_on_when_it_is_begun_aga
     alone = replace(from_record(json.loads((run / "config.json").read_text())), store=str(tmp_path / ".reincarnate"))
     execute(alone, tmp_path / "alone")
     assert essence(run) == essence(tmp_path / "alone")
-
-
-# ---- looking at a training as it goes on -------------------------------------------------------------
-
-
-class spying_on_start:
-    """Within, what a resumed training is before its first step is shown to `look`."""
-
-    def __init__(self, look):
-        self._look, self._patch = look, pytest.MonkeyPatch()
-
-    def __enter__(self):
-        begin, look = Keeper.begin, self._look
-
-        def beginning(keeper, *args):
-            begin(keeper, *args)
-            look(keeper._training)
-
-        self._patch.setattr(Keeper, "begin", beginning)
-
-    def __exit__(self, *_):
-        self._patch.undo()
-
-
-ASIDE = {  # not state: what is given anew, what is measured by the clock, and what is remembered for speed alone
-    *("env", "prior", "teacher", "evaluate", "phases", "scale", "exploration", "pace", "critic", "config", "spec"),
-    *("_clock", "seconds", "_weights", "_forwards", "_program", "_beside", "module", "grad", "pool", "_pool"),
-}
-
-
-def everything(training: Training) -> dict:
-    """All that a training's student, memory and counters hold, by the path to it."""
-    found: dict = {}
-    memory: Any = training.memory
-    for part in ("student", "memory", "at", "_sums", "_returns", "_learned", "seed"):
-        walk(getattr(training, part), part, found, set())
-    if "teacher" in memory.columns:  # rows that the teacher has not seen yet hold no logits
-        done = np.arange(max(0, int(memory.annotated[0]) - memory.rows), int(memory.annotated[0])) % memory.rows
-        found["memory.columns.teacher"] = memory.columns["teacher"][done].tobytes()
-    return found
-
-
-def walk(value, path: str, found: dict, seen: set) -> None:
-    if isinstance(value, torch.Tensor):
-        found[path] = value.detach().numpy().tobytes()
-    elif isinstance(value, np.ndarray):
-        found[path] = value.tobytes()
-    elif value is None or isinstance(value, str | int | float | bool | np.generic):
-        found[path] = value
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            walk(item, f"{path}.{key}", found, seen)
-    elif isinstance(value, list | tuple):
-        for i, item in enumerate(value):
-            walk(item, f"{path}.{i}", found, seen)
-    elif id(value) not in seen and hasattr(value, "__dict__"):
-        for name, item in vars(value).items():
-            if name not in ASIDE:
-                walk(item, f"{path}.{name}", found, seen | {id(value)})

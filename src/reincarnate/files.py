@@ -84,7 +84,7 @@ def read_json(path: Path) -> Any:
         value = json.loads(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} does not exist") from None
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise UserError(f"{path} cannot be read: {error}") from error
     if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
         raise UserError(f"{path} has format {value['format']}; this version reads format {FORMAT}")

@@ -83,7 +83,9 @@ def resume(args: list[str]) -> None:
 
     def command(directory: Positional[Path]) -> None:
 
-        seeds = sorted(path.parent for path in directory.glob("[!.]*/config.json") if not (path.parent / "done").exists())
+        seeds = sorted(
+            path.parent for path in directory.glob("[!.]*/config.json") if not (path.parent / "done").exists()
+        )
         for unit in _units([directory] if (directory / "config.json").exists() or not seeds else seeds):
             runs, places = zip(*unit, strict=True)
             with ui.Bars() as tick:

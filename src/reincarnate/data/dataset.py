@@ -110,8 +110,15 @@ def whole_episodes(replay: Replay, stream: int) -> np.ndarray:
 def open_dataset(path: Path) -> Dataset:
     """Open a stored dataset without reading its columns. Raises UserError where it is not one, or sizes disagree."""
     manifest = read_json(path / "manifest.json")
-    if manifest.get("kind") != "dataset":
+    if not isinstance(manifest, dict) or manifest.get("kind") != "dataset":
         raise UserError(f"{path} is not a dataset of reincarnate's")
+    try:
+        return _opened(path, manifest)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        raise UserError(f"{path}/manifest.json is damaged: {type(error).__name__} {error}") from None
+
+
+def _opened(path: Path, manifest: dict[str, Any]) -> Dataset:
     for name, said in manifest["columns"].items():
         file = path / f"{name}.npy"
         try:
