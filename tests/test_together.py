@@ -103,6 +103,19 @@ def test_seeds_trained_together_equal_seeds_trained_alone(method, config):
                 assert line[key] == expected_value, key
 
 
+@pytest.mark.parametrize("name", ["adam", "rmsprop"])
+def test_putting_one_stacked_student_back_changes_nothing_of_another(name):
+    students = [newborn(Scratch(), DQN(**SMALL, optimizer=name), seed).student for seed in range(2)]
+    early = {key: value.clone() for key, value in students[0].state().items()}
+    stacked = StackedStudent(students)
+    stacked.online.data += 1.0
+    stacked.optimizer.step(stacked.online.data, torch.ones_like(stacked.online.data), 0.1)
+    late = {key: value.clone() for key, value in students[1].state().items()}
+    students[0].restore(early)
+    for key, value in students[1].state().items():
+        assert torch.equal(value, late[key]), key
+
+
 def test_a_part_of_a_replay_is_what_was_added_to_its_streams():
     config = DQN(**SMALL)
     memory = config.memory(Catch.spec, 4)

@@ -39,6 +39,7 @@ class Adam:
         """One step; the shapes of `data`, `grad` and the moments agree."""
         state = self.state
         state["steps"] += 1
+        taken = state["steps"].view(-1)[0]  # rows of a stack are in step
         kernel: Any = torch._fused_adamw_ if self.decay else torch._fused_adam_  # pyright: ignore
         for rate, data_, grad_, mean, square in _by_rate(lr, data, grad, state["mean"], state["square"]):
             kernel(
@@ -47,7 +48,7 @@ class Adam:
                 mean,
                 square,
                 [],
-                [state["steps"]] * len(data_),
+                [taken] * len(data_),
                 lr=rate,
                 beta1=self.betas[0],
                 beta2=self.betas[1],
@@ -109,13 +110,11 @@ def stack(optimizers: Sequence[Adam | RMSProp]) -> Adam | RMSProp:
     first = optimizers[0]
     size = first.state["mean"].numel()
     joint = Adam(size, first.eps, first.decay, first.betas) if isinstance(first, Adam) else RMSProp(size, first.eps)
-    for name in ("mean", "square"):
+    if isinstance(first, Adam):
+        steps = [int(o.state["steps"]) for o in optimizers]
+        assert len(set(steps)) == 1, "optimisers that are not in step cannot be stacked"
+    for name in joint.state:
         joint.state[name] = torch.stack([o.state[name] for o in optimizers])
         for row, o in zip(joint.state[name], optimizers, strict=True):
             o.state[name] = row
-    if isinstance(first, Adam):
-        joint.state["steps"] = first.state["steps"]
-        for o in optimizers:
-            assert o.state["steps"] == first.state["steps"], "optimisers that are not in step cannot be stacked"
-            o.state["steps"] = first.state["steps"]
     return joint
