@@ -11,7 +11,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.noisy import NoisyLinear, draw_noise, noise_size, noise_windows, set_noise
-from reincarnate.nets.torsos import HIDDEN, TORSOS, ImpalaCNN, ImpalaStack, SameConv2d, same_padding
+from reincarnate.nets.torsos import HIDDEN, TORSOS, GridImpalaCNN, ImpalaCNN, ImpalaStack, SameConv2d, same_padding
 
 SHAPES = {name: (4, 84, 84) for name in TORSOS} | {"mlp": (5,), "minatar": (10, 10, 4)}
 
@@ -170,6 +170,18 @@ def test_impala_has_the_shapes_and_the_number_of_parameters_worked_by_hand():
     # 4·16·9+16 + 4·(16·16·9+16); 16·32·9+32 + 4·(32·32·9+32); 5·(32·32·9+32); 32·11·11·512+512
     assert sum(p.numel() for p in net.parameters()) == 592 + 9_280 + 4_640 + 36_992 + 46_240 + 1_982_976
     assert net.stacks[0].conv.weight.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_impala_of_a_grid_has_the_shapes_worked_by_hand_and_sees_rows_as_rows():
+    net, screens = GridImpalaCNN((10, 8, 5), (6,)), ImpalaCNN((5, 10, 8), (6,))
+    screens.load_state_dict(net.state_dict())
+    seen = []
+    for stack in net.stacks:
+        stack.register_forward_hook(lambda _m, _i, out: seen.append(tuple(out.shape[1:])))
+    grid = torch.rand(2, 10, 8, 5) < 0.5
+    out = net(grid)
+    assert seen == [(16, 5, 4), (32, 3, 2), (32, 2, 1)] and net.fc.layers[0].in_features == 64
+    torch.testing.assert_close(out, screens(torch.stack([grid[..., i] for i in range(5)], 1)))
 
 
 def test_a_residual_block_adds_two_convolutions_to_its_input():

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reincarnate import distributions
 from reincarnate.errors import UserError
 from reincarnate.nets.noisy import NoisyLinear
-from reincarnate.nets.torsos import HIDDEN, TORSOS, Linear, TorsoName
+from reincarnate.nets.torsos import HIDDEN, TORSOS, GridImpalaCNN, Linear, TorsoName
 from reincarnate.types import TaskSpec
 
 EMBEDDING = 64  # cosines, Dabney et al. (2018b)
@@ -112,12 +112,13 @@ def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Mo
     if name == "mlp" and shape.width != 1:
         raise UserError("width multiplies convolution filters, and an mlp has none; set its hidden sizes instead")
     hidden, linear = shape.hidden or HIDDEN[name], NoisyLinear if shape.noisy else nn.Linear
+    torso_of = GridImpalaCNN if name == "impala" and natural_torso(spec) == "minatar" else TORSOS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if critic.implicit:
-            torso = TORSOS[name](spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width)
+            torso = torso_of(spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width)
             return ImplicitQNetwork(torso, hidden[-1], spec.actions, shape.dueling, linear, shape.bfloat16)
-        torso = TORSOS[name](spec.obs_shape, hidden, shape.layer_norm, linear, shape.width)
+        torso = torso_of(spec.obs_shape, hidden, shape.layer_norm, linear, shape.width)
         return QNetwork(torso, spec.actions, critic.outputs, shape.dueling, linear, shape.bfloat16)
 
 
@@ -130,5 +131,5 @@ def natural_torso(spec: TaskSpec) -> TorsoName:
 
 def fits_task(torso: TorsoName, spec: TaskSpec) -> bool:
     """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens."""
-    kind = natural_torso(spec)
-    return torso == "mlp" or torso == kind or (kind == "nature" and torso in ("nature-same", "impala"))
+    seen_by = {"mlp": ("mlp",), "minatar": ("mlp", "minatar", "impala")}
+    return torso in seen_by.get(natural_torso(spec), ("mlp", "nature", "nature-same", "impala"))

@@ -142,6 +142,24 @@ class ImpalaCNN(nn.Module):
         return self.fc(torch.relu(x).flatten(1))
 
 
+class GridImpalaCNN(ImpalaCNN):
+    """ImpalaCNN on MinAtar's grids, observations [B, H, W, C]: 10 -> 5 -> 3 -> 2, 128 flat (C, H, W)."""
+
+    def __init__(
+        self,
+        obs_shape: tuple[int, ...],
+        hidden: tuple[int, ...],
+        layer_norm: bool = False,
+        linear: Linear = nn.Linear,
+        width: int = 1,
+    ):
+        rows, columns, channels = obs_shape
+        ImpalaCNN.__init__(self, (channels, rows, columns), hidden, layer_norm, linear, width)
+
+    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
+        return ImpalaCNN.forward(self, obs.permute(0, 3, 1, 2))
+
+
 class ImpalaStack(nn.Module):
     """A 3×3 convolution, a 3×3 max pool of stride 2 with SAME padding, and two residual blocks."""
 
