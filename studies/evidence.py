@@ -82,7 +82,7 @@ class Study:
 def interval(scores, statistic) -> dict:
     """Point and limits, rounded."""
     found: Interval = stratified_bootstrap(scores, statistic, np.random.default_rng(SEED))
-    return {name: None if x is None else round(float(x), 3) for name, x in vars(found).items() if name != "reason"}
+    return {name: None if x is None else round(float(x), 4) for name, x in vars(found).items() if name != "reason"}
 
 
 def levels(study: Study, labels: list[str], over: str) -> list[dict]:
@@ -133,7 +133,7 @@ def graded(studies: dict[str, Study]) -> list[dict]:
             study = studies[name]
             teacher = (study.reference("teacher") - random) / span
             students = (study.method("qdagger").raw - random) / span
-            row = {"study": name, "teacher, mean": round(float(teacher.mean()), 3), "student": interval(students, mean)}
+            row = {"study": name, "teacher, mean": round(float(teacher.mean()), 4), "student": interval(students, mean)}
             row["student minus teacher"] = interval(students - teacher, mean)
             row["per task"] = {
                 task: {"teacher": round(float(t), 2), "student": round(float(s), 2)}

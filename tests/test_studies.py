@@ -203,15 +203,15 @@ def test_failed_and_absent_runs_are_named_with_reasons_and_one_seed_has_no_inter
     (finished / "CartPole-v1/gentle-s1/done").unlink()
     note_failure(finished / "CartPole-v1/gentle-s1", "out of luck")
     shutil.rmtree(finished / "CartPole-v1/scratch-s1")
-    rows = {row.method: row for row in report_study(finished)}
+    rows = {row.method: row for row in report_study(finished.resolve())}
     said = " ".join(capsys.readouterr().err.split())
     assert "gentle-s1: failed: out of luck" in said and "scratch-s1: not begun" in said
     assert "gentle on CartPole-v1: one seed, so no interval" in said
     assert not rows["gentle"].score.known and not rows["scratch"].score.known
     record = json.loads((finished / "index.json").read_text())
-    assert {(run["label"], run["state"]) for run in record["missing"]} == {
-        ("gentle", "failed"),
-        ("scratch", "not begun"),
+    assert {(run["path"], run["label"], run["state"]) for run in record["missing"]} == {
+        ("CartPole-v1/gentle-s1", "gentle", "failed"),
+        ("CartPole-v1/scratch-s1", "scratch", "not begun"),
     }
 
 

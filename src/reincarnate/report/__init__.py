@@ -80,5 +80,6 @@ def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) ->
     write_page(loaded.runs, page, np.random.default_rng(seed), title, loaded.missing)
     all_of_it = aggregate(loaded.runs, np.random.default_rng(seed), loaded.missing)
     notes = gaps(loaded.runs, loaded.missing)
-    write_bytes(page.with_suffix(".json"), as_json(rows, loaded.runs, all_of_it, loaded.missing, notes).encode())
+    text = as_json(rows, loaded.runs, all_of_it, loaded.missing, notes, page.parent)
+    write_bytes(page.with_suffix(".json"), text.encode())
     save_png(figure(loaded.runs, np.random.default_rng(seed)), page.with_suffix(".png"))

@@ -1,8 +1,10 @@
 """The numbers of a report, for programs."""
 
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from reincarnate.report.aggregates import Aggregates
@@ -18,14 +20,18 @@ def as_json(
     aggregates: Sequence[Aggregates] = (),
     missing: Sequence[Missing] = (),
     notes: Sequence[str] = (),
+    folder: Path = Path(),
 ) -> str:
-    """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said."""
+    """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said.
+
+    `folder` is where the text will lie: it names the runs left out from there, as the page beside it does.
+    """
     record = {
         "format": 1,
         "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
         "rows": [asdict(row) for row in rows],
         "aggregates": [asdict(row) for row in aggregates],
-        "missing": [asdict(run) | {"path": str(run.path)} for run in missing],
+        "missing": [asdict(run) | {"path": Path(os.path.relpath(run.path, folder)).as_posix()} for run in missing],
         "notes": list(notes),
         "runs": [_run(run) for run in runs],
     }
