@@ -161,7 +161,7 @@ def test_d3rlpys_first_layout_without_ends_of_episodes_goes_by_its_terminals(tmp
     assert flags_of(imported(tmp_path / "a.h5", tmp_path)).tolist() == [0, 0, 3, 4, 0, 2, 4]
 
 
-def test_a_student_pretrains_on_somebody_elses_log(tmp_path: Path, monkeypatch):
+def test_a_student_pretrains_on_somebody_elses_log_and_is_told_what_it_lacks(tmp_path: Path, monkeypatch, capsys):
     data = shared("d3rlpy_cartpole_replay_v1.1.0.h5")
     monkeypatch.chdir(tmp_path)
     few = ["--eval-episodes", "2", "--final-episodes", "2", "--reference-episodes", "3", "--evaluations", "1"]
@@ -172,6 +172,8 @@ def test_a_student_pretrains_on_somebody_elses_log(tmp_path: Path, monkeypatch):
     (stored,) = Path(".reincarnate/data").iterdir()
     assert result["prior"]["data"] == open_dataset(stored).id and result["prior"]["data_env_steps"] == 99_732
     assert result["offline_updates"] == 20
+    told = " ".join(capsys.readouterr().err.split())
+    assert told.count("warning: data: 1,448 terminals within episodes") == 1
 
 
 # ---- minari ------------------------------------------------------------------------------------------------

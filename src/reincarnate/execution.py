@@ -11,6 +11,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.assembly import compiles, prior_of, threads, training_of, with_temperature
+from reincarnate.data import Dataset
 from reincarnate.data.replay import Replay
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
@@ -41,7 +42,7 @@ def execute(
         if resume and (result := directory.concluded()):
             return conclude(result, run, directory, note)
         reference, data = prior_of(prepared, tick)
-        _warn_of_weak_teacher(reference, note)
+        _warn_of_priors(reference, data, note)
         beginning = Beginning.of(run, prepared, data)
         prepared = with_temperature(prepared, data, tick, note)
         training = training_of(prepared, reference, data, note)
@@ -116,7 +117,7 @@ def _jointly(
 ) -> list[dict[str, Any]]:
     """Train seeds together from a barrier that all have reached."""
     reference, data = prior_of(prepared[0], tick)
-    _warn_of_weak_teacher(reference, note)
+    _warn_of_priors(reference, data, note)
     runs, seeds = [p.run for p in prepared], tuple(p.run.seed for p in prepared)
     beginnings = [Beginning.of(run, prepared[0], data, seeds) for run in runs]
     prepared = _of_each_seed(with_temperature(prepared[0], data, tick, note), runs)
@@ -192,7 +193,9 @@ def _shared(prepared: Sequence[Prepared]) -> tuple[Replay, Copies]:
     return memory, env
 
 
-def _warn_of_weak_teacher(reference: Reference, note: Note) -> None:
+def _warn_of_priors(reference: Reference, data: Dataset | None, note: Note) -> None:
+    for lack in data.manifest["about"].get("warnings", ()) if data else ():
+        note(f"warning: data: {lack}")
     scale = reference.scale
     if scale and scale.teacher <= scale.random:
         note(
