@@ -30,6 +30,7 @@ from reincarnate.report import (
 from reincarnate.report.curves import UPDATES
 from reincarnate.report.table import area
 from reincarnate.report.tallies import with_priors
+from reincarnate.store.nodes import AGENT, Node, exact, record
 
 RANDOM, TEACHER = -495.0, -90.0
 OFFLINE = {"qdagger": 10_000, "kickstart": 0, "scratch": 0}
@@ -357,6 +358,10 @@ def test_the_cost_counts_the_priors_and_says_where_that_is_unknown(tmp_path):
     assert with_priors(load_run(fake_run(tmp_path, "scratch", result=only_scale))) == (20_000, True)
     page = write(tmp_path, tmp_path / "out")
     assert "1,030,000" in page and "≥ 20,000" in page
+    nodes = [Node(letter * 64, AGENT, cost=exact(env_steps=steps)) for letter, steps in (("a", 50_000), ("b", 7_000))]
+    for generations, whole in ((nodes, True), ([*nodes, Node("c" * 64, AGENT)], False)):
+        told = {"prior.ancestors": {node.sha256: record(node) for node in generations}} | known
+        assert with_priors(load_run(fake_run(tmp_path / f"deep-{whole}", "finetune", result=told))) == (77_000, whole)
 
 
 def test_json_holds_rows_and_runs(study):

@@ -9,6 +9,7 @@ from reincarnate.report.aggregates import Aggregates
 from reincarnate.report.runs import FinishedRun, by_env, by_label
 from reincarnate.report.style import row, table
 from reincarnate.report.wording import count, duration, interval
+from reincarnate.store.nodes import ancestors_in, total
 
 AGGREGATES = (
     "Over final scores, with stratified bootstrap intervals: interquartile mean; mean; median over tasks of the mean "
@@ -17,8 +18,8 @@ AGGREGATES = (
 )
 COST = (
     "Of one run, the median over seeds; the evaluation's env steps are not learned from. With priors: the run's own "
-    "env steps, those in its prior data, and those its teacher or its first weights were trained for (not what these "
-    "stood on themselves); ≥ where an agent's files do not say."
+    "env steps and those of all it stands on, generation after generation, each counted once; ≥ where files do not "
+    "say, and for runs whose records go back one generation only."
 )
 TRAINED = ("teacher", "weights")
 
@@ -50,8 +51,11 @@ def cost_table(runs: Sequence[FinishedRun]) -> str:
 
 
 def with_priors(run: FinishedRun) -> tuple[int, bool]:
-    """Env steps of a run and of the priors it used, and whether those are all known."""
+    """Env steps of a run and of all it stands on, and whether those are all known."""
     prior = run.prior
+    if "ancestors" in prior:
+        steps = total(node.cost for node in ancestors_in({"about": {"prior": prior}}).values())["env_steps"]
+        return int(run.env_steps + steps.value), steps.whole
     known = run.env_steps + (prior.get("data_env_steps") or 0)
     whole = True
     for kind in TRAINED:
