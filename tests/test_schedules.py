@@ -126,6 +126,12 @@ def test_the_guard_outlives_sticky_weaning_and_weans_more_slowly_each_time():
     assert guarded(later) == pytest.approx(0.625 - 0.25 / 4)
 
 
+def test_the_guard_leaves_a_student_above_its_teacher_alone():
+    # 1.2 is far below the best, 3.0, but above the teacher; 0.9 is below both: λ rises to max(0 + 0.25, 1 - 0.9)
+    scores = (0.5, 3.0, 1.2, 1.1, 0.9)
+    assert lambdas(Weaning(guard=0.2).schedule(), scores) == pytest.approx([0.5, 0.0, 0.0, 0.0, 0.25])
+
+
 def test_the_guard_outlives_the_hard_end():
     scores = (0.2, 0.4, 0.5, 0.6, 0.6, 0.6, 0.1)
     assert lambdas(Weaning(guard=0.3).schedule(), scores)[-1] == pytest.approx(0.9)

@@ -92,10 +92,11 @@ class Guarded:
     """Another schedule with a regression guard: when the student falls behind its own best, λ steps back up.
 
     Ours; no paper. Evaluations are gone through in order, so that λ is a function of their history. From the first at
-    which λ < 1 the best score is kept. One more than `drop` (a fraction) below it lifts λ by `step`, or to
-    max(1 − score, 0) where that is more, and begins a new best. Otherwise what was lifted falls with each evaluation by
-    step/2 after the first lift, step/4 after the second, and so on: every relapse is weaned more slowly. λ is never
-    below the other schedule; it may be above 0 after that one's hard end.
+    which λ < 1 the best score is kept. One more than `drop` (a fraction) below it, and below the teacher's, lifts λ by
+    `step`, or to 1 − score where that is more, and begins a new best; a student still above its teacher has nothing to
+    get from it. Otherwise what was lifted falls with each evaluation by step/2 after the first lift, step/4 after the
+    second, and so on: every relapse is weaned more slowly. λ is never below the other schedule; it may be above 0
+    after that one's hard end.
     """
 
     inner: Schedule
@@ -107,7 +108,7 @@ class Guarded:
         for k, score in enumerate(progress.scores):
             fraction = (k + 1) / max(progress.evaluations, len(progress.scores))
             weight = max(held, self.inner(replace(progress, fraction=fraction, scores=progress.scores[:k])))
-            if weight < 1.0 and best > 0.0 and score < (1.0 - self.drop) * best:
+            if weight < 1.0 and best > 0.0 and score < min(1.0, (1.0 - self.drop) * best):
                 held, lifts, best = min(1.0, max(weight + self.step, 1.0 - score)), lifts + 1, score
                 continue
             held = max(0.0, held - self.step / 2**lifts)
