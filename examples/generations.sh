@@ -19,10 +19,12 @@ agent() { # name, method, further flags
 }
 
 impala=(--student rainbow --student.torso impala)
+# the learning rate stays when λ falls: these teachers are to be surpassed, not kept
+reborn=(--offline-updates $((steps / 5)) --wean.guard 0.2 --wean.lr-final 1)
 
 agent a1 scratch
-agent a2 qdagger --teacher "store:$out/a1" --offline-updates $((steps / 5)) --wean.guard 0.2 --student rainbow
-agent a3 qdagger --teacher "store:$out/a2" --offline-updates $((steps / 5)) --wean.guard 0.2 "${impala[@]}"
+agent a2 qdagger --teacher "store:$out/a1" "${reborn[@]}" --student rainbow
+agent a3 qdagger --teacher "store:$out/a2" "${reborn[@]}" "${impala[@]}"
 agent a3-alone scratch --teacher "store:$out/a2" "${impala[@]}" # the teacher only sets the scale
 
 $reincarnate lineage show "$out/a3"

@@ -17,3 +17,11 @@ def teachers() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder of teachers at {folder}; name one in REINCARNATE_TEACHERS")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _logs_of_sb3(tmp_path_factory):
+    """Stable-Baselines3 makes a folder for each training, by default one that stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
+        yield
