@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -145,16 +145,9 @@ class ImpalaCNN(nn.Module):
 class GridImpalaCNN(ImpalaCNN):
     """ImpalaCNN on MinAtar's grids, observations [B, H, W, C]: 10 -> 5 -> 3 -> 2, 128 flat (C, H, W)."""
 
-    def __init__(
-        self,
-        obs_shape: tuple[int, ...],
-        hidden: tuple[int, ...],
-        layer_norm: bool = False,
-        linear: Linear = nn.Linear,
-        width: int = 1,
-    ):
+    def __init__(self, obs_shape: tuple[int, ...], *rest: Any, **options: Any):
         rows, columns, channels = obs_shape
-        ImpalaCNN.__init__(self, (channels, rows, columns), hidden, layer_norm, linear, width)
+        ImpalaCNN.__init__(self, (channels, rows, columns), *rest, **options)
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
         return ImpalaCNN.forward(self, obs.permute(0, 3, 1, 2))
