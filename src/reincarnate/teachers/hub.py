@@ -155,9 +155,13 @@ def _snapshot(library: Any, address: Address) -> Snapshot:
     try:
         info = library.HfApi(library_name="reincarnate").model_info(address.repo, revision=address.revision or None)
     except Exception as error:  # the Hub's library has dozens of kinds, and its network's more
-        cached = None if type(error).__name__ in FINAL else _cached(Path(constants.HF_HUB_CACHE), address)
+        said = f"{type(error).__name__}: {one_line(error)}"
+        if type(error).__name__ in FINAL:
+            raise UserError(f"{what}: {said}") from None
+        cached = _cached(Path(constants.HF_HUB_CACHE), address)
         if cached is None:
-            raise UserError(f"{what}: {type(error).__name__}: {one_line(error)}") from None
+            hint = "nothing of it was fetched before; go online once, or name a file that is here"
+            raise UserError(f"{what}: the Hub was not reached ({said}), and {hint}") from None
         return cached._replace(warnings=("the Hub was not reached: taken from what was fetched before",))
 
     def fetch(name: str) -> Path:
