@@ -96,21 +96,25 @@ def widths(first: int, layers: Sequence[Layer]) -> str:
     return "-".join(map(str, (first, *(layer.outputs for layer in layers))))
 
 
-def nature(layers: Sequence[Layer], same: bool, channels_last: bool) -> Trunk:
-    """The three convolutions of Mnih et al. (2015) on screens of 84×84, with VALID padding or TensorFlow's SAME.
+def nature(
+    layers: Sequence[Layer], same: bool, channels_last: bool, obs_shape: tuple[int, int, int] | None = None
+) -> Trunk:
+    """The three convolutions of Mnih et al. (2015), with VALID padding or TensorFlow's SAME.
 
-    `channels_last`: how the next layer counts their features. UserError: other convolutions, or they do not chain.
+    `channels_last`: how the next layer counts their features; `obs_shape` [C, H, W] of the screens, 84×84 where it is
+    not known. UserError: other convolutions, or they do not chain.
     """
     kernels = [tuple(layer.weight.shape[2:]) for layer in layers]
     if kernels != [(kernel, kernel) for kernel, _ in NATURE]:
         raise UserError(
             f"not supported: convolutions with kernels {kernels[:8]}; those of the Nature network are known"
         )
-    channels, size, modules = layers[0].inputs, SCREEN, list[nn.Module]([Pixels()])
+    channels, *size = obs_shape or (layers[0].inputs, *SCREEN)
+    modules = list[nn.Module]([Pixels()])
     for layer, (kernel, stride) in zip(layers, NATURE, strict=True):
-        modules += [_conv(layer, channels, kernel, stride, size, same), nn.ReLU()]
+        modules += [_conv(layer, channels, kernel, stride, tuple(size), same), nn.ReLU()]
         channels = layer.outputs
-        size = tuple(-(-n // stride) if same else (n - kernel) // stride + 1 for n in size)
+        size = [-(-n // stride) if same else max(0, (n - kernel) // stride + 1) for n in size]
     filters = "-".join(str(layer.outputs) for layer in layers)
     words = f"Nature convolutions {filters} ({'SAME' if same else 'VALID'})"
     return Trunk([*modules, Flat(channels_last)], channels * size[0] * size[1], words)
