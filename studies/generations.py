@@ -1,7 +1,7 @@
 """What several runs of examples/generations.sh came to: scores, curves and costs of every generation, as one JSON.
 
-    for s in 0 1 2; do SEED=$s OUT=out/generations-$s bash examples/generations.sh; done
-    python studies/generations.py out/generations-*     # writes studies/generations/seeds.json
+for s in 0 1 2; do SEED=$s OUT=out/generations-$s bash examples/generations.sh; done
+python studies/generations.py out/generations-*     # writes studies/generations/seeds.json
 """
 
 import json
@@ -38,6 +38,7 @@ def summary(runs: list[dict]) -> dict:
 
 
 def main() -> None:
+    """Summarise the folders named on the command line."""
     folders = [Path(name) for name in sys.argv[1:]]
     found = {agent: summary([told(folder / agent) for folder in folders]) for agent in AGENTS}
     OUT.write_text(json.dumps(found, indent=1) + "\n")
