@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.figure import Figure
 from rich.console import Console
 
 from reincarnate.errors import UserError
@@ -27,7 +30,8 @@ from reincarnate.report import (
     load_runs,
     summarise,
 )
-from reincarnate.report.curves import UPDATES
+from reincarnate.report.curves import COLOURS, UPDATES, styles
+from reincarnate.report.line_ends import height_for, place_labels
 from reincarnate.report.table import area
 from reincarnate.report.tallies import with_priors
 from reincarnate.store.nodes import AGENT, Node, exact, record
@@ -272,6 +276,34 @@ def test_many_tasks_are_tallied_by_method(tmp_path):
     rows = compare([tmp_path], None)
     assert headline(rows) == ["qdagger: on 3 of 4 tasks beat the teacher; on 1 of 4 tasks fell short of the teacher."]
     assert rows[-1].env == "all 4 tasks" and rows[-1].score.point == pytest.approx(1.31, abs=0.02)
+
+
+def test_methods_that_did_alike_on_many_tasks_share_a_sentence(tmp_path):
+    for method, final in {"qdagger": 1.3, "dqfd": 0.5, "scratch": 0.4}.items():
+        for env in "abcd":
+            for seed in range(2):
+                fake_run(tmp_path, method, seed, env=env, result={"normalised": final + 0.01 * seed})
+    told = headline(compare([tmp_path], None))
+    assert told[0] == "qdagger: on 4 of 4 tasks beat the teacher."
+    assert told[1] == "dqfd · scratch: on 4 of 4 tasks fell short of the teacher."
+
+
+@given(st.lists(st.floats(-0.5, 1.5), min_size=1, max_size=30))
+def test_names_at_line_ends_keep_apart_and_inside_the_panel_that_is_made_for_them(ends):
+    fig = Figure(figsize=(6, height_for(len(ends))))
+    axes = fig.add_subplot()
+    axes.set_ylim(0, 1)
+    place_labels(axes, [(end, "name", "black") for end in ends], fig.get_figheight())
+    places = [text.get_position()[1] for text in axes.texts]
+    assert min(places) >= -1e-9 and max(places) <= 1 + 1e-9
+    assert all(above - below >= 1 / len(ends) - 1e-9 for below, above in pairwise(places))
+
+
+def test_methods_keep_their_colours_and_no_two_labels_look_alike():
+    labels = [*COLOURS, *(f"{name}, n = {n}" for name in COLOURS for n in (1, 5)), "rlpd"]
+    chosen = styles(labels)
+    assert all(chosen[name] == (colour, "-") for name, colour in COLOURS.items())
+    assert len(set(chosen.values())) == len(labels)
 
 
 def test_a_teacher_no_better_than_random_gives_no_scale(tmp_path):

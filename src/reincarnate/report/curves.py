@@ -2,7 +2,6 @@
 
 import io
 import re
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from reincarnate.files import write_bytes
+from reincarnate.report.line_ends import Label, height_for, place_labels, shown
 from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
 from reincarnate.report.statistics import iqm, stratified_bootstrap
 from reincarnate.report.wording import short
@@ -42,8 +42,6 @@ _OFFLINE_SHARE = 0.34  # the offline stretch's width, where the online one's is 
 
 ENV_STEPS, UPDATES = "env steps", "updates, offline ones included"  # what a curve may run over
 
-Label = tuple[float, str, str]  # where a line ends, its name, its colour
-
 
 def figure(runs: Sequence[FinishedRun], rng: np.random.Generator, over: str = ENV_STEPS) -> Figure:
     """One panel a task: the interquartile mean over seeds of each method's evaluations, with its 95% band.
@@ -53,7 +51,9 @@ def figure(runs: Sequence[FinishedRun], rng: np.random.Generator, over: str = EN
     envs = by_env(runs)
     columns = min(2, len(envs))
     rows = -(-len(envs) // columns)
-    size = (9.2, 4.3) if columns == 1 else (12.0, 3.5 * rows)
+    named = max(len(by_label(group)) for group in envs.values()) + 2  # and the teacher and the random policy
+    width, least = (9.2, 4.3) if columns == 1 else (12.0, 3.5)
+    size = (width, max(least, height_for(named)) * rows)
     layout = ConstrainedLayoutEngine(h_pad=0.1, w_pad=0.06)
     fig = Figure(figsize=size, layout=layout, facecolor=PAPER)
     FigureCanvasAgg(fig)
@@ -61,7 +61,7 @@ def figure(runs: Sequence[FinishedRun], rng: np.random.Generator, over: str = EN
     for i, (env, group) in enumerate(envs.items()):
         labels.append(_panel(fig.add_subplot(rows, columns, i + 1), env, group, rng, over))
     for axes, ends in zip(fig.axes, labels, strict=True):
-        _place_labels(axes, ends, fig.get_figheight() / rows)
+        place_labels(axes, ends, fig.get_figheight() / rows)
     return fig
 
 
@@ -82,15 +82,14 @@ def as_svg(fig: Figure) -> str:
 
 
 def styles(labels: Sequence[str]) -> dict[str, tuple[str, Any]]:
-    """A colour and a dash pattern for each label: the method's colour, other dashes where it is shared."""
-    taken: dict[str, int] = {}
+    """A colour and a dash pattern for each label: methods have theirs, others the least used; dashes where shared."""
+    names = {label: re.sub(r"[^a-z0-9]", "", label.split(" (")[0].lower()) for label in sorted(set(labels))}
+    taken = dict.fromkeys(COLOURS.values(), 0)
     chosen = {}
-    for label in sorted(set(labels)):
-        name = re.sub(r"[^a-z0-9]", "", label.split(" (")[0].lower())
-        spare = list(COLOURS.values())[zlib.crc32(name.encode()) % len(COLOURS)]
-        colour = COLOURS.get(name, spare)
-        chosen[label] = (colour, _DASHES[taken.get(colour, 0) % len(_DASHES)])
-        taken[colour] = taken.get(colour, 0) + 1
+    for label, name in sorted(names.items(), key=lambda pair: pair[1] not in COLOURS):
+        colour = COLOURS.get(name) or min(taken, key=lambda colour: taken[colour])
+        chosen[label] = (colour, _DASHES[taken[colour] % len(_DASHES)])
+        taken[colour] += 1
     return chosen
 
 
@@ -124,7 +123,7 @@ def _clean(axes: Axes, env: str, normalised: bool) -> None:
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.set_title(_shown(env), loc="left", color=INK, fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_title(shown(env), loc="left", color=INK, fontsize=11, fontweight="bold", parse_math=False)
     scale = "score (random 0, teacher 1)" if normalised else "score"
     axes.set_ylabel(scale, color=MUTED, fontsize=9)
 
@@ -208,37 +207,6 @@ def _draw(axes: Axes, x: np.ndarray, scores: np.ndarray, colour: str, dashes: An
         join = [np.flatnonzero(x < 0)[-1], np.flatnonzero(x >= 0)[0]]
         axes.plot(x[join], y[join], color=colour, linewidth=0.9, alpha=0.6, zorder=3)
     return float(y[-1])
-
-
-# ---- ticks and labels --------------------------------------------------------------------------------
-
-
-def _place_labels(axes: Axes, labels: list[Label], inches: float) -> None:
-    """Names at the right ends of the lines, pushed apart where they would overlap, with leaders."""
-    low, high = axes.get_ylim()
-    labels = sorted(labels)
-    wanted = np.array([(y - low) / (high - low) for y, _, _ in labels])
-    places = _spread(wanted, 13.5 / (0.78 * inches * 72))
-    at: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
-    for (_, name, colour), end, place in zip(labels, wanted, places, strict=True):
-        axes.plot([1.005, 1.03], [end, place], color=colour, linewidth=0.8, **at)
-        axes.text(1.037, place, _shown(name), va="center", fontsize=9.5, color=colour, parse_math=False, **at)
-    axes.set_ylim(low, high)
-
-
-def _shown(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= 30 else name[:29] + "…"
-
-
-def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:
-    """The positions nearest to `wanted` (ascending) with at least `gap` between neighbours."""
-    groups: list[list[float]] = []  # neighbours that move together: where each wants the first of all to be
-    for i, y in enumerate(wanted):
-        groups.append([y - i * gap])
-        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
-            groups[-2:] = [groups[-2] + groups[-1]]
-    return np.array([np.mean(group) for group in groups for _ in group]) + gap * np.arange(len(wanted))
 
 
 def _nice(top: int, ticks: int = 5) -> list[float]:

@@ -11,7 +11,7 @@ MANY_TASKS = 3
 
 
 def headline(rows: Sequence[Row]) -> list[str]:
-    """A sentence for each task (with many, for each method), and a last one where seeds are few.
+    """A sentence for each task (with many, for methods alike), and a last one where seeds are few.
 
     `rows` are those of `summarise`.
     """
@@ -54,7 +54,7 @@ def _sentence(env: str, rows: list[Row]) -> str:
 
 
 def _tally(groups: dict[str, list[Row]]) -> list[str]:
-    """On how many tasks each method did what."""
+    """On how many tasks each method did what; those that did the same in one sentence."""
     said: dict[str, dict[str, int]] = {}
     for rows in groups.values():
         teacher = next((row for row in rows if row.kind == TEACHER and row.normalised), None)
@@ -62,10 +62,11 @@ def _tally(groups: dict[str, list[Row]]) -> list[str]:
             what = verdict(row.score, teacher.score) if teacher else "had no teacher to compare with"
             counts = said.setdefault(row.method, {})
             counts[what] = counts.get(what, 0) + 1
-    return [
-        f"{method}: " + "; ".join(f"on {n} of {len(groups)} tasks {what}" for what, n in counts.items()) + "."
-        for method, counts in said.items()
-    ]
+    alike: dict[str, list[str]] = {}
+    for method, counts in said.items():
+        words = "; ".join(f"on {n} of {len(groups)} tasks {what}" for what, n in counts.items())
+        alike.setdefault(words, []).append(method)
+    return [f"{' · '.join(methods)}: {words}." for words, methods in alike.items()]
 
 
 def _named(row: Row) -> str:
