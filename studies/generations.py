@@ -21,15 +21,15 @@ def told(run: Path) -> dict:
     return {
         "seed": result["seed"],
         "score": result["score"],
-        "interval": result["interval"],
+        "interval": [round(limit, 2) for limit in result["interval"]],
         "seconds": result["seconds"],
-        "online": [[line["env_steps"], line["score"]] for line in online],
+        "online": {line["env_steps"]: round(line["score"], 2) for line in online},
     }
 
 
 def summary(runs: list[dict]) -> dict:
     """Means over seeds; the curve's by evaluation."""
-    curves = [dict(map(tuple, run["online"])) for run in runs]
+    curves = [run["online"] for run in runs]
     return {
         "score": round(statistics.mean(run["score"] for run in runs), 2),
         "online": {str(at): round(statistics.mean(curve[at] for curve in curves), 2) for at in curves[0]},
