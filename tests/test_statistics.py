@@ -97,6 +97,13 @@ def test_one_generator_seed_gives_one_interval():
     assert first == again != other
 
 
+def test_an_interval_does_not_depend_on_those_computed_before_it():
+    scores, rng = np.random.default_rng(0).normal(size=(5, 3)), np.random.default_rng(7)
+    alone = stratified_bootstrap(scores, iqm, rng)
+    stratified_bootstrap(scores + 1, mean, rng)
+    assert stratified_bootstrap(scores, iqm, rng) == alone
+
+
 def test_the_global_generator_is_left_alone():
     np.random.seed(0)
     before = np.random.get_state()[1].copy()

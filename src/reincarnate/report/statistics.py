@@ -7,6 +7,7 @@ vectorised, and it really uses the generator that is passed in.
 A score matrix is `[runs, tasks]`. Every statistic also takes `[..., runs, tasks]`; it keeps the leading axes.
 """
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import overload
@@ -113,7 +114,8 @@ def stratified_bootstrap(
 
     `scores` is one matrix `[runs, tasks]`; a tuple of matrices that `statistic` takes together, each
     resampled on its own; or a mapping of matrices by name, which gives an interval by name. With a single run
-    there is nothing to resample: no limits. Raises ValueError for other shapes, for none, and for NaN.
+    there is nothing to resample: no limits. `rng` is left as it was: equal scores have equal limits, whatever was
+    computed before. Raises ValueError for other shapes, for none, and for NaN.
     """
     if isinstance(scores, Mapping):
         return {name: stratified_bootstrap(x, statistic, rng, reps, level) for name, x in scores.items()}
@@ -145,6 +147,7 @@ def mean_interval(returns: np.ndarray, rng: np.random.Generator, reps: int = REP
 
 def _draws(matrices: tuple[np.ndarray, ...], statistic: Statistic, rng: np.random.Generator, reps: int) -> np.ndarray:
     """`statistic` of `reps` resamples, in blocks of bounded size. -> `[reps]`."""
+    rng = copy.deepcopy(rng)
     block = max(1, _BLOCK // sum(x.size for x in matrices))
     sizes = [min(block, reps - start) for start in range(0, reps, block)]
     return np.concatenate([np.asarray(statistic(*(_resample(x, n, rng) for x in matrices))) for n in sizes])
