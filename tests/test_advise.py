@@ -83,7 +83,7 @@ def taught(**changes) -> Measurement:
 HOLDS = {
     "go on from the weights": made(teacher=TEACHER, weights=WEIGHTS),
     "warm up with the agent's own play": made(teacher=TEACHER, weights=WEIGHTS, data=replace(DATA, returns=SAME)),
-    "imitate only": replace(taught(), budget=3_000),
+    "imitate only": replace(taught(), budget=20_000),
     "distil, then wean": taught(),
     "let the teacher lead the way": replace(taught(), blind=True),
     "distil online only": taught(),
@@ -117,6 +117,10 @@ def methods(measured: Measurement) -> list[str]:
 
 def said(measured: Measurement) -> dict[str, str]:
     return {one.name: one.text for one in remarks(measured)}
+
+
+def test_a_weak_teacher_is_never_only_imitated():
+    assert methods(replace(taught(trained_env_steps=10_000), budget=20_000))[0] == "qdagger"
 
 
 def test_every_rule_has_a_case_here_and_names_its_source():
@@ -413,7 +417,7 @@ def test_data_without_a_teacher_is_learnt_from_offline(logged, capsys, no_trials
 def test_data_is_held_against_its_teacher(logged, capsys, no_trials_of_speed):
     advice = advise([*PLAY, "--data", logged, "--teacher", "py:rule.py:lean", "--budget", "10000"], capsys)
     assert advice["measured"]["data"]["agreement"] == 1
-    assert first(advice) == ["qdagger", "kickstart", "scratch"]
+    assert first(advice) == ["dagger", "qdagger", "scratch"]
     assert f"--data {logged}" in advice["recommendations"][0]["command"]
 
 

@@ -19,7 +19,7 @@ from reincarnate.methods import (
     Scratch,
 )
 
-FEW_UPDATES = 1000  # online: too few for TD to make much of
+FEW_UPDATES = 5000  # online: with no more than were studied, no student does better than one that only imitates
 
 
 @dataclass(frozen=True)
@@ -61,15 +61,13 @@ RULES = (
         lambda m: m.good_weights and m.weights_beat_data,
         WSRL(),
         lambda m: "the agent is better than the data: keep near to it, and leave the data out",
-        sources.REGIMES,
+        sources.OWN_PLAY_FIRST,
     ),
     Rule(
         "imitate only",
-        lambda m: m.good_teacher and m.updates < FEW_UPDATES,
+        lambda m: m.good_teacher and not m.weak_teacher and m.updates < FEW_UPDATES,
         Dagger(),
-        lambda m: (
-            f"{m.updates:,} updates online are too few for TD: imitation is quicker, and ends at the teacher's level"
-        ),
+        lambda m: f"{m.updates:,} updates online are few: imitation is quicker, and ends at the teacher's level",
         sources.DISTILLATION,
     ),
     Rule("distil, then wean", lambda m: m.good_teacher, QDagger(), _qdagger, sources.METHODS),
