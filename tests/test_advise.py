@@ -267,6 +267,7 @@ def test_weaning_is_guarded_for_a_strong_teacher_and_not_for_ever_for_a_weak_one
     strong, weak = (fit(QDagger(), taught(trained_env_steps=n))[0].method.wean for n in (500_000, 20_000))
     assert (strong.by, strong.sticky, strong.guard) == ("score", True, 0.2)
     assert (weak.by, weak.sticky) == ("score", False)
+    assert (strong.lr_final, weak.lr_final) == (0.1, 1.0)
 
 
 def test_a_teacher_leads_for_about_an_episode():

@@ -113,6 +113,12 @@ SETTINGS = (
         sources.HASTY,
     ),
     Setting(
+        lambda m, run: isinstance(getattr(run.method, "wean", None), Weaning) and m.weak_teacher,
+        lambda m, run: of_method(run, wean=replace(run.method.wean, lr_final=1.0)),
+        lambda m, run: "the learning rate stays when λ falls: a weak teacher is to be surpassed, not kept",
+        sources.RATE_KEPT,
+    ),
+    Setting(
         lambda m, run: isinstance(run.method, JSRL),
         lambda m, run: of_method(run, horizon=_horizon(m)),
         lambda m, run: f"horizon {run.method.horizon:,}: the teacher's episodes are about as long",

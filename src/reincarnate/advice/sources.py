@@ -54,6 +54,9 @@ WEAK = (
     f"{_PAPER}, teacher figure: after 30 M frames a student of a DQN of 20 M frames (0.33) reaches 1.31, of one of 400 "
     "M frames 1.91; for the weak one, as others quote it, τ = 1 was better"
 )
+RATE_KEPT = (
+    "docs/findings.md: a kept rate is worth +0.04 and +0.07 under two weak teachers, nothing or less under better ones"
+)
 TEMPERATURE = f"docs/methods/kickstart.md: {_PAPER} has τ = 0.1, which suits action values of clipped Atari rewards"
 POLICY = "docs/methods/kickstart.md: τ = 0.1 makes a policy's logits ten times steeper; studies/breakout_impala.yaml"
 HORIZON = f"docs/methods/jsrl.md: about as long as the task's episodes; {_PAPER}: 1,000 of 0 to 5,000 was best on Atari"
