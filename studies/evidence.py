@@ -135,6 +135,9 @@ def graded(studies: dict[str, Study]) -> list[dict]:
             students = (study.method("qdagger").raw - random) / span
             row = {"study": name, "teacher, mean": round(float(teacher.mean()), 4), "student": interval(students, mean)}
             row["student minus teacher"] = interval(students - teacher, mean)
+            if (kept := "qdagger, rate kept") in study.labels:
+                gain = study.method(kept, "qdagger").raw - study.method("qdagger", kept).raw
+                row["rate kept, gain"] = interval(gain / span, mean)
             row["per task"] = {
                 task: {"teacher": round(float(t), 2), "student": round(float(s), 2)}
                 for task, t, s in zip(study.tasks, teacher, students.mean(0), strict=True)
@@ -177,6 +180,9 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["1 methods, value to value"] = levels(study, study.labels, "scratch")
         found["5 constant, value to value"] = drops(study, study.labels)
         found["6 graded teachers"] = graded(studies)
+    if study := studies.get("values_long"):
+        found["1 value to value, five times the budget"] = levels(study, study.labels, "scratch")
+        found["2 value to value, five times the budget"] = drops(study, study.labels)
     if study := studies.get("finetune"):
         found["7 fine-tuning"] = levels(study, study.labels, "finetune, full rate")
     if study := studies.get("nature"):
