@@ -64,7 +64,8 @@ def _tally(groups: dict[str, list[Row]]) -> list[str]:
             counts[what] = counts.get(what, 0) + 1
     alike: dict[str, list[str]] = {}
     for method, counts in said.items():
-        words = "; ".join(f"on {n} of {len(groups)} tasks {what}" for what, n in counts.items())
+        most_first = sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+        words = "; ".join(f"on {n} of {len(groups)} tasks {what}" for what, n in most_first)
         alike.setdefault(words, []).append(method)
     return [f"{' · '.join(methods)}: {words}." for words, methods in alike.items()]
 
