@@ -264,7 +264,9 @@ def test_a_policy_that_is_what_is_played_keeps_its_sharpness(tells, plays, own):
 
 
 def test_weaning_is_guarded_for_a_strong_teacher_and_not_for_ever_for_a_weak_one():
-    strong, weak = (fit(QDagger(), taught(trained_env_steps=n))[0].method.wean for n in (500_000, 20_000))
+    trained = (1_000_000, 200_000, 20_000)
+    strong, near, weak = (fit(QDagger(), taught(trained_env_steps=n))[0].method.wean for n in trained)
+    assert near == QDagger().wean
     assert (strong.by, strong.sticky, strong.guard) == ("score", True, 0.2)
     assert (weak.by, weak.sticky) == ("score", False)
     assert (strong.lr_final, weak.lr_final) == (0.1, 1.0)

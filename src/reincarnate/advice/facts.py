@@ -192,6 +192,17 @@ class Measurement:
         return trained is not None and trained < self.budget
 
     @property
+    def knows_training(self) -> bool:
+        """Whether the teacher's files tell how long it was trained."""
+        return self.teacher is not None and self.teacher.trained_env_steps is not None
+
+    @property
+    def short_budget(self) -> bool:
+        """A budget of less than a tenth of what the teacher had, as far as that is known."""
+        trained = self.teacher.trained_env_steps if self.teacher else None
+        return trained is not None and self.budget * 10 < trained
+
+    @property
     def noisy_teacher(self) -> bool:
         """A teacher whose interval is wider than a quarter of its distance from the random policy."""
         if self.teacher is None or not self.good_teacher:

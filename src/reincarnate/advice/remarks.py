@@ -80,11 +80,6 @@ def _short_budget(m: Measurement) -> str:
     )
 
 
-def _far_from_budget(m: Measurement) -> bool:
-    trained = m.teacher.trained_env_steps if m.teacher else None
-    return m.good_teacher and trained is not None and m.budget * 10 < trained
-
-
 def _unsure(m: Measurement) -> str:
     score = m.teacher.score if m.teacher else m.random
     wide = f"the teacher's interval [{score.low:.4g}, {score.high:.4g}] is wide"
@@ -131,7 +126,7 @@ REMARKS = (
         sources.FINETUNE,
     ),
     Remark("weak teacher", lambda m: m.good_teacher and m.weak_teacher, _weak, sources.WEAK),
-    Remark("short budget", _far_from_budget, _short_budget, sources.BUDGET),
+    Remark("short budget", lambda m: m.good_teacher and m.short_budget, _short_budget, sources.BUDGET),
     Remark(
         "names actions only",
         lambda m: m.good_teacher and m.teacher is not None and m.teacher.tells == ACTIONS,
