@@ -49,7 +49,7 @@ HASTY = (
 )
 GUARDED = (
     "docs/findings.md: on four MinAtar games the guard raised QDagger's final score from 0.4 to 0.7 of the teacher's, "
-    "for weaning by score is hasty with evaluations of 20 episodes; where students had half of their teachers' training "
+    "for weaning by score is hasty with evaluations of 20 episodes; where students had half their teachers' training "
     "it cost some of what they gained, 1.09 instead of 1.18"
 )
 WEAK = (
