@@ -188,19 +188,17 @@ class Measurement:
     @property
     def weak_teacher(self) -> bool:
         """A teacher that was trained for fewer env steps than the student will be."""
-        trained = self.teacher.trained_env_steps if self.teacher else None
-        return trained is not None and trained < self.budget
+        return self.trained is not None and self.trained < self.budget
 
     @property
-    def knows_training(self) -> bool:
-        """Whether the teacher's files tell how long it was trained."""
-        return self.teacher is not None and self.teacher.trained_env_steps is not None
+    def trained(self) -> int | None:
+        """Env steps that the teacher was trained for, where its files tell."""
+        return self.teacher.trained_env_steps if self.teacher else None
 
     @property
     def short_budget(self) -> bool:
         """A budget of less than a tenth of what the teacher had, as far as that is known."""
-        trained = self.teacher.trained_env_steps if self.teacher else None
-        return trained is not None and self.budget * 10 < trained
+        return self.trained is not None and self.budget * 10 < self.trained
 
     @property
     def noisy_teacher(self) -> bool:

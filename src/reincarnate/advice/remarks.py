@@ -65,18 +65,16 @@ def _poor_weights(m: Measurement) -> bool:
 
 
 def _weak(m: Measurement) -> str:
-    trained = m.teacher.trained_env_steps if m.teacher else None
     return (
-        f"the teacher was trained for {trained:,} env steps, the student will be for {m.budget:,}: expect to outgrow "
+        f"the teacher was trained for {m.trained:,} env steps, the student will be for {m.budget:,}: expect to outgrow "
         "it; if imitation goes badly, try --temperature 1"
     )
 
 
 def _short_budget(m: Measurement) -> str:
-    trained = m.teacher.trained_env_steps if m.teacher else None
     return (
-        f"the budget of {m.budget:,} env steps is under a tenth of what the teacher had ({trained:,}): expect to come "
-        "near it, not to pass it"
+        f"the budget of {m.budget:,} env steps is under a tenth of what the teacher had ({m.trained:,}): expect to "
+        "come near it, not to pass it"
     )
 
 

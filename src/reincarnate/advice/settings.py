@@ -101,7 +101,7 @@ SETTINGS = (
         sources.POLICY,
     ),
     Setting(
-        lambda m, run: _weanable(m, run) and (m.short_budget or not m.knows_training),
+        lambda m, run: _weanable(m, run) and (m.short_budget or m.trained is None),
         lambda m, run: of_method(run, wean=replace(run.method.wean, guard=GUARD)),
         lambda m, run: f"λ comes back where the score falls by {GUARD:.0%}: {run.eval_episodes} episodes are noisy",
         sources.GUARDED,
