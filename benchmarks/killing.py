@@ -20,9 +20,8 @@ def warm() -> None:
     import torch
     import torch._dynamo  # counting a network's operations asks for it, and it takes a second
 
-    import reincarnate.cli
-    import reincarnate.teachers.python
-    import reincarnate.train_command  # noqa: F401
+    import reincarnate.cli.main
+    import reincarnate.cli.train  # noqa: F401
 
     torch.set_num_threads(1)
     gymnasium.make("CartPole-v1").close()
@@ -49,7 +48,7 @@ def _act(folder: Path, command: list[str], kind: str, when: int, part: float, co
     seen = {"disk": 0, "torn": 0}
     _watch_changes(seen, when if kind == "disk" else 0)
     _watch_flushes(seen, when if kind == "torn" else 0, part)
-    from reincarnate.cli import main
+    from reincarnate.cli.main import main
 
     try:
         main(command)

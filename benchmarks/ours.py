@@ -6,10 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 from reincarnate import envs
-from reincarnate.evaluate import Evaluation, Scale
-from reincarnate.exploration import Exploration
 from reincarnate.students import ValueSettings
-from reincarnate.training import Training
+from reincarnate.students.exploration import Exploration
+from reincarnate.training.evaluate import Evaluation, Scale
+from reincarnate.training.loop import Training
 from reincarnate.types import Phase, Source, Teacher
 
 WARMUP = 100  # env steps before the first update

@@ -61,9 +61,10 @@ UPDATES = 200  # of part "annotation"
 def ours(phase: str, task: dict[str, Any]) -> dict[str, float]:
     from ours import timed, training
 
-    from reincarnate import envs, prior
+    from reincarnate import envs
     from reincarnate.methods import QDagger
     from reincarnate.methods.weaning import Weaning
+    from reincarnate.priors import reference as prior
     from reincarnate.students import DQN
 
     config = DQN(
@@ -98,7 +99,7 @@ def ours(phase: str, task: dict[str, Any]) -> dict[str, float]:
 
 def teacher(spec, torso: str, folder: Path):
     """A stored agent of random weights, opened as users open theirs."""
-    from reincarnate.agents import save_agent
+    from reincarnate.agents.agent import save_agent
     from reincarnate.students import DQN
     from reincarnate.teachers import open_teacher
 
@@ -132,8 +133,8 @@ def annotation(torso: str, side: str, updates: int) -> dict[str, float]:
     import torch
 
     from reincarnate import envs
+    from reincarnate.losses.terms import Distil
     from reincarnate.students import DQN
-    from reincarnate.terms import Distil
 
     spec, rng = envs.spec(TASK["env"]), np.random.default_rng(0)
     config = DQN(n_step=1, batch_size=TASK["batch"], replay_size=updates * TASK["batch"] // SAMPLED + 1000)

@@ -194,7 +194,7 @@ def checkpoint(rows: int, priority: float, folder: str) -> dict[str, Any]:
     from ours import training
 
     from reincarnate.methods import Scratch
-    from reincarnate.rundir import RunDirectory
+    from reincarnate.run.directory import RunDirectory
 
     filler, result = Filler(), {}
     raised = training(config(rows, priority), TASK, Scratch().phases(rows))

@@ -70,7 +70,7 @@ def one(task: dict, compiled: bool) -> float:
 def ten(task: dict, compiled: bool) -> float:
     from reincarnate import envs
     from reincarnate.students.stacked import StackedStudent
-    from reincarnate.together import Together
+    from reincarnate.training.population import Together
 
     spec, config = envs.spec(task["env"]), config_of(task)
     memory, env = config.memory(spec, SEEDS), envs.make(task["env"], SEEDS)

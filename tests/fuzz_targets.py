@@ -13,7 +13,7 @@ from torch import nn
 from zips import dqn_weights, saved, write_zip
 
 from reincarnate import envs
-from reincarnate.agents import save_agent
+from reincarnate.agents.agent import save_agent
 from reincarnate.data.dataset import open_dataset, verify, write_dataset
 from reincarnate.data.rows import episode
 from reincarnate.students import DQN

@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from reincarnate.execution import execute
-from reincarnate.keeper import Keeper
 from reincarnate.methods import Kickstart
 from reincarnate.methods.weaning import Weaning
-from reincarnate.run import Run
-from reincarnate.rundir import RunDirectory
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.execute import Keeper, execute
+from reincarnate.run.settings import Run
 from reincarnate.students import STUDENTS
 
 RULE = """

@@ -13,7 +13,7 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.save_util import save_to_pkl
 
 from reincarnate.data.readers import read_logged
-from reincarnate.data_inspection import describe_data
+from reincarnate.priors.data_report import describe_data
 
 FIXTURES = Path(__file__).parent / "fixtures"
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from reincarnate import cli, envs, prior
+from reincarnate import envs
 from reincarnate.advice import measure as measuring
 from reincarnate.advice import recommend as recommending
 from reincarnate.advice import render
@@ -20,12 +20,14 @@ from reincarnate.advice.remarks import REMARKS, remarks
 from reincarnate.advice.rules import RULES, choose
 from reincarnate.advice.settings import SETTINGS, fit, two_digits
 from reincarnate.advice.trial import LEAST, Trial, Tried, run_trial, short_budget
-from reincarnate.cli import main
+from reincarnate.cli import main as cli
+from reincarnate.cli.main import main
+from reincarnate.cli.train_flags import parse
 from reincarnate.methods import JSRL, METHODS, Dagger, FineTune, Kickstart, QDagger, Scratch
-from reincarnate.run import record
+from reincarnate.priors import reference as prior
+from reincarnate.run.settings import record
 from reincarnate.students import DQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher
-from reincarnate.train_flags import parse
 from reincarnate.types import ACTIONS, LOGITS, MEANS, TeacherCard
 
 PRIOR = f"store:{Path(cli.__file__).parents[2]}/priors/minatar-breakout-dqn"
@@ -58,7 +60,7 @@ def somewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_trials_of_speed(monkeypatch):
-    monkeypatch.setattr("reincarnate.train_command.estimate", lambda *_: 1.0)
+    monkeypatch.setattr("reincarnate.cli.train.estimate", lambda *_: 1.0)
     monkeypatch.setattr("reincarnate.advice.recommend.estimate", lambda *_: 1.0)
 
 
@@ -324,7 +326,7 @@ def test_a_good_teacher_is_measured_once_and_taught_from(capsys, no_trials_of_sp
     assert measured["teacher"]["gap"] == 4 and measured["teacher"]["temperature"] == pytest.approx(1.82, abs=0.01)
     assert "--temperature auto" in advice["recommendations"][0]["command"]
     assert advice["recommendations"][0]["cost"]["data_env_steps"] == 50_000
-    monkeypatch.setattr("reincarnate.prior.evaluate", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr("reincarnate.priors.reference.evaluate", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(measuring, "measure_temperature", lambda *_: pytest.fail("measured again"))
     assert advise(ask, capsys) == advice
 

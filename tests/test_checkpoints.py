@@ -15,19 +15,20 @@ from pathlib import Path
 import pytest
 from interrupting import at_barrier, essence, resumed, small_run, stopped
 
-from reincarnate import assembly, checkpoints
-from reincarnate.agents import open_agent
-from reincarnate.checkpoints import Checkpoints
-from reincarnate.cli import main
+from reincarnate.agents.agent import open_agent
+from reincarnate.cli.main import main
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Evaluation
-from reincarnate.execution import execute
-from reincarnate.files import sha256_json
-from reincarnate.lock import Lock
-from reincarnate.rundir import RunDirectory
+from reincarnate.files.atomic import sha256_json
+from reincarnate.files.lock import Lock
+from reincarnate.run import checkpoints
+from reincarnate.run import prepare as assembly
+from reincarnate.run.checkpoints import Checkpoints
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.execute import execute
 from reincarnate.studies.matrix import Cell, Study
 from reincarnate.studies.runner import run_study
 from reincarnate.teachers import open_teacher
+from reincarnate.training.evaluate import Evaluation
 
 AT = 4  # of five checkpoints
 
@@ -244,7 +245,7 @@ def test_checkpoints_without_new_rows_write_no_segment(folder, tmp_path):
 
 # ---- one process -------------------------------------------------------------------------------------
 
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom reincarnate.lock import Lock\n"
+HOLD = "import sys, time\nfrom pathlib import Path\nfrom reincarnate.files.lock import Lock\n"
 HOLD += "lock = Lock(Path(sys.argv[1]))\nprint('held', flush=True)\ntime.sleep(60)\n"
 
 

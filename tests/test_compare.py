@@ -30,10 +30,9 @@ from reincarnate.report import (
     load_runs,
     summarise,
 )
-from reincarnate.report.curves import COLOURS, UPDATES, styles
-from reincarnate.report.line_ends import height_for, place_labels
+from reincarnate.report.curves import COLOURS, UPDATES, height_for, place_labels, styles
+from reincarnate.report.lineage import with_priors
 from reincarnate.report.table import area
-from reincarnate.report.tallies import with_priors
 from reincarnate.store.nodes import AGENT, Node, exact, record
 
 RANDOM, TEACHER = -495.0, -90.0

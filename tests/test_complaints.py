@@ -13,12 +13,12 @@ import pytest
 import torch
 from interrupting import at_barrier, essence, metrics, on_start, resumed, small_run, stopped
 
-from reincarnate.collector import Collector
-from reincarnate.data.sampling import Prioritised
-from reincarnate.execution import execute
-from reincarnate.exploration import Exploration
+from reincarnate.data.replay import Prioritised
 from reincarnate.methods import QDagger
-from reincarnate.training import Training
+from reincarnate.run.execute import execute
+from reincarnate.students.exploration import Exploration
+from reincarnate.training.collector import Collector
+from reincarnate.training.loop import Training
 
 AT = 3  # of five checkpoints
 Seen = dict[str, list]

@@ -6,10 +6,10 @@ import torch
 
 from reincarnate import envs
 from reincarnate.errors import UserError
-from reincarnate.evaluate import evaluate
-from reincarnate.rollout import random_policy
 from reincarnate.students import DQN
 from reincarnate.teachers.lifts import play
+from reincarnate.training.evaluate import evaluate
+from reincarnate.training.players import random_policy
 from reincarnate.types import MEANS
 
 

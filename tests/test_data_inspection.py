@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from reincarnate import cli, envs
+from reincarnate import envs
+from reincarnate.cli import main as cli
 from reincarnate.data import Dataset, Replay, save_dataset
 from reincarnate.data.dataset import Columns, write_dataset
 from reincarnate.data.readers import Logged, convert, read_logged
 from reincarnate.data.rows import episode
-from reincarnate.data_inspection import DataReport, describe_data, open_data
-from reincarnate.data_table import data_table
 from reincarnate.errors import UserError
+from reincarnate.priors.data_report import DataReport, data_table, describe_data, open_data
 from reincarnate.teachers import open_teacher
 from reincarnate.types import LOGITS, MEANS, TaskSpec, TeacherCard
 from reincarnate.ui import Console
@@ -75,7 +75,7 @@ def test_episodes_returns_and_actions_are_counted(tmp_path: Path):
 def test_blocks_that_part_episodes_change_nothing(monkeypatch, tmp_path: Path):
     data = stored(tmp_path, SCREENS, *(walk(SCREENS, n, n % 2 == 0, 1, 10 * n) for n in range(1, 9)))
     whole = describe_data(data, rng(), Teacher(SCREENS, lambda obs: torch.tensor([[0.0, 1.0]] * len(obs))), 10**6)
-    monkeypatch.setattr("reincarnate.data_inspection.BLOCK", 3)
+    monkeypatch.setattr("reincarnate.priors.data_report.BLOCK", 3)
     parts = describe_data(data, rng(), Teacher(SCREENS, lambda obs: torch.tensor([[0.0, 1.0]] * len(obs))), 10**6)
     for name in ("returns", "lengths", "action_counts"):
         assert getattr(whole, name).tolist() == getattr(parts, name).tolist(), name
@@ -83,7 +83,7 @@ def test_blocks_that_part_episodes_change_nothing(monkeypatch, tmp_path: Path):
 
 
 def test_a_teacher_sees_the_observations_that_a_student_would(monkeypatch, tmp_path: Path):
-    monkeypatch.setattr("reincarnate.data_inspection.BLOCK", 3)
+    monkeypatch.setattr("reincarnate.priors.data_report.BLOCK", 3)
     data = stored(tmp_path, SCREENS, *(walk(SCREENS, n, True, 1, 10 * n) for n in (4, 7, 2)))
     teacher = Teacher(SCREENS, lambda obs: torch.zeros(len(obs), 2))
     describe_data(data, rng(), teacher, sample=10**6)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from reincarnate import distributions
+from reincarnate.losses import distributions
 
 ATOMS = distributions.support(-1.0, 1.0, 5)  # -1, -0.5, 0, 0.5, 1
 

@@ -18,7 +18,7 @@ from zips import described, dqn_weights, saved, write_zip
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.sb3 import open_address
-from reincarnate.teachers.vecnormalize import read_statistics
+from reincarnate.teachers.sb3.vecnormalize import read_statistics
 
 
 class Payload:

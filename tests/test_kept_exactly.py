@@ -14,18 +14,20 @@ import numpy as np
 import pytest
 from interrupting import Stop, at_barrier, essence, metrics, on_start, resumed, small_run, stop, stopped
 
-from reincarnate import assembly, checkpoints, envs, outcome
-from reincarnate.counting import Counters
+from reincarnate import envs
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Evaluation
-from reincarnate.execution import execute, execute_together
-from reincarnate.lock import Lock
+from reincarnate.files.lock import Lock
 from reincarnate.methods import FineTune, Pretrain, Scratch
 from reincarnate.methods.weaning import Weaning
-from reincarnate.run import from_record
-from reincarnate.rundir import RunDirectory
+from reincarnate.run import checkpoints, outcome
+from reincarnate.run import prepare as assembly
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.execute import execute, execute_together
+from reincarnate.run.settings import from_record
 from reincarnate.students import STUDENTS
-from reincarnate.training import Training
+from reincarnate.training.counting import Counters
+from reincarnate.training.evaluate import Evaluation
+from reincarnate.training.loop import Training
 
 ROOT = Path(__file__).parents[1]
 AT = 3  # of five checkpoints
@@ -287,7 +289,18 @@ methods: {scratch: {}}
 @pytest.mark.slow
 def test_a_killed_study_takes_its_workers_along_and_goes_on_when_it_is_begun_again(tmp_path):
     (tmp_path / "study.yaml").write_text(STUDY)
-    command = [sys.executable, "-m", "reincarnate.cli", "study", "run", "study.yaml", "--out", "out", "--workers", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "reincarnate.cli.main",
+        "study",
+        "run",
+        "study.yaml",
+        "--out",
+        "out",
+        "--workers",
+        "1",
+    ]
     run = tmp_path / "out/CartPole-v1/scratch-s0"
     first = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while not list(run.glob("checkpoints/00*")):

@@ -16,19 +16,19 @@ from manifests import put_agent, put_run, sha
 from zips import described, dqn_weights, write_zip
 
 from reincarnate import DQN, FineTune, Kickstart, QDagger, Rehearsal, Run, Scratch, execute
-from reincarnate.agents import open_agent
-from reincarnate.cli import main
+from reincarnate.agents.agent import open_agent
+from reincarnate.cli.main import main
 from reincarnate.envs import spec as task
 from reincarnate.errors import UserError
 from reincarnate.report import compare
+from reincarnate.report.lineage import picture
 from reincarnate.report.runs import load_run
-from reincarnate.report.tree import picture
 from reincarnate.store import Amount, lineage_of
-from reincarnate.store.cost import forward_flops, teacher_flops
 from reincarnate.store.lineage import known_places, read_agent
 from reincarnate.store.nodes import COSTS, exact, from_record, of_agent, of_data, record, total
 from reincarnate.students import IQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher
+from reincarnate.training.flops import forward_flops, teacher_flops
 
 HIDDEN = 8
 SMALL = DQN(hidden=(HIDDEN,), warmup=20, batch_size=8)
@@ -435,7 +435,7 @@ def test_boxes_do_not_lie_on_each_other(here):
 @pytest.mark.slow
 def test_the_example_of_three_generations_runs_on_a_small_budget(tmp_path):
     script = Path(__file__).parents[1] / "examples/generations.sh"
-    settings = {"STEPS": "1500", "OUT": "out/toy", "REINCARNATE": f"{sys.executable} -m reincarnate.cli"}
+    settings = {"STEPS": "1500", "OUT": "out/toy", "REINCARNATE": f"{sys.executable} -m reincarnate.cli.main"}
     done = subprocess.run(
         ["bash", script], cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True
     )

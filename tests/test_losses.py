@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from reincarnate import losses
+from reincarnate.losses import values as losses
 
 Q = torch.tensor([[1.0, 2.0], [0.5, -1.0]])
 ACTION = torch.tensor([1, 0])

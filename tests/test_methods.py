@@ -12,13 +12,12 @@ from probes import Catch, CatchTeacher, catch
 from safetensors.torch import load_file
 from test_training import CONFIG, SMALL, prior_data, raise_student
 
-from reincarnate import prior, weights
-from reincarnate.agents import open_agent, save_agent
-from reincarnate.cli import main
-from reincarnate.collector import Guided
+from reincarnate.agents.agent import open_agent, save_agent
+from reincarnate.cli.main import main
 from reincarnate.data import Replay, save_dataset
 from reincarnate.data.mixture import Mixture
 from reincarnate.errors import UserError
+from reincarnate.losses.terms import Conservative, LargeMargin
 from reincarnate.methods import (
     JSRL,
     METHODS,
@@ -34,16 +33,19 @@ from reincarnate.methods import (
     Scratch,
     WarmCritic,
 )
+from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Weaning
 from reincarnate.nets.surgery import tensors
-from reincarnate.reuse import refill, reuse
-from reincarnate.rollout import TeacherPlayer
-from reincarnate.run import Run, prepare
-from reincarnate.rundir import RunDirectory
-from reincarnate.schedules import Constant
-from reincarnate.students.rainbow import Rainbow
-from reincarnate.temperature import measure
-from reincarnate.terms import Conservative, LargeMargin
+from reincarnate.priors import reference as prior
+from reincarnate.priors import weights
+from reincarnate.priors.temperature import measure
+from reincarnate.priors.weights import refill, reuse
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.prepare import prepare
+from reincarnate.run.settings import Run
+from reincarnate.students.families import Rainbow
+from reincarnate.training.collector import Guided
+from reincarnate.training.players import TeacherPlayer
 from reincarnate.types import Batch, Guide, Outputs, Progress
 
 NOW = Progress(0.5, scores=(0.5,))
@@ -547,7 +549,8 @@ def test_the_first_evaluation_of_a_fine_tuned_student_is_the_agents(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     main(["train", "scratch", *fast("--student.hidden", "8", "--out", "a")])
     prepared = prepare(Run("CartPole-v1", FineTune(), CONFIG.__class__(hidden=(8,)), weights="store:a"))
-    from reincarnate.assembly import prior_of, training_of
+    from reincarnate.run.execute import training_of
+    from reincarnate.run.prepare import prior_of
 
     training = training_of(prepared, prior_of(prepared, lambda *_: None)[0], None, lambda _: None)
     training.env.close()

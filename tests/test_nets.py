@@ -121,7 +121,7 @@ COMPILED = """
 import numpy as np
 import torch
 from reincarnate.students import DQN
-from reincarnate.terms import Distil
+from reincarnate.losses.terms import Distil
 from reincarnate.types import Batch, TaskSpec
 
 for spec in (TaskSpec("v", (5,), "float32", 3, 1, None, {}), TaskSpec("s", (4, 84, 84), "uint8", 3, 4, 1.0, {})):

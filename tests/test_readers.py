@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reader_targets import TARGETS
 
-from reincarnate import cli, envs
+from reincarnate import envs
+from reincarnate.cli import main as cli
 from reincarnate.data.dataset import Dataset, open_dataset, verify
 from reincarnate.data.readers import import_data, read_logged, reader_of
 from reincarnate.data.rows import episode, outline

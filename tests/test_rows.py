@@ -7,7 +7,7 @@ import pytest
 
 from reincarnate.data.dataset import open_dataset, verify, write_dataset
 from reincarnate.data.rows import episode
-from reincarnate.files import sha256_file
+from reincarnate.files.atomic import sha256_file
 from reincarnate.types import TaskSpec
 
 DISCRETE = TaskSpec("two", (3,), "float32", 2, 1, 1.0, {})

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from reincarnate.cli import main
+from reincarnate.cli.main import main
 from reincarnate.errors import UserError
-from reincarnate.scale.ray import RayCluster
 from reincarnate.studies import read_study, run_study
+from reincarnate.studies.ray import RayCluster
 
 HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason='Ray is not installed: pip install "reincarnate[ray]"')

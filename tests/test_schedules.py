@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reincarnate.evaluate import Scale
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
+from reincarnate.methods.schedules import ByScore, Decaying, Guarded, KeepingUp, Linear
 from reincarnate.methods.weaning import Weaning
-from reincarnate.schedules import ByScore, Decaying, Guarded, KeepingUp, Linear
+from reincarnate.training.evaluate import Scale
 from reincarnate.types import Phase, Progress
 
 FINITE = st.floats(-1e6, 1e6)
@@ -95,7 +95,7 @@ def test_a_phase_names_env_steps_or_updates_and_not_both():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_prints_its_plan(name):
-    from reincarnate.plan import describe
+    from reincarnate.run.plan import describe
     from reincarnate.students import DQN
 
     assert all(

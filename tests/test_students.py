@@ -14,29 +14,29 @@ from hypothesis import strategies as st
 from probes import Catch, CatchTeacher, catch
 from torch.nn import functional as F
 
-from reincarnate import distributions
-from reincarnate.agents import open_agent, save_agent
-from reincarnate.cli import main
+from reincarnate.agents.agent import open_agent, save_agent
+from reincarnate.cli.main import main
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Replay
 from reincarnate.data.mixture import Mixture
 from reincarnate.data.rollouts import Rollouts
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Evaluation, Scale, play_episodes
-from reincarnate.exploration import Exploration
+from reincarnate.losses import distributions
+from reincarnate.losses.terms import Distil
 from reincarnate.methods import METHODS, Scratch
 from reincarnate.nets import build
 from reincarnate.nets.optimizers import Adam, RMSProp, clip_norm
-from reincarnate.rollout import TeacherPlayer
-from reincarnate.run import NAMES, Run
-from reincarnate.rundir import RunDirectory
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.settings import NAMES, Run
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, QRDQN, STUDENTS, Modern, Rainbow
-from reincarnate.students.learning import weigh
+from reincarnate.students.exploration import Exploration
+from reincarnate.students.gradient import weigh
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.teachers import open_teacher
-from reincarnate.terms import Distil
-from reincarnate.training import Training
+from reincarnate.training.evaluate import Evaluation, Scale, play_episodes
+from reincarnate.training.loop import Training
+from reincarnate.training.players import TeacherPlayer
 from reincarnate.types import Batch, Memory, Source, Student, TaskSpec
 
 TAIL = 4  # flag of a row that begins no transition

@@ -21,11 +21,11 @@ import pytest
 import torch
 
 from reincarnate.errors import UserError
+from reincarnate.files.crc32c import crc32c, masked_crc32c
 from reincarnate.teachers import check_fit, open_teacher
-from reincarnate.teachers.crc32c import crc32c, masked_crc32c
 from reincarnate.teachers.dopamine import open_address, recognises
-from reincarnate.teachers.dopamine_files import read_checkpoint
-from reincarnate.teachers.dopamine_network import build
+from reincarnate.teachers.dopamine.files import read_checkpoint
+from reincarnate.teachers.dopamine.network import build
 from reincarnate.types import TaskSpec, Teacher
 
 FIXTURES = Path(__file__).parent / "fixtures" / "dopamine_agents"

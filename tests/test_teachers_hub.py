@@ -13,7 +13,7 @@ import torch
 from huggingface_hub import constants
 from zips import write_zip
 
-from reincarnate.agents import save_agent
+from reincarnate.agents.agent import save_agent
 from reincarnate.envs import spec as spec_of
 from reincarnate.errors import UserError
 from reincarnate.students import DQN

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from reincarnate.cli import main
+from reincarnate.cli.main import main
 from reincarnate.errors import UserError
 from reincarnate.teachers import onnx as adapter
 from reincarnate.teachers import open_teacher
@@ -396,7 +396,7 @@ def test_what_a_policy_does_not_need_is_refused_in_words(words: str, tmp_path: P
 
 
 def test_too_many_fields_are_refused(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("reincarnate.teachers.onnx_file.MOST_FIELDS", 9)
+    monkeypatch.setattr("reincarnate.teachers.onnx.file.MOST_FIELDS", 9)
     refused(written(tmp_path), "over 9 fields")
 
 

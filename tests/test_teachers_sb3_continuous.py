@@ -16,9 +16,9 @@ import pytest
 import torch
 from zips import described, write_zip
 
-from reincarnate.cli import main
+from reincarnate.cli.main import main
 from reincarnate.errors import UserError
-from reincarnate.inspection import inspect_teacher
+from reincarnate.priors.teacher_report import inspect_teacher
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.sb3 import Sb3Teacher, open_address
 from reincarnate.types import MEANS, TaskSpec

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reincarnate.cli import main
+from reincarnate.cli.main import main
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher, torchscript
 from reincarnate.types import Teacher
@@ -444,7 +444,7 @@ def test_two_members_that_torch_would_confuse_are_refused(tmp_path: Path):
 
 
 def test_objects_within_objects_without_end_are_refused(tmp_path: Path, monkeypatch):
-    monkeypatch.setattr("reincarnate.teachers.torchscript_archive.MOST_VISITS", 2)
+    monkeypatch.setattr("reincarnate.teachers.torchscript.archive.MOST_VISITS", 2)
     refused(saved(Policy(), tmp_path / "a.pt"), "over 2 values in each other")
 
 

@@ -9,22 +9,22 @@ import torch
 from probes import Catch, CatchTeacher, catch
 from test_training import prior_data
 
-from reincarnate.cli import main
+from reincarnate.cli.main import main
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Scale, play_episodes
-from reincarnate.execution import execute, execute_together
-from reincarnate.exploration import Exploration
 from reincarnate.methods import JSRL, Kickstart, QDagger, Scratch
 from reincarnate.methods.weaning import Weaning
-from reincarnate.run import Run
-from reincarnate.rundir import RunDirectory
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.execute import execute, execute_together
+from reincarnate.run.settings import Run
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, Modern, Rainbow
+from reincarnate.students.exploration import Exploration
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.studies.matrix import Cell
 from reincarnate.studies.units import groups, work
-from reincarnate.together import Together, cannot_share
-from reincarnate.training import Training
+from reincarnate.training.evaluate import Scale, play_episodes
+from reincarnate.training.loop import Training
+from reincarnate.training.population import Together, cannot_share
 from reincarnate.types import TaskSpec
 
 SEEDS = 3

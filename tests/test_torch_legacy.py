@@ -16,7 +16,7 @@ from zips import dqn_weights, write_zip
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3 import open_address
-from reincarnate.teachers.torch_legacy import is_legacy, read_legacy
+from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
 
 
 def old(value) -> bytes:

@@ -10,8 +10,7 @@ from probes import Catch, CatchTeacher, CountingTeacher, catch
 
 from reincarnate.data import Replay
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Scale, play_episodes
-from reincarnate.exploration import Exploration
+from reincarnate.losses.terms import Distil
 from reincarnate.methods import (
     JSRL,
     METHODS,
@@ -30,11 +29,12 @@ from reincarnate.methods import (
 from reincarnate.methods.weaning import Weaning
 from reincarnate.nets.flat import Flat
 from reincarnate.nets.optimizers import Adam
-from reincarnate.rollout import TeacherPlayer, random_policy
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, Rainbow
-from reincarnate.terms import Distil
-from reincarnate.training import Training
+from reincarnate.students.exploration import Exploration
+from reincarnate.training.evaluate import Scale, play_episodes
+from reincarnate.training.loop import Training
+from reincarnate.training.players import TeacherPlayer, random_policy
 from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv
 
 CONFIG = DQN(

@@ -2,11 +2,9 @@
 
 __version__ = "0.1.0"
 
-from reincarnate.agents import Agent, open_agent
+from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.data import Dataset, open_dataset
 from reincarnate.errors import UserError
-from reincarnate.execution import execute, execute_together
-from reincarnate.inspection import evaluate_agent
 from reincarnate.methods import (
     JSRL,
     METHODS,
@@ -22,7 +20,9 @@ from reincarnate.methods import (
     Scratch,
     WarmCritic,
 )
-from reincarnate.run import Run
+from reincarnate.priors.teacher_report import evaluate_agent
+from reincarnate.run.execute import execute, execute_together
+from reincarnate.run.settings import Run
 from reincarnate.students import DQN, STUDENTS
 from reincarnate.teachers import open_teacher
 

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from reincarnate.evaluate import Evaluation
-from reincarnate.plan import updates
+from reincarnate.run.plan import updates
 from reincarnate.students import ValueSettings
+from reincarnate.training.evaluate import Evaluation
 from reincarnate.types import ACTIONS, LOGITS, VALUES, Phase
 
 FEW_EPISODES = 5  # of data: fewer say nothing of its level

@@ -4,7 +4,7 @@ import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
-from reincarnate import envs, prior, weights
+from reincarnate import envs
 from reincarnate.advice.facts import (
     FEW_EPISODES,
     LEAST_BUDGET,
@@ -15,21 +15,23 @@ from reincarnate.advice.facts import (
     WeightsFacts,
     own_temperature,
 )
-from reincarnate.agents import Agent
-from reincarnate.data_inspection import DataReport, describe_data
+from reincarnate.agents.agent import Agent
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Evaluation
-from reincarnate.files import FORMAT, read_json, sha256_json, write_json
-from reincarnate.inspection import HOWS
+from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
 from reincarnate.nets import surgery
-from reincarnate.prior import PRIOR_SEED, Tick
-from reincarnate.rollout import way_of_playing
-from reincarnate.run import default_student
+from reincarnate.priors import reference as prior
+from reincarnate.priors import weights
+from reincarnate.priors.data_report import DataReport, describe_data
+from reincarnate.priors.reference import PRIOR_SEED, Tick
+from reincarnate.priors.teacher_report import HOWS
+from reincarnate.priors.temperature import measure as measure_temperature
+from reincarnate.run.settings import default_student
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS, ValueSettings
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.stored import StoredTeacher
-from reincarnate.temperature import measure as measure_temperature
+from reincarnate.training.evaluate import Evaluation
+from reincarnate.training.players import way_of_playing
 from reincarnate.types import TaskSpec, Teacher
 
 

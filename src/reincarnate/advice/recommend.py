@@ -8,11 +8,11 @@ from reincarnate import envs
 from reincarnate.advice.facts import Measurement
 from reincarnate.advice.rules import Rule, choose
 from reincarnate.advice.settings import Fitted, fit
-from reincarnate.assembly import threads
 from reincarnate.methods import METHODS
-from reincarnate.plan import describe, estimate, updates
-from reincarnate.prior import Tick
-from reincarnate.run import Run, record
+from reincarnate.priors.reference import Tick
+from reincarnate.run.plan import describe, estimate, updates
+from reincarnate.run.prepare import threads
+from reincarnate.run.settings import Run, record
 from reincarnate.types import TaskSpec
 
 

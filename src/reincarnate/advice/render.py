@@ -12,8 +12,8 @@ from reincarnate.advice.recommend import Cost, Recommendation
 from reincarnate.advice.remarks import Said
 from reincarnate.advice.trial import Trial
 from reincarnate.config import to_dict
-from reincarnate.files import FORMAT
-from reincarnate.run import NAMES
+from reincarnate.files.atomic import FORMAT
+from reincarnate.run.settings import NAMES
 
 
 def as_json(

@@ -6,18 +6,7 @@ from typing import Any
 
 from reincarnate.advice import sources
 from reincarnate.advice.facts import Measurement
-from reincarnate.methods import (
-    JSRL,
-    RLPD,
-    WSRL,
-    Dagger,
-    FineTune,
-    Kickstart,
-    Pretrain,
-    QDagger,
-    Rehearsal,
-    Scratch,
-)
+from reincarnate.methods import JSRL, RLPD, WSRL, Dagger, FineTune, Kickstart, Pretrain, QDagger, Rehearsal, Scratch
 
 FEW_UPDATES = 5000  # online: with no more than were studied, no student does better than one that only imitates
 

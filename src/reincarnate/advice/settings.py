@@ -9,7 +9,7 @@ from reincarnate.advice import sources
 from reincarnate.advice.facts import Measurement
 from reincarnate.methods import JSRL, RLPD, WSRL, FineTune
 from reincarnate.methods.weaning import Weaning
-from reincarnate.run import Run
+from reincarnate.run.settings import Run
 from reincarnate.students.settings import ReplaySettings
 
 OFFLINE = 1.6  # offline updates for each online

@@ -10,9 +10,9 @@ from reincarnate.advice.facts import Measurement, Score
 from reincarnate.advice.recommend import Recommendation
 from reincarnate.advice.settings import fit
 from reincarnate.errors import UserError
-from reincarnate.execution import execute
-from reincarnate.prior import Tick
-from reincarnate.run import Note
+from reincarnate.priors.reference import Tick
+from reincarnate.run.execute import execute
+from reincarnate.run.settings import Note
 
 LEAST = 3_000  # env steps
 EVALUATIONS = 2  # of each phase

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from reincarnate.data.columnfile import ColumnFile
-from reincarnate.data.replay import Replay
-from reincarnate.data.sampling import TAIL
+from reincarnate.data.replay import TAIL, Replay
 from reincarnate.errors import UserError
-from reincarnate.files import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
+from reincarnate.files.atomic import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
+from reincarnate.files.columnfile import ColumnFile
 from reincarnate.types import TaskSpec
 
 COPIED_AT_ONCE = 4096  # rows: 84×84 screens of so many fit into memory twice

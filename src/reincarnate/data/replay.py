@@ -1,14 +1,19 @@
 """Replay in columns: each frame stored once; stacks, successors and n-step returns are gathered at sampling."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.annotation import Annotate, fill_teacher
-from reincarnate.data.sampling import ENDED, TAIL, TERMINATED, Prioritised, Uniform
+from reincarnate.data.priorities import Priorities
+from reincarnate.errors import UserError
 from reincarnate.types import Batch, TaskSpec
+
+Annotate = Callable[[Tensor], Tensor]
+"""Observations [N, *O] -> the teacher's logits [N, A]."""
+TERMINATED, ENDED, TAIL = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a row
 
 
 class Replay:
@@ -263,3 +268,126 @@ def _actions(spec: TaskSpec, rows: int) -> np.ndarray:
     if spec.continuous:
         return np.zeros((rows, spec.actions), np.float32)
     return np.zeros(rows, np.uint8 if spec.actions <= 256 else np.int32)
+
+
+BLOCK = 256  # observations a teacher sees at once: large enough to be efficient, small enough for 84×84
+
+
+def fill_teacher(replay: "Replay", ask: Annotate) -> None:
+    """Fill in the teacher's logits of every row that lacks them, oldest first, in blocks."""
+    for s in range(replay.streams):
+        start, stop = max(int(replay.annotated[s]), int(replay.added[s]) - replay.rows), int(replay.added[s])
+        for first in range(start, stop, BLOCK):
+            position = np.arange(first, min(first + BLOCK, stop))
+            base = np.full(len(position), replay.base[s])
+            at = base + position % replay.rows
+            logits = ask(replay.observe(base, position, at)).numpy()
+            replay.teacher_column(logits.shape[-1])[at] = logits
+        replay.annotated[s] = replay.added[s]
+
+
+Drawn = tuple[np.ndarray | int, np.ndarray, np.ndarray | None, Tensor | None]
+"""(streams, positions, rows of the table, importance weights): positions count rows ever written to a stream; a
+single stream is the integer 0 instead of an array of zeros; the last two are None unless priorities ask for them."""
+
+
+class Uniform:
+    """Every row that begins a transition is as likely as any other."""
+
+    def draw(self, replay: "Replay", n: int, rng: np.random.Generator) -> Drawn:
+        """`n` rows, with replacement. Raises ValueError where there is none."""
+        stream, position = self._guess(replay, n, rng)
+        flags, base = replay.columns["flags"], replay.base[stream]
+        while True:
+            tails = flags[base + position % replay.rows] & TAIL
+            if not np.count_nonzero(tails):
+                return stream, position, None, None
+            again = np.flatnonzero(tails)
+            stream_again, position[again] = self._guess(replay, len(again), rng)
+            if isinstance(stream, np.ndarray):
+                stream[again] = stream_again
+                base = replay.base[stream]
+
+    def _guess(self, replay: "Replay", n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
+        """Rows drawn uniformly from all streams, tails among them."""
+        if replay.streams == 1:
+            low, high = replay.span(0)
+            if high <= low:
+                raise ValueError("nothing to sample yet")
+            return 0, rng.integers(low, high, size=n)
+        lows, highs = np.array([replay.span(s) for s in range(replay.streams)]).T
+        ends = np.cumsum(np.maximum(highs - lows, 0))
+        if ends[-1] == 0:
+            raise ValueError("nothing to sample yet")
+        pick = rng.integers(ends[-1], size=n)
+        stream = np.searchsorted(ends, pick, side="right")
+        starts = np.concatenate([[0], ends[:-1]])
+        return stream, lows[stream] + pick - starts[stream]
+
+    def like(self, replay: "Replay") -> "Uniform":
+        """A sampler of the same kind for another, empty replay."""
+        return Uniform()
+
+    def learnt(self, rows: np.ndarray, losses: np.ndarray) -> None:
+        """Nothing follows from losses."""
+
+    def tensors(self, replay: "Replay") -> dict[str, np.ndarray]:
+        """Nothing to keep."""
+        return {}
+
+    def restore(self, replay: "Replay", tensors: dict[str, np.ndarray]) -> None:
+        """Nothing to put back."""
+
+
+class Prioritised:
+    """Rows are drawn by priority (Schaul et al., 2016).
+
+    A row is admitted the moment its n steps are complete and forgotten when its frames go, so that only rows that
+    begin a transition are ever drawn, each with exactly its probability.
+    """
+
+    def __init__(self, rows: int, streams: int, alpha: float, beta: float):
+        self.priorities = Priorities(rows * streams, alpha, beta)
+        self._admitted = np.zeros(streams, np.int64)  # positions below have been admitted
+        self._forgotten = np.zeros(streams, np.int64)  # positions below have been forgotten
+
+    def draw(self, replay: "Replay", n: int, rng: np.random.Generator) -> Drawn:
+        """`n` rows with their importance weights. Raises ValueError where there is none."""
+        self._settle(replay)
+        rows, probability = self.priorities.draw(n, rng)
+        stream, slot = np.divmod(rows, replay.rows)
+        newest = replay.added[stream] - 1
+        position = newest - (newest - slot) % replay.rows
+        return stream, position, rows, torch.from_numpy(self.priorities.importance(probability))
+
+    def _settle(self, replay: "Replay") -> None:
+        for s in range(replay.streams):
+            low, high = replay.span(s)
+            gone = np.arange(max(int(self._forgotten[s]), low - replay.rows), low)
+            new = np.arange(max(low, int(self._admitted[s])), high)
+            new = new[replay.columns["flags"][replay.base[s] + new % replay.rows] & TAIL == 0]
+            self.priorities.forget(replay.base[s] + gone % replay.rows)
+            self.priorities.admit(replay.base[s] + new % replay.rows)
+            self._forgotten[s], self._admitted[s] = max(low, self._forgotten[s]), max(high, self._admitted[s])
+
+    def like(self, replay: "Replay") -> "Prioritised":
+        """A sampler of the same kind for another, empty replay."""
+        return Prioritised(replay.rows, replay.streams, self.priorities.alpha, self.priorities.beta)
+
+    def learnt(self, rows: np.ndarray, losses: np.ndarray) -> None:
+        """Weights of rows follow their losses."""
+        if not np.isfinite(losses).all():
+            raise UserError("training has diverged: a loss is not finite; lower the learning rate")
+        self.priorities.learnt(rows, losses)
+
+    def tensors(self, replay: "Replay") -> dict[str, np.ndarray]:
+        """The weights, which change all over: each checkpoint holds them whole."""
+        self._settle(replay)
+        state = self.priorities.state()
+        return {"weights": state["weights"], "max_weight": np.array(state["max_weight"])}
+
+    def restore(self, replay: "Replay", tensors: dict[str, np.ndarray]) -> None:
+        """Put `tensors()` back, after the replay's rows and counters."""
+        self.priorities.restore({name: np.asarray(value) for name, value in tensors.items()})
+        for s in range(replay.streams):
+            self._forgotten[s], self._admitted[s] = replay.span(s)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.annotation import Annotate
+from reincarnate.data.replay import Annotate
 from reincarnate.types import Batch, TaskSpec
 
 

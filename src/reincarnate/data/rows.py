@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reincarnate.data.dataset import Columns
-from reincarnate.data.sampling import ENDED, TAIL, TERMINATED
+from reincarnate.data.replay import ENDED, TAIL, TERMINATED
 from reincarnate.types import TaskSpec
 
 

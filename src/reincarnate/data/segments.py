@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from reincarnate.data.replay import Replay
 from reincarnate.errors import UserError
-from reincarnate.files import disk_errors, flush, sha256_file
+from reincarnate.files.atomic import disk_errors, flush, sha256_file
 
 STORED = ("frame", "action", "reward", "flags", "age")
 

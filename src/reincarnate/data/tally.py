@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from reincarnate.data.dataset import Columns
-from reincarnate.data.sampling import ENDED, TAIL, TERMINATED
+from reincarnate.data.replay import ENDED, TAIL, TERMINATED
 from reincarnate.types import TaskSpec, Teacher
 
 ASKED = 256  # observations a teacher sees at once

@@ -4,7 +4,7 @@ import math
 from typing import TypeVar
 
 from reincarnate.errors import UserError
-from reincarnate.schedules import Constant
+from reincarnate.methods.schedules import Constant
 from reincarnate.types import Guide
 
 Number = TypeVar("Number", int, float)

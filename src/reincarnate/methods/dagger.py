@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, positive
+from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Temperature, imitation
-from reincarnate.schedules import Constant
 from reincarnate.types import Phase, WeightedTerm
 
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from reincarnate.losses.terms import LargeMargin
 from reincarnate.methods.checks import at_least, checked
+from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Weaning, taught
-from reincarnate.schedules import Constant
-from reincarnate.terms import LargeMargin
 from reincarnate.types import Phase, WeightedTerm
 
 

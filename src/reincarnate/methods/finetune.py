@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from reincarnate.methods.checks import at_least
-from reincarnate.schedules import Constant
+from reincarnate.methods.schedules import Constant
 from reincarnate.types import Phase
 
 

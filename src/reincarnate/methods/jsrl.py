@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, checked
-from reincarnate.schedules import Decaying, KeepingUp
+from reincarnate.methods.schedules import Decaying, KeepingUp
 from reincarnate.types import Guide, Phase
 
 

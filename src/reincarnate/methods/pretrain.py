@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from reincarnate.losses.terms import Conservative
 from reincarnate.methods.checks import at_least, positive
-from reincarnate.schedules import Constant
-from reincarnate.terms import Conservative
+from reincarnate.methods.schedules import Constant
 from reincarnate.types import Phase, WeightedTerm
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least
+from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
-from reincarnate.schedules import Constant
 from reincarnate.types import Phase, WeightedTerm
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reincarnate.errors import UserError
+from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
-from reincarnate.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
-from reincarnate.terms import Distil
+from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
 from reincarnate.types import Phase, Schedule, Term, WeightedTerm
 
 Temperature = float | Literal["auto"]

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from reincarnate import distributions
 from reincarnate.errors import UserError
+from reincarnate.losses import distributions
 from reincarnate.nets.noisy import NoisyLinear
 from reincarnate.nets.torsos import HIDDEN, TORSOS, GridImpalaCNN, Linear, TorsoName
 from reincarnate.types import TaskSpec

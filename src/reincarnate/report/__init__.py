@@ -6,19 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from reincarnate.files import write_bytes
+from reincarnate.files.atomic import write_bytes
 from reincarnate.report.aggregates import Aggregates, aggregate
-from reincarnate.report.comparable import check_comparable
-from reincarnate.report.curves import as_svg, figure, save_png
-from reincarnate.report.gaps import gaps
-from reincarnate.report.missing import Missing
-from reincarnate.report.page import write_page
-from reincarnate.report.profiles import profiles
-from reincarnate.report.record import as_json
-from reincarnate.report.runs import FinishedRun, Loaded, load_run, load_runs
+from reincarnate.report.comparable import check_comparable, gaps
+from reincarnate.report.curves import as_svg, figure, profiles, save_png
+from reincarnate.report.page import as_json, write_page
+from reincarnate.report.runs import FinishedRun, Loaded, Missing, load_run, load_runs
 from reincarnate.report.statistics import Interval
-from reincarnate.report.table import Row, as_markdown, as_rich, summarise
-from reincarnate.report.verdict import headline
+from reincarnate.report.table import Row, as_markdown, as_rich, headline, summarise
 
 __all__ = [
     "Aggregates",

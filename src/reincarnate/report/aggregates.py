@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reincarnate.report.missing import Missing, unscored
-from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
+from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, unscored
 from reincarnate.report.statistics import (
     Interval,
     iqm,

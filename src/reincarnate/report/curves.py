@@ -13,10 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from reincarnate.files import write_bytes
-from reincarnate.report.line_ends import Label, height_for, place_labels, shown
+from reincarnate.files.atomic import write_bytes
+from reincarnate.report.aggregates import matrices, over_all
 from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
-from reincarnate.report.statistics import iqm, stratified_bootstrap
+from reincarnate.report.statistics import iqm, performance_profile, profile_band, stratified_bootstrap
 from reincarnate.report.wording import short
 
 INK, MUTED, GRID, SHADE, PAPER = "#1c1e21", "#6a7078", "#e3e5e8", "#f3f4f6", "#fffffe"
@@ -41,6 +41,12 @@ _DASHES = ("-", (0, (6, 1.5, 1.5, 1.5)), (0, (1.5, 1.2)), (0, (8, 2)))
 _OFFLINE_SHARE = 0.34  # the offline stretch's width, where the online one's is 1
 
 ENV_STEPS, UPDATES = "env steps", "updates, offline ones included"  # what a curve may run over
+
+
+_LINE = 13.5 / 72  # inches from one name to the next
+_PLOT_SHARE = 0.78  # of a panel's height, the rest being title and ticks
+
+Label = tuple[float, str, str]  # where a line ends, its name, its colour
 
 
 def figure(runs: Sequence[FinishedRun], rng: np.random.Generator, over: str = ENV_STEPS) -> Figure:
@@ -215,3 +221,89 @@ def _nice(top: int, ticks: int = 5) -> list[float]:
     power = 10.0 ** np.floor(np.log10(raw))
     step = next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= raw * 0.999)
     return [float(t) for t in np.arange(0, top * 1.001, step)]
+
+
+def height_for(names: int) -> float:
+    """Inches that a panel must have so that as many names fit beside it."""
+    return names * _LINE / _PLOT_SHARE
+
+
+def place_labels(axes: Axes, labels: list[Label], inches: float) -> None:
+    """Names at the right ends of the lines, pushed apart where they would overlap, with leaders."""
+    low, high = axes.get_ylim()
+    labels = sorted(labels)
+    wanted = np.array([(y - low) / (high - low) for y, _, _ in labels])
+    places = _spread(wanted, _LINE / (_PLOT_SHARE * inches))
+    at: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
+    for (_, name, colour), end, place in zip(labels, wanted, places, strict=True):
+        axes.plot([1.005, 1.03], [end, place], color=colour, linewidth=0.8, **at)
+        axes.text(1.037, place, shown(name), va="center", fontsize=9.5, color=colour, parse_math=False, **at)
+    axes.set_ylim(low, high)
+
+
+def shown(name: str) -> str:
+    """A name, or the beginning of a long one."""
+    name = " ".join(name.split())
+    return name if len(name) <= 30 else name[:29] + "…"
+
+
+def _spread(wanted: np.ndarray, gap: float) -> np.ndarray:
+    """The positions nearest to `wanted` (ascending) at least `gap` apart, within [0, 1] if they fit."""
+    groups: list[list[float]] = []  # neighbours that move together: where each wants the first of all to be
+    for i, y in enumerate(wanted):
+        groups.append([y - i * gap])
+        while len(groups) > 1 and np.mean(groups[-2]) > np.mean(groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    steps = gap * np.arange(len(wanted))
+    places = np.array([np.mean(group) for group in groups for _ in group]) + steps
+    return np.maximum(np.minimum(places, 1 - steps[::-1]), steps)
+
+
+POINTS = 101  # thresholds
+
+
+def profiles(runs: Sequence[FinishedRun], rng: np.random.Generator) -> Figure:
+    """One panel over all tasks if every method finished equally often on each; else one for each task too."""
+    scopes, together = matrices(runs), over_all(len(by_env(runs)))
+    whole = set(scopes.get(together, {})) == {run.label for run in runs}
+    shown = {together: scopes[together]} if whole else {k: v for k, v in scopes.items() if v}
+    columns = min(2, len(shown))
+    rows = -(-len(shown) // columns)
+    fig = Figure(figsize=(9.2 if columns == 1 else 12.0, 3.4 * rows), layout=ConstrainedLayoutEngine(), facecolor=PAPER)
+    FigureCanvasAgg(fig)
+    chosen = styles([run.label for run in runs])
+    for i, (scope, methods) in enumerate(shown.items()):
+        axes = fig.add_subplot(rows, columns, i + 1)
+        _clean_profile(axes, scope)
+        _draw_profiles(axes, methods, chosen, rng)
+    return fig
+
+
+def _draw_profiles(axes: Axes, methods: dict[str, np.ndarray], chosen: dict, rng: np.random.Generator) -> None:
+    ends = np.concatenate([scores.ravel() for scores in methods.values()])
+    low, high = min(float(ends.min()), 0.0), float(ends.max())
+    margin = 0.03 * ((high - low) or 1.0)
+    thresholds = np.linspace(low - margin, high + margin, POINTS)
+    for label, scores in methods.items():
+        colour, dashes = chosen[label]
+        name = " ".join(label.split())[:40].replace("$", r"\$")
+        share = performance_profile(scores, thresholds)
+        axes.plot(thresholds, share, color=colour, linestyle=dashes, linewidth=1.9, label=f" {name}")
+        band = profile_band(scores, thresholds, rng)
+        if band is not None:
+            axes.fill_between(thresholds, *band, color=colour, alpha=0.16, linewidth=0)
+    axes.set_xlim(thresholds[0], thresholds[-1])
+    axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=INK)
+
+
+def _clean_profile(axes: Axes, scope: str) -> None:
+    axes.set_facecolor(PAPER)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.tick_params(colors=MUTED, labelsize=9, length=3)
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.set_ylim(-0.02, 1.02)
+    axes.set_title(scope, loc="left", color=INK, fontsize=11, fontweight="bold", parse_math=False)
+    axes.set_xlabel("score τ", color=MUTED, fontsize=9)
+    axes.set_ylabel("share of runs above τ", color=MUTED, fontsize=9)

@@ -3,32 +3,23 @@
 import json
 import os
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from html import escape
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
-from reincarnate.files import write_bytes
-from reincarnate.report.aggregates import aggregate
-from reincarnate.report.curves import MUTED, UPDATES, as_svg, figure, styles
-from reincarnate.report.gaps import gaps
-from reincarnate.report.missing import Missing
-from reincarnate.report.profiles import profiles
-from reincarnate.report.runs import FinishedRun, by_env, by_label
+from reincarnate.files.atomic import write_bytes
+from reincarnate.report.aggregates import Aggregates, aggregate
+from reincarnate.report.comparable import gaps
+from reincarnate.report.curves import MUTED, UPDATES, as_svg, figure, profiles, styles
+from reincarnate.report.lineage import AGGREGATES, COST, aggregates_table, cost_table, named, picture
+from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label
 from reincarnate.report.statistics import LEVEL, REPS, mean_interval
 from reincarnate.report.style import colour, document, note, row, section, table, themed
-from reincarnate.report.table import (
-    COLUMNS,
-    METHOD,
-    Row,
-    caption,
-    forest_scale,
-    summarise,
-)
-from reincarnate.report.tallies import AGGREGATES, COST, aggregates_table, cost_table, named
-from reincarnate.report.tree import picture
-from reincarnate.report.verdict import headline
+from reincarnate.report.table import COLUMNS, METHOD, Row, caption, forest_scale, headline, summarise
 from reincarnate.report.wording import duration, interval, number
 
 _CURVES = (
@@ -185,3 +176,33 @@ def _bootstrap(seed: object) -> str:
 
 def _distinct(values: Iterable[object]) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None)) or "none"
+
+
+def as_json(
+    rows: Sequence[Row],
+    runs: Sequence[FinishedRun],
+    aggregates: Sequence[Aggregates] = (),
+    missing: Sequence[Missing] = (),
+    notes: Sequence[str] = (),
+    folder: Path = Path(),
+) -> str:
+    """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said.
+
+    `folder` is where the text will lie: it names the runs left out from there, as the page beside it does.
+    """
+    record = {
+        "format": 1,
+        "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
+        "rows": [asdict(row) for row in rows],
+        "aggregates": [asdict(row) for row in aggregates],
+        "missing": [asdict(run) | {"path": Path(os.path.relpath(run.path, folder)).as_posix()} for run in missing],
+        "notes": list(notes),
+        "runs": [_run(run) for run in runs],
+    }
+    return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
+def _run(run: FinishedRun) -> dict[str, Any]:
+    """What a run asked for, what came out, and its curve."""
+    curve = [[e.phase, e.env_steps, e.updates, e.score, e.normalised] for e in run.evaluations]
+    return {"label": run.label, "config": run.config, "result": run.result, "curve": curve}

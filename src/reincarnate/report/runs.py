@@ -1,6 +1,7 @@
 """Finished runs, read from their directories."""
 
 import json
+import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
@@ -9,10 +10,26 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reincarnate.errors import UserError
-from reincarnate.evaluate import Scale
-from reincarnate.report.missing import FAILED, NO_SCORE, UNFINISHED, Missing, left_out
-from reincarnate.report.reading import NotFinite, finite, get, integer, number, optional, parse, read_record, read_text
+from reincarnate.files.atomic import FORMAT
 from reincarnate.report.statistics import Interval
+from reincarnate.training.evaluate import Scale
+
+UNFINISHED, FAILED, NO_SCORE, NOT_BEGUN = "not finished", "failed", "no score", "not begun"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A run that is not counted: its state, why, and what it would have been where that is known."""
+
+    path: Path
+    state: str
+    reason: str = ""
+    env: str = ""
+    label: str = ""
+
+    def would_be(self, env: str, label: str) -> bool:
+        """Whether it belongs with the runs of this label, which may have been given a suffix that tells settings."""
+        return self.env == env and (label == self.label or label.startswith(f"{self.label} ("))
 
 
 @dataclass(frozen=True)
@@ -236,3 +253,80 @@ def _scaled(run: FinishedRun, teacher: Interval | None) -> FinishedRun:
     scale = Scale(run.random.point, teacher.point)
     evaluations = tuple(replace(e, normalised=scale.normalise(e.score)) for e in run.evaluations)
     return replace(run, normalised=scale.normalise(run.score), teacher=teacher, evaluations=evaluations)
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """A JSON object of ours. Raises UserError if there is none, or if its format number is unknown."""
+    record = parse(read_text(path), path)
+    if record.get("format") != FORMAT:
+        raise UserError(f"{path} has format {record.get('format')!r}; this version reads format {FORMAT}")
+    return record
+
+
+def read_text(path: Path) -> str:
+    """A file's text. Raises UserError if it cannot be read."""
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {path} ({error.__class__.__name__}): the run is incomplete") from error
+
+
+def parse(text: str, where: Path | str) -> dict[str, Any]:
+    """A JSON object from text that came from `where`. Raises UserError if it is anything else."""
+    try:
+        record = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{where} is not JSON: {error}") from error
+    if not isinstance(record, dict):
+        raise UserError(f"{where} should hold an object, not {type(record).__name__}")
+    return record
+
+
+def get(record: Any, field: str, where: Path | str) -> Any:
+    """A field; dots reach into inner objects. Raises UserError if it is absent."""
+    for key in field.split("."):
+        if not isinstance(record, dict) or key not in record:
+            raise UserError(f"{where} has no field {field!r}")
+        record = record[key]
+    return record
+
+
+class NotFinite(UserError):
+    """A number was expected, and NaN, infinity or something else is there."""
+
+
+def finite(value: Any, field: str, where: Path | str) -> float:
+    """The value as a float. Raises NotFinite for NaN, infinity and whatever is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise NotFinite(f"{where}: {field} is {value!r}, not a finite number")
+    return float(value)
+
+
+def number(record: Any, field: str, where: Path | str) -> float:
+    """A field that must hold a finite number."""
+    return finite(get(record, field, where), field, where)
+
+
+def integer(record: Any, field: str, where: Path | str) -> int:
+    """A field that must hold a whole number."""
+    return int(number(record, field, where))
+
+
+def optional(record: Any, field: str, where: Path | str) -> float | None:
+    """A field that must hold a finite number or null."""
+    return None if get(record, field, where) is None else number(record, field, where)
+
+
+def left_out(missing: Sequence[Missing]) -> str:
+    """One line that names the runs left out; empty when there are none."""
+    parts = []
+    for state in dict.fromkeys(run.state for run in missing):
+        group = [run for run in missing if run.state == state]
+        names = ", ".join(f"{run.path}{f' ({run.reason})' if run.reason else ''}" for run in group)
+        parts.append(f"left out, {state} ({len(group)}): {names}")
+    return "; ".join(parts)
+
+
+def unscored(missing: Sequence[Missing], env: str, label: str) -> int:
+    """How many runs of a method ended without a finite score: leaving these out flatters the method."""
+    return sum(run.state == NO_SCORE and run.would_be(env, label) for run in missing)

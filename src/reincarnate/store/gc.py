@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files import disk_errors, read_json, sha256_json
+from reincarnate.files.atomic import disk_errors, read_json, sha256_json
 from reincarnate.store.index import Index
 from reincarnate.store.nodes import AGENT, ancestors_in, of_agent
 from reincarnate.store.scan import RUN, STUDY, Found

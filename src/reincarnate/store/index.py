@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reincarnate.errors import UserError
-from reincarnate.files import disk_errors
+from reincarnate.files.atomic import disk_errors
 from reincarnate.store.scan import Found, Tell, look, scan
 
 NAME = "index.sqlite"

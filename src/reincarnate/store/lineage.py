@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files import read_json
+from reincarnate.files.atomic import read_json
 from reincarnate.store.index import NAME, Index
 from reincarnate.store.nodes import (
     AGENT,

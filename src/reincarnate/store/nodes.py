@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from reincarnate.agents import Agent
+from reincarnate.agents.agent import Agent
 from reincarnate.config import to_dict
 from reincarnate.data.dataset import spec_value
 from reincarnate.errors import UserError
-from reincarnate.files import read_json
+from reincarnate.files.atomic import read_json
 from reincarnate.store.reading import Number, hash_of, interval_of, mapping, number, text
 from reincarnate.students import STUDENTS
 from reincarnate.types import TeacherCard

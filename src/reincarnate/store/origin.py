@@ -6,10 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reincarnate.agents import Agent, open_agent
+from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
-from reincarnate.store.cost import teacher_flops
 from reincarnate.store.nodes import (
     Amount,
     Node,
@@ -22,6 +21,7 @@ from reincarnate.store.nodes import (
     pulled_from,
     record,
 )
+from reincarnate.training.flops import teacher_flops
 from reincarnate.types import TaskSpec, Teacher
 
 Nodes = dict[str, Node]

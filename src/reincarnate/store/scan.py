@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files import read_json
+from reincarnate.files.atomic import read_json
 from reincarnate.store.nodes import AGENT, DATA, TEACHER, ancestors_in, of_agent, of_data
 from reincarnate.store.reading import text
 

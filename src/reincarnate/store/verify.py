@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from reincarnate.agents import open_agent
+from reincarnate.agents.agent import open_agent
 from reincarnate.data import Dataset, open_dataset
 from reincarnate.data.dataset import verify as verify_columns
 from reincarnate.errors import UserError
-from reincarnate.files import sha256_file, sha256_json
+from reincarnate.files.atomic import sha256_file, sha256_json
 from reincarnate.store.lineage import Lineage, read_agent
 from reincarnate.store.nodes import AGENT, DATA, Node
 from reincarnate.store.render import short_path

@@ -2,11 +2,7 @@
 
 from typing import TYPE_CHECKING, Union
 
-from reincarnate.students.dqn import DQN
-from reincarnate.students.modern import Modern
-from reincarnate.students.pqn import PQN
-from reincarnate.students.quantile import IQN, QRDQN
-from reincarnate.students.rainbow import Rainbow
+from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.students.value import ValueStudent
 

@@ -12,8 +12,9 @@ import torch
 from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
-from reincarnate import distributions, losses
 from reincarnate.errors import UserError
+from reincarnate.losses import distributions
+from reincarnate.losses import values as losses
 from reincarnate.types import Batch
 
 FRACTIONS = 4096  # that IQN may be asked at: an agent's file may come from anybody, and each costs memory

@@ -16,8 +16,7 @@ from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_forward
 from reincarnate.students.critics import Arguments
-from reincarnate.students.functional import FunctionalGradient
-from reincarnate.students.learning import Draws, losses_of, target_of, weigh
+from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.students.value import ValueStudent
 from reincarnate.types import Batch, Learnt, Term
 

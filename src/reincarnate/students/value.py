@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.exploration import epsilon_greedy
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
@@ -17,8 +16,8 @@ from reincarnate.nets.optimizers import clip_norm, optimizer
 from reincarnate.nets.plasticity import reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.critics import Critic
-from reincarnate.students.functional import FunctionalGradient
-from reincarnate.students.learning import Draws, losses_of, target_of, weigh
+from reincarnate.students.exploration import epsilon_greedy
+from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.types import Batch, Learnt, TaskSpec, Term
 
 if TYPE_CHECKING:

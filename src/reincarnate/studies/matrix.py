@@ -8,7 +8,8 @@ from typing import Any
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
-from reincarnate.run import NAMES, Run, prepare
+from reincarnate.run.prepare import prepare
+from reincarnate.run.settings import NAMES, Run
 
 KEYS = ("title", "tasks", "methods", "seeds", "run")
 

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
-from reincarnate.report.missing import NOT_BEGUN, Missing, left_out
-from reincarnate.report.runs import Loaded, load_runs, unfinished
+from reincarnate.report.runs import NOT_BEGUN, Loaded, Missing, left_out, load_runs, unfinished
 from reincarnate.studies.pins import read_study_record
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
-from reincarnate.files import FORMAT, read_json, sha256_json, write_json
-from reincarnate.run import Prepared, Run, method_name
+from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
+from reincarnate.run.prepare import Prepared
+from reincarnate.run.settings import Run, method_name
 from reincarnate.studies.matrix import Cell, Study
 
 Pins = dict[str, dict[str, dict[str, str]]]  # task -> protocol, teacher, data or weights -> address -> hash

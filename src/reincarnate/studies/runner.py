@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 
 from reincarnate import report, ui
-from reincarnate.assembly import prior_of, threads
 from reincarnate.errors import UserError
-from reincarnate.files import read_json
-from reincarnate.lock import Lock
-from reincarnate.run import Prepared, prepare, record
+from reincarnate.files.atomic import read_json
+from reincarnate.files.lock import Lock
+from reincarnate.run.prepare import Prepared, prepare, prior_of, threads
+from reincarnate.run.settings import record
 from reincarnate.studies.executors import Executor, LocalProcesses
 from reincarnate.studies.matrix import Cell, Study
 from reincarnate.studies.overview import report_study

@@ -6,9 +6,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from reincarnate.execution import execute, execute_together, gains
-from reincarnate.files import FORMAT, write_json
-from reincarnate.run import prepare
+from reincarnate.files.atomic import FORMAT, write_json
+from reincarnate.run.execute import execute, execute_together, gains
+from reincarnate.run.prepare import prepare
 from reincarnate.studies.matrix import Cell
 
 Unit = list[Cell]

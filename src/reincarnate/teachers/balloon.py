@@ -10,13 +10,13 @@ from pathlib import Path
 from torch import nn
 
 from reincarnate.errors import UserError
-from reincarnate.teachers.dopamine_files import ONLINE, tree_of
-from reincarnate.teachers.flaxtree import read_parts
+from reincarnate.files.safe import MIB, read_file, read_members, sha256
+from reincarnate.teachers.dopamine.files import ONLINE, tree_of
 from reincarnate.teachers.frozen import FrozenTeacher, parameters_of
-from reincarnate.teachers.graphdef import read_constants
 from reincarnate.teachers.heads import Quantiles
 from reincarnate.teachers.layers import Flat, mlp, widths
-from reincarnate.teachers.safe import MIB, read_file, read_members, sha256
+from reincarnate.teachers.wire.flaxtree import read_parts
+from reincarnate.teachers.wire.graphdef import read_constants
 from reincarnate.types import VALUES, TeacherCard
 
 NAME = "perciatelli44"

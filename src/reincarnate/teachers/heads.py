@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from reincarnate.distributions import categorical_mean, midpoints
+from reincarnate.losses.distributions import categorical_mean, midpoints
 
 QUANTILES = 32  # Dopamine's IQN acts on so many
 

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 from reincarnate.errors import UserError
+from reincarnate.files.safe import one_line
 from reincarnate.teachers import open_teacher, recognise
-from reincarnate.teachers.safe import one_line
-from reincarnate.teachers.vecnormalize import NAMES as STATISTICS
+from reincarnate.teachers.sb3.vecnormalize import NAMES as STATISTICS
 from reincarnate.types import Teacher
 
 AGENT = "agent.json"

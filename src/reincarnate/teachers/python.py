@@ -22,8 +22,8 @@ from jaxtyping import Float32
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
+from reincarnate.files.safe import one_line, read_file, sha256
 from reincarnate.teachers.lifts import from_actions, from_probabilities
-from reincarnate.teachers.safe import one_line, read_file, sha256
 from reincarnate.types import ACTIONS, LOGITS, VALUES, TeacherCard
 
 TELLS = {"logits": LOGITS, "probabilities": LOGITS, "values": VALUES, "actions": ACTIONS}

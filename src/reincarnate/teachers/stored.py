@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from reincarnate.agents import Agent, open_agent
+from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.types import VALUES, TeacherCard
 
 

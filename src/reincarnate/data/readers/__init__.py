@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from reincarnate.data.dataset import Columns, Dataset, open_dataset, write_dataset
+from reincarnate.data.replay import TAIL
 from reincarnate.data.rows import action_dtype, clipped, narrowed
-from reincarnate.data.sampling import TAIL
 from reincarnate.errors import UserError
-from reincarnate.files import FORMAT, read_json, sha256_json, write_json
+from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
 from reincarnate.types import TaskSpec
 
 READERS = {"dopamine": "dopamine", "minari": "minari", "d3rlpy": "d3rlpy", "d4rl": "d4rl", "sb3-replay": "sb3"}

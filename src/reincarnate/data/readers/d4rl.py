@@ -9,7 +9,7 @@ import numpy as np
 from reincarnate.data.dataset import Columns
 from reincarnate.data.readers import Logged, flat, hdf5, npz
 from reincarnate.errors import UserError
-from reincarnate.files import sha256_file
+from reincarnate.files.atomic import sha256_file
 from reincarnate.types import TaskSpec
 
 NEEDED, PERHAPS = ("observations", "actions", "rewards", "terminals"), ("timeouts", "next_observations")

@@ -18,8 +18,8 @@ from reincarnate.data.readers.circular import Arranged, Ring, arrange
 from reincarnate.data.readers.dopamine_files import NEW_LAYOUT, column_file, find, read_ring, suffixes_of, unknown
 from reincarnate.data.readers.gunzip import GzipArray
 from reincarnate.errors import UserError
-from reincarnate.files import sha256_file, sha256_json
-from reincarnate.teachers.safe import MIB
+from reincarnate.files.atomic import sha256_file, sha256_json
+from reincarnate.files.safe import MIB
 from reincarnate.types import TaskSpec
 
 STACK = 4  # of screens; vectors are not stacked

@@ -10,7 +10,7 @@ from reincarnate.data.readers.circular import Ring
 from reincarnate.data.readers.gunzip import read_array, read_bytes
 from reincarnate.data.readers.pickles import number
 from reincarnate.errors import UserError
-from reincarnate.teachers.safe import MIB, Inert, unpickle_inert
+from reincarnate.files.safe import MIB, Inert, unpickle_inert
 
 COLUMNS = ("action", "reward", "terminal")
 FOLDERS = ("", "checkpoints", "replay_logs")

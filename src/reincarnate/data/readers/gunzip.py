@@ -8,7 +8,7 @@ import numpy as np
 
 from reincarnate.data.readers import npz
 from reincarnate.errors import UserError
-from reincarnate.teachers.safe import MIB, one_line
+from reincarnate.files.safe import MIB, one_line
 
 PIECE = 1 << 16  # compressed bytes unpacked at once: at most 66 MB come out, for deflate expands no more than 1032-fold
 EXPANSION = 1032

@@ -9,7 +9,7 @@ import numpy as np
 
 from reincarnate.data.readers.flat import listed
 from reincarnate.errors import UserError
-from reincarnate.teachers.safe import one_line
+from reincarnate.files.safe import one_line
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
 EXPANSION = 1100  # deflate's limit is 1032; a column that claims more of its stored bytes is a trap

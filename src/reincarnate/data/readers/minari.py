@@ -12,8 +12,8 @@ import numpy as np
 from reincarnate.data.dataset import Columns
 from reincarnate.data.readers import Logged, flat, hdf5
 from reincarnate.errors import UserError
-from reincarnate.files import sha256_file
-from reincarnate.teachers.safe import MIB, one_line, parse_json, read_file, sha256
+from reincarnate.files.atomic import sha256_file
+from reincarnate.files.safe import MIB, one_line, parse_json, read_file, sha256
 from reincarnate.types import TaskSpec
 
 MAIN, ABOUT = "main_data.hdf5", "metadata.json"

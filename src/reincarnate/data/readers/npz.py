@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.teachers.safe import MIB, one_line
+from reincarnate.files.safe import MIB, one_line
 
 LIMIT = 4096 * MIB  # of all arrays together, unpacked
 HEADER_LIMIT = 1 << 14  # bytes of an npy header

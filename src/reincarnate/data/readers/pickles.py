@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.teachers.safe import Inert, _InertUnpickler, one_line
+from reincarnate.files.safe import Inert, _InertUnpickler, one_line
 
 LARGE = 1 << 16  # bytes from which on content is not copied
 

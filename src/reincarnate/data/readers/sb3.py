@@ -10,9 +10,9 @@ import numpy as np
 from reincarnate.data.dataset import Columns
 from reincarnate.data.readers import Logged, flat, pickles
 from reincarnate.errors import UserError
-from reincarnate.files import sha256_file
-from reincarnate.teachers.safe import Inert
-from reincarnate.teachers.vecnormalize import ALLOWED as NUMPY_AND_SPACES
+from reincarnate.files.atomic import sha256_file
+from reincarnate.files.safe import Inert
+from reincarnate.teachers.sb3.vecnormalize import ALLOWED as NUMPY_AND_SPACES
 from reincarnate.types import TaskSpec
 
 ALLOWED = (

@@ -1,0 +1,1 @@
+"""An agent's folder, and its card."""

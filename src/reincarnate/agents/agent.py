@@ -1,0 +1,156 @@
+"""An agent: what a run leaves behind. Weights, settings, task and a card; itself a teacher for the next generation."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from reincarnate.config import from_dict, to_dict
+from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
+from reincarnate.data.dataset import spec_from, spec_value, whole_episodes
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import (
+    FORMAT,
+    publish,
+    read_json,
+    sha256_file,
+    sha256_json,
+    staging,
+    write_bytes,
+    write_json,
+)
+from reincarnate.nets import build
+from reincarnate.students import STUDENTS, AnyStudent, ValueSettings, ValueStudent
+from reincarnate.types import Memory, TaskSpec
+
+
+@dataclass(frozen=True)
+class Agent:
+    """A stored agent. `sha256` covers weights, student settings and task, not the card."""
+
+    path: Path
+    student: ValueSettings
+    spec: TaskSpec
+    sha256: str
+    about: dict[str, Any]
+    kept: dict[str, str] = field(default_factory=dict)
+    """What it kept beside its weights: hash of `optimizer.safetensors`, id of the replay in `data/`; if anything."""
+
+    def network(self) -> nn.Module:
+        """Its value network, frozen. Raises UserError where weights are damaged or do not fit."""
+        path = self.path / "weights.safetensors"
+        try:
+            weights = load_file(path)
+            with torch.device("meta"):  # settings that do not fit the file are found out before they cost memory
+                self._build().load_state_dict(weights, assign=True)
+            net = self._build()
+            net.load_state_dict(weights)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} does not fit the agent's settings: {str(error).splitlines()[-1].strip()}"
+            ) from error
+        if not all(torch.isfinite(p).all() for p in net.parameters()):
+            raise UserError(f"{path} holds weights that are not finite")
+        return net.requires_grad_(False).eval()
+
+    def _build(self) -> nn.Module:
+        critic = self.student.critic()
+        critic.check()
+        return build(self.spec, self.student, critic, seed=0)
+
+    def data(self) -> Dataset | None:
+        """The replay it kept; None where it kept none. Raises UserError where that is damaged or another."""
+        if "data" not in self.kept:
+            return None
+        dataset = open_dataset(self.path / "data" / Path(self.kept["data"][:16]).name)
+        if dataset.id != self.kept["data"]:
+            raise UserError(f"{dataset.path} is not the replay that agent.json describes")
+        return dataset
+
+    def optimizer_state(self) -> dict[str, Tensor]:
+        """The tensors of the student's `state()` that it kept. Raises UserError where they are damaged or missing."""
+        path = self.path / "optimizer.safetensors"
+        if not path.exists() or sha256_file(path) != self.kept.get("optimizer"):
+            raise UserError(f"{path} is missing, or not what agent.json describes")
+        try:
+            return load_file(path)
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def save_agent(
+    path: Path, student: ValueStudent, about: dict[str, Any], card: str, memory: Memory | None = None
+) -> Agent:
+    """Write an agent's directory, whole or not at all. `about` is JSON (how it was made), `card` markdown.
+
+    With `memory` it keeps that and the optimiser's state, to be fine-tuned from as if it had never stopped.
+    """
+    with staging(path.parent) as folder:
+        save_file(student.weights(), folder / "weights.safetensors")
+        identity = {
+            "student": to_dict(student.config, STUDENTS),
+            "spec": spec_value(student.spec),
+            "weights": sha256_file(folder / "weights.safetensors"),
+        }
+        agent = {
+            "format": FORMAT,
+            "kind": "agent",
+            "sha256": sha256_json(identity),
+            **identity,
+            "about": about,
+        }
+        if memory is not None:
+            agent["kept"] = _keep(folder, student, memory, agent["sha256"])
+        write_json(folder / "agent.json", agent)
+        hashes = f"\nWeights sha256 {identity['weights']}, agent sha256 {agent['sha256']}.\n"
+        write_bytes(folder / "card.md", (card + hashes).encode())
+        publish(folder, path)
+    return open_agent(path)
+
+
+def _keep(folder: Path, student: ValueStudent, memory: Memory, sha256: str) -> dict[str, str]:
+    """Save the student's state and its replay, if it has one, into an agent's folder."""
+    file = folder / "optimizer.safetensors"
+    save_file(student.state(), file)
+    kept = {"optimizer": sha256_file(file)}
+    if isinstance(memory, Replay) and any(len(whole_episodes(memory, s)) for s in range(memory.streams)):
+        kept["data"] = save_dataset(memory, folder / "data", {"kind": "replay", "agent": sha256}, own=True).id
+    return kept
+
+
+def open_agent(path: Path) -> Agent:
+    """Open an agent's directory, or a finished run's. Raises UserError where it is neither, or has changed."""
+    folder = path if (path / "agent.json").exists() else path / "agent"
+    if not (folder / "agent.json").exists():
+        state = "has no agent yet (it is not finished)" if (path / "config.json").exists() else "holds no agent"
+        raise UserError(f"{path} {state}; an agent is a folder with agent.json and weights.safetensors")
+    value = read_json(folder / "agent.json")
+    try:
+        return _opened(folder, value)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise UserError(f"{folder}/agent.json does not describe an agent: {reason}") from error
+
+
+def _opened(folder: Path, value: dict[str, Any]) -> Agent:
+    if value.get("kind") != "agent":
+        raise UserError(f"{folder}/agent.json does not describe an agent")
+    student = from_dict(AnyStudent, value["student"], STUDENTS, "student")
+    spec = spec_from(value["spec"])
+    weights = folder / "weights.safetensors"
+    found = sha256_file(weights) if weights.exists() else None
+    if found != value["weights"]:
+        raise UserError(f"{weights} is not what agent.json describes (sha256 {found}, expected {value['weights']})")
+    return Agent(folder, student, spec, value["sha256"], value["about"], _kept(value.get("kept", {})))
+
+
+def _kept(value: Any) -> dict[str, str]:
+    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
+        raise UserError(f"agent.json: `kept` holds no hashes: {value!r}")
+    return value

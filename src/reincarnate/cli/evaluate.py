@@ -1,0 +1,34 @@
+"""`reincarnate evaluate`: what any agent scores."""
+
+import tyro
+from tyro.conf import Positional
+
+from reincarnate import ui
+
+
+def evaluate(args: list[str]) -> None:
+    """`evaluate AGENT --env ID`."""
+
+    def command(
+        agent: Positional[str],
+        env: str | None = None,
+        episodes: int = 100,
+        plays: str = "auto",
+        seed: int = 0,
+    ) -> None:
+        """The mean return of an agent (ours or anybody's) with its 95 % interval.
+
+        Args:
+            agent: A run or agent of ours, or any teacher's address.
+            env: Task; by default the one the agent was made for.
+            episodes: Episodes to play.
+            plays: auto, greedy or sample.
+            seed: Of the evaluation's random streams.
+        """
+        from reincarnate.priors.teacher_report import evaluate_agent
+
+        with ui.Bars() as tick:
+            line = evaluate_agent(agent, env, episodes, plays, seed, tick)
+        ui.console.print(line, highlight=False, soft_wrap=True)
+
+    tyro.cli(command, args=args, prog="reincarnate evaluate")

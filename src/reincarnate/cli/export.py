@@ -1,0 +1,42 @@
+"""The command `export`: an agent as a file that others run."""
+
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from reincarnate import ui
+from reincarnate.agents.agent import open_agent
+
+
+def export(args: list[str]) -> None:
+    """`export AGENT --to FORMAT --out FILE`."""
+
+    def command(agent: Positional[str], to: str, out: Path) -> None:
+        """An agent as one file: `obs` in the task's own dtype, any number of them, to `q_values` [B, A].
+
+        Preprocessing is in the graph. What is written is first run beside the agent on random observations, and gets
+        its name only if the values agree. safetensors holds weights and settings, no graph.
+
+        Args:
+            agent: An agent's folder, a finished run's, or store:DIR.
+            to: onnx (needs the extra "onnx"), torchscript or safetensors.
+            out: The file; it must not exist.
+        """
+        from reincarnate.sharing import export as exporting
+
+        opened = open_agent(Path(agent.removeprefix("store:")))
+        done = exporting.export(opened, to, out)
+        said = f"{done.words}; obs {opened.spec.obs_dtype}[B, {', '.join(map(str, opened.spec.obs_shape))}] to "
+        said += f"q_values [B, {opened.spec.actions}]"
+        if done.difference is None:
+            ui.note(
+                'warning: not compared with the agent: onnxruntime is not installed (pip install "reincarnate[onnx]")'
+            )
+        else:
+            said += f"; differs from the agent by at most {done.difference:.1e} on {exporting.PROBES} observations"
+        ui.console.print(
+            f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}", highlight=False, soft_wrap=True
+        )
+
+    tyro.cli(command, args=args, prog="reincarnate export")

@@ -1,0 +1,127 @@
+"""The commands `train` and `resume`: one run, or several seeds of it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import tyro
+from tyro.conf import Positional
+
+from reincarnate import ui
+from reincarnate.cli.train_flags import directories, parse
+from reincarnate.config import to_dict, to_yaml
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
+from reincarnate.run.plan import describe, estimate
+from reincarnate.run.prepare import prepare
+from reincarnate.run.settings import NAMES, Run, from_record
+
+
+def train(args: list[str]) -> None:
+    """`train METHOD [--config FILE] [flags]`."""
+    run, out, options = parse(args)
+    if options.print_config:
+        print(to_yaml(to_dict(run, NAMES)), end="")
+        return
+    runs = directories(run, out, options)
+    together = _go_together(runs, options.together)
+    if len(runs) > 1:
+        ui.note(f"{len(runs)} seeds, {'together' if together else 'one after another'}")
+    if options.dry_run:
+        _dry_run(run)
+        return
+    for result, where in _train(runs, together):
+        _say_result(result, where)
+
+
+def _go_together(runs: list, choice: str) -> bool:
+    """Whether several seeds are trained in one process. Raises UserError where that was asked for and cannot be."""
+    if len(runs) == 1 or choice == "off":
+        return False
+    prepared = prepare(runs[0][0])
+    if choice == "auto":
+        return gains(prepared)
+    refuse_apart(prepared)
+    return True
+
+
+def _train(runs: list, together: bool) -> list[tuple[dict, Path]]:
+    """One run, or several seeds: together, or one after another."""
+    with ui.Bars() as tick:
+        if together:
+            seeds, places = zip(*runs, strict=True)
+            return list(zip(execute_together(seeds, places, tick=tick, note=ui.note), places, strict=True))
+        return [(execute(run, where, tick=tick, note=ui.note), where) for run, where in runs]
+
+
+def _dry_run(run) -> None:
+    prepared = prepare(run)
+    for warning in prepared.warnings:
+        ui.note(f"warning: {warning}")
+    for line in describe(run.phases(), run.student, run.copies):
+        print(line)
+    evaluations = 1 + sum(phase.evaluations for phase in run.phases())
+    seconds = estimate(run.phases(), run.student, prepared.spec, run.copies)
+    print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
+    if "data" in run.method.needs and run.data is None:
+        print(f"teacher's data: {run.data_env_steps:,} env steps, collected once and kept in {run.store}")
+    print(f"about {seconds:,.0f} s of training on this machine, evaluation not counted; nothing was written")
+
+
+def _say_result(result: dict, out: Path) -> None:
+    low, high = result["interval"]
+    text = f"score {result['score']:.4g} [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
+    if result["normalised"] is not None:
+        text += f"; normalised {result['normalised']:.3f} (random 0, teacher 1)"
+    text += f"\n{out} is done: the agent is `store:{out}`"
+    if result["best"]:
+        better = f"{result['best']['score']:.4g}, at {result['best']['env_steps']:,} env steps"
+        text += f"; its best evaluation ({better}) is `store:{out / 'agent-best'}`"
+    ui.console.print(text, highlight=False, soft_wrap=True)
+
+
+def resume(args: list[str]) -> None:
+    """`resume DIR`: the same run goes on, exactly; or each unfinished one in DIR, as several seeds leave them."""
+
+    def command(directory: Positional[Path]) -> None:
+
+        seeds = sorted(
+            path.parent for path in directory.glob("[!.]*/config.json") if not (path.parent / "done").exists()
+        )
+        for unit in _units([directory] if (directory / "config.json").exists() or not seeds else seeds):
+            runs, places = zip(*unit, strict=True)
+            with ui.Bars() as tick:
+                if len(unit) > 1:
+                    made = [(place / "config.json").exists() for place in places]
+                    results = execute_together(runs, places, made, tick, ui.note)
+                else:
+                    results = [execute(runs[0], places[0], resume=True, tick=tick, note=ui.note)]
+            for result, where in zip(results, places, strict=True):
+                _say_result(result, where)
+
+    tyro.cli(
+        command,
+        args=args,
+        prog="reincarnate resume",
+        description="Continue an interrupted run, or every unfinished one in a folder, to the same bits.",
+    )
+
+
+def _units(places: list[Path]) -> list[list[tuple[Run, Path]]]:
+    """The runs in these places: those that began together are one, unless some are done; others each alone."""
+    alike: dict[tuple[str, tuple[int, ...]], list[tuple[Run, Path]]] = {}
+    for where in places:
+        config = RunDirectory.reopen(where).config
+        run = from_record(config)
+        alike.setdefault((repr(replace(run, seed=0)), tuple(config["together"])), []).append((run, where))
+    units = []
+    for (_, seeds), same in alike.items():
+        same = sorted(same + _never_made(*same[0], seeds), key=lambda pair: seeds.index(pair[0].seed))
+        units += [same] if len(same) == len(seeds) else [[pair] for pair in same]
+    return units
+
+
+def _never_made(run: Run, where: Path, seeds: tuple[int, ...]) -> list[tuple[Run, Path]]:
+    """Runs that began together with this one, and were killed before they had directories, which lie beside it."""
+    stem = where.name.removesuffix(str(run.seed))
+    places = [(replace(run, seed=seed), where.with_name(f"{stem}{seed}")) for seed in seeds if seed != run.seed]
+    return [(other, place) for other, place in places if not place.exists()]

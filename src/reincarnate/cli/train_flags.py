@@ -1,0 +1,111 @@
+"""Flags of `train`: every field of the run, its method and its student, over an optional strict YAML file."""
+
+import difflib
+import inspect
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from reincarnate.config import from_dict, read_yaml
+from reincarnate.errors import UserError
+from reincarnate.methods import METHODS
+from reincarnate.run.settings import NAMES, Run, default_student
+from reincarnate.students import STUDENTS
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with the run."""
+
+    out: Path | None = None
+    """Directory of the run; by default runs/TASK-METHOD-sSEED. It must not exist."""
+    seeds: int = 1
+    """How many seeds to train, from --seed on, each in its own directory (with --out: in OUT/s0, OUT/s1 …)."""
+    together: Literal["auto", "on", "off"] = "auto"
+    """Several seeds in one process and in step; auto: where that is quicker than one after another."""
+    config: Path | None = None
+    """YAML file of settings that flags override; unknown and duplicate keys are errors."""
+    print_config: bool = False
+    """Print the settings as YAML and stop."""
+    dry_run: bool = False
+    """Print the phases, what they will cost, and stop; nothing is written."""
+
+
+@dataclass(frozen=True)
+class Command:
+    """All flags of `train`."""
+
+    run: Annotated[Run, tyro.conf.arg(name="")]
+    options: Annotated[Options, tyro.conf.arg(name="")]
+
+
+def parse(args: list[str]) -> tuple[Run, Path, Options]:
+    """The run, its directory and the options. Raises UserError for unknown methods, students and keys."""
+    if not args or args[0].startswith("-"):
+        if "-h" not in args and "--help" not in args:
+            raise UserError(f"train needs a method: {', '.join(METHODS)}")
+        args = ["scratch", *args]
+    method = _known(args[0], METHODS, "method")
+    student, rest = _take(args[1:], "--student")
+    config, rest = _take(rest, "--config")
+    weights, _ = _take(rest, "--weights")
+    default = _default(method, student, Path(config) if config else None, weights)
+    about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
+    parsed = tyro.cli(
+        tyro.conf.AvoidSubcommands[Command],
+        args=rest,
+        default=Command(default, Options(config=Path(config) if config else None)),
+        prog=f"reincarnate train {method}",
+        description=about,
+    )
+    run, options = parsed.run, parsed.options
+    if not run.env:
+        raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
+    if options.seeds < 1:
+        raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    return run, options.out or Path("runs") / f"{run.env.replace('/', '-')}-{method}", options
+
+
+def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]:
+    """Every seed's run and its directory."""
+    runs = [replace(run, seed=run.seed + i) for i in range(options.seeds)]
+    if options.out is None:
+        return [(one, out.with_name(f"{out.name}-s{one.seed}")) for one in runs]
+    return [(run, out)] if options.seeds == 1 else [(one, out / f"s{one.seed}") for one in runs]
+
+
+def _default(method: str, student: str | None, config: Path | None, weights: str | None) -> Run:
+    """What flags start from: the defaults, or the file's settings."""
+    settings: dict[str, Any] = read_yaml(config) if config else {}
+    said = settings.setdefault("method", {"name": method})
+    if isinstance(said, str):
+        said = settings["method"] = {"name": said}
+    if not isinstance(said, dict) or said.setdefault("name", method) != method:
+        raise UserError(f"{config} is for method {said!r}, not {method!r}")
+    run = from_dict(Run, {"env": "", **settings}, NAMES)
+    kind = STUDENTS[_known(student, STUDENTS, "student")] if student is not None else None
+    if "student" not in settings:
+        return replace(run, student=default_student(kind, weights or run.weights))
+    return run if kind is None or type(run.student) is kind else replace(run, student=kind())
+
+
+def _known(name: str, registry: dict[str, Any], what: str) -> str:
+    if name in registry:
+        return name
+    near = difflib.get_close_matches(name, registry, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(registry)}"
+    raise UserError(f"unknown {what} {name!r}; {hint}")
+
+
+def _take(args: list[str], flag: str) -> tuple[str | None, list[str]]:
+    """Take `flag VALUE` or `flag=VALUE` out of the arguments."""
+    for i, item in enumerate(args):
+        if item == flag:
+            if i + 1 == len(args):
+                raise UserError(f"{flag} needs a value")
+            return args[i + 1], args[:i] + args[i + 2 :]
+        if item.startswith(f"{flag}="):
+            return item.split("=", 1)[1], args[:i] + args[i + 1 :]
+    return None, args

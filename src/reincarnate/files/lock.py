@@ -1,0 +1,45 @@
+"""A lock on a directory: one process writes to it. The system frees it when the process ends, however that happens."""
+
+import contextlib
+import errno
+import fcntl
+import os
+from pathlib import Path
+
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import disk_errors
+
+FILE = ".lock"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # of a file system that has none: then nobody is kept out
+
+
+class Lock:
+    """Held from the moment it is made until `release`. Raises UserError where another process holds it."""
+
+    def __init__(self, folder: Path):
+        self._path = folder / FILE
+        with disk_errors(self._path):
+            self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in NO_LOCKS:
+                return
+            owner = os.read(self._handle, 20).decode(errors="replace").strip()
+            self.release()
+            who = f"process {owner}" if owner.isdigit() else "another process"
+            raise UserError(f"{folder} is in use: {who} writes to it; wait for it, or stop it") from None
+        with disk_errors(self._path):
+            os.ftruncate(self._handle, 0)
+            os.write(self._handle, str(os.getpid()).encode())
+
+    def release(self) -> None:
+        """Let others in."""
+        if self._handle is not None:
+            os.close(self._handle)
+            self._handle = None
+
+    def remove(self) -> None:
+        """Take the file away; who made it holds the lock on."""
+        with contextlib.suppress(OSError):
+            self._path.unlink()

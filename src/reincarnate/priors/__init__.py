@@ -1,0 +1,1 @@
+"""What a run stands on: reference scores, data, weights, temperature."""

@@ -1,0 +1,210 @@
+"""What a teacher is worth and what it plays: measured once, stored by hash, shared by every seed and method."""
+
+import io
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reincarnate import envs
+from reincarnate.agents.agent import open_agent
+from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
+from reincarnate.data.dataset import verify
+from reincarnate.data.readers import import_data, reader_of
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_bytes, write_json
+from reincarnate.seeds import stream
+from reincarnate.training.evaluate import Evaluation, Scale, evaluate
+from reincarnate.training.players import TeacherPlayer, random_actions, random_policy, way_of_playing
+from reincarnate.types import TaskSpec, Teacher
+
+PRIOR_SEED = 0  # priors are part of the question, not of the answer: they do not vary with a run's seed
+COLLECT_COPIES = 16
+Tick = Callable[[str, int, int], None]
+"""(what, done, total) for progress bars."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The random policy's and the teacher's evaluations on a task."""
+
+    random: Evaluation
+    teacher: Evaluation | None
+
+    @property
+    def scale(self) -> Scale | None:
+        """The scale of normalised scores, where there is a teacher."""
+        return Scale(self.random.mean, self.teacher.mean) if self.teacher else None
+
+    def summary(self) -> dict[str, Any]:
+        """Means and intervals, as results record them."""
+        return {"random": _summary(self.random), "teacher": _summary(self.teacher) if self.teacher else None}
+
+
+def _summary(evaluation: Evaluation) -> dict[str, Any]:
+    low, high = evaluation.interval()
+    return {"mean": evaluation.mean, "low": low, "high": high, "episodes": len(evaluation.returns)}
+
+
+def reference(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, store: Path, tick: Tick) -> Reference:
+    """Both anchors of the scale, from the store where they have been measured before."""
+    random = _measured({"who": "random"}, spec, None, how, episodes, store, tick)
+    if teacher is None:
+        return Reference(random, None)
+    how = way_of_playing(teacher.card, how)
+    who = {"who": teacher.card.sha256, "plays": how}
+    return Reference(random, _measured(who, spec, teacher, how, episodes, store, tick))
+
+
+def _measured(
+    who: dict[str, Any],
+    spec: TaskSpec,
+    teacher: Teacher | None,
+    how: str,
+    episodes: int,
+    store: Path,
+    tick: Tick,
+) -> Evaluation:
+    request = {"kind": "score", **who, "protocol": spec.protocol, "episodes": episodes, "seed": PRIOR_SEED}
+    path = store / "scores" / f"{sha256_json(request)[:16]}.json"
+    if path.exists():
+        kept = read_json(path)
+        return Evaluation(tuple(kept["returns"]), kept["env_steps"])
+    name = "teacher's score" if teacher else "random policy's score"
+    result = evaluate(
+        spec.id,
+        lambda env: TeacherPlayer(teacher, env, how) if teacher else random_policy(spec),
+        episodes,
+        stream(PRIOR_SEED, "reference"),
+        teacher.view if teacher else "student",
+        lambda done: tick(name, done, episodes),
+    )
+    measured = {"returns": list(result.returns), "env_steps": result.env_steps}
+    write_json(path, {"format": FORMAT, "request": request, **measured})
+    return result
+
+
+def teacher_data(
+    spec: TaskSpec, teacher: Teacher, how: str, env_steps: int, epsilon: float, store: Path, tick: Tick
+) -> Dataset:
+    """The teacher's data on a task, with its logits as a column; collected on first request."""
+    how = way_of_playing(teacher.card, how)
+    request = {
+        "kind": "teacher-data",
+        "teacher": teacher.card.sha256,
+        "plays": how,
+        "protocol": spec.protocol,
+        "env_steps": env_steps,
+        "epsilon": epsilon,
+        "seed": PRIOR_SEED,
+    }
+    index = store / "requests" / f"{sha256_json(request)[:16]}.json"
+    if index.exists():
+        folder = store / "data" / read_json(index)["data"][:16]
+        if folder.exists():
+            return open_dataset(folder)
+    start = time.perf_counter()
+    replay = collect(spec, teacher, how, env_steps, epsilon, stream(PRIOR_SEED, "collect"), tick)
+    seconds = {"seconds": round(time.perf_counter() - start, 2)}
+    dataset = save_dataset(replay, store / "data", request | seconds)
+    write_json(index, {"format": FORMAT, "request": request, "data": dataset.id})
+    return dataset
+
+
+def collect(
+    spec: TaskSpec,
+    teacher: Teacher,
+    how: str,
+    env_steps: int,
+    epsilon: float,
+    rng: np.random.Generator,
+    tick: Tick,
+) -> Replay:
+    """Let the teacher play `env_steps`, at random with probability `epsilon`, and note its logits everywhere."""
+    env = envs.make(spec.id, min(COLLECT_COPIES, max(1, env_steps // 100)), teacher.view)
+    rounds = -(-env_steps // env.n)
+    # An episode takes at least one row more than it has steps; untouched rows cost no memory.
+    replay = Replay(spec, 2 * (rounds + spec.stack + 2) * env.n, env.n, n_step=1, gamma=1.0)
+    player = TeacherPlayer(teacher, env, how)
+    obs, begins = env.reset(rng), np.ones(env.n, bool)
+    try:
+        for i in range(rounds):
+            logits = player.logits(begins)
+            action = player.act(logits, rng)
+            strays = rng.random(env.n) < epsilon
+            action[strays] = random_actions(spec, int(strays.sum()), rng)
+            step = env.step(action)
+            replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
+            obs, begins = step.obs, step.terminated | step.truncated
+            if i % 64 == 0:
+                tick("teacher's data", i * env.n, env_steps)
+    finally:
+        env.close()
+    replay.cut(obs)
+    return replay
+
+
+def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, tick: Tick) -> Dataset:
+    """A dataset the user names, the replay that an agent kept (store:DIR, or its folder), or somebody else's log.
+
+    With a `teacher` whose logits it does not hold, they are computed once and kept in the store. Raises UserError where
+    the data has changed, is of another task, or cannot be annotated.
+    """
+    dataset = _open_data(path, spec, store, tick)
+    verify(dataset)
+    if dataset.spec.protocol != spec.protocol:
+        raise UserError(f"the data in {path} is of {dataset.spec.protocol}, not of {spec.protocol}")
+    if teacher is None:
+        return dataset
+    annotated = "teacher" in dataset.manifest["columns"] and dataset.manifest["about"].get("teacher")
+    if annotated == teacher.card.sha256:
+        return dataset
+    return replace(dataset, logits=_logits(dataset, teacher, store, tick))
+
+
+def _open_data(path: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:
+    """The dataset at a path, or of the agent there, or what somebody else's files become."""
+    if reader_of(path):
+        return import_data(path, spec, store, tick)
+    folder = Path(path.removeprefix("store:"))
+    if (folder / "manifest.json").exists() and not path.startswith("store:"):
+        return open_dataset(folder)
+    if not path.startswith("store:") and not (folder / "agent.json").exists() and not (folder / "agent").exists():
+        return open_dataset(folder)  # raises, and says what is missing
+    agent = open_agent(folder)
+    data = agent.data()
+    if data is None:
+        raise UserError(f"{path} kept no replay; train it with --keep all")
+    return data
+
+
+def _logits(dataset: Dataset, teacher: Teacher, store: Path, tick: Tick) -> Path:
+    """A file of the teacher's logits for every row of a dataset, made on first request. Tails have some too."""
+    if teacher.view != "student" or teacher.initial_state(1) is not None:
+        reason = "has a memory" if teacher.view == "student" else f"sees the task by a view of its own ({teacher.view})"
+        raise UserError(f"the teacher {reason}, so it cannot say what it thinks of stored data; let it play its own")
+    request = {"kind": "logits", "data": dataset.id, "teacher": teacher.card.sha256}
+    path = store / "logits" / f"{sha256_json(request)[:16]}.npy"
+    if path.exists():
+        return path
+    names = [name for name in dataset.manifest["columns"] if name != "teacher"]
+    columns = {name: np.load(dataset.path / f"{name}.npy", mmap_mode="r") for name in names}
+    rows, total, done = Replay.over(dataset.spec, columns, n_step=1, gamma=1.0), len(columns["action"]), 0
+
+    def annotate(obs: Tensor) -> Tensor:
+        nonlocal done
+        done += len(obs)
+        tick("teacher's logits", done, total)
+        with torch.no_grad():
+            return teacher.logits(obs, None)[0]
+
+    rows.annotate(annotate)
+    content = io.BytesIO()
+    np.save(content, rows.columns["teacher"])
+    write_bytes(path, content.getvalue())
+    return path

@@ -1,0 +1,164 @@
+"""Looking at a teacher: what its files say, whether it fits a task, and how it plays there."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from reincarnate import envs
+from reincarnate.errors import UserError
+from reincarnate.priors.reference import Tick
+from reincarnate.seeds import stream
+from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers.lifts import action_gap, entropy
+from reincarnate.training.evaluate import Evaluation, evaluate
+from reincarnate.training.players import TeacherPlayer, way_of_playing
+from reincarnate.types import MEANS, Teacher, TeacherCard, VectorEnv
+
+HOWS = ("auto", "greedy", "sample")
+AT_BOUNDS = 0.999  # of the way from the middle of an action's range to its end
+
+
+@dataclass
+class _Watching:
+    """A player that remembers the logits it has seen."""
+
+    player: TeacherPlayer
+    logits: list[np.ndarray]
+
+    def __call__(self, obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        logits = self.player.logits(begins)
+        self.logits.append(logits)
+        return self.player.act(logits, rng)
+
+
+def play(
+    teacher: Teacher, env_id: str, episodes: int, how: str, seed: int, tick: Tick
+) -> tuple[Evaluation, torch.Tensor]:
+    """The teacher's evaluation, and its logits [N, A] on everything it saw. Raises UserError where it does not fit."""
+    if how not in HOWS:
+        raise UserError(f"--plays {how!r} is unknown; known: {', '.join(HOWS)}")
+    if episodes < 1:
+        raise UserError(f"--episodes must be at least 1, not {episodes}")
+    if seed < 0:
+        raise UserError(f"--seed must not be negative: {seed}")
+    if how == "sample" and teacher.card.tells == MEANS:
+        raise UserError("--plays sample: continuous actions are taken as they are told; leave it out")
+    seen: list[np.ndarray] = []
+
+    torch.set_num_threads(1)  # enough for batches of a few dozen observations, and kind to a busy machine
+
+    def policy_at(env: VectorEnv) -> _Watching:
+        return _Watching(TeacherPlayer(teacher, env, how), seen)
+
+    def on_episode(done: int) -> None:
+        tick("episodes", done, episodes)
+
+    result = evaluate(env_id, policy_at, episodes, stream(seed, "inspect"), teacher.view, on_episode)
+    return result, torch.from_numpy(np.concatenate(seen))
+
+
+def inspect_teacher(
+    uri: str, env_id: str | None, episodes: int, how: str, seed: int, temperature: float, tick: Tick
+) -> Table:
+    """A table of everything; with `env_id` measured on that task. Raises UserError."""
+    if not 0 < temperature < math.inf:
+        raise UserError(f"--temperature must be above 0 and finite, not {temperature:g}")
+    spec = envs.spec(env_id) if env_id else None
+    teacher = open_teacher(uri, spec.actions if spec else None)
+    table = Table(title=f"teacher {uri}", show_header=False, title_justify="left", min_width=60)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in _described(teacher):
+        table.add_row(name, value)
+    if spec is None:
+        return table
+    warnings = check_fit(teacher.card, spec)
+    table.add_section()
+    table.add_row("fits", f"{spec.id}: yes{', with warnings' if warnings else ''}")
+    for warning in (*warnings, *teacher.card.warnings):
+        table.add_row("[yellow]warning", warning)
+    result, logits = play(teacher, spec.id, episodes, how, seed, tick)
+    low, high = result.interval()
+    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
+    table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
+    rows = _decisions(logits, temperature) if spec.bounds is None else _sizes(logits, spec.bounds)
+    for name, value in rows:
+        table.add_row(name, value)
+    return table
+
+
+def _decisions(logits: torch.Tensor, temperature: float) -> list[tuple[str, str]]:
+    """How sure it was of its choices, from logits or values [N, A]."""
+    spread, most = float(entropy(logits, temperature).mean()), float(np.log(logits.shape[-1]))
+    return [
+        ("action gap", f"quartiles {_quartiles(action_gap(logits))}"),
+        ("policy entropy", f"{spread:.3g} nats at τ = {temperature:g} (uniform: {most:.3g})"),
+    ]
+
+
+def _sizes(actions: torch.Tensor, bounds: tuple[tuple[float, ...], tuple[float, ...]]) -> list[tuple[str, str]]:
+    """How far its actions [N, A] went from the middle (0) to the task's bounds (1) or beyond, each number apart."""
+    low, high = torch.tensor(bounds)
+    way = ((2 * actions - low - high) / (high - low)).abs().flatten()
+    at = 100 * float((way >= AT_BOUNDS).float().mean())
+    return [("action size", f"quartiles {_quartiles(way)} of the way to the bounds; {at:.3g} % at them")]
+
+
+def _quartiles(numbers: torch.Tensor) -> str:
+    parts = torch.quantile(numbers[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
+    return "{:.3g}, {:.3g}, {:.3g}".format(*parts)
+
+
+def _described(teacher: Teacher) -> list[tuple[str, str]]:
+    card = teacher.card
+    shape = f"{card.obs_dtype or ''}{list(card.obs_shape)}" if card.obs_shape is not None else "its files do not say"
+    rows = [
+        ("format", card.format),
+        ("algorithm", card.algorithm),
+        ("network", f"{card.network}; {card.parameters:,} parameters"),
+        ("tells", card.tells),
+        ("observations", shape + (f", view {teacher.view!r}" if teacher.view != "student" else "")),
+        ("actions", _actions(card)),
+        ("preprocessing", card.preprocessing),
+        ("memory", "none" if teacher.initial_state(1) is None else "recurrent"),
+        ("trained on", card.env or "its files do not say"),
+        (
+            "trained for",
+            f"{card.trained_env_steps:,} env steps" if card.trained_env_steps else "its files do not say",
+        ),
+        ("sha256", card.sha256),
+        ("safety", card.safety),
+    ]
+    return rows
+
+
+def _actions(card: TeacherCard) -> str:
+    if card.actions is None:
+        return "its files do not say"
+    if card.bounds is None:
+        return str(card.actions)
+    low, high = min(card.bounds[0]), max(card.bounds[1])
+    return f"{card.actions}, from {low:g} to {high:g}"
+
+
+def evaluate_agent(
+    uri: str,
+    env_id: str | None = None,
+    episodes: int = 100,
+    how: str = "auto",
+    seed: int = 0,
+    tick: Tick = lambda *_: None,
+) -> str:
+    """One line: an agent's mean return with its interval. `env_id` None: the task it was made for."""
+    probe = open_teacher(uri, envs.spec(env_id).actions if env_id else None)
+    env_id = env_id or probe.card.env
+    if env_id is None:
+        raise UserError(f"{uri} does not say which task it was made for; name one with --env")
+    check_fit(probe.card, envs.spec(env_id))
+    result, _ = play(probe, env_id, episodes, how, seed, tick)
+    low, high = result.interval()
+    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
+    return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps"

@@ -1,0 +1,292 @@
+"""A trained agent's weights as a student's start: opened, fitted to the task, operated on, loaded, reported."""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from reincarnate.agents.agent import Agent, open_agent
+from reincarnate.data import Replay
+from reincarnate.data.dataset import Dataset, verify
+from reincarnate.data.replay import TAIL
+from reincarnate.errors import UserError
+from reincarnate.nets import surgery
+from reincarnate.nets.names import Weights, under
+from reincarnate.nets.optimizers import Optimizer
+from reincarnate.nets.plasticity import following, frozen_mask, reset_head, shrink_and_perturb
+from reincarnate.students import ValueStudent
+from reincarnate.types import Memory, TaskSpec
+
+WIDEN_NOISE = 0.01  # of a layer's standard deviation: exact copies of a unit would learn the same for ever
+WORDS = {
+    "widen": "widen:LAYER:WIDTH[:NOISE]",
+    "deepen": "deepen:LAYER",
+    "reset-head": "reset-head",
+    "shrink": "shrink:KEEP[:PREFIX]",
+    "rename": "rename:PATTERN:REPLACEMENT",
+    "freeze": "freeze:PREFIX",
+}
+"""What `--surgery` understands, each as it is written. Words are applied in order; `rename` and `freeze` come last."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """Weights ready for a student, what was done to them, and what is to be renamed and frozen."""
+
+    weights: dict[str, Tensor]
+    done: tuple[str, ...]
+    renames: tuple[tuple[str, str], ...]
+    frozen: tuple[str, ...]
+
+
+def open_weights(address: str) -> Agent:
+    """The agent at `store:DIR` or DIR, an agent's folder or a finished run's. Raises UserError where there is none."""
+    scheme, colon, rest = address.partition(":")
+    if colon and scheme != "store" and not Path(address).exists():
+        raise UserError(f"--weights {address}: weights are those of an agent made here: store:DIR or a plain path")
+    return open_agent(Path(rest if scheme == "store" and colon else address))
+
+
+def fit(agent: Agent, words: tuple[str, ...], spec: TaskSpec, fresh: Weights, rng: np.random.Generator) -> Fitted:
+    """The agent's weights for a task that may have more actions or channels, after surgery.
+
+    `fresh` are the student's initial weights. Raises UserError for words it does not know or cannot do, and for tasks
+    that the agent's network cannot be fitted to.
+    """
+    parsed = [_parse(word) for word in words]
+    network = agent.network()
+    weights, done = _grown(agent, spec, dict(network.state_dict()))
+    if any(name in ("widen", "deepen") for name, _ in parsed):
+        following(network)  # raises where layers do not make a chain
+    for name, arguments in parsed:
+        if name in OPERATIONS:
+            weights = OPERATIONS[name](weights, arguments, fresh, rng)
+            done.append(f"surgery: {':'.join((name, *arguments))}")
+    renames = tuple((a[0], a[1]) for name, a in parsed if name == "rename")
+    return Fitted(weights, tuple(done), renames, tuple(a[0] for name, a in parsed if name == "freeze"))
+
+
+def _parse(word: str) -> tuple[str, list[str]]:
+    name, *arguments = word.split(":")
+    known = ", ".join(WORDS.values())
+    if name not in WORDS:
+        raise UserError(f"unknown surgery {word!r}; known: {known}")
+    form = WORDS[name].replace("[", "").replace("]", "").count(":")
+    optional = WORDS[name].count("[")
+    if not form - optional <= len(arguments) <= form or "" in arguments[:1]:
+        raise UserError(f"surgery {word!r} is written {WORDS[name]}")
+    return name, arguments
+
+
+def _grown(agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """More actions and more channels, where the task has them; the old ones' values stay."""
+    old, done = agent.spec, []
+    if spec.actions != old.actions:
+        if spec.actions < old.actions:
+            raise UserError(f"the agent has {old.actions} actions, {spec.id} only {spec.actions}; it cannot be fitted")
+        critic = agent.student.critic()
+        atoms = 1 if critic.implicit else critic.outputs
+        weights = surgery.add_actions(weights, spec.actions, ("advantage",), atoms)
+        done.append(f"actions {old.actions} to {spec.actions - 1} are new: their values are the others' mean")
+    if spec.obs_shape != old.obs_shape:
+        weights = _more_channels(weights, old, spec)
+        done.append(f"observations grow from {old.obs_shape} to {spec.obs_shape}: new channels have zero weights")
+    return weights, done
+
+
+def _more_channels(weights: dict[str, Tensor], old: TaskSpec, spec: TaskSpec) -> dict[str, Tensor]:
+    first = next(name.removesuffix(".weight") for name, w in weights.items() if w.ndim in (2, 4))
+    axis = 0 if spec.stack > 1 or len(spec.obs_shape) == 1 else -1  # stacks and vectors lead, MinAtar's channels trail
+    same = len(spec.obs_shape) == len(old.obs_shape) and (spec.stack > 1) == (old.stack > 1)
+    others = [tuple(np.delete(np.array(shape), axis)) for shape in (spec.obs_shape, old.obs_shape)]
+    flat_image = len(spec.obs_shape) > 1 and weights[f"{first}.weight"].ndim == 2
+    if not same or others[0] != others[1] or flat_image or spec.obs_shape[axis] < old.obs_shape[axis]:
+        raise UserError(f"the agent sees {old.obs_shape}, {spec.id} shows {spec.obs_shape}: it cannot be fitted")
+    position = "start" if spec.stack > 1 else "end"
+    return surgery.add_channels(weights, first, spec.obs_shape[axis], position)
+
+
+def differences(agent: Agent, spec: TaskSpec) -> list[str]:
+    """What differs between the agent's own task and this one, as warnings."""
+    old, new = agent.spec.protocol, spec.protocol
+    return [
+        f"the agent of --weights was trained with {key} = {old[key]}, {spec.id} has {new[key]}"
+        for key in sorted(old.keys() & new.keys())
+        if old[key] != new[key]
+    ]
+
+
+# ---- the words ------------------------------------------------------------------------------------------
+
+
+def _widen(weights: Weights, arguments: list[str], fresh: Weights, rng: np.random.Generator) -> dict[str, Tensor]:
+    layer, width, noise = arguments[0], _number(arguments[1], int), WIDEN_NOISE
+    if len(arguments) == 3:
+        noise = _number(arguments[2], float)
+    if not 0 <= noise < math.inf:
+        raise UserError(f"surgery widen: the noise is a share of the layer's standard deviation, not {noise:g}")
+    layers = _chain(weights)
+    if layer not in layers:
+        raise UserError(f"there is no hidden layer {layer!r} to widen; there are: {', '.join(layers)}")
+    after = layers[layers.index(layer) + 1 :][:1] or [name for name in ("advantage", "value") if _has(weights, name)]
+    per_unit = weights[f"{after[0]}.weight"].shape[1] // weights[f"{layer}.weight"].shape[0]
+    both_convolutions = weights[f"{after[0]}.weight"].ndim == 4
+    return surgery.widen(weights, layer, after, width, rng, noise, 1 if both_convolutions else per_unit)
+
+
+def _deepen(weights: Weights, arguments: list[str], fresh: Weights, rng: np.random.Generator) -> dict[str, Tensor]:
+    (layer,) = arguments
+    if layer not in _chain(weights):
+        raise UserError(f"there is no hidden layer {layer!r} to deepen after; there are: {', '.join(_chain(weights))}")
+    stem, _, number = layer.rpartition(".")
+    new = f"{stem}.{int(number) + 1}" if number.isdigit() else f"{stem}.fc.layers.0"
+    return surgery.deepen(weights, layer, new)
+
+
+def _reset_head(weights: Weights, arguments: list[str], fresh: Weights, rng: np.random.Generator) -> dict[str, Tensor]:
+    return reset_head(weights, fresh)
+
+
+def _shrink(weights: Weights, arguments: list[str], fresh: Weights, rng: np.random.Generator) -> dict[str, Tensor]:
+    prefix = "".join(arguments[1:])
+    if not any(under(name, prefix) for name in weights):
+        raise UserError(f"surgery shrink: no weight starts with {prefix!r}; there are: {', '.join(weights)}")
+    return shrink_and_perturb(weights, fresh, _number(arguments[0], float), prefix)
+
+
+OPERATIONS = {"widen": _widen, "deepen": _deepen, "reset-head": _reset_head, "shrink": _shrink}
+
+
+def _chain(weights: Weights) -> list[str]:
+    """The hidden layers from first to last, by name: the torso's, in the order of their numbers, then IQN's `fc`."""
+    layers = [n.removesuffix(".weight") for n, w in weights.items() if n.endswith(".weight") and w.ndim in (2, 4)]
+    hidden = [name for name in layers if name.startswith("torso.") or name == "fc"]
+    # "torso.conv2" comes before "torso.fc.layers.0", and layer 9 before layer 10
+    return sorted(hidden, key=lambda name: (name == "fc", ".fc." in name, [int(n) for n in re.findall(r"\d+", name)]))
+
+
+def _has(weights: Weights, layer: str) -> bool:
+    return f"{layer}.weight" in weights
+
+
+def _number(text: str, kind: type) -> Any:
+    try:
+        return kind(text)
+    except ValueError:
+        raise UserError(f"surgery: {text!r} is not a number") from None
+
+
+# ---- into a student -------------------------------------------------------------------------------------
+
+
+def begin(student: ValueStudent, fitted: Fitted) -> list[str]:
+    """Load fitted weights into a student, and freeze what is to be frozen. Returns what was done, to be noted."""
+    if fitted.frozen and student.config.reset_every:
+        raise UserError("freeze and --student.reset-every contradict each other: a reset changes the whole network")
+    report = surgery.load(student.online.module, fitted.weights, fitted.renames)
+    student.load(student.weights())
+    _refuse_unfit(fitted, report)
+    whole = not (report.missing or report.unused or report.mismatched)
+    lines = [*fitted.done, f"{'' if whole else 'warning: not all fits: '}weights {report}"]
+    if fitted.frozen:
+        mask = frozen_mask(student.online.module, fitted.frozen)
+        student.optimizer = Frozen(student.optimizer, mask.bool())  # pyright: ignore
+        lines.append(f"frozen: {int(mask.sum()):,} of {mask.numel():,} parameters")
+    return lines
+
+
+def _refuse_unfit(fitted: Fitted, report: surgery.Loaded) -> None:
+    """Raise UserError where surgery changed the network's shape and the student has another."""
+    if not any(line.startswith(("surgery: widen", "surgery: deepen")) for line in fitted.done):
+        return
+    wanted = "say with --student.hidden or --student.width what network is to come out"
+    for name, there, here in report.mismatched:
+        raise UserError(f"after surgery {name} is {list(there)}, the student has {list(here)}; {wanted}")
+    for name in report.unused:
+        if under(name, "torso"):
+            raise UserError(f"after surgery there is {name}, which the student has not; {wanted}")
+
+
+class Frozen:
+    """An optimiser that leaves some parameters alone, whatever their gradient, decay or momentum."""
+
+    def __init__(self, inner: Optimizer, mask: Bool[Tensor, "P"]):
+        self.inner, self.mask, self.state = inner, mask, inner.state
+
+    @torch.no_grad()
+    def step(self, data: Tensor, grad: Tensor, lr: float) -> None:
+        """One step of the others."""
+        kept = data[self.mask]
+        self.inner.step(data, grad, lr)
+        data[self.mask] = kept
+
+
+def reuse(student: ValueStudent, memory: Memory, agent: Agent) -> list[str]:
+    """Take over an agent's optimiser state, where the network is as it was, and its replay. Returns what was done.
+
+    Raises UserError where the agent kept neither, or what it kept has changed.
+    """
+    _must_have_kept(agent)
+    data = agent.data()
+    if data is None or not isinstance(memory, Replay):
+        replay = "replay: new (the agent has none, or the student learns without one)"
+    else:
+        replay = f"replay: {refill(memory, data):,} of {data.transitions:,} transitions reused"
+    return [_reuse_optimizer(student, agent), replay]
+
+
+def _must_have_kept(agent: Agent) -> None:
+    if not agent.kept:
+        raise UserError(f"{agent.path} kept neither replay nor optimiser (--keep all does); use --reuse weights")
+
+
+def _reuse_optimizer(student: ValueStudent, agent: Agent) -> str:
+    given, own, name = agent.optimizer_state(), student.optimizer.state, student.config.optimizer
+    if "online" not in given or not torch.equal(given["online"], student.online.data):
+        return "optimiser: new (the network is not as it was)"
+    if any(f"{name}.{key}" not in given or given[f"{name}.{key}"].shape != own[key].shape for key in own):
+        return "optimiser: new (it was another one)"
+    for key, tensor in own.items():
+        tensor.copy_(given[f"{name}.{key}"])
+    return "optimiser: its state is reused"
+
+
+def refill(memory: Replay, data: Dataset) -> int:
+    """Put the newest whole episodes of a dataset into an empty replay, shared out to its streams.
+
+    Returns the number of transitions. Raises UserError where the data has changed or is of another task.
+    """
+    verify(data)
+    if data.spec != memory.spec:
+        raise UserError(f"the replay in {data.path} is of another task or protocol: {data.spec}, not {memory.spec}")
+    columns = {name: np.load(data.path / f"{name}.npy", mmap_mode="r") for name in memory.columns}
+    starts = np.flatnonzero(np.asarray(columns["age"]) == 0)
+    ends = np.append(starts[1:], len(columns["age"]))
+    fits = _newest_that_fit(ends - starts, memory)
+    for stream, episodes in enumerate(fits):
+        for k in reversed(episodes):  # the oldest first: it will be the first to be overwritten
+            at = int(memory.base[stream] + memory.added[stream])
+            for name, column in columns.items():
+                memory.columns[name][at : at + ends[k] - starts[k]] = column[starts[k] : ends[k]]
+            memory.added[stream] += ends[k] - starts[k]
+            memory.played[stream] += int((columns["flags"][starts[k] : ends[k]] & TAIL == 0).sum())
+    return memory.transitions
+
+
+def _newest_that_fit(sizes: np.ndarray, memory: Replay) -> list[list[int]]:
+    """For each stream the episodes (by number, newest first) it takes: always into the stream with most room."""
+    room = np.full(memory.streams, memory.rows)
+    taken: list[list[int]] = [[] for _ in range(memory.streams)]
+    for k in reversed(range(len(sizes))):
+        stream = int(room.argmax())
+        if sizes[k] > room[stream]:
+            break
+        taken[stream].append(k)
+        room[stream] -= sizes[k]
+    return taken

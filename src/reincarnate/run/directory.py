@@ -1,0 +1,206 @@
+"""A run is a directory: config, metrics, checkpoints, agent, result, and `done` last. A finished one never changes."""
+
+import hashlib
+import json
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import (
+    FORMAT,
+    disk_errors,
+    flush,
+    publish,
+    read_json,
+    sha256_file,
+    staging,
+    write_bytes,
+    write_json,
+)
+from reincarnate.files.lock import FILE as LOCK
+from reincarnate.files.lock import Lock
+from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
+from reincarnate.training.loop import Training
+
+KEEP = 2  # checkpoints, unless the run says otherwise: the newest, and the one before should it be damaged
+
+
+class RunDirectory:
+    """Reads and writes one run's directory. `with` it, nobody else writes there."""
+
+    def __init__(self, path: Path, keep: int):
+        self.path = path
+        self._metrics = Metrics(path / "metrics.jsonl")
+        self._checkpoints = Checkpoints(path, keep)
+        self._lock: Lock | None = None
+
+    @classmethod
+    def fresh(cls, path: Path, keep: int = KEEP) -> "RunDirectory":
+        """A run that `create` may write; `keep`: newest checkpoints. Raises UserError where the directory exists."""
+        if path.exists():
+            raise UserError(_taken(path))
+        return cls(path, keep)
+
+    @classmethod
+    def reopen(cls, path: Path, keep: int = KEEP) -> "RunDirectory":
+        """An unfinished run. Raises UserError where there is none, or it is finished."""
+        if not (path / "config.json").exists():
+            raise UserError(f"{path} is not a run: it has no config.json")
+        _refuse_finished(path)
+        return cls(path, keep)
+
+    def __enter__(self) -> "RunDirectory":
+        if self.path.exists():
+            self._hold()
+            try:
+                _refuse_finished(self.path)  # by another process, until a moment ago
+            except UserError:
+                self.close()
+                raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let others in. What is being written is written to its end; raises UserError where it cannot be."""
+        try:
+            self._checkpoints.settle()
+        finally:
+            if self._lock:
+                self._lock.release()
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Make the directory, with the record of what was asked for in it from the first moment, and hold it."""
+        with staging(self.path.parent) as folder:
+            write_json(folder / "config.json", {"format": FORMAT, **config})
+            if not publish(folder, self.path):
+                raise UserError(_taken(self.path))
+        self._hold()
+
+    def _hold(self) -> None:
+        self._lock = Lock(self.path)
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The record of what was asked for."""
+        return read_json(self.path / "config.json")
+
+    def record(self, line: dict[str, Any]) -> None:
+        """Append one line to metrics.jsonl."""
+        self._metrics.add(line)
+
+    # ---- checkpoints ---------------------------------------------------------------------------------
+
+    def checkpoint(self, training: Training) -> None:
+        """Save everything a continuation needs; large ones are finished while training goes on."""
+        config = {"config_sha256": sha256_file(self.path / "config.json")}
+        self._checkpoints.save(training, config | self._metrics.mark())
+
+    def newest(self, at_most: int | None = None) -> tuple[int, list[str]]:
+        """The number of the newest sound checkpoint (of at most this one), 0 without any, and warnings of damage."""
+        saved, warnings = self._checkpoints.newest(self._metrics.check, at_most)
+        return saved.barrier if saved else 0, warnings
+
+    def restore(self, training: Training, at_most: int | None = None) -> list[str]:
+        """Put the newest sound checkpoint (of at most this number) back. Returns warnings about what was passed over.
+
+        Raises UserError where there were checkpoints and none is sound; with none at all, the run begins anew.
+        """
+        self._sweep()
+        saved, warnings = self._checkpoints.newest(self._metrics.check, at_most)
+        if saved:
+            if saved.state["config_sha256"] != sha256_file(self.path / "config.json"):
+                raise UserError(f"{self.path / 'config.json'} has changed since the run began; put it back to resume")
+            self._checkpoints.load(saved, training)
+        elif at_most is None:
+            warnings.append(f"{self.path} has no checkpoint yet; it begins anew")
+        self._checkpoints.forget_after(saved.barrier if saved else 0)
+        self._metrics.cut(saved.state["metrics_bytes"] if saved else 0)
+        return warnings
+
+    def _sweep(self) -> None:
+        """Remove what a killed process left half-written: its names begin with a dot."""
+        with disk_errors(self.path):
+            for leftover in [*self.path.glob(".*"), *(self.path / "checkpoints").glob(".*")]:
+                if leftover.is_dir():
+                    shutil.rmtree(leftover)
+                elif leftover.name != LOCK:
+                    leftover.unlink()
+
+    def best(self, barrier: int) -> Saved | None:
+        """The checkpoint of the best evaluation, by its number; None where it is damaged."""
+        self._checkpoints.settle()
+        with suppress(*DAMAGE):
+            return self._checkpoints.open(barrier)
+
+    # ---- the end -------------------------------------------------------------------------------------
+
+    def finish(self, result: dict[str, Any]) -> None:
+        """Write the result, drop what only a continuation would need, and write `done`."""
+        self._checkpoints.settle()
+        write_json(self.path / "result.json", {"format": FORMAT, **result})
+        self.conclude()
+
+    def concluded(self) -> dict[str, Any] | None:
+        """The result of a run that was killed after it had written it; None of any other."""
+        return read_json(self.path / "result.json") if (self.path / "result.json").exists() else None
+
+    def conclude(self) -> None:
+        """The last steps, once there is a result; `done` is the very last."""
+        self._sweep()
+        self._checkpoints.drop()
+        if self._lock:
+            self._lock.remove()
+        write_bytes(self.path / "done", b"")
+
+
+def _taken(path: Path) -> str:
+    hint = "it holds a finished run" if (path / "done").exists() else f"`reincarnate resume {path}` goes on"
+    return f"{path} exists already; choose another --out ({hint})"
+
+
+def _refuse_finished(path: Path) -> None:
+    if (path / "done").exists():
+        raise UserError(f"{path} is finished; a finished run is never modified")
+
+
+class Metrics:
+    """One JSON object a line. A checkpoint marks how far they went; a run that goes on from it is cut back there."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def add(self, line: dict[str, Any]) -> None:
+        """Append a line."""
+        with disk_errors(self.path), open(self.path, "a") as file:
+            file.write(json.dumps(line, allow_nan=True) + "\n")
+
+    def mark(self) -> dict[str, Any]:
+        """How long the file is now, and the hash of what it holds, as a checkpoint keeps them."""
+        if not self.path.exists():
+            return {"metrics_bytes": 0, "metrics_sha256": hashlib.sha256().hexdigest()}
+        with disk_errors(self.path):
+            flush(self.path)
+        return {"metrics_bytes": self.path.stat().st_size, "metrics_sha256": self._hash(self.path.stat().st_size)}
+
+    def check(self, mark: dict[str, Any]) -> None:
+        """Raises UserError where what was there at a `mark` is there no more."""
+        if self._hash(mark["metrics_bytes"]) != mark["metrics_sha256"]:
+            raise UserError(f"{self.path} has changed since it was written")
+
+    def cut(self, size: int) -> None:
+        """Forget what was measured after a mark: it will be measured again."""
+        if self.path.exists():
+            with disk_errors(self.path):
+                os.truncate(self.path, size)
+
+    def _hash(self, size: int) -> str:
+        """Of the first `size` bytes, or of what is there."""
+        if not self.path.exists():
+            return hashlib.sha256().hexdigest()
+        with open(self.path, "rb") as file:
+            return hashlib.sha256(file.read(size)).hexdigest()

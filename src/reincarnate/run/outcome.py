@@ -1,0 +1,171 @@
+"""What a run ends in: the final evaluation, the agent, the result."""
+
+import os
+import platform
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from reincarnate.agents.agent import save_agent
+from reincarnate.agents.card import agent_card, best_score, final_score
+from reincarnate.data import Dataset
+from reincarnate.files.atomic import sha256_json
+from reincarnate.priors.reference import Reference, Tick
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.plan import describe
+from reincarnate.run.prepare import Prepared
+from reincarnate.run.settings import Note, Run, method_name, record
+from reincarnate.seeds import stream
+from reincarnate.store.index import register
+from reincarnate.store.nodes import made_by
+from reincarnate.store.origin import origin
+from reincarnate.students.exploration import epsilon_greedy
+from reincarnate.training.counting import Counters
+from reincarnate.training.evaluate import Evaluation, evaluate
+from reincarnate.training.flops import flops_of_run
+from reincarnate.training.loop import Training
+from reincarnate.types import Policy, Student, VectorEnv
+
+COST = ("env_steps", "eval_env_steps", "updates", "offline_updates", "seconds", "flops")
+ABOUT = ("method", "env", "seed", *COST, "score", "interval", "prior")  # of a result, in an agent
+
+
+def evaluate_student(
+    run: Run, student: Student, episodes: int, index: int, tick: Callable[[int], None] = lambda _: None
+):
+    """Greedy but for ε, on streams that training never sees."""
+
+    def policy_at(env: VectorEnv) -> Policy:
+        return lambda obs, begins, rng: epsilon_greedy(student.values, obs, env.spec.actions, run.eval_epsilon, rng)
+
+    return evaluate(run.env, policy_at, episodes, stream(run.seed, "evaluate", index), on_episode=tick)
+
+
+def finish(
+    prepared: Prepared,
+    training: Training,
+    directory: RunDirectory,
+    reference: Reference,
+    data: Dataset | None,
+    how: dict[str, Any],
+    tick: Tick,
+    note: Note,
+) -> dict[str, Any]:
+    """The final evaluation, the agents, the result; `how` says what else is to be known of the way it was trained."""
+    run, total = prepared.run, prepared.run.final_episodes
+    training.student.publish()
+    final = evaluate_student(
+        run, training.student, total, training.at.barrier, lambda done: tick("final evaluation", done, total)
+    )
+    result = _result(prepared, training, reference, data, final, how) | how
+    agent = directory.path / "agent"
+    if not agent.exists():
+        card = agent_card(result, record(prepared.asked or run), final_score(result))
+        memory = training.memory if run.keep == "all" else None
+        save_agent(agent, training.student, _about(result, prepared), card, memory)  # pyright: ignore
+    result["best"] = _keep_best(prepared, training, directory, result, note)
+    directory.finish(result)
+    return _registered(result, run, directory, note)
+
+
+def conclude(result: dict[str, Any], run: Run, directory: RunDirectory, note: Note) -> dict[str, Any]:
+    """The last steps of a run that was killed when its result was written already."""
+    directory.conclude()
+    return _registered({k: v for k, v in result.items() if k != "format"}, run, directory, note)
+
+
+def _registered(result: dict[str, Any], run: Run, directory: RunDirectory, note: Note) -> dict[str, Any]:
+    if unknown := register(Path(run.store), directory.path):
+        note(f"warning: {unknown}")
+    return result
+
+
+def _about(result: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
+    """What an agent says of itself: its run's result, and how to repeat it."""
+    return {k: result[k] for k in ABOUT} | made_by(record(prepared.asked or prepared.run))
+
+
+def _keep_best(
+    prepared: Prepared, training: Training, directory: RunDirectory, result: dict[str, Any], note: Note
+) -> dict[str, Any] | None:
+    """Save the student of the best evaluation as `agent-best`, and say which that was; None where it was the last.
+
+    The student of `training` is that one afterwards.
+    """
+    at, agent = training.at, directory.path / "agent-best"
+    if at.best_barrier == at.barrier:
+        return None
+    saved = directory.best(at.best_barrier)
+    if saved is None:
+        note(f"warning: the checkpoint of the best evaluation is missing or damaged; there will be no {agent}")
+        return None
+    then = Counters(**saved.state["training"])
+    offline = then.offline_updates(training.phases)
+    counts = {"env_steps": then.env_steps, "updates": then.updates - offline, "offline_updates": offline}
+    best = {"evaluation": at.best_barrier, "score": at.best_score, **counts}
+    if not agent.exists():
+        flops = flops_of_run(training, then, then.eval_env_steps)
+        spent = {"seconds": round(then.seconds / result["together"], 2), "flops": flops}
+        told = result | best | spent | {"eval_env_steps": then.eval_env_steps, "interval": None}
+        about = _about(told, prepared) | {"evaluation": told["evaluation"]}
+        words = best_score(best, prepared.run.eval_episodes)
+        training.student.restore(saved.student())
+        save_agent(agent, training.student, about, agent_card(told, record(prepared.asked or prepared.run), words))  # pyright: ignore
+    return best
+
+
+def _result(
+    prepared: Prepared,
+    training: Training,
+    reference: Reference,
+    data: Dataset | None,
+    final: Evaluation,
+    how: dict[str, Any],
+) -> dict[str, Any]:
+    run, at, scale = prepared.run, training.at, reference.scale
+    offline = sum(phase.updates for phase in training.phases)
+    low, high = final.interval()
+    return {
+        "method": method_name(run),
+        "env": run.env,
+        "seed": run.seed,
+        "env_steps": at.env_steps,
+        "updates": at.updates - offline,
+        "offline_updates": offline,
+        "eval_env_steps": at.eval_env_steps + final.env_steps,
+        "seconds": round(at.seconds / how["together"], 2),  # its share
+        "flops": flops_of_run(training, at, at.eval_env_steps + final.env_steps, data),
+        "score": final.mean,
+        "interval": [low, high],
+        "normalised": scale.normalise(final.mean) if scale else None,
+        "returns": list(final.returns),
+        "protocol": prepared.spec.protocol,
+        "protocol_hash": sha256_json(prepared.spec.protocol),
+        "prior": _priors(prepared, reference, data),
+        "reference": reference.summary(),
+        "temperature": asdict(prepared.temperature) if prepared.temperature else None,
+        "plan": describe(run.phases(), run.student, run.copies),
+        "threads": torch.get_num_threads(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+    }
+
+
+def _priors(prepared: Prepared, reference: Reference, data: Dataset | None) -> dict[str, Any]:
+    """The hashes of what a run stands on, and the env steps that it cost, where that is known; its whole ancestry."""
+    run, teacher, agent = prepared.run, prepared.teacher, prepared.agent
+    addresses = {"teacher": run.teacher, "data": run.data, "weights": run.weights}
+    asked, score = "teacher" in run.method.needs, reference.summary()["teacher"]
+    taught = teacher is not None and ("teacher" in run.method.needs or (data is not None and run.data is None))
+    return {
+        "teacher": teacher.card.sha256 if teacher else None,
+        "data": data.id if data else None,
+        "weights": agent.sha256 if agent else None,
+        "data_env_steps": data.transitions if data else 0,
+        "uses_teacher": taught,  # not only as the scale
+        "teacher_trained_env_steps": teacher.card.trained_env_steps if teacher and taught else None,
+        "weights_trained_env_steps": agent.about.get("env_steps") if agent else None,
+        **origin(prepared.spec, addresses, teacher, asked, data, agent, score),
+    }

@@ -1,0 +1,152 @@
+"""Run: the configuration of one training run; what it needs, opened and checked; and its record."""
+
+import math
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from importlib.metadata import version
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from reincarnate.agents.card import command
+from reincarnate.config import from_dict, to_dict
+from reincarnate.errors import UserError
+from reincarnate.methods import METHODS, AnyMethod
+from reincarnate.priors import weights
+from reincarnate.students import STUDENTS, AnyStudent, ValueSettings
+from reincarnate.students.families import DQN
+from reincarnate.students.gradient import can_compile
+from reincarnate.types import Phase
+
+NAMES: dict[str, type] = {**METHODS, **STUDENTS}
+NOTES = ("format", "command", "versions", "prior", "together")  # in config.json beside the settings
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method, task, prior and seed."""
+
+    env: str
+    """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5."""
+    method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
+    student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
+    teacher: str | None = None
+    """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""
+    data: str | None = None
+    """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
+    weights: str | None = None
+    """An agent to start from: store:DIR, its folder or a finished run's. --student defaults to its settings."""
+    keep: Literal["weights", "all"] = "weights"
+    """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
+    keep_checkpoints: int = 2
+    """The newest ones, kept until the run is done; the best by score is kept as well, and becomes agent-best."""
+    seed: int = 0
+    env_steps: int = 50_000
+    """The student's budget of env steps."""
+    envs: int = 0
+    """Copies of the task the student plays at once; 0: the student's own number (1, pqn 32)."""
+    evaluations: int = 10
+    """Per phase, evenly spread; weaning by score looks at them, and each is a checkpoint."""
+    eval_episodes: int = 20
+    final_episodes: int = 50
+    """Episodes of the final score."""
+    eval_epsilon: float = 0.001
+    """Random actions in evaluation, as in the paper's protocol."""
+    reference_episodes: int = 100
+    """Episodes for the teacher's and the random policy's score, the two anchors of the scale."""
+    teacher_plays: Literal["auto", "greedy", "sample"] = "auto"
+    """auto: as its makers do; where that is unknown, policies sample and values are played greedily."""
+    data_env_steps: int = 50_000
+    """Env steps of teacher data, where none is given."""
+    data_epsilon: float = 0.1
+    """Random actions while the teacher collects data, for coverage."""
+    threads: int = 0
+    """Torch threads; 0 chooses: one for small networks, half the cores for 84×84 screens."""
+    overlap: Literal["auto", "on", "off"] = "auto"
+    """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
+    store: str = ".reincarnate"
+    """Where priors measured once are kept."""
+    label: str = ""
+    """What reports call this run, where the method's name does not say enough."""
+
+    @property
+    def copies(self) -> int:
+        """Of the task the student plays at once."""
+        return self.envs or self.student.copies
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether any term reads the teacher's logits."""
+        return any(term.needs_teacher for phase in self.phases() for term, _ in phase.terms)
+
+    def phases(self) -> list[Phase]:
+        """What the method unrolls into, with this run's number of evaluations."""
+        phases = self.method.phases(self.env_steps)
+        return [replace(phase, evaluations=self.evaluations if phase.learns else 1) for phase in phases]
+
+
+def check_settings(run: Run) -> None:
+    """Refuse numbers that cannot mean anything."""
+    at_least_one = (
+        "env_steps",
+        "evaluations",
+        "eval_episodes",
+        "final_episodes",
+        "reference_episodes",
+        "keep_checkpoints",
+    )
+    for name in (*at_least_one, "data_env_steps"):
+        if getattr(run, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, not {getattr(run, name)}")
+    for name in ("data_epsilon", "eval_epsilon"):
+        if not 0 <= getattr(run, name) <= 1:
+            raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
+    for name in ("envs", "seed", "threads"):
+        if getattr(run, name) < 0:
+            raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
+    if run.compile == "on" and not can_compile():
+        raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
+    _refuse_infinite(run)
+    run.student.check(run.copies)
+    run.phases()  # raises where the method's settings cannot mean anything
+
+
+def _refuse_infinite(settings: Any, prefix: str = "--") -> None:
+    """Refuse numbers that are no numbers; records could not hold them either."""
+    for field_ in fields(settings):
+        value, flag = getattr(settings, field_.name), f"{prefix}{field_.name.replace('_', '-')}"
+        if is_dataclass(value):
+            _refuse_infinite(value, prefix if field_.name == "method" else f"{flag}.")
+        elif isinstance(value, float) and not math.isfinite(value):
+            raise UserError(f"{flag} must be a finite number, not {value}")
+
+
+def method_name(run: Run) -> str:
+    """The registered name of a run's method."""
+    return next(name for name, kind in METHODS.items() if kind is type(run.method))
+
+
+def record(run: Run) -> dict[str, Any]:
+    """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
+    packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
+    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    settings = to_dict(run, NAMES)
+    usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
+    defaults = to_dict(usual, NAMES)
+    return {**settings, "command": command(settings, defaults), "versions": versions}
+
+
+def default_student(kind: type | None, address: str | None) -> ValueSettings:
+    """What settings a student of this kind (None: any) has unless told: the agent's it starts from, if that is one."""
+    given = weights.open_weights(address).student if address else DQN()
+    return given if kind is None or type(given) is kind else kind()
+
+
+def from_record(value: dict[str, Any]) -> Run:
+    """A run from its record, strictly."""
+    value = {k: v for k, v in value.items() if k not in NOTES}
+    return from_dict(Run, value, NAMES)

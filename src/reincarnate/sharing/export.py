@@ -1,0 +1,188 @@
+"""Agents as files that others run: ONNX, TorchScript, safetensors; each compared with the agent before it has its name.
+
+The graph takes raw observations of the task, `obs` [B, *O] of any B, and gives action values, `q_values` [B, A]. What
+the network does to observations first (pixels divided by 255, booleans to 0 and 1) is in the graph, noise is not.
+"""
+
+import copy
+import importlib
+import io
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor, nn
+
+from reincarnate import __version__
+from reincarnate.agents.agent import Agent
+from reincarnate.config import from_dict, to_dict
+from reincarnate.data.dataset import spec_from, spec_value
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import FORMAT, write_bytes
+from reincarnate.files.safe import one_line
+from reincarnate.nets import build
+from reincarnate.nets.noisy import NoisyLinear
+from reincarnate.students import STUDENTS, AnyStudent, ValueSettings
+from reincarnate.types import TaskSpec
+
+OPSET = 17  # the first with layer norms
+TOLERANCE = 1e-5  # of the largest value, or of 1 where that is smaller
+PROBES = 64  # observations to compare on; an odd batch and single ones
+Answer = Callable[[np.ndarray], np.ndarray]
+"""Observations [B, *O] to action values [B, A]."""
+
+
+class Export(NamedTuple):
+    """What was written: the format in words, and the largest difference from the agent; None where not compared."""
+
+    words: str
+    difference: float | None
+
+
+class ValueGraph(nn.Module):
+    """An agent's network from raw observations to action values, in float32 and without noise."""
+
+    def __init__(self, network: nn.Module, student: ValueSettings):
+        nn.Module.__init__(self)
+        self.network, self.critic = _plain(network), student.critic()
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Raw observations [B, *O] to action values [B, A]."""
+        # arguments for one row, widened by the batch's own size, so that a trace does not fix it
+        rest = [a.expand(obs.shape[0], *a.shape[1:]) for a in self.critic.at_rest(1)]
+        return self.critic.values(self.network(obs, *rest))
+
+
+def export(agent: Agent, kind: str, out: Path) -> Export:
+    """Write an agent as `kind` (one of FORMATS) to a file that is not there yet.
+
+    Raises UserError where a library is missing, the file exists, or what was written differs from the agent.
+    """
+    if kind not in FORMATS:
+        raise UserError(f"--to {kind} is unknown; known: {', '.join(FORMATS)}")
+    if out.exists():
+        raise UserError(f"{out} exists already; choose another --out")
+    graph = ValueGraph(agent.network(), agent.student).eval().requires_grad_(False)
+    obs = probes(agent.spec)
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # tracing and its exporters are called old by those who made them
+        content, words, run = FORMATS[kind](graph, agent, torch.from_numpy(obs[:2]))
+        difference = _compare(graph, run, obs) if run else None
+    write_bytes(out, content)
+    return Export(words, difference)
+
+
+def probes(spec: TaskSpec) -> np.ndarray:
+    """Random observations of a task's shape and dtype."""
+    rng = np.random.default_rng(0)
+    shape = (PROBES, *spec.obs_shape)
+    if spec.obs_dtype == "uint8":
+        return rng.integers(0, 256, shape, np.uint8)
+    return rng.random(shape) < 0.3 if spec.obs_dtype == "bool" else rng.standard_normal(shape, np.float32)
+
+
+def _compare(graph: ValueGraph, run: Answer, obs: np.ndarray) -> float:
+    """The largest difference on batches of several sizes. Raises UserError where it is too large."""
+    expected = graph(torch.from_numpy(obs)).numpy()
+    batches = (obs[:1], obs[1:3], obs[3:])
+    found = np.concatenate([run(np.ascontiguousarray(batch)) for batch in batches])
+    if found.shape != expected.shape or not np.isfinite(found).all():
+        raise UserError(f"the file gives values {found.shape}, the agent {expected.shape}; it was not written")
+    difference, scale = float(np.abs(found - expected).max()), max(1.0, float(np.abs(expected).max()))
+    if difference > TOLERANCE * scale:
+        raise UserError(f"the file's values differ from the agent's by up to {difference:.2g}; it was not written")
+    return difference
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """The network without noise and half precision."""
+    network = copy.deepcopy(network)
+    for name, layer in list(network.named_modules()):
+        if isinstance(layer, NoisyLinear):
+            quiet = nn.Linear(layer.inputs, layer.outputs)
+            quiet.load_state_dict({"weight": layer.weight, "bias": layer.bias})
+            parent, _, last = name.rpartition(".")
+            setattr(network.get_submodule(parent), last, quiet)
+    setattr(network, "in_bfloat16", False)  # noqa: B010
+    return network
+
+
+# ---- formats: content, what it is, and how to run it ----------------------------------------------------
+
+
+def _onnx(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer | None]:
+    onnx, runtime = _library("onnx"), None
+    buffer = io.BytesIO()
+    try:
+        torch.onnx.export(
+            graph,
+            (example,),
+            buffer,  # pyright: ignore[reportArgumentType]
+            dynamo=False,  # the newer exporter needs a package more, and writes the same
+            opset_version=OPSET,
+            input_names=["obs"],
+            output_names=["q_values"],
+            dynamic_axes={"obs": {0: "batch"}, "q_values": {0: "batch"}},
+        )
+    except Exception as error:  # torch raises many kinds, of operators it cannot write
+        raise UserError(f"this agent cannot be written as ONNX: {one_line(error)}") from error
+    model = onnx.load_from_string(buffer.getvalue())
+    onnx.helper.set_model_props(model, {"agent": agent.sha256, "task": agent.spec.id, "reincarnate": __version__})
+    onnx.checker.check_model(model)
+    content, words = model.SerializeToString(), f"ONNX, opset {OPSET}"
+    try:
+        runtime = _library("onnxruntime")
+    except UserError:
+        return content, words, None
+    session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    return content, words, lambda obs: session.run(["q_values"], {"obs": obs})[0]
+
+
+def _torchscript(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+    buffer = io.BytesIO()
+    torch.jit.save(torch.jit.trace(graph, (example,), check_trace=False), buffer)
+    content = buffer.getvalue()
+    loaded = torch.jit.load(io.BytesIO(content))
+    return content, f"TorchScript, by torch {torch.__version__}", lambda obs: loaded(torch.from_numpy(obs)).numpy()
+
+
+def _safetensors(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+    """All that makes the agent up: its weights as they are, settings and task as JSON in the header."""
+    weights = {name: tensor.contiguous() for name, tensor in agent.network().state_dict().items()}
+    content = save(weights, metadata_of(agent))
+    loaded = _from_safetensors(content)
+    return content, "safetensors, settings in the header", lambda obs: loaded(torch.from_numpy(obs)).numpy()
+
+
+def metadata_of(agent: Agent) -> dict[str, str]:
+    """The header of an agent in one file: `format`, `kind`, `sha256`, and `student`, `spec`, `about` as JSON."""
+    values = {"student": to_dict(agent.student, STUDENTS), "spec": spec_value(agent.spec), "about": agent.about}
+    told = {key: json.dumps(value, allow_nan=False) for key, value in values.items()}
+    return {"format": str(FORMAT), "kind": "agent", "sha256": agent.sha256, **told}
+
+
+def _from_safetensors(content: bytes) -> ValueGraph:
+    """The graph as somebody makes it who has the file alone."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])["__metadata__"]
+    student = from_dict(AnyStudent, json.loads(header["student"]), STUDENTS, "student")
+    spec = spec_from(json.loads(header["spec"]))
+    network = build(spec, student, student.critic(), seed=0)
+    network.load_state_dict(load(content))
+    return ValueGraph(network.eval().requires_grad_(False), student)
+
+
+def _library(name: str) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise UserError(f'{name} is not installed: pip install "reincarnate[onnx]"') from None
+
+
+FORMATS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
+"""Format -> what makes it."""

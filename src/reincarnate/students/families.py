@@ -1,0 +1,133 @@
+"""The value-student families by name: one learner, other critics and switches. Each is settings and nothing else."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from reincarnate.data.rollouts import Rollouts
+from reincarnate.errors import UserError
+from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles
+from reincarnate.students.settings import ReplaySettings, ValueSettings
+from reincarnate.types import Pace, TaskSpec
+
+
+@dataclass(frozen=True)
+class DQN(ReplaySettings):
+    """A scalar value per action and Huber's loss, with the settings every value student has."""
+
+
+@dataclass(frozen=True)
+class Rainbow(ReplaySettings):
+    """C51 (Bellemare et al., 2017), n = 3 and prioritised replay: the student of Agarwal et al. (2022).
+
+    That is Dopamine's agent: double, dueling and noisy layers, which Hessel et al. (2018) add, are off, and α = β = 0.5
+    throughout. The support suits rewards clipped to [-1, 1]; choose it for tasks with larger returns.
+    """
+
+    priority: float = 0.5  # α of prioritised replay; 0: uniform
+    atoms: int = 51  # evenly spaced returns
+    low: float = -10.0  # the smallest return an atom stands for
+    high: float = 10.0  # the largest
+
+    def critic(self) -> Categorical:
+        """C51's."""
+        return Categorical(self.atoms, self.low, self.high)
+
+
+@dataclass(frozen=True)
+class QRDQN(ReplaySettings):
+    """QR-DQN (Dabney et al., 2018a): `quantiles` fixed fractions, no support to choose.
+
+    n = 3 as for the other students here; the paper has n = 1, 200 quantiles, lr 5e-5, ε = 0.01/32 in Adam.
+    """
+
+    quantiles: int = 51  # per action
+    kappa: float = 1.0  # where Huber's loss turns linear
+
+    def critic(self) -> Quantiles:
+        """QR-DQN's."""
+        return Quantiles(self.quantiles, self.kappa)
+
+
+@dataclass(frozen=True)
+class IQN(ReplaySettings):
+    """IQN (Dabney et al., 2018b): the network is asked at random fractions of the return's distribution.
+
+    n = 3 as for the other students here; the paper has n = 1, 64 fractions and 32 for acting.
+    """
+
+    samples: int = 64  # fractions drawn for each prediction and for each target
+    acting: int = 32  # midpoints at which it is asked when it acts, where the paper draws fractions
+    kappa: float = 1.0  # where Huber's loss turns linear
+
+    def critic(self) -> ImplicitQuantiles:
+        """IQN's."""
+        return ImplicitQuantiles(self.samples, self.acting, self.kappa)
+
+
+@dataclass(frozen=True)
+class Modern(ReplaySettings):
+    """A preset: LayerNorm (as in Lyle et al., 2023; Gallici et al., 2024), an HL-Gauss critic (Farebrother et al.,
+    2024), double Q-learning, n = 3, an update every second env step, and resets that keep part of the torso
+    (Nikishin et al., 2022; D'Oro et al., 2023; Schwarzer et al., 2023).
+
+    What each part buys on MinAtar: studies/modern.yaml, docs/findings.md (with a reset every 10,000 updates).
+    """
+
+    layer_norm: bool = True  # LayerNorm before each ReLU
+    double: bool = True  # the online network chooses the next action, the target network says its value
+    update_every: int = 2  # env steps per `updates_each` updates
+    reset_every: int = 40_000  # updates between resets: heads anew, torso shrunk and perturbed; 0: never
+    loss: Literal["hl-gauss", "categorical"] = "hl-gauss"  # towards a Gaussian around a scalar target, or C51's
+    atoms: int = 51  # evenly spaced returns
+    low: float = -10.0  # the smallest return an atom stands for
+    high: float = 10.0  # the largest
+    sigma: float = 0.75  # HL-Gauss: standard deviation in atoms' distances
+
+    def critic(self) -> Critic:
+        """HL-Gauss or C51."""
+        if self.loss == "categorical":
+            return Categorical(self.atoms, self.low, self.high)
+        return Histogram(self.atoms, self.low, self.high, self.sigma)
+
+
+@dataclass(frozen=True)
+class PQN(ValueSettings):
+    """Made for CPUs with environments in vectors: by the clock a quick way to a teacher (benchmarks/race.py).
+
+    Each `rollout` steps of all copies are learnt from in `epochs` passes of `batch_size` examples, towards λ-returns
+    of the network that collected them. Prior data is learnt from by n-step targets of the network itself. Against the
+    paper: Adam for RAdam, mean Huber for half the squared error.
+    """
+
+    layer_norm: bool = True  # LayerNorm before each ReLU
+    n_step: int = 1  # of targets from prior data; own experience has λ-returns
+    lr: float = 5e-4
+    adam_eps: float = 1e-5  # ε of the optimiser, RMSProp's too
+    max_grad_norm: float = 10.0  # 0: gradients are not clipped
+    batch_size: int = 128
+    target_every: int = 0  # updates between target syncs, for targets from prior data; 0: no target network
+    warmup: int = 0  # env steps before the first online update
+    epsilon: float = 0.05  # the end value of exploration
+    epsilon_steps: int = 50_000  # env steps from 1 to `epsilon`, for a newborn
+    rollout: int = 16  # steps of each copy between learning
+    epochs: int = 2  # passes over them
+    lam: float = 0.65  # λ of the returns
+    copies: ClassVar[int] = 32
+
+    def check(self, copies: int) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        ValueSettings.check(self, copies)
+        if min(self.rollout, self.epochs) < 1 or not 0 <= self.lam <= 1:
+            raise UserError("--student.rollout and --student.epochs must be at least 1, --student.lam from 0 to 1")
+        if self.rollout * copies < self.batch_size:
+            held = f"{self.rollout} steps of {copies} copies of the task"
+            raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
+
+    def memory(self, spec: TaskSpec, copies: int) -> Rollouts:
+        """One rollout at a time."""
+        return Rollouts(spec, copies, self.rollout, self.gamma, self.lam)
+
+    def pace(self, copies: int) -> Pace:
+        """Every rollout, a few passes over it."""
+        examples = self.rollout * copies
+        return Pace(examples, self.epochs * max(1, examples // self.batch_size))

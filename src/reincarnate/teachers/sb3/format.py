@@ -1,0 +1,183 @@
+"""What the text of an SB3 zip says of its agent: algorithm, spaces, activation. Nothing is unpickled."""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from reincarnate.errors import UserError
+from reincarnate.teachers.sb3.actions import Continuous, read_continuous
+from reincarnate.types import LOGITS, MEANS, VALUES
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {
+    kind.__name__: kind
+    for kind in (nn.Tanh, nn.ReLU, nn.ELU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Mish)
+}
+KNOWN = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG and TQC"
+EXTRACTORS = ("FlattenExtractor", "NatureCNN")
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family of policies keeps its layers, as prefixes of the tensors' names; the head comes last.
+
+    `tells` is what it tells of discrete actions, MEANS where it has none. A tensor named `limited` betrays that
+    gSDE cuts the means.
+    """
+
+    tells: str
+    activation: str
+    features: tuple[str, ...]
+    layers: tuple[str, ...]
+    unused: tuple[str, ...]
+    limited: str = ""
+
+
+GAUSSIAN = Family(
+    MEANS,
+    "ReLU",
+    ("actor.features_extractor.",),
+    ("actor.latent_pi.", "actor.mu."),
+    ("actor.log_std", "actor.sde_features_extractor.", "critic.", "critic_target."),
+    limited="actor.mu.0.weight",
+)
+FAMILIES = {
+    "stable_baselines3.common.policies": Family(
+        LOGITS,
+        "Tanh",
+        ("pi_features_extractor.", "features_extractor."),
+        ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "action_net."),
+        (
+            *("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
+            *("log_std", "sde_features_extractor."),
+        ),
+    ),
+    "stable_baselines3.dqn.policies": Family(
+        VALUES, "ReLU", ("q_net.features_extractor.",), ("q_net.q_net.",), ("q_net_target.",)
+    ),
+    "sb3_contrib.qrdqn.policies": Family(
+        VALUES,
+        "ReLU",
+        ("quantile_net.features_extractor.",),
+        ("quantile_net.quantile_net.",),
+        ("quantile_net_target.",),
+    ),
+    "stable_baselines3.sac.policies": GAUSSIAN,
+    "sb3_contrib.tqc.policies": GAUSSIAN,
+    "stable_baselines3.td3.policies": Family(
+        MEANS, "ReLU", ("actor.features_extractor.",), ("actor.mu.",), ("actor_target.", "critic.", "critic_target.")
+    ),
+}
+
+
+@dataclass(frozen=True)
+class SavedAgent:
+    """What the text says of the agent, checked. `continuous` is None where actions are discrete."""
+
+    family: Family
+    tells: str
+    algorithm: str
+    activation: str
+    obs_shape: tuple[int, ...]
+    obs_dtype: str
+    actions: int
+    divide_by_255: bool
+    env_steps: int | None
+    quantiles: int
+    continuous: Continuous | None
+
+
+def read_text(data: dict[str, Any]) -> SavedAgent:
+    """What the JSON says. UserError: not SB3's, or a kind of agent, space or network that cannot be read."""
+    kind, kwargs = _object(data, "policy_class"), _object(data, "policy_kwargs")
+    obs, actions = _object(data, "observation_space"), _object(data, "action_space")
+    _refuse_spaces(_kind(obs), _kind(actions), actions)
+    family = FAMILIES.get(module := str(kind.get("__module__", "unknown"))[:80])
+    if family is None:
+        raise UserError(f"not supported: policies of {module}; {KNOWN} can be read")
+    continuous = None
+    if _kind(actions) == "Box":
+        squashed = family.tells == MEANS or str(kwargs.get("squash_output")) == "True"
+        continuous = read_continuous(actions, kwargs, squashed)
+    if family.tells == (VALUES if continuous else MEANS):
+        raise UserError(f"{_algorithm(module, data)} cannot have actions in a {_kind(actions)} space")
+    shape = _shape(obs)
+    image = len(shape) == 3 and obs.get("dtype") == "uint8"
+    steps = data.get("num_timesteps")
+    return SavedAgent(
+        family=family,
+        tells=MEANS if continuous else family.tells,
+        algorithm=_algorithm(module, data),
+        activation=_activation(kwargs, family),
+        obs_shape=shape,
+        obs_dtype=str(obs.get("dtype", "float32"))[:20],
+        actions=len(continuous.low) if continuous else _count(actions.get("n"), "actions"),
+        divide_by_255=image and kwargs.get("normalize_images", True) is not False,
+        env_steps=steps if isinstance(steps, int) and steps >= 0 else None,
+        quantiles=_count(data.get("n_quantiles"), "quantiles") if "qrdqn" in module else 1,
+        continuous=continuous,
+    )
+
+
+def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
+    value = data.get(key)
+    if not isinstance(value, dict):
+        raise UserError(f"not an agent saved by Stable-Baselines3: its data has no {key}")
+    return value
+
+
+def _kind(space: dict[str, Any]) -> str:
+    """`Box` of "<class 'gym.spaces.box.Box'>"."""
+    found = re.search(r"(\w+)'>$", str(space.get(":type:", ""))[:200])
+    return found.group(1) if found else "unknown"
+
+
+def _refuse_spaces(obs: str, act: str, actions: dict[str, Any]) -> None:
+    if act not in ("Discrete", "Box"):
+        raise UserError(f"not supported: actions in a {act} space; discrete and continuous ones (Box) can be read")
+    if str(actions.get("start", 0)) != "0":
+        raise UserError("not supported: discrete actions that do not count from 0")
+    if obs != "Box":
+        raise UserError(f"not supported: observations in a {obs} space; only arrays (Box) can be read")
+
+
+def _algorithm(module: str, data: dict[str, Any]) -> str:
+    if "dqn" in module:
+        return "QR-DQN" if "qrdqn" in module else "DQN"
+    if "td3" in module:  # DDPG is TD3 that neither delays the policy nor smooths the target
+        return "DDPG" if (data.get("policy_delay"), data.get("target_noise_clip")) == (1, 0) else "TD3"
+    if "sac" in module or "tqc" in module:
+        return "SAC" if "sac" in module else "TQC"
+    return "PPO" if "clip_range" in data else "TRPO" if "cg_max_steps" in data else "A2C"
+
+
+def _activation(kwargs: dict[str, Any], family: Family) -> str:
+    extractor = re.search(r"(\w+)'>$", str(kwargs.get("features_extractor_class", ""))[:200])
+    if extractor and extractor.group(1) not in EXTRACTORS:
+        raise UserError(f"not supported: the features extractor {extractor.group(1)}")
+    if "activation_fn" not in kwargs:
+        return family.activation
+    found = re.fullmatch(r"<class 'torch\.nn\.modules\.activation\.(\w+)'>", str(kwargs["activation_fn"])[:200])
+    if not found or found.group(1) not in ACTIVATIONS:
+        raise UserError(f"not supported: the activation function {str(kwargs['activation_fn'])[:80]}")
+    return found.group(1)
+
+
+def _shape(space: dict[str, Any]) -> tuple[int, ...]:
+    shape = space.get("shape", space.get("_shape"))
+    if not isinstance(shape, list) or not 1 <= len(shape) <= 4:
+        raise UserError(f"the observation's shape is {str(shape)[:60]}, which is none")
+    shape = tuple(_count(size, "observation") for size in shape)
+    if math.prod(shape) > 2**27:
+        raise UserError(f"the observation's shape {shape} is absurdly large")
+    return shape
+
+
+def _count(value: Any, what: str) -> int:
+    """A number from 1 to a million; newer versions write some of them as text."""
+    text = str(value)
+    if not re.fullmatch(r"[1-9]\d{0,5}|1000000", text):
+        raise UserError(f"the number of {what} is {text[:40]!r}, which cannot be")
+    return int(text)

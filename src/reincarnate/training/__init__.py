@@ -1,0 +1,1 @@
+"""The loop that interprets phases, and who plays in it."""
