@@ -1,12 +1,19 @@
 """All the vocabulary on one page: what flows between the rooms, and the protocols that hold them together."""
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Bool, Float, Float32, Int64
-from torch import Tensor
+from jaxtyping import Float32
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+NOTHING: Mapping[str, Any] = {}  # never written to
 
 # ---- what an environment says ---------------------------------------------------------------------
 
@@ -63,70 +70,127 @@ class VectorEnv(Protocol):
     def close(self) -> None: ...
 
 
+class TimeStep(NamedTuple):
+    """What n copies show now, to whoever is asked what to do.
+
+    `begins` marks copies where an episode starts: whoever remembers, forgets. `view` gives another look at the same
+    moment by its name, `mask` the actions that are allowed, `task` which of several tasks each copy plays.
+    """
+
+    obs: Tensor  # [n, *O]
+    begins: Tensor  # bool [n]
+    view: Callable[[str], Tensor] | None = None
+    mask: Tensor | None = None  # bool [n, A]
+    task: Tensor | None = None  # int64 [n]
+
+    def seen(self, view: str) -> Tensor:
+        """The observation by a view's name; "student" is the task's own."""
+        if view == "student":
+            return self.obs
+        assert self.view is not None, f"nobody shows the view {view!r} here"
+        return self.view(view)
+
+
+# ---- what a policy says ------------------------------------------------------------------------------
+
+VALUES, LOGITS, ACTIONS, MEANS, GAUSSIAN, SQUASHED = "values", "logits", "actions", "means", "gaussian", "squashed"
+CONTINUOUS = frozenset({MEANS, GAUSSIAN, SQUASHED})
+"""Kinds of predictions that speak of continuous actions; the others speak of discrete ones."""
+
+
+class Prediction(NamedTuple):
+    """What a policy says of observations, teacher and student alike: one vocabulary.
+
+    `values` and `logits`: x [*L, A]. Of continuous actions, which lie in [-1, 1] here: `means` x [*L, A]; `gaussian`
+    x [*L, 2A], mean and log of the standard deviation; `squashed` the same of the Gaussian before tanh.
+    """
+
+    kind: str
+    x: Tensor
+
+
+@runtime_checkable
+class Policy(Protocol):
+    """Whoever can be asked what to do: a teacher, a student's published weights, a peer, the random policy.
+
+    It sees raw observations and preprocesses for itself; `view` names the look it wants (`TimeStep.seen`). What it
+    remembers is its carry, a tensor of n rows, [n, 0] where it remembers nothing. `frozen`: what it says of an
+    observation never changes, so that it can be kept.
+    """
+
+    view: str
+    frozen: bool
+
+    def initial(self, n: int) -> Tensor: ...
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]: ...
+
+
+class ActorOutput(NamedTuple):
+    """What somebody did: actions in the task's own form, the memory after it, columns to be kept with the step."""
+
+    action: np.ndarray  # int64 [n], or float32 [n, A]
+    carry: Tensor
+    notes: Mapping[str, np.ndarray] = NOTHING  # log_prob, value: [n, …]
+
+
+class Actor(Protocol):
+    """Whoever plays. `explore` is in the actor's own unit (ε of a value student); `rng` a generator, or one a seed."""
+
+    def initial(self, n: int) -> Tensor: ...
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: Any) -> ActorOutput: ...
+
+
 # ---- what learning sees ----------------------------------------------------------------------------
 
 
 class Batch(NamedTuple):
-    """Transitions of up to n steps. `reward` is the discounted n-step sum; `discount` multiplies the bootstrap value.
+    """What a student learns from, as its layout cut it. Leading shape L: [B], or [B, T] of sequences and rollouts.
 
-    `discount` is zero after a termination and untouched by a time limit. Without `next_obs`, `reward` is the whole
-    target (a λ-return). `teacher` holds the teacher's logits for `obs`, where the phase asks for them; `weight` and
-    `rows` are prioritised replay's importance weights and the rows it will hear about (`Source.learnt`).
+    `discount` multiplies the bootstrap value: zero after a termination, untouched by a time limit. `next_obs` are the
+    true successors [*L, *O] (of sequences: [B, *O], of the last row alone); without, `reward` is the whole target (a
+    λ-return). `predictions` holds what others say of `obs`, by name. `weight` multiplies every loss (importance
+    weights, or 0 where a row is no step); `rows` are those that prioritised replay will hear about (`Source.learnt`).
     """
 
-    obs: Tensor  # [B, *O]
-    action: Int64[Tensor, "B"] | Float32[Tensor, "B A"]
-    reward: Float32[Tensor, "B"]
-    discount: Float32[Tensor, "B"]
-    next_obs: Tensor | None  # [B, *O]
-    teacher: Float32[Tensor, "B A"] | None = None
-    weight: Float32[Tensor, "B"] | None = None
+    obs: Tensor  # [*L, *O]
+    action: Tensor  # int64 [*L], or float32 [*L, A] in [-1, 1]
+    reward: Tensor  # float32 [*L]
+    discount: Tensor  # float32 [*L]
+    next_obs: Tensor | None
+    predictions: Mapping[str, Prediction] = NOTHING
+    weight: Tensor | None = None  # float32 [*L]
     rows: np.ndarray | None = None
+    begins: Tensor | None = None  # bool [*L]: an episode starts here
+    ended: Tensor | None = None  # bool [*L]: one ends with this step, by a termination or a limit
+    carry: Tensor | None = None  # [B, H]: the reader's memory before the first row
+    notes: Mapping[str, Tensor] = NOTHING  # what the actor noted: log_prob, value; advantages after `prepare`
+    mask: Tensor | None = None  # bool [*L, A]: actions that were allowed
+    next_mask: Tensor | None = None
+    task: Tensor | None = None  # int64 [*L]
 
 
-class Outputs(NamedTuple):
-    """One forward pass of a value student, shared by every term. `q`: expected action values."""
+@runtime_checkable
+class Layout(Protocol):
+    """How stored steps are cut for a learner."""
 
-    q: Float[Tensor, "B A"]
+    @property
+    def gamma(self) -> float: ...
+
+
+Predictor = Callable[["Tensor"], Prediction]
+"""Observations [N, *O] -> what a policy without memory says of them."""
 
 
 @runtime_checkable
 class Source(Protocol):
-    """Anything a batch can be drawn from: own replay, prior data, a mixture of both."""
+    """Anything a batch can be drawn from: own replay, prior data, a mixture of both.
+
+    `ask` names whose predictions the batch shall hold, and how rows that lack them get them.
+    """
 
     def __len__(self) -> int: ...
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        teacher: bool = False,
-        annotate: Callable[[Tensor], Tensor] | None = None,
-    ) -> Batch: ...
+    def sample(self, n: int, rng: np.random.Generator, ask: Mapping[str, Predictor] = NOTHING) -> Batch: ...
     def learnt(self, batch: Batch, losses: Float32[Tensor, "B"]) -> None: ...
-
-
-@runtime_checkable
-class Memory(Source, Protocol):
-    """Where a student's own experience goes. `on_policy`: it is learnt from once, as soon as it is full."""
-
-    on_policy: bool
-
-    def settle(self, values: Callable[[np.ndarray], np.ndarray]) -> None: ...
-    def add(
-        self,
-        obs: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        next_obs: np.ndarray,
-        teacher: np.ndarray | None = None,
-    ) -> None: ...
-    def cut(self, obs: np.ndarray) -> None: ...
-    def tensors(self) -> dict[str, np.ndarray]: ...
-    def restore_tensors(self, tensors: dict[str, np.ndarray]) -> None: ...
-    def state(self) -> dict[str, Any]: ...
-    def restore(self, state: dict[str, Any]) -> None: ...
 
 
 class Learnt(NamedTuple):
@@ -140,8 +204,8 @@ class Learnt(NamedTuple):
 class Progress:
     """Where a run stands: all that a schedule may look at.
 
-    `scores` are this phase's evaluations so far, oldest first, normalised: the random policy is 0, the teacher 1. Of
-    `evaluations` in all, evenly spread.
+    `scores` are this phase's evaluations so far, oldest first, normalised: the random policy is 0, the teacher 1;
+    `lows` the lower ends of their 95 % intervals on the same scale. Of `evaluations` in all, evenly spread.
     """
 
     fraction: float = 0.0
@@ -149,6 +213,7 @@ class Progress:
     phase_updates: int = 0
     scores: tuple[float, ...] = ()
     evaluations: int = 10
+    lows: tuple[float, ...] = ()
 
 
 Schedule = Callable[[Progress], float]
@@ -156,13 +221,13 @@ Schedule = Callable[[Progress], float]
 
 @runtime_checkable
 class Term(Protocol):
-    """A loss a method adds to the student's own: one number per example. `needs_teacher`: it reads `batch.teacher`."""
+    """A loss a method adds to the student's own: one number per example. `of`: whose prediction it reads, or None."""
 
     @property
     def name(self) -> str: ...
     @property
-    def needs_teacher(self) -> bool: ...
-    def __call__(self, out: Outputs, batch: Batch) -> Float[Tensor, "B"]: ...
+    def of(self) -> str | None: ...
+    def __call__(self, out: Prediction, batch: Batch) -> Tensor: ...
 
 
 class WeightedTerm(NamedTuple):
@@ -170,6 +235,33 @@ class WeightedTerm(NamedTuple):
 
     term: Term
     weight: Schedule
+
+
+class Weighing(NamedTuple):
+    """An objective at one moment: the weight of the student's own loss, of each term, what multiplies its rate."""
+
+    own: float = 1.0
+    terms: Sequence[tuple[float, Term]] = ()
+    lr_scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a student learns in a phase: the weight of its own loss, terms, and what multiplies its learning rate."""
+
+    own: float = 1.0
+    terms: tuple[WeightedTerm, ...] = ()
+    lr_scale: Schedule | None = None  # None: leaves it alone
+
+    def at(self, progress: Progress) -> Weighing:
+        """What holds now; terms without weight are left out."""
+        terms = [(w, t.term) for t in self.terms if (w := t.weight(progress)) > 0]
+        return Weighing(self.own, terms, self.lr_scale(progress) if self.lr_scale else 1.0)
+
+    @property
+    def listens(self) -> frozenset[str]:
+        """Whose predictions its terms read."""
+        return frozenset(t.term.of for t in self.terms if t.term.of)
 
 
 @dataclass(frozen=True)
@@ -183,27 +275,29 @@ class Guide:
     drawn: bool = True
 
 
+LAGGING, OPTIMIZER = "lagging", "optimizer"  # what a student can be asked to refresh
+
+
 @dataclass(frozen=True)
 class Phase:
     """What holds for a stretch of training: online for `env_steps`, or offline for `updates`; never both.
 
-    `lr_scale` multiplies the student's learning rate (None: leaves it alone), `td_weight` its own loss. `anneal` says
-    that exploration starts from a newborn's (ε = 1, warm-up by random actions); otherwise the student explores as
-    little as it ever will. As the phase begins `sync_target` copies the online network to the target network and
-    `new_optimizer` empties the optimiser's memory. Online, each example is drawn from prior data with probability
-    `prior_share`, a `guide` lets the teacher act, and without `learns` experience is only collected. A `warm` phase
-    learns from its first env step, for experience is there already; others wait for the student's `warmup`.
+    `objective` is the student's, `others` those of the rest of the method's cast; `acts` says who plays. `newborn`:
+    exploration starts as of a student that knows nothing; else it explores as little as it ever will. As the phase
+    begins the student is asked to `refresh` its lagging copies or its optimiser. Online, each example is drawn from
+    prior data with probability `prior_share`, a `guide` lets the teacher act, and without `learns` experience is only
+    collected. A `warm` phase learns from its first env step, for experience is there already; others wait for the
+    student's warm-up.
     """
 
     name: str
     env_steps: int = 0
     updates: int = 0
-    terms: tuple[WeightedTerm, ...] = ()
-    lr_scale: Schedule | None = None
-    td_weight: float = 1.0
-    anneal: bool = True
-    sync_target: bool = False
-    new_optimizer: bool = False
+    objective: Objective = field(default_factory=Objective)
+    others: Mapping[str, Objective] = field(default_factory=dict)
+    acts: str = "student"
+    newborn: bool = True
+    refresh: frozenset[str] = frozenset()
     prior_share: float = 0.0
     guide: Guide | None = None
     learns: bool = True
@@ -219,30 +313,58 @@ class Phase:
         """Learns from prior data alone, without touching the environment."""
         return self.updates > 0
 
+    @property
+    def listens(self) -> frozenset[str]:
+        """Whose predictions are read in it."""
+        return self.objective.listens.union(*(other.listens for other in self.others.values()))
 
-@runtime_checkable
+
 class Method(Protocol):
-    """A way of reincarnating: a frozen dataclass that unrolls into phases. `needs` names the priors it must have."""
+    """A way of reincarnating: a frozen dataclass that unrolls into phases. It never knows what a target network is.
+
+    `needs` names the priors it must have, of "teacher", "data", "weights". `cast` names who learns in it; the student
+    acts unless a phase says otherwise. A subclass need only say what differs from the defaults here.
+    """
+
+    cast: ClassVar[tuple[str, ...]] = ("student",)
 
     @property
-    def needs(self) -> frozenset[str]: ...  # of "teacher", "data", "weights"
-    def phases(self, env_steps: int) -> "list[Phase]": ...
+    def needs(self) -> frozenset[str]: ...
+    def phases(self, env_steps: int) -> list[Phase]: ...
+
+    @property
+    def measures(self) -> bool:
+        """Whether a setting was left to what is measured of the priors: then `fitted` comes before training."""
+        return False
+
+    def fitted(self, temperature: float) -> Method:
+        """The same with what was measured: the temperature that suits the teacher's action gaps."""
+        return self
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether a student from weights also takes over the agent's optimiser and replay."""
+        return False
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Words of surgery on the weights it starts from, in order."""
+        return ()
 
 
-# ---- who acts --------------------------------------------------------------------------------------
-
-VALUES, LOGITS, ACTIONS, MEANS = "values", "logits", "actions", "means"
+# ---- who teaches, who learns --------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class TeacherCard:
     """What a teacher is, as far as its files tell.
 
-    `tells` is `values` (action values), `logits` (of a policy), `actions` (only what it would do) or `means` (the
-    continuous action it would take, in the task's units, `actions` numbers). `plays` is how its makers let it play:
-    `greedy` or `sample`; "" where that is not known: policies sample, all others are greedy. `obs_shape`, `obs_dtype`
-    and `actions` are None where the files do not say, `bounds` (low, high) of continuous actions likewise.
-    `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s words.
+    `tells` is `values` (action values), `logits` (of a policy), `actions` (only what it would do), `means` (the
+    continuous action it would take), or with its spread `gaussian` or `squashed`; `actions` counts the numbers in one.
+    `plays` is how its makers let it play: `greedy` or `sample`; "" where that is not known: policies sample, all
+    others are greedy. `obs_shape`, `obs_dtype` and `actions` are None where the files do not say, `bounds` (low, high)
+    of continuous actions likewise. `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s
+    words.
     """
 
     uri: str
@@ -264,53 +386,93 @@ class TeacherCard:
     warnings: tuple[str, ...] = ()
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
+    @property
+    def continuous(self) -> bool:
+        """Whether it speaks of continuous actions."""
+        return self.tells in CONTINUOUS
+
 
 @runtime_checkable
-class Teacher(Protocol):
-    """A frozen policy. It sees raw observations and preprocesses for itself.
-
-    `view` names the observation it wants: "student" for the task's own, else a view the task offers (Atari: "rgb").
-    A recurrent teacher carries a state `[n, H]`, begun anew with each episode; others carry None.
-    """
+class Teacher(Policy, Protocol):
+    """A frozen policy that comes with a card."""
 
     card: TeacherCard
-    view: str
-
-    def initial_state(self, n: int) -> Tensor | None: ...
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], Tensor | None]: ...
 
 
 @runtime_checkable
 class Student(Protocol):
-    """An agent being trained. It never knows what reincarnation is."""
+    """An agent being trained: it acts, learns and publishes. It knows no teacher, no phase, no environment.
 
-    n_step: int
-    gamma: float
-    batch_size: int
+    `network` holds what an agent keeps. `policy` is what it published last. `prepare` turns a rollout into examples,
+    once. `refresh` renews what it is asked to: only the student knows what lags behind.
+    """
 
-    def act(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray: ...
-    def values(self, obs: np.ndarray) -> np.ndarray: ...
-    def update(
-        self,
-        batch: Batch,
-        terms: list[tuple[float, Term]],
-        rng: np.random.Generator,
-        td_weight: float = 1.0,
-        lr_scale: float = 1.0,
-    ) -> Learnt: ...
+    settings: Any
+    spec: TaskSpec
+    policy: Policy
+    network: nn.Module
+    device: torch.device
+
+    def initial(self, n: int) -> Tensor: ...
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput: ...
+    def prepare(self, rollout: Batch) -> Batch: ...
+    def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt: ...
     def publish(self) -> None: ...
-    def sync_target(self) -> None: ...
-    def new_optimizer(self) -> None: ...
+    def refresh(self, what: frozenset[str]) -> None: ...
+    def weights(self) -> dict[str, Tensor]: ...
+    def load(self, weights: dict[str, Tensor]) -> None: ...
     def state(self) -> dict[str, Tensor]: ...
     def restore(self, state: dict[str, Tensor]) -> None: ...
+    def adopt(self, state: dict[str, Tensor]) -> str: ...
+    def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]: ...
+    def cost(self) -> Cost: ...
 
 
 class Pace(NamedTuple):
-    """How often a student learns: `updates` for every `env_steps` of all copies together."""
+    """How often a student learns: `updates` of `batch` examples for every `env_steps` of all copies together.
+
+    Not before `warmup` env steps, where experience has to come first.
+    """
 
     env_steps: int
     updates: int
+    batch: int
+    warmup: int = 0
 
 
-Policy = Callable[[np.ndarray, Bool[np.ndarray, "n"], np.random.Generator], np.ndarray]
-"""(obs [n, *O], which rows begin an episode, rng) -> actions [n]"""
+class Cost(NamedTuple):
+    """Floating-point operations: of acting on one observation, of an update online and offline, of preparing a step."""
+
+    act: float
+    online: float
+    offline: float
+    prepare: float = 0.0
+
+
+@runtime_checkable
+class Settings(Protocol):
+    """What a student can be told: a frozen dataclass, which makes flags, YAML and the record. It makes students.
+
+    `predicts` is the kind of its predictions, `explores` what its exploration is called in metrics, `copies` how many
+    of the task it plays at once unless the run says otherwise.
+    """
+
+    predicts: ClassVar[str]
+    explores: ClassVar[str]
+    copies: ClassVar[int]
+
+    @property
+    def lr(self) -> float: ...
+    def check(self, copies: int) -> None: ...
+    def newborn(self, spec: TaskSpec, seed: int, device: Any = ...) -> Student: ...
+    def network(self, spec: TaskSpec) -> nn.Module: ...
+    def policy(self, spec: TaskSpec, network: nn.Module) -> Policy: ...
+    def layout(self) -> Any: ...  # data.layouts
+    def layout_of_data(self) -> Any: ...
+    def storage(self, spec: TaskSpec, copies: int) -> Any: ...  # data.memory.Storage
+    def pace(self, copies: int) -> Pace: ...
+    def exploration(self, env_steps: int, newborn: bool, wait: int) -> float: ...
+    def own_loss(self) -> str: ...
+    def behaviour(self, newborn: bool) -> str: ...
+    def action_layers(self) -> Mapping[str, int]: ...
+    def described(self, spec: TaskSpec) -> str: ...

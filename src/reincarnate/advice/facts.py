@@ -1,9 +1,9 @@
 """What was measured of a prior and its task: all that a rule may look at."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from reincarnate.run.plan import updates
-from reincarnate.students import ValueSettings
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.types import ACTIONS, LOGITS, VALUES, Phase
 
@@ -109,7 +109,7 @@ class Measurement:
 
     task: str
     budget: int
-    student: ValueSettings
+    student: Any  # settings of a student
     student_name: str
     random: Score
     blind: bool = False  # the random policy's returns are all the same: it never meets a reward that tells
@@ -128,7 +128,9 @@ class Measurement:
     @property
     def updates(self) -> int:
         """Updates that the budget pays for online."""
-        student = replace(self.student, warmup=min(self.student.warmup, self.longest_warmup))
+        student = self.student
+        if hasattr(student, "warmup"):
+            student = replace(student, warmup=min(student.warmup, self.longest_warmup))
         return updates(Phase("online", env_steps=self.budget), student, student.copies)
 
     @property

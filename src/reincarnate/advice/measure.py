@@ -27,12 +27,12 @@ from reincarnate.priors.teacher_report import HOWS
 from reincarnate.priors.temperature import measure as measure_temperature
 from reincarnate.run.settings import default_student
 from reincarnate.seeds import stream
-from reincarnate.students import STUDENTS, ValueSettings
+from reincarnate.students import STUDENTS
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.stored import StoredTeacher
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.players import way_of_playing
-from reincarnate.types import TaskSpec, Teacher
+from reincarnate.types import Settings, TaskSpec, Teacher
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def measure(question: Question, tick: Tick) -> Measurement:
     )
 
 
-def _checked(question: Question) -> type[ValueSettings] | None:
+def _checked(question: Question) -> type | None:
     """The kind of student. Raises UserError for what cannot be."""
     if not (question.teacher or question.data or question.weights):
         raise UserError("advise needs something to start from: --teacher, --data or --weights")
@@ -132,7 +132,7 @@ def _of_teacher(
         tells=card.tells,
         plays=way_of_playing(card, question.plays),
         episode_steps=evaluation.env_steps / len(evaluation.returns),
-        memory=teacher.initial_state(1) is not None,
+        memory=teacher.initial(1).shape[-1] > 0,
         view=teacher.view,
         trained_env_steps=card.trained_env_steps,
         warnings=tuple(check_fit(card, spec)) + card.warnings,
@@ -206,7 +206,7 @@ def _returns(report: DataReport) -> Score | None:
 
 
 def _of_weights(
-    question: Question, spec: TaskSpec, agent: Agent, address: str, student: ValueSettings, tick: Tick
+    question: Question, spec: TaskSpec, agent: Agent, address: str, student: Settings, tick: Tick
 ) -> WeightsFacts:
     misfit = f"{spec.id} has continuous actions" if spec.continuous else _misfit(agent, student, spec)
     player = _as_teacher(address, spec)
@@ -223,12 +223,12 @@ def _of_weights(
     )
 
 
-def _misfit(agent: Agent, student: ValueSettings, spec: TaskSpec) -> str:
+def _misfit(agent: Agent, student: Settings, spec: TaskSpec) -> str:
     """Why the agent's network is not the student's; "" where it is."""
     newborn = student.newborn(spec, 0)
     try:
         fitted = weights.fit(agent, (), spec, newborn.weights(), stream(PRIOR_SEED, "surgery"))
-        report = surgery.load(newborn.online.module, fitted.weights)
+        report = surgery.load(newborn.network, fitted.weights)
     except UserError as error:
         return str(error)
     for name, there, here in report.mismatched:

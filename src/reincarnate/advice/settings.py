@@ -58,7 +58,7 @@ def _taught(run: Run) -> bool:
 
 
 def _anneals(run: Run) -> bool:
-    return any(phase.anneal and phase.env_steps and phase.learns for phase in run.phases())
+    return any(phase.newborn and phase.env_steps and phase.learns for phase in run.phases())
 
 
 def _few_syncs(m: Measurement, run: Run) -> bool:

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from reincarnate.config import from_dict, to_dict
-from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
+from reincarnate.data import Dataset, Memory, open_dataset, save_dataset
 from reincarnate.data.dataset import spec_from, spec_value, whole_episodes
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import (
@@ -23,9 +23,8 @@ from reincarnate.files.atomic import (
     write_bytes,
     write_json,
 )
-from reincarnate.nets import build
-from reincarnate.students import STUDENTS, AnyStudent, ValueSettings, ValueStudent
-from reincarnate.types import Memory, TaskSpec
+from reincarnate.students import STUDENTS, AnyStudent
+from reincarnate.types import Policy, Student, TaskSpec
 
 
 @dataclass(frozen=True)
@@ -33,7 +32,7 @@ class Agent:
     """A stored agent. `sha256` covers weights, student settings and task, not the card."""
 
     path: Path
-    student: ValueSettings
+    student: Any  # the settings of the student that it was
     spec: TaskSpec
     sha256: str
     about: dict[str, Any]
@@ -41,13 +40,13 @@ class Agent:
     """What it kept beside its weights: hash of `optimizer.safetensors`, id of the replay in `data/`; if anything."""
 
     def network(self) -> nn.Module:
-        """Its value network, frozen. Raises UserError where weights are damaged or do not fit."""
+        """Its network, frozen. Raises UserError where weights are damaged or do not fit."""
         path = self.path / "weights.safetensors"
         try:
             weights = load_file(path)
             with torch.device("meta"):  # settings that do not fit the file are found out before they cost memory
-                self._build().load_state_dict(weights, assign=True)
-            net = self._build()
+                self.student.network(self.spec).load_state_dict(weights, assign=True)
+            net = self.student.network(self.spec)
             net.load_state_dict(weights)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} cannot be read: {error}") from error
@@ -59,10 +58,9 @@ class Agent:
             raise UserError(f"{path} holds weights that are not finite")
         return net.requires_grad_(False).eval()
 
-    def _build(self) -> nn.Module:
-        critic = self.student.critic()
-        critic.check()
-        return build(self.spec, self.student, critic, seed=0)
+    def policy(self) -> Policy:
+        """What it would do, frozen. Raises UserError where weights are damaged or do not fit."""
+        return self.student.policy(self.spec, self.network())
 
     def data(self) -> Dataset | None:
         """The replay it kept; None where it kept none. Raises UserError where that is damaged or another."""
@@ -84,9 +82,7 @@ class Agent:
             raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def save_agent(
-    path: Path, student: ValueStudent, about: dict[str, Any], card: str, memory: Memory | None = None
-) -> Agent:
+def save_agent(path: Path, student: Student, about: dict[str, Any], card: str, memory: Memory | None = None) -> Agent:
     """Write an agent's directory, whole or not at all. `about` is JSON (how it was made), `card` markdown.
 
     With `memory` it keeps that and the optimiser's state, to be fine-tuned from as if it had never stopped.
@@ -94,7 +90,7 @@ def save_agent(
     with staging(path.parent) as folder:
         save_file(student.weights(), folder / "weights.safetensors")
         identity = {
-            "student": to_dict(student.config, STUDENTS),
+            "student": to_dict(student.settings, STUDENTS),
             "spec": spec_value(student.spec),
             "weights": sha256_file(folder / "weights.safetensors"),
         }
@@ -114,13 +110,14 @@ def save_agent(
     return open_agent(path)
 
 
-def _keep(folder: Path, student: ValueStudent, memory: Memory, sha256: str) -> dict[str, str]:
+def _keep(folder: Path, student: Student, memory: Memory, sha256: str) -> dict[str, str]:
     """Save the student's state and its replay, if it has one, into an agent's folder."""
     file = folder / "optimizer.safetensors"
     save_file(student.state(), file)
     kept = {"optimizer": sha256_file(file)}
-    if isinstance(memory, Replay) and any(len(whole_episodes(memory, s)) for s in range(memory.streams)):
-        kept["data"] = save_dataset(memory, folder / "data", {"kind": "replay", "agent": sha256}, own=True).id
+    rows = memory.rows
+    if not memory.fresh and any(len(whole_episodes(rows, s)) for s in range(rows.streams)):
+        kept["data"] = save_dataset(rows, folder / "data", {"kind": "replay", "agent": sha256}, own=True).id
     return kept
 
 

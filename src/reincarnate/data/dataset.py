@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from reincarnate.data.replay import TAIL, Replay
+from reincarnate.data.replay import BASIC, TAIL, Replay
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
 from reincarnate.files.columnfile import ColumnFile
-from reincarnate.types import TaskSpec
+from reincarnate.types import LOGITS, TaskSpec
 
 COPIED_AT_ONCE = 4096  # rows: 84×84 screens of so many fit into memory twice
 Columns = dict[str, np.ndarray]
@@ -28,29 +28,36 @@ class Dataset:
     spec: TaskSpec
     manifest: dict[str, Any]
     logits: Path | None = None
-    """A file of a teacher's logits, one row each, that stands for the column `teacher`."""
+    """A file of a teacher's predictions, one row each, that stands for the column `teacher`."""
+    told: str | None = None
+    """The kind of these predictions, where it is known from elsewhere."""
 
     @property
     def transitions(self) -> int:
         """How many actions it holds."""
         return self.manifest["transitions"]
 
-    def source(self, n_step: int, gamma: float) -> Replay:
-        """Its columns as something to sample from, for any n and γ."""
+    def rows(self) -> Replay:
+        """Its columns, memory-mapped, as rows that a layout can cut."""
         columns = {name: np.load(self.path / f"{name}.npy", mmap_mode="r") for name in self.manifest["columns"]}
         if self.logits:
             columns["teacher"] = np.load(self.logits, mmap_mode="r")
-        return Replay.over(self.spec, columns, n_step, gamma)
+        return Replay.over(self.spec, columns, {"teacher": self.kind} if "teacher" in columns else {})
+
+    @property
+    def kind(self) -> str:
+        """Of the predictions in the column `teacher`; datasets that do not say hold logits, or values read alike."""
+        return self.told or self.manifest["about"].get("predicts", LOGITS)
 
 
 def save_dataset(replay: Replay, root: Path, about: dict[str, Any], own: bool = False) -> Dataset:
     """Store what a replay holds as a new dataset under `root/<id>`; every episode must be closed.
 
-    Of a stream that has wrapped around, from its first whole episode on. A student's `own` replay goes without the
-    teacher's logits, which it may not have everywhere. `about` says where it came from and is part of the manifest,
-    not of the id.
+    Of a stream that has wrapped around, from its first whole episode on. A student's `own` replay goes without
+    predictions, which it may not have everywhere, and without notes. `about` says where it came from and is part of
+    the manifest, not of the id.
     """
-    names = [name for name in replay.columns if not (own and name == "teacher")]
+    names = [name for name in replay.columns if not own or name in BASIC]
     rows = [whole_episodes(replay, stream) for stream in range(replay.streams)]
     return write_dataset(root, replay.spec, _blocks(replay, names, rows), about)
 

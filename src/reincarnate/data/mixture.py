@@ -1,11 +1,12 @@
 """Batches of prior data and own experience together."""
 
+from collections.abc import Mapping
+
 import numpy as np
-import torch
 from torch import Tensor
 
-from reincarnate.data.replay import Annotate
-from reincarnate.types import Batch, Source
+from reincarnate.data.memory import joined
+from reincarnate.types import NOTHING, Batch, Predictor, Source
 
 
 class Mixture:
@@ -18,27 +19,16 @@ class Mixture:
         """Own experience decides when learning may begin; all from prior data, that does."""
         return len(self.prior) if self.share == 1 else len(self.own)
 
-    def sample(
-        self,
-        n: int,
-        rng: np.random.Generator,
-        teacher: bool = False,
-        annotate: Annotate | None = None,
-    ) -> Batch:
+    def sample(self, n: int, rng: np.random.Generator, ask: Mapping[str, Predictor] = NOTHING) -> Batch:
         """`n` examples: those from prior data first. `rows` are those of own experience alone."""
         count = int(rng.binomial(n, self.share))
         if count == 0:
-            return self.own.sample(n, rng, teacher, annotate)
-        prior = _whole(self.prior.sample(count, rng, teacher, annotate))
+            return self.own.sample(n, rng, ask)
+        prior = _whole(self.prior.sample(count, rng, ask))
         if count == n:
             return prior
-        own = self.own.sample(n - count, rng, teacher, annotate)
-        weight = None if own.weight is None else torch.cat([torch.ones(count), own.weight])
-        whole = _whole(own)
-        columns = [
-            None if a is None or b is None else torch.cat([a, b]) for a, b in zip(prior[:6], whole[:6], strict=True)
-        ]
-        return Batch(*columns, weight=weight, rows=own.rows)  # pyright: ignore
+        own = _whole(self.own.sample(n - count, rng, ask))
+        return joined([prior, own])._replace(rows=own.rows)
 
     def learnt(self, batch: Batch, losses: Tensor) -> None:
         """Own experience hears of its part, the batch's last rows."""

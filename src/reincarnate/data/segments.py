@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from reincarnate.data.replay import Replay
+from reincarnate.data.replay import Replay, predicted_in
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors, flush, sha256_file
-
-STORED = ("frame", "action", "reward", "flags", "age")
+from reincarnate.types import LOGITS
 
 
 @dataclass(frozen=True)
@@ -38,19 +37,20 @@ class Segment:
 def take_segment(replay: Replay, since: dict[str, Any] | None) -> Segment:
     """What is new since an earlier `replay.state()` (None: everything).
 
-    Rows before a barrier never change after it, except that the teacher's column may be filled in later; it
-    therefore has its own range.
+    Rows before a barrier never change after it, except that predictions may be filled in later; they therefore have
+    ranges of their own.
     """
-    rows_from = _start(replay, since, "added")
-    logits_from = _start(replay, since, "annotated")
-    tensors = {name: _take(replay, name, rows_from, replay.added) for name in STORED}
-    if "teacher" in replay.columns:
-        tensors["teacher"] = _take(replay, "teacher", logits_from, replay.annotated)
-    ranges = {
-        "rows": [rows_from.tolist(), replay.added.tolist()],
-        "logits": [logits_from.tolist(), replay.annotated.tolist()],
-    }
-    return Segment(tensors, ranges)
+    rows_from = _start(replay, since["added"] if since else None)
+    tensors, predictions = {}, {}
+    for name in replay.columns:
+        if name not in replay.predicted:
+            tensors[name] = _take(replay, name, rows_from, replay.added)
+            continue
+        count = replay.predicted[name]
+        start = _start(replay, predicted_in(since).get(name) if since else None)
+        tensors[name] = _take(replay, name, start, count)
+        predictions[name] = {"kind": replay.kinds[name], "rows": [start.tolist(), count.tolist()]}
+    return Segment(tensors, {"rows": [rows_from.tolist(), replay.added.tolist()], "predictions": predictions})
 
 
 def check_segments(folder: Path, entries: list[dict[str, Any]]) -> None:
@@ -64,12 +64,20 @@ def check_segments(folder: Path, entries: list[dict[str, Any]]) -> None:
 def load_segments(replay: Replay, folder: Path, entries: list[dict[str, Any]]) -> None:
     """Put segments back, oldest first; `check_segments` has looked at them."""
     for entry in entries:
-        tensors = load_file(folder / entry["file"])
-        for name in STORED:
-            _put(replay, replay.columns[name], tensors[name], *entry["rows"])
-        if "teacher" in tensors:
-            column = replay.teacher_column(tensors["teacher"].shape[1])
-            _put(replay, column, tensors["teacher"], *entry["logits"])
+        tensors, predictions = load_file(folder / entry["file"]), _predictions(entry)
+        for name, values in tensors.items():
+            if name in predictions:
+                replay.predictions_of(name, predictions[name]["kind"], values.shape[1])
+                _put(replay, replay.columns[name], values, *predictions[name]["rows"])
+            else:
+                _put(replay, replay.column(name, values.shape[1:], values.dtype), values, *entry["rows"])
+
+
+def _predictions(entry: dict[str, Any]) -> dict[str, Any]:
+    """The predictions in a segment; one of format 1 knew the teacher's alone, and not their kind."""
+    if "logits" in entry:
+        return {"teacher": {"kind": LOGITS, "rows": entry["logits"]}}
+    return entry["predictions"]
 
 
 def still_needed(replay: Replay, entry: dict[str, Any]) -> bool:
@@ -77,9 +85,9 @@ def still_needed(replay: Replay, entry: dict[str, Any]) -> bool:
     return bool((np.array(entry["rows"][1]) > replay.added - replay.rows).any())
 
 
-def _start(replay: Replay, since: dict[str, Any] | None, counter: str) -> np.ndarray:
-    before = np.array(since[counter] if since else [0] * replay.streams, np.int64)
-    return np.maximum(before, replay.added - replay.rows)
+def _start(replay: Replay, before: list[int] | None) -> np.ndarray:
+    counted = np.array(before or [0] * replay.streams, np.int64)
+    return np.maximum(counted, replay.added - replay.rows)
 
 
 def _take(replay: Replay, name: str, start: np.ndarray, stop: np.ndarray) -> np.ndarray:

@@ -7,8 +7,9 @@ import numpy as np
 import torch
 
 from reincarnate.data.dataset import Columns
+from reincarnate.data.layouts import bounds_of, from_unit
 from reincarnate.data.replay import ENDED, TAIL, TERMINATED
-from reincarnate.types import TaskSpec, Teacher
+from reincarnate.types import TaskSpec, Teacher, TimeStep
 
 ASKED = 256  # observations a teacher sees at once
 Z = 1.96  # standard errors to either side of a 95 % interval
@@ -115,12 +116,14 @@ class Tally:
     def _agrees(self, obs: np.ndarray, action: np.ndarray) -> np.ndarray:
         """For each observation 1 where the teacher's greedy action is the logged one, less the more they differ."""
         assert self._teacher is not None
-        told = self._teacher.logits(torch.from_numpy(obs), None)[0].float().numpy()
+        step = TimeStep(torch.from_numpy(obs), torch.ones(len(obs), dtype=torch.bool))
+        told = self._teacher.predict(step, self._teacher.initial(len(obs)))[0]
         if self._spec.bounds is None:
-            return (told.argmax(-1) == action).astype(float)
-        low, high = map(np.array, self._spec.bounds)
+            return (told.x.argmax(-1).cpu().numpy() == action).astype(float)
+        low, high = bounds_of(self._spec)
         width = np.where(high > low, high - low, 1.0)
-        return 1 - (np.abs(told.clip(low, high) - action) / width).mean(-1)
+        mean = from_unit(self._spec, told.x[..., : self._spec.actions].cpu().numpy())
+        return 1 - (np.abs(mean - action) / width).mean(-1)
 
     # ---- what came of it ---------------------------------------------------------------------------------
 

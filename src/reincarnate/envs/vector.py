@@ -1,12 +1,12 @@
 """The only place that knows about autoreset and time limits: lists of environments, Gymnasium's vector ones."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
-from reincarnate.types import Step, TaskSpec
+from reincarnate.types import Step, TaskSpec, VectorEnv
 
 SEED_LIMIT = 2**31 - 1
 IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has played its share)
@@ -22,6 +22,8 @@ class Single(Protocol):
 
 class Copies:
     """n single environments in one process, each restarted the moment its episode ends."""
+
+    seeded_apart = True
 
     def __init__(self, spec: TaskSpec, make: Callable[[], Single], n: int, max_steps: int | None):
         self.spec, self.n = spec, n
@@ -117,3 +119,44 @@ class GymVector:
     def close(self) -> None:
         """Close the vector environment."""
         self._envs.close()
+
+
+class Fleet:
+    """Environments side by side as one, for those whose copies cannot be seeded apart."""
+
+    def __init__(self, members: Sequence[VectorEnv]):
+        self.members, self.spec, self.n = list(members), members[0].spec, sum(env.n for env in members)
+        self._cuts = np.cumsum([env.n for env in members])[:-1]
+
+    def reset(self, rng: np.random.Generator) -> np.ndarray:
+        """Begin anew everywhere, all from one generator."""
+        return np.concatenate([env.reset(rng) for env in self.members])
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One action in each copy."""
+        steps = [env.step(part) for env, part in zip(self.members, np.split(actions, self._cuts), strict=True)]
+        return Step(*(np.concatenate(column) for column in zip(*steps, strict=True)))
+
+    def view(self, name: str) -> np.ndarray:
+        """All members' views."""
+        return np.concatenate([env.view(name) for env in self.members])
+
+    def close(self) -> None:
+        """Close every member."""
+        for env in self.members:
+            env.close()
+
+
+def shares_seeds(env: VectorEnv) -> bool:
+    """Whether an environment's copies can each begin from a seed of its own (`begin(seeds)`)."""
+    return getattr(env, "seeded_apart", False)
+
+
+def begin_together(env: VectorEnv, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+    """Begin anew everywhere, each equal part of the copies from its own generator, as it would alone."""
+    if len(rngs) == 1:
+        return env.reset(rngs[0])
+    if isinstance(env, Fleet):
+        return np.concatenate([member.reset(rng) for member, rng in zip(env.members, rngs, strict=True)])
+    seeds = [rng.integers(SEED_LIMIT, size=env.n // len(rngs)) for rng in rngs]
+    return env.begin(np.concatenate(seeds))  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,7 +1,7 @@
 """Losses as pure functions: one number per example, reduced by the caller, each with its paper."""
 
 import torch
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Bool, Float, Float32, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -61,3 +61,23 @@ def conservative(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], temperatur
     """
     scaled = q / temperature
     return scaled.logsumexp(-1) - pick(scaled, action)
+
+
+@torch.no_grad()
+def lambda_returns(
+    reward: Float32[Tensor, "T *B"],
+    discount: Float32[Tensor, "T *B"],
+    after: Float32[Tensor, "T *B"],
+    ended: Bool[Tensor, "T *B"],
+    lam: float,
+) -> Float32[Tensor, "T *B"]:
+    """G_t = r_t + d_t·(λ·G_{t+1} + (1 − λ)·V(s_{t+1})), from the last step to the first.
+
+    `after` is V(s_{t+1}) of the true successor, `discount` d_t, 0 at a termination. Where an episode `ended`, or the
+    segment does, G_t = r_t + d_t·V(s_{t+1}) (Daley & Amato, 2019, eq. 4; λ-returns cut at limits).
+    """
+    returns, ahead = torch.empty_like(reward), after[-1]
+    for t in range(len(reward) - 1, -1, -1):
+        mixed = torch.where(ended[t], after[t], lam * ahead + (1 - lam) * after[t])
+        returns[t] = ahead = reward[t] + discount[t] * mixed
+    return returns

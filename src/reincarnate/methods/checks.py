@@ -28,7 +28,7 @@ def at_least(flag: str, smallest: Number, value: Number) -> Number:
 
 
 def positive(flag: str, value: float) -> float:
-    """A number above 0 (NaN stands for one that is not known yet). Raises UserError where it is 0 or below."""
+    """A number above 0. Raises UserError where it is 0 or below."""
     if value <= 0:
         raise UserError(f"{flag} must be above 0, not {value:g}")
     return value

@@ -1,16 +1,16 @@
 """Distillation alone: DAgger (Ross et al., 2011) for values, the ablation "Dagger" of Agarwal et al. (2022)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Temperature, imitation
-from reincarnate.types import Phase, WeightedTerm
+from reincarnate.types import LAGGING, Method, Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class Dagger:
+class Dagger(Method):
     """KL to the teacher and nothing else, offline on its data, then online on the student's own; rewards are not used.
 
     The paper's other ablation, "Dagger + QL" (TD and a teacher that never leaves), is `qdagger --wean.by fixed`.
@@ -28,9 +28,17 @@ class Dagger:
         term = WeightedTerm(
             imitation(self.temperature, self.teacher_temperature), Constant(positive("--weight", self.weight))
         )
+        objective = Objective(own=0.0, terms=(term,))
         return [
-            Phase(
-                "offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(term,), td_weight=0.0
-            ),
-            Phase("online", env_steps=env_steps, terms=(term,), td_weight=0.0, anneal=False, sync_target=True),
+            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), objective=objective),
+            Phase("online", env_steps=env_steps, objective=objective, newborn=False, refresh=frozenset({LAGGING})),
         ]
+
+    @property
+    def measures(self) -> bool:
+        """Whether the temperature is left to the teacher's action gaps."""
+        return self.temperature == "auto"
+
+    def fitted(self, temperature: float) -> "Dagger":
+        """With the temperature that was measured."""
+        return replace(self, temperature=temperature)

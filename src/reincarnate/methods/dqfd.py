@@ -7,11 +7,11 @@ from reincarnate.losses.terms import LargeMargin
 from reincarnate.methods.checks import at_least, checked
 from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Weaning, taught
-from reincarnate.types import Phase, WeightedTerm
+from reincarnate.types import Method, Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class DQfD:
+class DQfD(Method):
     """Own TD loss + λ · large margin, offline on prior data, then online while being weaned.
 
     QDagger's phases with another term. `form`: "all" is the default of the code of Agarwal et al. (2022), the mean over
@@ -38,6 +38,10 @@ class DQfD:
         offline = WeightedTerm(term, Constant(at_least("--weight", 0.0, self.weight)))
         weight = self.weight if term.teacher else 0.0
         return [
-            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(offline,)),
+            Phase(
+                "offline",
+                updates=at_least("--offline-updates", 1, self.offline_updates),
+                objective=Objective(terms=(offline,)),
+            ),
             taught(env_steps, term, weight, self.wean, newborn=False, prior_share=checked("--share", self.share)),
         ]

@@ -5,11 +5,11 @@ from typing import ClassVar, Literal
 
 from reincarnate.methods.checks import at_least
 from reincarnate.methods.schedules import Constant
-from reincarnate.types import Phase
+from reincarnate.types import Method, Objective, Phase
 
 
 @dataclass(frozen=True)
-class FineTune:
+class FineTune(Method):
     """Own TD loss alone, starting from `--weights`: ε where it was, no random actions while the replay fills.
 
     The student has the agent's settings unless flags say otherwise, another optimiser say. `reuse`: "all" also takes
@@ -28,8 +28,18 @@ class FineTune:
             Phase(
                 "online",
                 env_steps=env_steps,
-                lr_scale=Constant(at_least("--lr-scale", 0.0, self.lr_scale)),
-                anneal=False,
+                objective=Objective(lr_scale=Constant(at_least("--lr-scale", 0.0, self.lr_scale))),
+                newborn=False,
                 warm=self.reuse == "all",
             )
         ]
+
+    @property
+    def keeps_all(self) -> bool:
+        """Whether the agent's optimiser and replay go on too."""
+        return self.reuse == "all"
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The words of surgery."""
+        return self.surgery

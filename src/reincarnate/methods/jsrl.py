@@ -5,11 +5,11 @@ from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, checked
 from reincarnate.methods.schedules import Decaying, KeepingUp
-from reincarnate.types import Guide, Phase
+from reincarnate.types import Guide, Method, Phase
 
 
 @dataclass(frozen=True)
-class JSRL:
+class JSRL(Method):
     """Own TD loss alone; in each episode the teacher acts for h steps, then the student.
 
     h ~ U{1 … α_t}, where α_t falls by `decay` with every tenth of the phase (the form and the defaults of Agarwal et

@@ -6,11 +6,11 @@ from typing import ClassVar
 from reincarnate.losses.terms import Conservative
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.types import Phase, WeightedTerm
+from reincarnate.types import LAGGING, OPTIMIZER, Method, Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class Pretrain:
+class Pretrain(Method):
     """Offline: own TD loss + c · CQL with a temperature on prior data. Online: own TD loss on own experience.
 
     At the switch the target network is synchronised, the optimiser new, the replay empty, exploration at its end
@@ -30,13 +30,16 @@ class Pretrain:
             Conservative(positive("--temperature", self.temperature)), Constant(at_least("--weight", 0.0, self.weight))
         )
         return [
-            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(term,)),
+            Phase(
+                "offline",
+                updates=at_least("--offline-updates", 1, self.offline_updates),
+                objective=Objective(terms=(term,)),
+            ),
             Phase(
                 "online",
                 env_steps=env_steps,
-                lr_scale=Constant(at_least("--lr-scale", 0.0, self.lr_scale)),
-                anneal=False,
-                sync_target=True,
-                new_optimizer=True,
+                objective=Objective(lr_scale=Constant(at_least("--lr-scale", 0.0, self.lr_scale))),
+                newborn=False,
+                refresh=frozenset({LAGGING, OPTIMIZER}),
             ),
         ]

@@ -1,16 +1,16 @@
 """QDagger (Agarwal et al., 2022): distil and learn offline from the teacher's data, then online while being weaned."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least
 from reincarnate.methods.schedules import Constant
 from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
-from reincarnate.types import Phase, WeightedTerm
+from reincarnate.types import Method, Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class QDagger:
+class QDagger(Method):
     """Own TD loss + λ · KL to the teacher, in both phases.
 
     Offline: `offline_updates` on the teacher's data with λ = 1. At the switch the target network is synchronised,
@@ -32,6 +32,19 @@ class QDagger:
         term = imitation(self.temperature, self.teacher_temperature)
         offline = WeightedTerm(term, Constant(self.weight))
         return [
-            Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), terms=(offline,)),
+            Phase(
+                "offline",
+                updates=at_least("--offline-updates", 1, self.offline_updates),
+                objective=Objective(terms=(offline,)),
+            ),
             taught(env_steps, term, self.weight, self.wean, newborn=False),
         ]
+
+    @property
+    def measures(self) -> bool:
+        """Whether the temperature is left to the teacher's action gaps."""
+        return self.temperature == "auto"
+
+    def fitted(self, temperature: float) -> "QDagger":
+        """With the temperature that was measured."""
+        return replace(self, temperature=temperature)

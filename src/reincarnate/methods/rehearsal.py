@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reincarnate.methods.checks import checked
-from reincarnate.types import Phase
+from reincarnate.types import Method, Phase
 
 
 @dataclass(frozen=True)
-class Rehearsal:
+class Rehearsal(Method):
     """Own TD loss alone; online, each example is drawn from prior data with probability ρ.
 
     The default is the best of Agarwal et al. (2022) at n = 3. 0 is learning from scratch, 1 never looks at the

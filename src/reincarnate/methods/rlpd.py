@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from reincarnate.methods.rehearsal import Rehearsal
-from reincarnate.types import Phase
+from reincarnate.types import Method, Phase
 
 
 @dataclass(frozen=True)
-class RLPD:
+class RLPD(Method):
     """Rehearsal with ρ = 1/2: half of every batch is prior data, half the student's own experience, in expectation.
 
     The paper's LayerNorm is the student's (`--student.layer-norm`), and so is its high update ratio

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from reincarnate.types import Phase
+from reincarnate.types import Method, Phase
 
 
 @dataclass(frozen=True)
-class Scratch:
+class Scratch(Method):
     """The student alone with the environment. A teacher given to it only sets the scale of its scores."""
 
     needs: ClassVar[frozenset[str]] = frozenset()

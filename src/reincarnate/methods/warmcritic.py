@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reincarnate.methods.checks import THROUGHOUT, rest
-from reincarnate.types import Phase
+from reincarnate.types import LAGGING, Method, Phase
 
 
 @dataclass(frozen=True)
-class WarmCritic:
+class WarmCritic(Method):
     """The teacher acts for `critic_env_steps` while the student learns from it by TD; then the student acts.
 
     As WSRL, but for learning in the first phase. `start`: a newborn, or an agent's weights (`--weights`). The env
@@ -28,6 +28,11 @@ class WarmCritic:
         """A phase in which the teacher acts, then one in which the student does."""
         left = rest(env_steps, "--critic-env-steps", self.critic_env_steps)
         return [
-            Phase("critic", env_steps=self.critic_env_steps, anneal=False, guide=THROUGHOUT),
-            Phase("online", env_steps=left, anneal=False, sync_target=True, warm=True),
+            Phase("critic", env_steps=self.critic_env_steps, newborn=False, guide=THROUGHOUT),
+            Phase("online", env_steps=left, newborn=False, refresh=frozenset({LAGGING}), warm=True),
         ]
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The words of surgery."""
+        return self.surgery

@@ -1,6 +1,5 @@
 """How a teacher is taken away: settings that three methods share, and the online phase they describe."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -8,7 +7,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
 from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
-from reincarnate.types import Phase, Schedule, Term, WeightedTerm
+from reincarnate.types import LAGGING, Objective, Phase, Schedule, Term, WeightedTerm
 
 Temperature = float | Literal["auto"]
 """τ, or "auto": measured from the teacher's action gaps as a run begins (`temperature.py`)."""
@@ -50,15 +49,17 @@ def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bo
     return Phase(
         "online",
         env_steps=env_steps,
-        terms=(WeightedTerm(term, Scaled(weight, schedule)),),
-        lr_scale=Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule),
-        anneal=newborn,
-        sync_target=not newborn,
+        objective=Objective(
+            terms=(WeightedTerm(term, Scaled(weight, schedule)),),
+            lr_scale=Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule),
+        ),
+        newborn=newborn,
+        refresh=frozenset() if newborn else frozenset({LAGGING}),
         prior_share=prior_share,
     )
 
 
 def imitation(temperature: Temperature, teacher_temperature: float | None) -> Distil:
-    """The KL term; "auto" is NaN until a run has measured it, so that a plan can be printed and nothing be trained."""
-    own = math.nan if temperature == "auto" else positive("--temperature", temperature)
+    """The KL term; "auto" is None until a run has measured it: a plan can be printed, but nothing trained."""
+    own = None if temperature == "auto" else positive("--temperature", temperature)
     return Distil(own, own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature))

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reincarnate.methods.checks import THROUGHOUT, rest
-from reincarnate.types import Phase
+from reincarnate.types import Method, Phase
 
 
 @dataclass(frozen=True)
-class WSRL:
+class WSRL(Method):
     """A frozen policy fills the replay for `warmup_env_steps`; then the student learns online, without prior data.
 
     `start`: "weights" is the paper's: the student starts from an agent (`--weights`), whose own policy is what is
@@ -30,6 +30,11 @@ class WSRL:
         newborn = self.start == "teacher"
         guide = THROUGHOUT if newborn else None
         return [
-            Phase("warmup", env_steps=self.warmup_env_steps, learns=False, anneal=False, guide=guide),
-            Phase("online", env_steps=left, anneal=newborn, warm=True),
+            Phase("warmup", env_steps=self.warmup_env_steps, learns=False, newborn=False, guide=guide),
+            Phase("online", env_steps=left, newborn=newborn, warm=True),
         ]
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """The words of surgery."""
+        return self.surgery

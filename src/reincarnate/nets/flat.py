@@ -19,11 +19,12 @@ class Flat:
     def __init__(self, module: nn.Module, trainable: bool = True):
         self.module = module.requires_grad_(trainable)
         total = sum(p.numel() for p in module.parameters())
-        self.data: Tensor = torch.empty(total)
+        device = next((p.device for p in module.parameters()), None)
+        self.data: Tensor = torch.empty(total, dtype=torch.float32, device=device)
         self.grad: Tensor | None = None
         for window, p in zip(self.windows(self.data).values(), module.parameters(), strict=True):
             window.copy_(p.data)
-        self.move(self.data, torch.zeros(total) if trainable else None)
+        self.move(self.data, torch.zeros_like(self.data) if trainable else None)
 
     @classmethod
     def stack(cls, flats: "Sequence[Flat]") -> "Flat":

@@ -4,10 +4,11 @@ On a small network PyTorch's optimiser classes cost more than the arithmetic the
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Float32
+from jaxtyping import Bool, Float32
 from torch import Tensor
 
 OptimizerName = Literal["adam", "rmsprop"]
@@ -30,9 +31,17 @@ class Adam:
     `decay` is AdamW's decoupled weight decay (Loshchilov & Hutter, 2019).
     """
 
-    def __init__(self, size: int, eps: float, decay: float = 0.0, betas: tuple[float, float] = (0.9, 0.999)):
+    def __init__(
+        self,
+        size: int,
+        eps: float,
+        decay: float = 0.0,
+        betas: tuple[float, float] = (0.9, 0.999),
+        device: torch.device | None = None,
+    ):
         self.eps, self.decay, self.betas = eps, decay, betas
-        self.state = {"mean": torch.zeros(size), "square": torch.zeros(size), "steps": torch.zeros(())}
+        zeros = partial(torch.zeros, dtype=torch.float32, device=device)
+        self.state = {"mean": zeros(size), "square": zeros(size), "steps": zeros(())}
 
     @torch.no_grad()
     def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
@@ -65,9 +74,9 @@ class RMSProp:
     ε inside the root, as in TensorFlow and in Graves' equation 40; PyTorch adds it outside.
     """
 
-    def __init__(self, size: int, eps: float, smoothing: float = 0.95):
+    def __init__(self, size: int, eps: float, smoothing: float = 0.95, device: torch.device | None = None):
         self.eps, self.smoothing = eps, smoothing
-        self.state = {"mean": torch.zeros(size), "square": torch.zeros(size)}
+        self.state = {name: torch.zeros(size, dtype=torch.float32, device=device) for name in ("mean", "square")}
 
     @torch.no_grad()
     def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
@@ -97,9 +106,25 @@ def clip_norm(grad: Float32[Tensor, "*S P"], limit: float) -> None:
     grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
 
 
-def optimizer(name: OptimizerName, size: int, eps: float, decay: float = 0.0) -> Adam | RMSProp:
+def optimizer(
+    name: OptimizerName, size: int, eps: float, decay: float = 0.0, device: torch.device | None = None
+) -> Adam | RMSProp:
     """A fresh optimiser for `size` parameters."""
-    return Adam(size, eps, decay) if name == "adam" else RMSProp(size, eps)
+    return Adam(size, eps, decay, device=device) if name == "adam" else RMSProp(size, eps, device=device)
+
+
+class Frozen:
+    """An optimiser that leaves some parameters alone, whatever their gradient, decay or momentum."""
+
+    def __init__(self, inner: Optimizer, mask: Bool[Tensor, "P"]):
+        self.inner, self.mask, self.state = inner, mask, inner.state
+
+    @torch.no_grad()
+    def step(self, data: Tensor, grad: Tensor, lr: float) -> None:
+        """One step of the others."""
+        kept = data[self.mask]
+        self.inner.step(data, grad, lr)
+        data[self.mask] = kept
 
 
 def stack(optimizers: Sequence[Adam | RMSProp]) -> Adam | RMSProp:

@@ -100,7 +100,7 @@ def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]
     """
     if not half:
         return torso(obs)
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(obs.device.type, torch.bfloat16):
         return torso(obs).float()
 
 

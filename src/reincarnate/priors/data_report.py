@@ -19,6 +19,7 @@ from reincarnate.data.readers import Logged, read_logged, reader_of
 from reincarnate.data.tally import Interval, Tally
 from reincarnate.errors import UserError
 from reincarnate.teachers import check_fit
+from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import TaskSpec, Teacher
 
 SAMPLED = 4096  # observations looked at one by one, where looking at all would take long
@@ -148,8 +149,7 @@ def _fitting(teacher: Teacher | None, spec: TaskSpec) -> tuple[Teacher | None, l
     """The teacher, if it can say what it thinks of stored observations, and warnings. UserError: it does not fit."""
     if teacher is None:
         return None, []
-    if teacher.view != "student" or teacher.initial_state(1) is not None:
-        reason = "has a memory" if teacher.view == "student" else f"sees a view of its own ({teacher.view})"
+    if reason := why_watching(teacher):
         return None, [f"the teacher {reason}, so it cannot be asked about stored observations"]
     named = spec if spec.id else replace(spec, id="the data")
     if not spec.id and not spec.continuous:  # the files show which actions were taken, not which there are
@@ -159,7 +159,7 @@ def _fitting(teacher: Teacher | None, spec: TaskSpec) -> tuple[Teacher | None, l
 
 def _stored(dataset: Dataset) -> Iterator[Columns]:
     """A dataset's rows, some at a time; frames stay on disk until they are looked at."""
-    columns = dataset.source(n_step=1, gamma=1.0).columns
+    columns = dataset.rows().columns
     for first in range(0, len(columns["action"]), BLOCK):
         yield {name: column[first : first + BLOCK] for name, column in columns.items()}
 

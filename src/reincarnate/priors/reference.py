@@ -19,9 +19,11 @@ from reincarnate.data.readers import import_data, reader_of
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_bytes, write_json
 from reincarnate.seeds import stream
+from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.evaluate import Evaluation, Scale, evaluate
-from reincarnate.training.players import TeacherPlayer, random_actions, random_policy, way_of_playing
-from reincarnate.types import TaskSpec, Teacher
+from reincarnate.training.loop import predictor_of
+from reincarnate.training.players import Player, RandomPlayer, Stage, way_of_playing
+from reincarnate.types import Prediction, TaskSpec, Teacher
 
 PRIOR_SEED = 0  # priors are part of the question, not of the answer: they do not vary with a run's seed
 COLLECT_COPIES = 16
@@ -78,7 +80,7 @@ def _measured(
     name = "teacher's score" if teacher else "random policy's score"
     result = evaluate(
         spec.id,
-        lambda env: TeacherPlayer(teacher, env, how) if teacher else random_policy(spec),
+        Player.of_teacher(teacher, spec, how) if teacher else RandomPlayer(spec),
         episodes,
         stream(PRIOR_SEED, "reference"),
         teacher.view if teacher else "student",
@@ -110,8 +112,8 @@ def teacher_data(
             return open_dataset(folder)
     start = time.perf_counter()
     replay = collect(spec, teacher, how, env_steps, epsilon, stream(PRIOR_SEED, "collect"), tick)
-    seconds = {"seconds": round(time.perf_counter() - start, 2)}
-    dataset = save_dataset(replay, store / "data", request | seconds)
+    more = {"seconds": round(time.perf_counter() - start, 2), "predicts": replay.kinds["teacher"]}
+    dataset = save_dataset(replay, store / "data", request | more)
     write_json(index, {"format": FORMAT, "request": request, "data": dataset.id})
     return dataset
 
@@ -125,35 +127,33 @@ def collect(
     rng: np.random.Generator,
     tick: Tick,
 ) -> Replay:
-    """Let the teacher play `env_steps`, at random with probability `epsilon`, and note its logits everywhere."""
+    """Let the teacher play `env_steps`, at random with probability `epsilon`, and note what it predicts everywhere."""
     env = envs.make(spec.id, min(COLLECT_COPIES, max(1, env_steps // 100)), teacher.view)
     rounds = -(-env_steps // env.n)
     # An episode takes at least one row more than it has steps; untouched rows cost no memory.
-    replay = Replay(spec, 2 * (rounds + spec.stack + 2) * env.n, env.n, n_step=1, gamma=1.0)
-    player = TeacherPlayer(teacher, env, how)
-    obs, begins = env.reset(rng), np.ones(env.n, bool)
+    replay = Replay(spec, 2 * (rounds + spec.stack + 2) * env.n, env.n)
+    player = Player.of_teacher(teacher, spec, how, epsilon)
+    stage = Stage(env, player, env.reset(rng))
     try:
         for i in range(rounds):
-            logits = player.logits(begins)
-            action = player.act(logits, rng)
-            strays = rng.random(env.n) < epsilon
-            action[strays] = random_actions(spec, int(strays.sum()), rng)
-            step = env.step(action)
-            replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
-            obs, begins = step.obs, step.terminated | step.truncated
+            obs, action, step, _, notes = stage.play(0.0, rng)
+            assert player.said is not None
+            said = {"teacher": player.said}
+            own = {name: value for name, value in notes.items() if name == "mask"}
+            replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, said, own)
             if i % 64 == 0:
                 tick("teacher's data", i * env.n, env_steps)
     finally:
         env.close()
-    replay.cut(obs)
+    replay.cut(stage.obs)
     return replay
 
 
 def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, tick: Tick) -> Dataset:
     """A dataset the user names, the replay that an agent kept (store:DIR, or its folder), or somebody else's log.
 
-    With a `teacher` whose logits it does not hold, they are computed once and kept in the store. Raises UserError where
-    the data has changed, is of another task, or cannot be annotated.
+    With a `teacher` whose predictions it does not hold, they are computed once and kept in the store. Raises UserError
+    where the data has changed, is of another task, or cannot be annotated.
     """
     dataset = _open_data(path, spec, store, tick)
     verify(dataset)
@@ -164,7 +164,8 @@ def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, 
     annotated = "teacher" in dataset.manifest["columns"] and dataset.manifest["about"].get("teacher")
     if annotated == teacher.card.sha256:
         return dataset
-    return replace(dataset, logits=_logits(dataset, teacher, store, tick))
+    file, kind = _predictions(dataset, teacher, store, tick)
+    return replace(dataset, logits=file, told=kind)
 
 
 def _open_data(path: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:
@@ -183,28 +184,27 @@ def _open_data(path: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:
     return data
 
 
-def _logits(dataset: Dataset, teacher: Teacher, store: Path, tick: Tick) -> Path:
-    """A file of the teacher's logits for every row of a dataset, made on first request. Tails have some too."""
-    if teacher.view != "student" or teacher.initial_state(1) is not None:
-        reason = "has a memory" if teacher.view == "student" else f"sees the task by a view of its own ({teacher.view})"
+def _predictions(dataset: Dataset, teacher: Teacher, store: Path, tick: Tick) -> tuple[Path, str]:
+    """A file of a teacher's predictions for every row of a dataset, made on first request, and their kind."""
+    if reason := why_watching(teacher):
         raise UserError(f"the teacher {reason}, so it cannot say what it thinks of stored data; let it play its own")
     request = {"kind": "logits", "data": dataset.id, "teacher": teacher.card.sha256}
     path = store / "logits" / f"{sha256_json(request)[:16]}.npy"
+    predict = predictor_of(teacher)
     if path.exists():
-        return path
+        return path, predict(torch.zeros(1, *dataset.spec.obs_shape, dtype=getattr(torch, dataset.spec.obs_dtype))).kind
     names = [name for name in dataset.manifest["columns"] if name != "teacher"]
     columns = {name: np.load(dataset.path / f"{name}.npy", mmap_mode="r") for name in names}
-    rows, total, done = Replay.over(dataset.spec, columns, n_step=1, gamma=1.0), len(columns["action"]), 0
+    rows, total, done = Replay.over(dataset.spec, columns), len(columns["action"]), 0
 
-    def annotate(obs: Tensor) -> Tensor:
+    def telling(obs: Tensor) -> Prediction:
         nonlocal done
         done += len(obs)
-        tick("teacher's logits", done, total)
-        with torch.no_grad():
-            return teacher.logits(obs, None)[0]
+        tick("teacher's predictions", done, total)
+        return predict(obs)
 
-    rows.annotate(annotate)
+    rows.annotate("teacher", telling)
     content = io.BytesIO()
     np.save(content, rows.columns["teacher"])
     write_bytes(path, content.getvalue())
-    return path
+    return path, rows.kinds["teacher"]

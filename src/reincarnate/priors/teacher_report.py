@@ -1,7 +1,6 @@
 """Looking at a teacher: what its files say, whether it fits a task, and how it plays there."""
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,24 +13,23 @@ from reincarnate.seeds import stream
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.evaluate import Evaluation, evaluate
-from reincarnate.training.players import TeacherPlayer, way_of_playing
-from reincarnate.types import MEANS, Teacher, TeacherCard, VectorEnv
+from reincarnate.training.players import Player, way_of_playing
+from reincarnate.types import MEANS, ActorOutput, Teacher, TeacherCard, TimeStep
 
 HOWS = ("auto", "greedy", "sample")
 AT_BOUNDS = 0.999  # of the way from the middle of an action's range to its end
 
 
-@dataclass
-class _Watching:
-    """A player that remembers the logits it has seen."""
+class _Remembering(Player):
+    """A player that keeps all its predictions."""
 
-    player: TeacherPlayer
-    logits: list[np.ndarray]
+    predictions: list[torch.Tensor]
 
-    def __call__(self, obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        logits = self.player.logits(begins)
-        self.logits.append(logits)
-        return self.player.act(logits, rng)
+    def act(self, step: TimeStep, carry: torch.Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        output = Player.act(self, step, carry, explore, rng)
+        assert self.said is not None
+        self.predictions.append(self.said.x)
+        return output
 
 
 def play(
@@ -46,18 +44,18 @@ def play(
         raise UserError(f"--seed must not be negative: {seed}")
     if how == "sample" and teacher.card.tells == MEANS:
         raise UserError("--plays sample: continuous actions are taken as they are told; leave it out")
-    seen: list[np.ndarray] = []
 
     torch.set_num_threads(1)  # enough for batches of a few dozen observations, and kind to a busy machine
 
-    def policy_at(env: VectorEnv) -> _Watching:
-        return _Watching(TeacherPlayer(teacher, env, how), seen)
+    spec = envs.spec(env_id)
+    player = _Remembering(teacher, spec, teacher.card.tells, way_of_playing(teacher.card, how))
+    player.predictions = []
 
     def on_episode(done: int) -> None:
         tick("episodes", done, episodes)
 
-    result = evaluate(env_id, policy_at, episodes, stream(seed, "inspect"), teacher.view, on_episode)
-    return result, torch.from_numpy(np.concatenate(seen))
+    result = evaluate(env_id, player, episodes, stream(seed, "inspect"), teacher.view, on_episode)
+    return result, torch.cat(player.predictions).cpu()
 
 
 def inspect_teacher(
@@ -84,7 +82,7 @@ def inspect_teacher(
     low, high = result.interval()
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
     table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
-    rows = _decisions(logits, temperature) if spec.bounds is None else _sizes(logits, spec.bounds)
+    rows = _decisions(logits, temperature) if spec.bounds is None else _sizes(logits[:, : spec.actions])
     for name, value in rows:
         table.add_row(name, value)
     return table
@@ -99,10 +97,9 @@ def _decisions(logits: torch.Tensor, temperature: float) -> list[tuple[str, str]
     ]
 
 
-def _sizes(actions: torch.Tensor, bounds: tuple[tuple[float, ...], tuple[float, ...]]) -> list[tuple[str, str]]:
+def _sizes(actions: torch.Tensor) -> list[tuple[str, str]]:
     """How far its actions [N, A] went from the middle (0) to the task's bounds (1) or beyond, each number apart."""
-    low, high = torch.tensor(bounds)
-    way = ((2 * actions - low - high) / (high - low)).abs().flatten()
+    way = actions.abs().flatten()
     at = 100 * float((way >= AT_BOUNDS).float().mean())
     return [("action size", f"quartiles {_quartiles(way)} of the way to the bounds; {at:.3g} % at them")]
 
@@ -123,7 +120,7 @@ def _described(teacher: Teacher) -> list[tuple[str, str]]:
         ("observations", shape + (f", view {teacher.view!r}" if teacher.view != "student" else "")),
         ("actions", _actions(card)),
         ("preprocessing", card.preprocessing),
-        ("memory", "none" if teacher.initial_state(1) is None else "recurrent"),
+        ("memory", "recurrent" if teacher.initial(1).shape[-1] else "none"),
         ("trained on", card.env or "its files do not say"),
         (
             "trained for",

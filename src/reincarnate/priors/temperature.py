@@ -50,7 +50,7 @@ def measure(
 
 def _of_data(data: Dataset) -> torch.Tensor:
     """Logits of rows spread evenly over a dataset."""
-    columns = data.source(n_step=1, gamma=1.0).columns
+    columns = data.rows().columns
     live = np.flatnonzero(np.asarray(columns["flags"]) & TAIL == 0)
     rows = live[:: max(1, len(live) // LOOKS)]
     return torch.from_numpy(np.asarray(columns["teacher"][rows]))

@@ -7,21 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from reincarnate.agents.agent import Agent, open_agent
-from reincarnate.data import Replay
+from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
 from reincarnate.data.replay import TAIL
 from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
-from reincarnate.nets.optimizers import Optimizer
-from reincarnate.nets.plasticity import following, frozen_mask, reset_head, shrink_and_perturb
-from reincarnate.students import ValueStudent
-from reincarnate.types import Memory, TaskSpec
+from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
+from reincarnate.types import Student, TaskSpec
 
 WIDEN_NOISE = 0.01  # of a layer's standard deviation: exact copies of a unit would learn the same for ever
 WORDS = {
@@ -90,9 +86,8 @@ def _grown(agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]) -> tuple[di
     if spec.actions != old.actions:
         if spec.actions < old.actions:
             raise UserError(f"the agent has {old.actions} actions, {spec.id} only {spec.actions}; it cannot be fitted")
-        critic = agent.student.critic()
-        atoms = 1 if critic.implicit else critic.outputs
-        weights = surgery.add_actions(weights, spec.actions, ("advantage",), atoms)
+        for layer, numbers in agent.student.action_layers().items():
+            weights = surgery.add_actions(weights, spec.actions, (layer,), numbers)
         done.append(f"actions {old.actions} to {spec.actions - 1} are new: their values are the others' mean")
     if spec.obs_shape != old.obs_shape:
         weights = _more_channels(weights, old, spec)
@@ -185,19 +180,16 @@ def _number(text: str, kind: type) -> Any:
 # ---- into a student -------------------------------------------------------------------------------------
 
 
-def begin(student: ValueStudent, fitted: Fitted) -> list[str]:
+def begin(student: Student, fitted: Fitted) -> list[str]:
     """Load fitted weights into a student, and freeze what is to be frozen. Returns what was done, to be noted."""
-    if fitted.frozen and student.config.reset_every:
-        raise UserError("freeze and --student.reset-every contradict each other: a reset changes the whole network")
-    report = surgery.load(student.online.module, fitted.weights, fitted.renames)
+    report = surgery.load(student.network, fitted.weights, fitted.renames)
     student.load(student.weights())
     _refuse_unfit(fitted, report)
     whole = not (report.missing or report.unused or report.mismatched)
     lines = [*fitted.done, f"{'' if whole else 'warning: not all fits: '}weights {report}"]
     if fitted.frozen:
-        mask = frozen_mask(student.online.module, fitted.frozen)
-        student.optimizer = Frozen(student.optimizer, mask.bool())  # pyright: ignore
-        lines.append(f"frozen: {int(mask.sum()):,} of {mask.numel():,} parameters")
+        count, of = student.freeze(fitted.frozen)
+        lines.append(f"frozen: {count:,} of {of:,} parameters")
     return lines
 
 
@@ -213,48 +205,23 @@ def _refuse_unfit(fitted: Fitted, report: surgery.Loaded) -> None:
             raise UserError(f"after surgery there is {name}, which the student has not; {wanted}")
 
 
-class Frozen:
-    """An optimiser that leaves some parameters alone, whatever their gradient, decay or momentum."""
-
-    def __init__(self, inner: Optimizer, mask: Bool[Tensor, "P"]):
-        self.inner, self.mask, self.state = inner, mask, inner.state
-
-    @torch.no_grad()
-    def step(self, data: Tensor, grad: Tensor, lr: float) -> None:
-        """One step of the others."""
-        kept = data[self.mask]
-        self.inner.step(data, grad, lr)
-        data[self.mask] = kept
-
-
-def reuse(student: ValueStudent, memory: Memory, agent: Agent) -> list[str]:
+def reuse(student: Student, memory: Memory, agent: Agent) -> list[str]:
     """Take over an agent's optimiser state, where the network is as it was, and its replay. Returns what was done.
 
     Raises UserError where the agent kept neither, or what it kept has changed.
     """
     _must_have_kept(agent)
     data = agent.data()
-    if data is None or not isinstance(memory, Replay):
+    if data is None or memory.fresh:
         replay = "replay: new (the agent has none, or the student learns without one)"
     else:
-        replay = f"replay: {refill(memory, data):,} of {data.transitions:,} transitions reused"
-    return [_reuse_optimizer(student, agent), replay]
+        replay = f"replay: {refill(memory.rows, data):,} of {data.transitions:,} transitions reused"
+    return [student.adopt(agent.optimizer_state()), replay]
 
 
 def _must_have_kept(agent: Agent) -> None:
     if not agent.kept:
         raise UserError(f"{agent.path} kept neither replay nor optimiser (--keep all does); use --reuse weights")
-
-
-def _reuse_optimizer(student: ValueStudent, agent: Agent) -> str:
-    given, own, name = agent.optimizer_state(), student.optimizer.state, student.config.optimizer
-    if "online" not in given or not torch.equal(given["online"], student.online.data):
-        return "optimiser: new (the network is not as it was)"
-    if any(f"{name}.{key}" not in given or given[f"{name}.{key}"].shape != own[key].shape for key in own):
-        return "optimiser: new (it was another one)"
-    for key, tensor in own.items():
-        tensor.copy_(given[f"{name}.{key}"])
-    return "optimiser: its state is reused"
 
 
 def refill(memory: Replay, data: Dataset) -> int:

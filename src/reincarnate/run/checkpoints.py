@@ -1,7 +1,7 @@
 """Checkpoints of a run: whole or not there, incremental, hashed; the newest few are kept, and the best by score."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +13,6 @@ from safetensors import numpy as arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from reincarnate.data.replay import Replay
 from reincarnate.data.segments import Segment, check_segments, load_segments, still_needed, take_segment
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import (
@@ -27,7 +26,8 @@ from reincarnate.files.atomic import (
     staging,
     write_json,
 )
-from reincarnate.training.loop import Training
+from reincarnate.training.training import Training
+from reincarnate.types import Student
 
 BEHIND = 32_000_000  # bytes of new rows from which they are written while training goes on: some 0.2 s of disk
 DAMAGE = (UserError, OSError, KeyError, TypeError, AttributeError)  # what reading a file that has changed may raise
@@ -70,10 +70,10 @@ class Checkpoints:
         """
         self.settle()
         memory, segment = training.memory, None
-        if isinstance(memory, Replay):  # rollouts do not outlive a barrier
-            self._segments = [e for e in self._segments if still_needed(memory, e)]
-            segment, self._since = take_segment(memory, self._since), memory.state()
-        student = {name: value.clone() for name, value in training.student.state().items()}
+        if not memory.fresh:  # rollouts do not outlive a barrier
+            self._segments = [e for e in self._segments if still_needed(memory.rows, e)]
+            segment, self._since = take_segment(memory.rows, self._since), memory.state()
+        student = {name: value.to("cpu", copy=True) for name, value in state_of(training.cast).items()}
         state = {"training": training.state(), "replay": memory.state(), **mark}
         write = partial(self._write, training.at.barrier, state, student, memory.tensors(), segment)
         if segment is None or segment.bytes < BEHIND:
@@ -169,11 +169,11 @@ class Checkpoints:
     def load(self, saved: Saved, training: Training) -> None:
         """Put a checkpoint back."""
         state, memory = saved.state, training.memory
-        if isinstance(memory, Replay):
-            load_segments(memory, self._replay, state["segments"])
+        if not memory.fresh:
+            load_segments(memory.rows, self._replay, state["segments"])
         memory.restore(state["replay"])
         memory.restore_tensors(arrays.load_file(saved.folder / "sampler.safetensors"))
-        training.student.restore(saved.student())
+        restore_cast(training.cast, saved.student())
         training.restore(state["training"])
         self._segments, self._since = state["segments"], state["replay"]
 
@@ -188,6 +188,23 @@ class Checkpoints:
         """All of them: the run is done."""
         shutil.rmtree(self._root, ignore_errors=True)
         shutil.rmtree(self._replay, ignore_errors=True)
+
+
+def state_of(cast: Mapping[str, Student]) -> dict[str, Tensor]:
+    """The tensors of all students; those of others than the one that is kept carry their name."""
+    found = dict(cast["student"].state())
+    for name, student in cast.items():
+        if name != "student":
+            found |= {f"{name}/{key}": value for key, value in student.state().items()}
+    return found
+
+
+def restore_cast(cast: Mapping[str, Student], state: dict[str, Tensor]) -> None:
+    """Put `state_of` back."""
+    for name, student in cast.items():
+        prefix = "" if name == "student" else f"{name}/"
+        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+        student.restore({k: v for k, v in own.items() if prefix or "/" not in k})
 
 
 def _segments_of(folder: Path) -> set[str]:

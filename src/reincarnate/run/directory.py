@@ -23,7 +23,7 @@ from reincarnate.files.atomic import (
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
 from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
-from reincarnate.training.loop import Training
+from reincarnate.training.training import Training
 
 KEEP = 2  # checkpoints, unless the run says otherwise: the newest, and the one before should it be damaged
 

@@ -22,12 +22,12 @@ from reincarnate.seeds import stream
 from reincarnate.store.index import register
 from reincarnate.store.nodes import made_by
 from reincarnate.store.origin import origin
-from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.flops import flops_of_run
-from reincarnate.training.loop import Training
-from reincarnate.types import Policy, Student, VectorEnv
+from reincarnate.training.players import Greedy
+from reincarnate.training.training import Training
+from reincarnate.types import Student
 
 COST = ("env_steps", "eval_env_steps", "updates", "offline_updates", "seconds", "flops")
 ABOUT = ("method", "env", "seed", *COST, "score", "interval", "prior")  # of a result, in an agent
@@ -38,18 +38,15 @@ def evaluate_student(
 ):
     """Greedy but for ε, on streams that training never sees."""
 
-    def policy_at(env: VectorEnv) -> Policy:
-        return lambda obs, begins, rng: epsilon_greedy(student.values, obs, env.spec.actions, run.eval_epsilon, rng)
-
-    return evaluate(run.env, policy_at, episodes, stream(run.seed, "evaluate", index), on_episode=tick)
+    actor = Greedy(student.policy, student.spec, run.eval_epsilon)
+    rng = stream(run.seed, "evaluate", index)
+    return evaluate(run.env, actor, episodes, rng, student.policy.view, on_episode=tick)
 
 
 def finish(
     prepared: Prepared,
     training: Training,
     directory: RunDirectory,
-    reference: Reference,
-    data: Dataset | None,
     how: dict[str, Any],
     tick: Tick,
     note: Note,
@@ -60,10 +57,10 @@ def finish(
     final = evaluate_student(
         run, training.student, total, training.at.barrier, lambda done: tick("final evaluation", done, total)
     )
-    result = _result(prepared, training, reference, data, final, how) | how
+    result = _result(prepared, training, final, how) | how
     agent = directory.path / "agent"
     if not agent.exists():
-        card = agent_card(result, record(prepared.asked or run), final_score(result))
+        card = agent_card(result, record(prepared.recorded), final_score(result))
         memory = training.memory if run.keep == "all" else None
         save_agent(agent, training.student, _about(result, prepared), card, memory)  # pyright: ignore
     result["best"] = _keep_best(prepared, training, directory, result, note)
@@ -85,7 +82,7 @@ def _registered(result: dict[str, Any], run: Run, directory: RunDirectory, note:
 
 def _about(result: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """What an agent says of itself: its run's result, and how to repeat it."""
-    return {k: result[k] for k in ABOUT} | made_by(record(prepared.asked or prepared.run))
+    return {k: result[k] for k in ABOUT} | made_by(record(prepared.recorded))
 
 
 def _keep_best(
@@ -113,19 +110,19 @@ def _keep_best(
         about = _about(told, prepared) | {"evaluation": told["evaluation"]}
         words = best_score(best, prepared.run.eval_episodes)
         training.student.restore(saved.student())
-        save_agent(agent, training.student, about, agent_card(told, record(prepared.asked or prepared.run), words))  # pyright: ignore
+        save_agent(agent, training.student, about, agent_card(told, record(prepared.recorded), words))  # pyright: ignore
     return best
 
 
 def _result(
     prepared: Prepared,
     training: Training,
-    reference: Reference,
-    data: Dataset | None,
     final: Evaluation,
     how: dict[str, Any],
 ) -> dict[str, Any]:
-    run, at, scale = prepared.run, training.at, reference.scale
+    run, at, reference, data = prepared.run, training.at, prepared.reference, prepared.data
+    assert reference is not None
+    scale = reference.scale
     offline = sum(phase.updates for phase in training.phases)
     low, high = final.interval()
     return {

@@ -7,16 +7,19 @@ import numpy as np
 import torch
 
 from reincarnate import envs
-from reincarnate.students import ValueSettings
-from reincarnate.types import Batch, Phase, Progress, TaskSpec
+from reincarnate.data.memory import memory_for
+from reincarnate.training.players import RandomPlayer, Stage
+from reincarnate.types import LAGGING, OPTIMIZER, Phase, Progress, Settings, TaskSpec, TimeStep, Weighing
+
+NONE = torch.zeros(0, 0)
 
 
-def describe(phases: list[Phase], student: ValueSettings, copies: int) -> list[str]:
+def describe(phases: list[Phase], student: Settings, copies: int) -> list[str]:
     """One line per phase: how long, on which data, with which terms, weights and couplings."""
     return [_phase(phase, student, copies) for phase in phases]
 
 
-def _phase(phase: Phase, student: ValueSettings, copies: int) -> str:
+def _phase(phase: Phase, student: Settings, copies: int) -> str:
     name = f"{phase.name}: "
     if not phase.learns:
         return "; ".join([f"{name}{phase.env_steps:,} env steps without learning", *_behaviour(phase, student)])
@@ -26,56 +29,66 @@ def _phase(phase: Phase, student: ValueSettings, copies: int) -> str:
         parts = [f"{name}{phase.env_steps:,} env steps, {updates(phase, student, copies):,} updates on own replay"]
     if phase.prior_share:
         parts.append(f"each example from prior data with probability {phase.prior_share:g}")
-    parts.append(f"loss = {phase.td_weight:g} · TD({student.n_step}-step)")
-    parts += [f"+ {t.weight} × {t.term}" for t in phase.terms]
-    parts.append(f"learning rate = {student.lr:g}" + (f" × ({phase.lr_scale})" if phase.lr_scale else ""))
+    objective = phase.objective
+    parts.append(f"loss = {objective.own:g} · {student.own_loss()}")
+    parts += [f"+ {t.weight} × {t.term}" for t in objective.terms]
+    parts.append(f"learning rate = {student.lr:g}" + (f" × ({objective.lr_scale})" if objective.lr_scale else ""))
     if not phase.offline:
         parts += _behaviour(phase, student)
-    if phase.new_optimizer:
+    if OPTIMIZER in phase.refresh:
         parts.append("a new optimiser at the start")
     if phase.warm:
         parts.append("no warm-up")
-    if phase.sync_target:
+    if LAGGING in phase.refresh:
         parts.append("target network synchronised at the start")
     return "; ".join(parts)
 
 
-def _behaviour(phase: Phase, student: ValueSettings) -> list[str]:
-    start = f"1 → {student.epsilon:g} over {student.epsilon_steps:,}" if phase.anneal else f"{student.epsilon:g}"
+def _behaviour(phase: Phase, student: Settings) -> list[str]:
+    words = student.behaviour(phase.newborn)
     if phase.guide is None:
-        return [f"ε = {start}"]
+        return [words]
     if phase.guide.horizon(Progress()) == math.inf:
         return ["the teacher acts throughout"]
     drawn = "a number of steps drawn from 1 to" if phase.guide.drawn else "steps up to"
-    return [f"ε = {start}", f"the teacher acts in each episode for {drawn} {phase.guide.horizon}"]
+    return [words, f"the teacher acts in each episode for {drawn} {phase.guide.horizon}"]
 
 
-def updates(phase: Phase, student: ValueSettings, copies: int) -> int:
+def updates(phase: Phase, student: Settings, copies: int) -> int:
     """Gradient steps a phase pays for."""
     if phase.offline or not phase.learns:
         return phase.updates
     pace = student.pace(copies)
-    wait = 0 if phase.warm else student.warmup
+    wait = 0 if phase.warm else pace.warmup
     return max(0, phase.env_steps - wait) // pace.env_steps * pace.updates
 
 
-def estimate(phases: list[Phase], student: ValueSettings, spec: TaskSpec, copies: int) -> float:
+def estimate(phases: list[Phase], student: Settings, spec: TaskSpec, copies: int) -> float:
     """Seconds the phases will take, from a second's trial of updates and env steps here and now; no evaluations."""
     per_update, per_step = _time_update(student, spec), _time_step(student, spec, copies)
     return sum(updates(p, student, copies) * per_update + p.env_steps * per_step for p in phases)
 
 
-def _time_update(config: ValueSettings, spec: TaskSpec) -> float:
-    student, size, rng = config.newborn(spec, 0), config.batch_size, np.random.default_rng(0)
-    obs = torch.zeros(size, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))
-    batch = Batch(obs, torch.zeros(size, dtype=torch.int64), torch.zeros(size), torch.zeros(size), obs)
-    return _seconds_each(lambda: student.update(batch, [], rng), trial=0.5)
+def _time_update(config: Settings, spec: TaskSpec) -> float:
+    """Seconds of an update on experience that is made up."""
+    copies = config.copies
+    student, pace, rng = config.newborn(spec, 0), config.pace(copies), np.random.default_rng(0)
+    memory = memory_for(spec, config.layout(), config.storage(spec, copies), copies)
+    nobody, zeros = RandomPlayer(spec), np.zeros((copies, *spec.obs_shape), spec.obs_dtype)
+    never, nothing = np.zeros(copies, bool), np.zeros(copies, np.float32)
+    step = TimeStep(torch.from_numpy(zeros), torch.from_numpy(never))
+    for _ in range(2 * pace.batch // copies + memory.layout.ahead + 1):
+        acted = student.act(step, student.initial(copies), 1.0, rng) if memory.fresh else nobody.act(step, NONE, 0, rng)
+        memory.rows.add(zeros, acted.action, nothing, never, never, zeros, notes=acted.notes)
+    if memory.fresh:
+        memory.begin(student)
+    return _seconds_each(lambda: student.update(memory.sample(pace.batch, rng), Weighing(), rng), trial=0.5)
 
 
-def _time_step(config: ValueSettings, spec: TaskSpec, copies: int) -> float:
+def _time_step(config: Settings, spec: TaskSpec, copies: int) -> float:
     env, student, rng = envs.make(spec.id, copies), config.newborn(spec, 0), np.random.default_rng(0)
-    obs = env.reset(rng)
-    each = _seconds_each(lambda: env.step(student.act(obs, 0.0, rng)), trial=0.3)
+    stage = Stage(env, student, env.reset(rng))
+    each = _seconds_each(lambda: stage.play(0.0, rng), trial=0.3)
     env.close()
     return each / copies
 

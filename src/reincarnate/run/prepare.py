@@ -1,8 +1,11 @@
-"""Assembly: a prepared run's priors, its newborn student and its `Training`, put together."""
+"""Everything a run needs, opened, checked and measured in one pass into one immutable value."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import torch
 
 from reincarnate import envs
 from reincarnate.agents.agent import Agent
@@ -10,45 +13,142 @@ from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
 from reincarnate.nets.qnet import natural_torso
-from reincarnate.priors import reference as prior
 from reincarnate.priors import weights
-from reincarnate.priors.reference import Reference, Tick
+from reincarnate.priors.reference import Reference, Tick, given_data, reference, teacher_data
 from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
-from reincarnate.students import ValueStudent
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers import check_fit, open_teacher
-from reincarnate.types import TaskSpec, Teacher
+from reincarnate.teachers.frozen import why_watching
+from reincarnate.types import Student, TaskSpec, Teacher
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything a run needs, opened and checked; nothing written yet but the store."""
+    """Everything a run needs, opened and checked; after `measure` its priors too. Nothing written yet but the store."""
 
     run: Run
     spec: TaskSpec
+    device: torch.device
     teacher: Teacher | None
     warnings: tuple[str, ...]
     agent: Agent | None = None  # whose weights the student starts from
-    temperature: Measured | None = None  # where the method asked for "auto": then `run` has it, and `asked` has not
+    reference: Reference | None = None  # the two anchors of the scale
+    data: Dataset | None = None
+    temperature: Measured | None = None  # where the method left it open: then `run` has it, and `asked` has not
     asked: Run | None = None
 
+    @property
+    def recorded(self) -> Run:
+        """The run as it was asked for."""
+        return self.asked or self.run
 
-def prepare(run: Run) -> Prepared:
-    """Check a run against its task and teacher. Raises UserError for what does not fit; writes nothing."""
+    def of_seed(self, seed: int) -> "Prepared":
+        """The same for another seed: priors do not vary with it."""
+        asked = replace(self.asked, seed=seed) if self.asked else None
+        return replace(self, run=replace(self.run, seed=seed), asked=asked)
+
+
+def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
+    """Check a run against its task and teacher. Raises UserError for what does not fit; writes nothing.
+
+    `opened` remembers teachers of other runs, by address, so that each is opened once.
+    """
     check_settings(run)
+    device = device_of(run.device)
     spec = envs.spec(run.env)
     _check_priors(run)
-    teacher = open_teacher(run.teacher, spec.actions) if run.teacher else None
+    teacher = _opened(run.teacher, spec, {} if opened is None else opened) if run.teacher else None
+    if isinstance(teacher, torch.nn.Module):
+        teacher.to(device)
     warnings = tuple(check_fit(teacher.card, spec)) + teacher.card.warnings if teacher else ()
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
     agent = weights.open_weights(run.weights) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
-    return Prepared(run, spec, teacher, warnings, agent)
+    _check_words(run, spec, teacher, student)
+    return Prepared(run, spec, device, teacher, warnings, agent)
+
+
+def prepare_all(runs: Sequence[Run]) -> list[Prepared]:
+    """Several runs; those that differ in their seed alone are opened once."""
+    known: dict[Run, Prepared] = {}
+    opened: dict[str, Teacher] = {}
+    for run in runs:
+        alike = replace(run, seed=0)
+        if alike not in known:
+            known[alike] = prepare(run, opened)
+    return [known[replace(run, seed=0)].of_seed(run.seed) for run in runs]
+
+
+def _opened(address: str, spec: TaskSpec, opened: dict[str, Teacher]) -> Teacher:
+    key = f"{spec.actions} {address}"
+    if key not in opened:
+        opened[key] = open_teacher(address, spec.actions)
+    return opened[key]
+
+
+def measure_priors(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
+    """The same with the scale, the data where the method needs it, and what else it left to be measured.
+
+    From the store where they have been made before.
+    """
+    run, spec, teacher, store = prepared.run, prepared.spec, prepared.teacher, Path(prepared.run.store)
+    found = reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick)
+    data = _data(prepared, store, tick) if "data" in run.method.needs else None
+    return _with_temperature(replace(prepared, reference=found, data=data), tick, note)
+
+
+def _data(prepared: Prepared, store: Path, tick: Tick) -> Dataset:
+    run, spec, teacher = prepared.run, prepared.spec, prepared.teacher
+    if run.data:
+        return given_data(run.data, spec, teacher if run.asks_teacher else None, store, tick)
+    assert teacher is not None
+    return teacher_data(spec, teacher, run.teacher_plays, run.data_env_steps, run.data_epsilon, store, tick)
+
+
+def _with_temperature(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
+    """The same, with the temperature measured where the method leaves it to the teacher's action gaps."""
+    run, teacher = prepared.run, prepared.teacher
+    if not run.method.measures:
+        return prepared
+    assert teacher is not None, "a method with a temperature to measure needs a teacher"
+    own = run.method.teacher_temperature
+    found = measure(prepared.spec, teacher, run.teacher_plays, prepared.data, own, tick)
+    note(
+        f"temperature {found.temperature:.3g}: the teacher's median action gap is {found.median_gap:.3g}; its policy's "
+        f"entropy is {found.entropy:.2g} nats, its best action's mean probability {found.top_probability:.0%}"
+    )
+    fitted = replace(run, method=run.method.fitted(found.temperature))
+    return replace(prepared, run=fitted, temperature=found, asked=run)
+
+
+def device_of(asked: str) -> torch.device:
+    """The device that is meant; "auto" is the first GPU, if any. Raises UserError where it is not there."""
+    if asked == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(asked)
+    except RuntimeError:
+        raise UserError(f"--device {asked!r} is none; known: auto, cpu, cuda, cuda:0 …") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"--device {asked!r} is none of auto, cpu, cuda, cuda:0 …")
+    there = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= there:
+        seen = f"{there or 'no'} GPU{'s' if there > 1 else ''}"
+        raise UserError(f"--device {asked}: PyTorch sees {seen} here; use --device cpu")
+    return device
+
+
+def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Student) -> None:
+    """Refuse a teacher whose word the student cannot learn from."""
+    if teacher is None or not run.asks_teacher:
+        return
+    if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
+        raise UserError("a teacher with a memory cannot say what it thinks of given data; let it play its own")
 
 
 def _check_priors(run: Run) -> None:
@@ -62,13 +162,13 @@ def _check_priors(run: Run) -> None:
     if "weights" in needs and run.weights is None:
         raise UserError(f"{name} needs --weights: store:DIR, where DIR is an agent's folder or a finished run's")
     if "weights" not in needs and run.weights is not None:
-        hint = "--start weights" if hasattr(run.method, "start") else "finetune does"
+        hint = "--start weights" if "start" in vars(run.method) else "finetune does"
         raise UserError(f"{name} does not start from --weights; {hint}")
 
 
-def load_weights(run: Run, spec: TaskSpec, agent: Agent, student: ValueStudent) -> list[str]:
+def load_weights(run: Run, spec: TaskSpec, agent: Agent, student: Student) -> list[str]:
     """Let a newborn start from an agent. Returns what was done."""
-    fitted = weights.fit(agent, run.method.surgery, spec, student.weights(), stream(run.seed, "surgery"))
+    fitted = weights.fit(agent, run.method.operations, spec, student.weights(), stream(run.seed, "surgery"))
     return weights.begin(student, fitted)
 
 
@@ -88,33 +188,3 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
         return run.compile == "on"
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
     return natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()
-
-
-def prior_of(prepared: Prepared, tick: Tick) -> tuple[Reference, Dataset | None]:
-    """The scale, and the data where the method needs it; from the store where they have been made before."""
-    run, spec, teacher = prepared.run, prepared.spec, prepared.teacher
-    store = Path(run.store)
-    reference = prior.reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick)
-    if "data" not in run.method.needs:
-        return reference, None
-    if run.data:
-        return reference, prior.given_data(run.data, spec, teacher if run.asks_teacher else None, store, tick)
-    assert teacher is not None
-    steps, epsilon = run.data_env_steps, run.data_epsilon
-    return reference, prior.teacher_data(spec, teacher, run.teacher_plays, steps, epsilon, store, tick)
-
-
-def with_temperature(prepared: Prepared, data: Dataset | None, tick: Tick, note: Note) -> Prepared:
-    """The same, with the temperature measured where the method leaves it to the teacher's action gaps."""
-    run, teacher = prepared.run, prepared.teacher
-    if getattr(run.method, "temperature", None) != "auto":
-        return prepared
-    assert teacher is not None, "a method with a temperature to measure needs a teacher"
-    of_teacher = run.method.teacher_temperature
-    found = measure(prepared.spec, teacher, run.teacher_plays, data, of_teacher, tick)
-    note(
-        f"temperature {found.temperature:.3g}: the teacher's median action gap is {found.median_gap:.3g}; its policy's "
-        f"entropy is {found.entropy:.2g} nats, its best action's mean probability {found.top_probability:.0%}"
-    )
-    method = replace(run.method, temperature=found.temperature)
-    return replace(prepared, run=replace(run, method=method), temperature=found, asked=run)

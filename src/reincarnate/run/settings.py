@@ -14,7 +14,7 @@ from reincarnate.config import from_dict, to_dict
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.priors import weights
-from reincarnate.students import STUDENTS, AnyStudent, ValueSettings
+from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
 from reincarnate.types import Phase
@@ -64,6 +64,8 @@ class Run:
     """Random actions while the teacher collects data, for coverage."""
     threads: int = 0
     """Torch threads; 0 chooses: one for small networks, half the cores for 84×84 screens."""
+    device: str = "auto"
+    """Where students and teachers live: auto (a GPU, where there is one), cpu, cuda, cuda:1."""
     overlap: Literal["auto", "on", "off"] = "auto"
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
     compile: Literal["auto", "on", "off"] = "auto"
@@ -80,8 +82,8 @@ class Run:
 
     @property
     def asks_teacher(self) -> bool:
-        """Whether any term reads the teacher's logits."""
-        return any(term.needs_teacher for phase in self.phases() for term, _ in phase.terms)
+        """Whether any term reads what the teacher says."""
+        return any("teacher" in phase.listens for phase in self.phases())
 
     def phases(self) -> list[Phase]:
         """What the method unrolls into, with this run's number of evaluations."""
@@ -140,7 +142,7 @@ def record(run: Run) -> dict[str, Any]:
     return {**settings, "command": command(settings, defaults), "versions": versions}
 
 
-def default_student(kind: type | None, address: str | None) -> ValueSettings:
+def default_student(kind: type | None, address: str | None) -> Any:
     """What settings a student of this kind (None: any) has unless told: the agent's it starts from, if that is one."""
     given = weights.open_weights(address).student if address else DQN()
     return given if kind is None or type(given) is kind else kind()

@@ -25,10 +25,9 @@ from reincarnate.data.dataset import spec_from, spec_value
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, write_bytes
 from reincarnate.files.safe import one_line
-from reincarnate.nets import build
 from reincarnate.nets.noisy import NoisyLinear
-from reincarnate.students import STUDENTS, AnyStudent, ValueSettings
-from reincarnate.types import TaskSpec
+from reincarnate.students import STUDENTS, AnyStudent
+from reincarnate.types import Settings, TaskSpec
 
 OPSET = 17  # the first with layer norms
 TOLERANCE = 1e-5  # of the largest value, or of 1 where that is smaller
@@ -44,18 +43,16 @@ class Export(NamedTuple):
     difference: float | None
 
 
-class ValueGraph(nn.Module):
-    """An agent's network from raw observations to action values, in float32 and without noise."""
+class Graph(nn.Module):
+    """An agent's network from raw observations to what it predicts, in float32 and without noise."""
 
-    def __init__(self, network: nn.Module, student: ValueSettings):
+    def __init__(self, network: nn.Module, student: Settings, spec: TaskSpec):
         nn.Module.__init__(self)
-        self.network, self.critic = _plain(network), student.critic()
+        self.policy = student.policy(spec, _plain(network))
 
     def forward(self, obs: Tensor) -> Tensor:
-        """Raw observations [B, *O] to action values [B, A]."""
-        # arguments for one row, widened by the batch's own size, so that a trace does not fix it
-        rest = [a.expand(obs.shape[0], *a.shape[1:]) for a in self.critic.at_rest(1)]
-        return self.critic.values(self.network(obs, *rest))
+        """Raw observations [B, *O] to what the agent predicts of them, [B, K]."""
+        return self.policy(obs)  # pyright: ignore[reportCallIssue]
 
 
 def export(agent: Agent, kind: str, out: Path) -> Export:
@@ -67,7 +64,7 @@ def export(agent: Agent, kind: str, out: Path) -> Export:
         raise UserError(f"--to {kind} is unknown; known: {', '.join(FORMATS)}")
     if out.exists():
         raise UserError(f"{out} exists already; choose another --out")
-    graph = ValueGraph(agent.network(), agent.student).eval().requires_grad_(False)
+    graph = Graph(agent.network(), agent.student, agent.spec).eval().requires_grad_(False)
     obs = probes(agent.spec)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing and its exporters are called old by those who made them
@@ -86,7 +83,7 @@ def probes(spec: TaskSpec) -> np.ndarray:
     return rng.random(shape) < 0.3 if spec.obs_dtype == "bool" else rng.standard_normal(shape, np.float32)
 
 
-def _compare(graph: ValueGraph, run: Answer, obs: np.ndarray) -> float:
+def _compare(graph: Graph, run: Answer, obs: np.ndarray) -> float:
     """The largest difference on batches of several sizes. Raises UserError where it is too large."""
     expected = graph(torch.from_numpy(obs)).numpy()
     batches = (obs[:1], obs[1:3], obs[3:])
@@ -115,7 +112,7 @@ def _plain(network: nn.Module) -> nn.Module:
 # ---- formats: content, what it is, and how to run it ----------------------------------------------------
 
 
-def _onnx(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer | None]:
+def _onnx(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer | None]:
     onnx, runtime = _library("onnx"), None
     buffer = io.BytesIO()
     try:
@@ -143,7 +140,7 @@ def _onnx(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str,
     return content, words, lambda obs: session.run(["q_values"], {"obs": obs})[0]
 
 
-def _torchscript(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+def _torchscript(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(graph, (example,), check_trace=False), buffer)
     content = buffer.getvalue()
@@ -151,7 +148,7 @@ def _torchscript(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[byte
     return content, f"TorchScript, by torch {torch.__version__}", lambda obs: loaded(torch.from_numpy(obs)).numpy()
 
 
-def _safetensors(graph: ValueGraph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+def _safetensors(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
     """All that makes the agent up: its weights as they are, settings and task as JSON in the header."""
     weights = {name: tensor.contiguous() for name, tensor in agent.network().state_dict().items()}
     content = save(weights, metadata_of(agent))
@@ -166,15 +163,15 @@ def metadata_of(agent: Agent) -> dict[str, str]:
     return {"format": str(FORMAT), "kind": "agent", "sha256": agent.sha256, **told}
 
 
-def _from_safetensors(content: bytes) -> ValueGraph:
+def _from_safetensors(content: bytes) -> Graph:
     """The graph as somebody makes it who has the file alone."""
     size = int.from_bytes(content[:8], "little")
     header = json.loads(content[8 : 8 + size])["__metadata__"]
     student = from_dict(AnyStudent, json.loads(header["student"]), STUDENTS, "student")
     spec = spec_from(json.loads(header["spec"]))
-    network = build(spec, student, student.critic(), seed=0)
+    network = student.network(spec)
     network.load_state_dict(load(content))
-    return ValueGraph(network.eval().requires_grad_(False), student)
+    return Graph(network.eval().requires_grad_(False), student, spec)
 
 
 def _library(name: str) -> Any:

@@ -1,14 +1,21 @@
 """The students, by name. A new family is a file in this folder and a line here."""
 
-from typing import TYPE_CHECKING, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
 from reincarnate.students.settings import ReplaySettings, ValueSettings
+from reincarnate.students.stacked import StackedStudent
 from reincarnate.students.value import ValueStudent
 
 STUDENTS = {"dqn": DQN, "rainbow": Rainbow, "qrdqn": QRDQN, "iqn": IQN, "modern": Modern, "pqn": PQN}
 
 # What a Run accepts: any registered student (spelled for tools that make flags from types).
 AnyStudent = ReplaySettings if TYPE_CHECKING else Union[tuple(STUDENTS.values())]  # noqa: UP007
+
+
+def stacker(settings: Any) -> Any:
+    """What makes one student of several with these settings: a function of them and of whether to compile; or None."""
+    return StackedStudent if isinstance(settings, ValueSettings) else None
+
 
 __all__ = ["DQN", "IQN", "PQN", "QRDQN", "STUDENTS", "AnyStudent", "Modern", "Rainbow", "ValueSettings", "ValueStudent"]

@@ -4,7 +4,8 @@ A critic is a value object of pure functions; the student (`students/value.py`) 
 scalar critics and [B, A, K] for distributional ones.
 """
 
-from dataclasses import dataclass, field
+import copy
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -13,10 +14,10 @@ from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 
 from reincarnate.errors import UserError
-from reincarnate.losses import distributions
-from reincarnate.losses import values as losses
+from reincarnate.losses import distributions, values
 from reincarnate.types import Batch
 
+CPU = torch.device("cpu")
 FRACTIONS = 4096  # that IQN may be asked at: an agent's file may come from anybody, and each costs memory
 Arguments = tuple[Tensor, ...]
 """What a network's forward pass takes besides observations: IQN's quantile fractions, else nothing."""
@@ -38,6 +39,7 @@ class Critic(Protocol):
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]: ...
     def at_rest(self, n: int) -> Arguments: ...
     def check(self) -> None: ...
+    def to(self, device: torch.device) -> "Critic": ...
 
 
 def _refuse(wrong: bool, what: str) -> None:
@@ -60,6 +62,14 @@ class _Deterministic:
     """Critics whose networks take observations alone."""
 
     implicit = False
+
+    def to(self, device: torch.device) -> Any:
+        """The same with its tensors on a device."""
+        moved = copy.copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                object.__setattr__(moved, name, value.to(device))
+        return moved
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]:
         """Nothing for the online network, nothing for the target network."""
@@ -87,12 +97,12 @@ class Expected(_Deterministic):
         """reward + discount · value of the next action; the reward alone where the batch has no successors."""
         if next_out is None:
             return batch.reward
-        next_value = losses.max_value(next_out) if select is None else losses.pick(next_out, select)
+        next_value = values.max_value(next_out) if select is None else values.pick(next_out, select)
         return batch.reward + batch.discount * next_value
 
     def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
-        """`losses.q_learning`."""
-        return losses.q_learning(out, batch.action, target)
+        """`values.q_learning`."""
+        return values.q_learning(out, batch.action, target)
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ class Histogram(_Deterministic):
     def target(self, next_out: Tensor, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B K"]:
         """The scalar target of Q-learning, as a histogram."""
         next_q = self.values(next_out)
-        next_value = losses.max_value(next_q) if select is None else losses.pick(next_q, select)
+        next_value = values.max_value(next_q) if select is None else values.pick(next_q, select)
         width = (self.high - self.low) / (self.atoms - 1)
         return distributions.hl_gauss(batch.reward + batch.discount * next_value, self.support, self.sigma * width)
 
@@ -220,8 +230,13 @@ class ImplicitQuantiles:
     samples: int
     acting: int
     kappa: float
+    device: torch.device = CPU
     outputs = 1
     implicit = True
+
+    def to(self, device: torch.device) -> "ImplicitQuantiles":
+        """The same, drawing its fractions on a device."""
+        return replace(self, device=device)
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
         """Means over the quantiles asked for."""
@@ -237,12 +252,12 @@ class ImplicitQuantiles:
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[Arguments, Arguments]:
         """Fractions [n, samples] for the online and for the target network."""
-        both = torch.from_numpy(rng.random((2, n, self.samples), np.float32))
+        both = torch.from_numpy(rng.random((2, n, self.samples), np.float32)).to(self.device)
         return (both[0],), (both[1],)
 
     def at_rest(self, n: int) -> Arguments:
         """The midpoints, for every row."""
-        return (distributions.midpoints(self.acting).expand(n, -1),)
+        return (distributions.midpoints(self.acting).to(self.device).expand(n, -1),)
 
     def check(self) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""

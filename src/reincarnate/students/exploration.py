@@ -1,43 +1,60 @@
-"""How a student explores: ε over a newborn's life, and actions by it."""
+"""How a value student explores: ε over a newborn's life, and actions by it."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from reincarnate.types import Phase
+from reincarnate.types import ActorOutput, Policy, TimeStep
 
 
 @dataclass(frozen=True)
 class Exploration:
-    """ε of a newborn: 1 for `warmup` env steps, then linearly to `end` over `steps`. No updates during warm-up.
+    """ε of a newborn: 1 while it waits, then linearly to `end` over `steps` env steps."""
 
-    A warm phase has no warm-up.
-    """
-
-    warmup: int
     steps: int
     end: float
 
-    def wait(self, phase: Phase) -> int:
-        """Env steps of the phase before its first update."""
-        return 0 if phase.warm else self.warmup
-
-    def epsilon(self, phase: Phase, env_steps: int) -> float:
-        """ε at this many env steps into the phase."""
-        if not phase.anneal:
+    def epsilon(self, env_steps: int, newborn: bool, wait: int) -> float:
+        """ε at this many env steps into a phase that learns nothing for `wait` of them."""
+        if not newborn:
             return self.end
-        return max(self.end, 1.0 - (1.0 - self.end) * max(0, env_steps - self.wait(phase)) / max(1, self.steps))
+        return max(self.end, 1.0 - (1.0 - self.end) * max(0, env_steps - wait) / max(1, self.steps))
 
 
+@torch.no_grad()
 def epsilon_greedy(
-    values: Callable[[np.ndarray], np.ndarray], obs: np.ndarray, actions: int, epsilon: float, rng: np.random.Generator
-) -> np.ndarray:
-    """Actions [n]: the best by `values` [n, A], or with probability ε any. Values are asked for only where needed."""
-    chosen = rng.integers(actions, size=len(obs))
-    greedy = rng.random(len(obs)) >= epsilon
-    if greedy.all():
-        return values(obs).argmax(-1)
+    policy: Policy, step: TimeStep, carry: Tensor, actions: int, epsilon: float, rng: np.random.Generator
+) -> ActorOutput:
+    """The best actions [n] by what a policy says of them, or with probability ε any that is allowed.
+
+    A policy without memory is only asked where its word is needed.
+    """
+    n = len(step.begins)
+    chosen = rng.integers(actions, size=n)
+    greedy = rng.random(n) >= epsilon
+    if step.mask is not None:
+        chosen = (rng.random((n, actions)) * step.mask.numpy()).argmax(-1)
+    if greedy.all() or carry.shape[-1]:
+        said, carry = policy.predict(step, carry)
+        best = best_of(said.x, step.mask)
+        return ActorOutput(best if greedy.all() else np.where(greedy, best, chosen), carry)
     if greedy.any():
-        chosen[greedy] = values(obs[greedy]).argmax(-1)
-    return chosen
+        some = torch.from_numpy(greedy)
+        mask = None if step.mask is None else step.mask[some]
+        said, _ = policy.predict(TimeStep(step.obs[some], step.begins[some], mask=mask), carry[some])
+        chosen[greedy] = best_of(said.x, mask)
+    return ActorOutput(chosen, carry)
+
+
+def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
+    """The best action of each row, of those that are allowed. The one place where acting comes back to the host."""
+    if mask is not None:
+        x = x.masked_fill(~mask.to(x.device), -torch.inf)
+    return to_host(x.argmax(-1))
+
+
+def to_host(tensor: Tensor) -> np.ndarray:
+    """A tensor's numbers for an environment."""
+    return tensor.cpu().numpy()

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reincarnate.data.rollouts import Rollouts
+from reincarnate.data.layouts import Rollout
+from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
 from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles
 from reincarnate.students.settings import ReplaySettings, ValueSettings
@@ -113,6 +114,7 @@ class PQN(ValueSettings):
     epochs: int = 2  # passes over them
     lam: float = 0.65  # λ of the returns
     copies: ClassVar[int] = 32
+    on_rollouts: ClassVar[bool] = True
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
@@ -123,11 +125,15 @@ class PQN(ValueSettings):
             held = f"{self.rollout} steps of {copies} copies of the task"
             raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
 
-    def memory(self, spec: TaskSpec, copies: int) -> Rollouts:
+    def layout(self) -> Rollout:
         """One rollout at a time."""
-        return Rollouts(spec, copies, self.rollout, self.gamma, self.lam)
+        return Rollout(self.rollout, self.gamma)
+
+    def storage(self, spec: TaskSpec, copies: int) -> Storage:
+        """Room for it."""
+        return rollout_rows(spec, self.rollout, copies)
 
     def pace(self, copies: int) -> Pace:
         """Every rollout, a few passes over it."""
         examples = self.rollout * copies
-        return Pace(examples, self.epochs * max(1, examples // self.batch_size))
+        return Pace(examples, self.epochs * max(1, examples // self.batch_size), self.batch_size, self.warmup)

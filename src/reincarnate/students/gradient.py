@@ -16,10 +16,10 @@ from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_forward
 from reincarnate.students.critics import Arguments, Critic
-from reincarnate.types import Batch, Learnt, Outputs, Term
+from reincarnate.types import VALUES, Batch, Learnt, Prediction, Term
 
 Program = Callable[..., tuple[Tensor, ...]]
-TENSORS = 7  # fields of a batch that are tensors
+TENSORS = 5  # fields of a batch that come first and are tensors
 OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
 PAYS_AFTER = 200_000  # updates: compilation takes 5 to 25 s a program, and saves some 0.1 to 0.3 ms an update
 
@@ -48,10 +48,17 @@ def target_of(critic: Critic, batch: Batch, draws: Draws, double: bool, online: 
     """
     if batch.next_obs is None:
         return critic.target(None, None, batch)
-    select = None
+    select, next_out = None, frozen(batch.next_obs, *draws.target)
     if double:
-        select = critic.values(online(batch.next_obs, *critic.at_rest(len(batch.action)))).argmax(-1)
-    return critic.target(frozen(batch.next_obs, *draws.target), select, batch)
+        select = _best(critic.values(online(batch.next_obs, *critic.at_rest(len(batch.action)))), batch.next_mask)
+    elif batch.next_mask is not None:
+        select = _best(critic.values(next_out), batch.next_mask)
+    return critic.target(next_out, select, batch)
+
+
+def _best(values: Float[Tensor, "B A"], mask: Tensor | None) -> Tensor:
+    """The best action of each row, of those that are allowed there."""
+    return (values if mask is None else values.masked_fill(~mask, -torch.inf)).argmax(-1)
 
 
 def losses_of(
@@ -59,10 +66,10 @@ def losses_of(
 ) -> dict[str, Float[Tensor, "B"]]:
     """Each example's own loss (`td`) and terms, by name, from one forward pass."""
     each = {"td": critic.loss(out, batch, target, arguments)}
-    outputs = Outputs(critic.values(out)) if terms else None
+    said = Prediction(VALUES, critic.values(out)) if terms else None
     for term in terms:
-        assert outputs is not None
-        each[term.name] = term(outputs, batch)
+        assert said is not None
+        each[term.name] = term(said, batch)
     return each
 
 
@@ -102,23 +109,31 @@ class FunctionalGradient:
     def __call__(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the gradient; `weights` [L], or [S, L]. Every batch must have the size of the first."""
         active = tuple(terms)
-        # batch without rows, then draws: an update is short enough for a general way of flattening to be felt
-        leaves = (*batch[:TENSORS], *draws.online, *draws.target, draws.online_noise, draws.target_noise)
+        # an update is short enough for a general way of flattening to be felt
+        said = tuple([(name, prediction.kind) for name, prediction in batch.predictions.items()])
+        told = [prediction.x for prediction in batch.predictions.values()]
+        drawn = (*draws.online, *draws.target, draws.online_noise, draws.target_noise)
+        leaves = (*batch[:TENSORS], batch.weight, batch.next_mask, *told, *drawn)
         pattern = tuple([leaf is not None for leaf in leaves])
         networks = [self._online.data, self._target.data] if self._target else [self._online.data]
         inputs = [weights, *networks, *[leaf for leaf in leaves if leaf is not None]]
-        key = (active, pattern)
+        key = (active, pattern, said)
         with torch.no_grad():
             if key not in self._programs:
-                program = self._program(active, pattern, len(draws.online))
+                program = self._program(active, pattern, said, len(draws.online))
                 # constants (a critic's support) are real tensors
                 graph = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
                 self._programs[key] = torch._inductor.compile(graph, inputs, options=OPTIONS)  # pyright: ignore
             self._online.grad, each, *means = self._programs[key](*inputs)
         return Learnt(dict(zip(("td", *(term.name for term in active)), means, strict=True)), each)
 
-    def _program(self, active: tuple[Term, ...], pattern: tuple[bool, ...], arguments: int) -> Program:
-        """The gradient as a function of tensors: those of `pattern`, with so many `arguments` for each network."""
+    def _program(
+        self, active: tuple[Term, ...], pattern: tuple[bool, ...], said: tuple[tuple[str, str], ...], arguments: int
+    ) -> Program:
+        """The gradient as a function of tensors: those of `pattern`, with so many `arguments` for each network.
+
+        `said` names the predictions among them and their kinds.
+        """
         online, target, critic = self._online, self._target, self._critic
 
         def program(weights: Tensor, data: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
@@ -126,7 +141,10 @@ class FunctionalGradient:
             frozen = target.windows(rest[0]) if target else parameters
             tensors = iter(rest[1:] if target else rest)
             leaves: list[Any] = [next(tensors) if present else None for present in pattern]
-            batch, drawn = Batch(*leaves[:TENSORS]), leaves[TENSORS:]
+            weight, next_mask, *others = leaves[TENSORS:]
+            told, drawn = others[: len(said)], others[len(said) :]
+            predictions = {name: Prediction(kind, x) for (name, kind), x in zip(said, told, strict=True)}
+            batch = Batch(*leaves[:TENSORS], predictions=predictions, weight=weight, next_mask=next_mask)
             draws = Draws(tuple(drawn[:arguments]), tuple(drawn[arguments:-2]), *drawn[-2:])
             ahead = partial(self._forward, parameters, draws.online_noise)
             behind = partial(self._forward, frozen, draws.target_noise) if target else ahead

@@ -1,16 +1,24 @@
 """What every value student can be told. The families differ in their critic, their defaults and a few settings more."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reincarnate.data.replay import Replay
+import torch
+from torch import nn
+
+from reincarnate.data.layouts import AnyLayout, Transitions
+from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
 from reincarnate.nets.optimizers import OptimizerName
-from reincarnate.nets.qnet import natural_torso
-from reincarnate.nets.torsos import TorsoName
+from reincarnate.nets.qnet import build, natural_torso
+from reincarnate.nets.torsos import TORSOS, TorsoName
 from reincarnate.students.critics import Critic, Expected
-from reincarnate.students.value import ValueStudent
-from reincarnate.types import Memory, Pace, TaskSpec
+from reincarnate.students.exploration import Exploration
+from reincarnate.students.value import ValuePolicy, ValueStudent
+from reincarnate.types import VALUES, Pace, TaskSpec
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -44,6 +52,9 @@ class ValueSettings:
     epsilon: float = 0.01  # the end value of exploration
     epsilon_steps: int = 10_000  # env steps from 1 to `epsilon`, for a newborn
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
+    predicts: ClassVar[str] = VALUES
+    explores: ClassVar[str] = "epsilon"  # what its exploration is called in metrics
+    on_rollouts: ClassVar[bool] = False  # its own experience has λ-returns, which need no target network
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
@@ -64,21 +75,67 @@ class ValueSettings:
         """How the network's outputs are read and learnt."""
         return Expected()
 
-    def memory(self, spec: TaskSpec, copies: int) -> Memory:
-        """Where its experience goes."""
+    # ---- what the loop asks --------------------------------------------------------------------------
+
+    def layout(self) -> AnyLayout:
+        """How its experience is cut."""
+        return Transitions(self.n_step, self.gamma)
+
+    def layout_of_data(self) -> AnyLayout:
+        """How prior data is cut."""
+        return Transitions(self.n_step, self.gamma)
+
+    def storage(self, spec: TaskSpec, copies: int) -> Storage:
+        """How much experience is kept."""
         raise NotImplementedError
 
     def pace(self, copies: int) -> Pace:
         """How often it learns."""
         raise NotImplementedError
 
-    def newborn(self, spec: TaskSpec, seed: int) -> ValueStudent:
+    def exploration(self, env_steps: int, newborn: bool, wait: int) -> float:
+        """ε this many env steps into a phase that learns nothing for `wait` of them."""
+        return Exploration(self.epsilon_steps, self.epsilon).epsilon(env_steps, newborn, wait)
+
+    # ---- what it becomes -----------------------------------------------------------------------------
+
+    def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
         if spec.continuous:
-            raise UserError(f"{spec.id} has continuous actions; every student so far needs discrete ones")
+            raise UserError(f"{spec.id} has continuous actions; a student of action values needs discrete ones")
         if self.augment != "none" and natural_torso(spec) != "nature":
             raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
-        return ValueStudent(self, self.critic(), spec, seed)
+        return ValueStudent(self, self.critic(), spec, seed, device)
+
+    def network(self, spec: TaskSpec) -> nn.Module:
+        """What an agent's weights are loaded into."""
+        critic = self.critic()
+        critic.check()
+        return build(spec, self, critic, seed=0)
+
+    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy:
+        """A network with an agent's weights as a frozen policy."""
+        return ValuePolicy(network, self.critic(), frozen=True)
+
+    # ---- what others tell of it ----------------------------------------------------------------------
+
+    def own_loss(self) -> str:
+        """Its loss in words."""
+        return f"TD({self.n_step}-step)"
+
+    def behaviour(self, newborn: bool) -> str:
+        """Its exploration in words."""
+        return f"ε = 1 → {self.epsilon:g} over {self.epsilon_steps:,}" if newborn else f"ε = {self.epsilon:g}"
+
+    def described(self, spec: TaskSpec) -> str:
+        """Its network in words."""
+        torso = TORSOS[self.torso if self.torso != "auto" else natural_torso(spec)].__name__
+        return f"{torso} {'-'.join(map(str, self.hidden)) or '(its own sizes)'}"
+
+    def action_layers(self) -> Mapping[str, int]:
+        """The layers whose outputs are a row for each action, and how many numbers a row has."""
+        critic = self.critic()
+        return {"advantage": 1 if critic.implicit else critic.outputs}
 
 
 @dataclass(frozen=True)
@@ -99,17 +156,13 @@ class ReplaySettings(ValueSettings):
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
         )
 
-    def memory(self, spec: TaskSpec, copies: int) -> Replay:
-        """Where its experience goes."""
-        try:
-            replay = Replay(spec, self.replay_size, copies, self.n_step, self.gamma)
-        except MemoryError:
-            raise UserError(f"--student.replay-size {self.replay_size} is more than fits into memory") from None
-        return replay.prioritise(self.priority, self.importance) if self.priority else replay
+    def storage(self, spec: TaskSpec, copies: int) -> Storage:
+        """A ring of the newest rows."""
+        return Storage(self.replay_size, self.priority, self.importance)
 
     def pace(self, copies: int) -> Pace:
         """How often it learns."""
-        return Pace(self.update_every, self.updates_each)
+        return Pace(self.update_every, self.updates_each, self.batch_size, self.warmup)
 
 
 def _refuse_below(settings: ValueSettings, at_least: dict[str, int]) -> None:

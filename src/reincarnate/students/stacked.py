@@ -16,50 +16,58 @@ from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_forward
 from reincarnate.students.critics import Arguments
+from reincarnate.students.exploration import best_of
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.students.value import ValueStudent
-from reincarnate.types import Batch, Learnt, Term
+from reincarnate.types import ActorOutput, Batch, Learnt, Term, TimeStep, Weighing
 
 
 class StackedStudent:
     """S value students of one configuration, in step. Batches hold S equal parts, one after another."""
 
     def __init__(self, students: Sequence[ValueStudent], compiled: bool = False):
-        self.students, self.config, self.critic = list(students), students[0].config, students[0].critic
-        assert self.config.augment == "none", "screens are not stacked"
+        self.students, self.settings, self.critic = list(students), students[0].settings, students[0].critic
+        assert self.settings.augment == "none", "screens are not stacked"
         for student in students:
             student.forget_forwards()
         self.online = Flat.stack([student.online for student in students])
         self.acting = Flat.stack([student.acting for student in students])
         targets = [student.target for student in students if student.target]
         self.target = Flat.stack(targets) if targets else None
-        self.optimizer = stack([student.optimizer for student in students])
+        self.optimizer = stack([student.optimizer for student in students])  # pyright: ignore
         self._noise_size = students[0].noise_size
         self._acting = self.acting.windows(self.acting.data)
         self._frozen = self.target.windows(self.target.data) if self.target else {}
         self._leaves = {n: w.detach().requires_grad_() for n, w in self.online.windows(self.online.data).items()}
         self._program = (
-            FunctionalGradient(self.online, self.target, self.critic, self.config.double, len(students))
+            FunctionalGradient(self.online, self.target, self.critic, self.settings.double, len(students))
             if compiled
             else None
         )
 
     # ---- acting --------------------------------------------------------------------------------------
 
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
     @torch.no_grad()
-    def act(self, obs: np.ndarray, epsilon: float, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: Sequence[np.random.Generator]) -> ActorOutput:
         """Training's actions [S·n], each student's drawn from its own generator as it would alone."""
-        seeds, each = len(self.students), len(obs) // len(self.students)
-        noise = self._noise(rngs)
-        strays = [(rng.integers(self.students[0].spec.actions, size=each), rng.random(each)) for rng in rngs]
-        actions, coins = (np.concatenate(columns) for columns in zip(*strays, strict=True))
-        greedy = coins >= epsilon
+        seeds, n, actions = len(self.students), len(step.begins), self.students[0].spec.actions
+        each = n // seeds
+        noise = self._noise(rng)
+        draws = [(own.integers(actions, size=each), own.random(each)) for own in rng]
+        chosen, coins = (np.concatenate(columns) for columns in zip(*draws, strict=True))
+        greedy = coins >= explore
+        if step.mask is not None:
+            odds = [own.random((each, actions)) for own in rng]
+            chosen = (np.concatenate(odds) * step.mask.numpy()).argmax(-1)
         if greedy.any():
-            out = stacked_forward(
-                self.acting.module, self._acting, noise, torch.from_numpy(obs), *self.critic.at_rest(seeds * each)
-            )
-            actions = np.where(greedy, self.critic.values(out).argmax(-1).numpy(), actions)
-        return actions
+            obs = step.obs.to(self.acting.data.device)
+            out = stacked_forward(self.acting.module, self._acting, noise, obs, *self.critic.at_rest(n))
+            chosen = np.where(greedy, best_of(self.critic.values(out), step.mask), chosen)
+        return ActorOutput(chosen, carry)
 
     def publish(self) -> None:
         """Let the acting networks be what the online networks are now."""
@@ -67,23 +75,18 @@ class StackedStudent:
 
     # ---- learning ------------------------------------------------------------------------------------
 
-    def update(
-        self,
-        batch: Batch,
-        terms: list[tuple[tuple[float, ...], Term]],
-        rngs: Sequence[np.random.Generator],
-        td_weight: float,
-        lr_scales: Sequence[float],
-    ) -> Learnt:
-        """One gradient step of every student; each term has a weight for each of them. Means are [S]."""
-        draws, seeds = self._draw(len(batch.action) // len(rngs), rngs), len(self.students)
-        weights = torch.tensor([(td_weight,) * seeds, *(weight for weight, _ in terms)]).T
+    def update(self, batch: Batch, weighings: Sequence[Weighing], rngs: Sequence[np.random.Generator]) -> Learnt:
+        """One gradient step of every student; each has its own weights and rate. Means are [S]."""
+        draws, terms = self._draw(len(batch.action) // len(rngs), rngs), union(weighings)
+        own = tuple(weighing.own for weighing in weighings)
+        weights = torch.tensor([own, *(weight for weight, _ in terms)], device=self.online.data.device).T
         learn = self._program or self._gradient
         learnt = learn(batch, draws, [term for _, term in terms], weights)
         assert self.online.grad is not None
-        if self.config.max_grad_norm:
-            clip_norm(self.online.grad, self.config.max_grad_norm)
-        self.optimizer.step(self.online.data, self.online.grad, [self.config.lr * scale for scale in lr_scales])
+        if self.settings.max_grad_norm:
+            clip_norm(self.online.grad, self.settings.max_grad_norm)
+        rates = [self.settings.lr * weighing.lr_scale for weighing in weighings]
+        self.optimizer.step(self.online.data, self.online.grad, rates)
         for student in self.students:
             student.counted()
         return learnt
@@ -102,9 +105,9 @@ class StackedStudent:
     def _target_of(self, batch: Batch, draws: Draws) -> Tensor:
         online = partial(stacked_forward, self.online.module, self._leaves, draws.online_noise)
         if not self.target:
-            return target_of(self.critic, batch, draws, self.config.double, online, online)
+            return target_of(self.critic, batch, draws, self.settings.double, online, online)
         frozen = partial(stacked_forward, self.target.module, self._frozen, draws.target_noise)
-        return target_of(self.critic, batch, draws, self.config.double, online, frozen)
+        return target_of(self.critic, batch, draws, self.settings.double, online, frozen)
 
     def _draw(self, n: int, rngs: Sequence[np.random.Generator]) -> Draws:
         """What is random in an update, each part from its own generator."""
@@ -115,7 +118,7 @@ class StackedStudent:
     def _noise(self, rngs: Sequence[np.random.Generator]) -> Tensor | None:
         if not self._noise_size:
             return None
-        return torch.stack([draw_noise(self._noise_size, rng) for rng in rngs])
+        return torch.stack([draw_noise(self._noise_size, rng) for rng in rngs]).to(self.acting.data.device)
 
 
 def _join(arguments: Sequence[Arguments]) -> Arguments:
@@ -124,3 +127,10 @@ def _join(arguments: Sequence[Arguments]) -> Arguments:
 
 def _stack(noise: Sequence[Tensor | None]) -> Tensor | None:
     return None if noise[0] is None else torch.stack(noise)  # pyright: ignore
+
+
+def union(weighings: Sequence[Weighing]) -> list[tuple[tuple[float, ...], Term]]:
+    """All terms that have weight for somebody, each with a weight for everybody."""
+    own = [{term: weight for weight, term in weighing.terms} for weighing in weighings]
+    terms = dict.fromkeys(term for weights in own for term in weights)
+    return [(tuple(weights.get(term, 0.0) for weights in own), term) for term in terms]

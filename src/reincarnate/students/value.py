@@ -7,18 +7,35 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from reincarnate.data.memory import each_tensor
+from reincarnate.errors import UserError
+from reincarnate.losses.values import lambda_returns
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
+from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
-from reincarnate.nets.optimizers import clip_norm, optimizer
-from reincarnate.nets.plasticity import reset_head, shrink_and_perturb
+from reincarnate.nets.optimizers import Frozen, clip_norm, optimizer
+from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.critics import Critic
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
-from reincarnate.types import Batch, Learnt, TaskSpec, Term
+from reincarnate.types import (
+    LAGGING,
+    OPTIMIZER,
+    VALUES,
+    ActorOutput,
+    Batch,
+    Cost,
+    Learnt,
+    Prediction,
+    TaskSpec,
+    Term,
+    TimeStep,
+    Weighing,
+)
 
 if TYPE_CHECKING:
     from reincarnate.students.settings import ValueSettings
@@ -27,18 +44,44 @@ SHIFT_PAD = 4  # pixels, Kostrikov et al. (2021)
 INTENSITY = 0.05  # Agarwal et al. (2022)
 
 
+class ValuePolicy(nn.Module):
+    """A value network as a policy: it says the expected values of actions, without noise."""
+
+    view, frozen = "student", False
+
+    def __init__(self, network: nn.Module, critic: Critic, frozen: bool = False):
+        nn.Module.__init__(self)
+        self.network, self.critic, self.frozen = network, critic, frozen
+        self.noise_size = noise_size(network)
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """Action values [n, A]."""
+        return Prediction(VALUES, self(step.obs)), carry
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Action values [n, A] of raw observations."""
+        # arguments for one row, widened by the batch's own size, so that an exporter's trace does not fix it
+        rest = [a.expand(obs.shape[0], *a.shape[1:]) for a in self.critic.at_rest(1)]
+        return self.critic.values(self.network(obs, *rest))
+
+
 class ValueStudent:
     """A value student being trained, of any family. It knows nothing about teachers."""
 
-    def __init__(self, config: "ValueSettings", critic: Critic, spec: TaskSpec, seed: int):
-        self.config, self.critic, self.spec, self.seed = config, critic, spec, seed
-        self.n_step, self.gamma, self.batch_size = config.n_step, config.gamma, config.batch_size
-        network = build(spec, config, critic, seed)
+    view, frozen = "student", False  # it is its own policy: what it published last
+
+    def __init__(self, settings: "ValueSettings", critic: Critic, spec: TaskSpec, seed: int, device: torch.device):
+        self.settings, self.critic, self.spec, self.seed, self.device = settings, critic.to(device), spec, seed, device
+        network = build(spec, settings, critic, seed).to(device)
         self.acting = Flat(copy.deepcopy(network), trainable=False)
-        self.target = Flat(copy.deepcopy(network), trainable=False) if config.target_every else None
+        self.target = Flat(copy.deepcopy(network), trainable=False) if settings.target_every else None
         self.online = Flat(network)
         size = self.online.data.numel()
-        self.optimizer = optimizer(config.optimizer, size, config.adam_eps, config.weight_decay)
+        self.optimizer = optimizer(settings.optimizer, size, settings.adam_eps, settings.weight_decay, device)
         self.noise_size = noise_size(network)
         self.updates = 0
         self._forwards: dict[int, Callable[..., Tensor]] = {}
@@ -46,26 +89,39 @@ class ValueStudent:
         self._program: FunctionalGradient | None = None
         self._beside: ThreadPoolExecutor | None = None
 
+    @property
+    def network(self) -> nn.Module:
+        """The online network: what an agent keeps."""
+        return self.online.module
+
+    @property
+    def policy(self) -> "ValueStudent":
+        """What it published last."""
+        return self
+
     # ---- acting --------------------------------------------------------------------------------------
 
-    @torch.no_grad()
-    def values(self, obs: np.ndarray) -> np.ndarray:
-        """Action values [n, A] of the network that acts (the one of the last `publish`), without noise."""
-        return self._values(obs).numpy()
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
 
-    def _values(self, obs: np.ndarray, noise: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """Action values [n, A] of the network that acts (the one of the last `publish`), without noise."""
+        return Prediction(VALUES, self._values(step.obs)), carry
+
+    def _values(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         if self.noise_size:
-            set_noise(self.acting.module, torch.zeros(self.noise_size) if noise is None else noise)
-        out = self._forward(self.acting)(torch.from_numpy(obs), *self.critic.at_rest(len(obs)))
+            silent = torch.zeros(self.noise_size, device=self.device)
+            set_noise(self.acting.module, silent if noise is None else noise)
+        out = self._forward(self.acting)(obs.to(self.device), *self.critic.at_rest(len(obs)))
         return self.critic.values(out)
 
     @torch.no_grad()
-    def act(self, obs: np.ndarray, epsilon: float, rng: np.random.Generator) -> np.ndarray:
-        """Training's actions [n]: ε-greedy, under fresh noise where layers are noisy."""
-        if not self.noise_size:
-            return epsilon_greedy(self.values, obs, self.spec.actions, epsilon, rng)
-        noise = draw_noise(self.noise_size, rng)
-        return epsilon_greedy(lambda seen: self._values(seen, noise).numpy(), obs, self.spec.actions, epsilon, rng)
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
+        actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
+        return epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
 
     def publish(self) -> None:
         """Let the acting network be what the online network is now."""
@@ -73,53 +129,65 @@ class ValueStudent:
 
     # ---- learning ------------------------------------------------------------------------------------
 
-    def update(
-        self,
-        batch: Batch,
-        terms: list[tuple[float, Term]],
-        rng: np.random.Generator,
-        td_weight: float = 1.0,
-        lr_scale: float = 1.0,
-    ) -> Learnt:
-        """One gradient step on td_weight · own loss + Σ weight · term, each averaged over the batch.
+    def prepare(self, rollout: Batch) -> Batch:
+        """A rollout [C, T] as examples [T·C], oldest first, towards λ-returns of the network that acted.
+
+        G_t = r_t + γ·(λ·G_{t+1} + (1 − λ)·max_a Q(s_{t+1}, a)), cut to r_t + γ·max_a Q where the rollout ends or a
+        limit ended the episode, and to r_t at a termination (Gallici et al., 2024, §3; Daley & Amato, 2019).
+        """
+        b = each_tensor(rollout, lambda tensor: tensor.transpose(0, 1))
+        assert b.next_obs is not None and b.ended is not None
+        with torch.no_grad():
+            q = self._values(b.next_obs.flatten(0, 1))
+            mask = None if b.next_mask is None else b.next_mask.flatten(0, 1)
+            best = (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1).view(b.reward.shape)
+        returns = lambda_returns(b.reward, b.discount, best, b.ended, self.settings.lam)  # pyright: ignore[reportAttributeAccessIssue]
+        flat = each_tensor(b, lambda tensor: tensor.flatten(0, 1))
+        unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "next_mask": None}
+        return flat._replace(reward=returns.flatten(), discount=torch.zeros_like(flat.reward), **unused)
+
+    def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+        """One gradient step on own · own loss + Σ weight · term, each averaged over the batch.
 
         One forward pass feeds every term. `rng` feeds what is random in the update itself (noise, fractions,
         augmentation). Returns the losses' means, unweighted, and each example's own loss.
         """
         batch, draws = self.augmented(batch, rng), self.draw(len(batch.action), rng)
-        weights = (td_weight, *(weight for weight, _ in terms))
+        weights = (weighing.own, *(weight for weight, _ in weighing.terms))
         if weights != self._weights[0]:
-            self._weights = (weights, torch.tensor(weights))
+            self._weights = (weights, torch.tensor(weights, device=self.device))
         learn = self._program or self._gradient
-        learnt = learn(batch, draws, [term for _, term in terms], self._weights[1])
-        self.step(lr_scale)
+        learnt = learn(batch, draws, [term for _, term in weighing.terms], self._weights[1])
+        self.step(weighing.lr_scale)
         return learnt
 
     def step(self, lr_scale: float) -> None:
         """Move the parameters along the gradient that was found, and count."""
         assert self.online.grad is not None
-        if self.config.max_grad_norm:
-            clip_norm(self.online.grad, self.config.max_grad_norm)
-        self.optimizer.step(self.online.data, self.online.grad, self.config.lr * lr_scale)
+        if self.settings.max_grad_norm:
+            clip_norm(self.online.grad, self.settings.max_grad_norm)
+        self.optimizer.step(self.online.data, self.online.grad, self.settings.lr * lr_scale)
         self.counted()
 
     def counted(self) -> None:
         """Another update is done: what is due after it."""
         self.updates += 1
-        if self.config.target_every and self.updates % self.config.target_every == 0:
-            self.sync_target()
-        if self.config.reset_every and self.updates % self.config.reset_every == 0:
+        if self.settings.target_every and self.updates % self.settings.target_every == 0:
+            self._sync()
+        if self.settings.reset_every and self.updates % self.settings.reset_every == 0:
             self.reset()
 
     def draw(self, n: int, rng: np.random.Generator) -> Draws:
         """What is random in an update of `n` examples."""
         online, target = self.critic.draw(n, rng)
-        noise = [draw_noise(self.noise_size, rng) for _ in range(2)] if self.noise_size else [None, None]
+        if not self.noise_size:
+            return Draws(online, target)
+        noise = [draw_noise(self.noise_size, rng).to(self.device) for _ in range(2)]
         return Draws(online, target, noise[0], noise[1])
 
     def augmented(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """The batch as the student sees it; the teacher's logits were given for the original."""
-        if self.config.augment == "none":
+        if self.settings.augment == "none":
             return batch
         return batch._replace(obs=self._augment(batch.obs, rng), next_obs=self._augment(batch.next_obs, rng))
 
@@ -127,7 +195,7 @@ class ValueStudent:
         if obs is None:
             return None
         obs = shift(obs, draw_shift(len(obs), SHIFT_PAD, rng), SHIFT_PAD)
-        if self.config.augment == "shift":
+        if self.settings.augment == "shift":
             return obs
         return intensity(obs, draw_intensity(len(obs), INTENSITY, rng))
 
@@ -153,7 +221,7 @@ class ValueStudent:
     @torch.no_grad()
     def _target_of(self, batch: Batch, draws: Draws) -> Tensor:
         online, frozen = self._forward(self.online), self._forward(self.target or self.online)
-        return target_of(self.critic, batch, draws, self.config.double, online, frozen)
+        return target_of(self.critic, batch, draws, self.settings.double, online, frozen)
 
     def _forward(self, net: Flat) -> Callable[..., Tensor]:
         """The quickest way through a network: one node where it is a small MLP, its modules otherwise."""
@@ -176,19 +244,21 @@ class ValueStudent:
 
         Results agree with the plain ones within float tolerance, not to the bit.
         """
-        self._program = FunctionalGradient(self.online, self.target, self.critic, self.config.double)
+        self._program = FunctionalGradient(self.online, self.target, self.critic, self.settings.double)
 
     # ---- what is changed from outside ----------------------------------------------------------------
 
-    def sync_target(self) -> None:
-        """Copy the online network to the target network, where there is one."""
+    def refresh(self, what: frozenset[str]) -> None:
+        """Renew what lags behind (the target network, where there is one), or the optimiser's memory."""
+        if LAGGING in what:
+            self._sync()
+        if OPTIMIZER in what:
+            for tensor in self.optimizer.state.values():
+                tensor.zero_()
+
+    def _sync(self) -> None:
         if self.target:
             self.target.data.copy_(self.online.data)
-
-    def new_optimizer(self) -> None:
-        """Empty the optimiser's memory."""
-        for tensor in self.optimizer.state.values():
-            tensor.zero_()
 
     def reset(self) -> None:
         """Heads anew, the torso shrunk and perturbed, the optimiser's memory empty, the target synchronised.
@@ -197,8 +267,8 @@ class ValueStudent:
         published: it may be acting on another thread.
         """
         number = int(stream(self.seed, "reset", self.updates).integers(2**31))
-        fresh = build(self.spec, self.config, self.critic, number).state_dict()
-        weights = shrink_and_perturb(self.weights(), fresh, self.config.shrink, "torso")
+        fresh = build(self.spec, self.settings, self.critic, number).state_dict()
+        weights = shrink_and_perturb(self.weights(), fresh, self.settings.shrink, "torso")
         self._begin_with(reset_head(weights, fresh))
 
     def load(self, weights: dict[str, Tensor]) -> None:
@@ -209,25 +279,69 @@ class ValueStudent:
     def _begin_with(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
             self.online.module.load_state_dict(weights)
-        self.new_optimizer()
-        self.sync_target()
+        self.refresh(frozenset({LAGGING, OPTIMIZER}))
 
     # ---- keeping -------------------------------------------------------------------------------------
 
     def state(self) -> dict[str, Tensor]:
         """Everything an update changes, as flat tensors."""
         target = {"target": self.target.data} if self.target else {}
-        moments = {f"{self.config.optimizer}.{name}": value for name, value in self.optimizer.state.items()}
+        moments = {f"{self.settings.optimizer}.{name}": value for name, value in self.optimizer.state.items()}
         return {"online": self.online.data, **target, **moments, "updates": torch.tensor(self.updates)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Put `state()` back, in place."""
         own = self.state()
         for name in own.keys() - {"updates"}:
-            own[name].copy_(state[name])
+            own[name].copy_(state[name])  # from whatever device
         self.updates = int(state["updates"])
         self.publish()
 
     def weights(self) -> dict[str, Tensor]:
         """The online network's parameters by name, as an agent keeps them."""
         return {name: p.detach().contiguous() for name, p in self.online.module.state_dict().items()}
+
+    def adopt(self, state: dict[str, Tensor]) -> str:
+        """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
+        own, name = self.optimizer.state, self.settings.optimizer
+        if "online" not in state or not torch.equal(state["online"], self.online.data.cpu()):
+            return "optimiser: new (the network is not as it was)"
+        if any(f"{name}.{key}" not in state or state[f"{name}.{key}"].shape != own[key].shape for key in own):
+            return "optimiser: new (it was another one)"
+        for key, tensor in own.items():
+            tensor.copy_(state[f"{name}.{key}"])
+        return "optimiser: its state is reused"
+
+    def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
+        """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen.
+
+        Raises UserError where the student resets itself, which changes the whole network.
+        """
+        if self.settings.reset_every:
+            raise UserError("freeze and --student.reset-every contradict each other: a reset changes the whole network")
+        mask = frozen_mask(self.network, tuple(prefixes))
+        self.optimizer = Frozen(self.optimizer, mask.bool().to(self.device))  # pyright: ignore
+        return int(mask.sum()), mask.numel()
+
+    def cost(self) -> Cost:
+        """Floating-point operations; see `nets.flops`. Without a target network online updates need three passes."""
+        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        act = float(forward_flops(self.network, obs, *self.critic.at_rest(1)))
+        drawn = self.critic.draw(1, np.random.default_rng(0))[0]
+        learn = float(forward_flops(self.network, obs, *drawn)) * self.settings.batch_size
+        passes = LEARNING_PASSES + 1 + self.settings.double
+        if self.settings.on_rollouts:
+            return Cost(act, learn * LEARNING_PASSES, learn * passes, act)
+        return Cost(act, learn * passes, learn * passes)
+
+
+class _Noisy:
+    """A student's acting network under noise."""
+
+    view, frozen = "student", False
+
+    def __init__(self, student: ValueStudent, noise: Tensor):
+        self._student, self._noise, self.initial = student, noise, student.initial
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        return Prediction(VALUES, self._student._values(step.obs, self._noise)), carry

@@ -8,7 +8,7 @@ from typing import Any
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
-from reincarnate.run.prepare import prepare
+from reincarnate.run.prepare import Prepared, prepare_all
 from reincarnate.run.settings import NAMES, Run
 
 KEYS = ("title", "tasks", "methods", "seeds", "run")
@@ -29,6 +29,7 @@ class Study:
     title: str
     cells: tuple[Cell, ...]
     settings: dict[str, Any] = field(default_factory=dict)  # the file's own
+    prepared: tuple[Prepared, ...] = ()  # its runs, opened and checked, by whoever read the file
 
 
 def read_study(path: Path) -> Study:
@@ -52,9 +53,8 @@ def read_study(path: Path) -> Study:
     one_seed = cells[: len(file["tasks"]) * len(file["methods"])]
     if len({cell.directory for cell in one_seed}) < len(one_seed):
         raise UserError(f"{path}: two methods share the name of a directory; names differ by letters and digits")
-    for cell in one_seed:
-        prepare(cell.run)
-    return Study(str(file.get("title", path.stem)), cells, file)
+    prepared = prepare_all([cell.run for cell in cells])
+    return Study(str(file.get("title", path.stem)), cells, file, tuple(prepared))
 
 
 def _check(path: Path, file: dict[str, Any]) -> None:

@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
 from reincarnate.run.prepare import Prepared
@@ -31,9 +30,9 @@ class Pinned:
         if prepared.agent:
             self._pin(run.env, "weights", str(run.weights), prepared.agent.sha256)
 
-    def check_data(self, prepared: Prepared, data: Dataset | None) -> None:
+    def check_data(self, prepared: Prepared) -> None:
         """The same for its data."""
-        if data:
+        if data := prepared.data:
             self._pin(prepared.run.env, "data", _data_address(prepared.run), data.id)
 
     def adopt(self, run: Run, directory: Path) -> None:

@@ -9,10 +9,10 @@ from reincarnate import report, ui
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import read_json
 from reincarnate.files.lock import Lock
-from reincarnate.run.prepare import Prepared, prepare, prior_of, threads
+from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.settings import record
 from reincarnate.studies.executors import Executor, LocalProcesses
-from reincarnate.studies.matrix import Cell, Study
+from reincarnate.studies.matrix import Study
 from reincarnate.studies.overview import report_study
 from reincarnate.studies.pins import Pinned
 from reincarnate.studies.progress import Watch
@@ -44,9 +44,10 @@ def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> li
     for cell in study.cells:
         if cell not in todo:
             pinned.adopt(cell.run, out / cell.directory)
-    _make_priors(todo, pinned)
+    prepared = [p for cell, p in zip(study.cells, _prepared(study), strict=True) if cell in todo]
+    _make_priors(prepared, pinned)
     pinned.write(study)
-    units = groups(todo)
+    units = groups(todo, prepared)
     failed = {}
     if units:
         with Watch(study.title, units, len(study.cells) - len(todo)) as watch:
@@ -70,21 +71,18 @@ def _same_settings(study: Study, out: Path) -> None:
                     raise UserError(f"{where} has {key} = {found.get(key)!r}, the study {asked[key]!r}; move it away")
 
 
-def _make_priors(cells: list[Cell], pinned: Pinned) -> None:
+def _prepared(study: Study) -> list[Prepared]:
+    """Every run of a study, opened once: by whoever read its file, or here."""
+    return list(study.prepared) or prepare_all([cell.run for cell in study.cells])
+
+
+def _make_priors(prepared: list[Prepared], pinned: Pinned) -> None:
     """Teachers and weights are all looked at before the first data is collected."""
-    prepared = _apart(cells)
-    for one in prepared:
+    apart = {json.dumps({k: v for k, v in record(p.run).items() if k not in OF_ONE_RUN}): p for p in reversed(prepared)}
+    for one in reversed(apart.values()):
         pinned.check(one)
     with ui.Bars() as tick:
-        for one in prepared:
+        for one in reversed(apart.values()):
             torch.set_num_threads(threads(one.run, one.spec))
-            _, data = prior_of(one, tick)
-            pinned.check_data(one, data)
-
-
-def _apart(cells: list[Cell]) -> list[Prepared]:
-    """One prepared run for each prior."""
-    keys: dict[str, Cell] = {}
-    for cell in cells:
-        keys.setdefault(json.dumps({k: v for k, v in record(cell.run).items() if k not in OF_ONE_RUN}), cell)
-    return [prepare(cell.run) for cell in keys.values()]
+            measured = measure_priors(one, tick, lambda _: None)
+            pinned.check_data(measured)

@@ -1,14 +1,14 @@
 """Units of work: what one process does of a study, whichever backend runs it. Doing one again goes on where it was."""
 
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from reincarnate.files.atomic import FORMAT, write_json
 from reincarnate.run.execute import execute, execute_together, gains
-from reincarnate.run.prepare import prepare
+from reincarnate.run.prepare import Prepared
 from reincarnate.studies.matrix import Cell
 
 Unit = list[Cell]
@@ -16,14 +16,15 @@ Tell = Callable[[str, float], object]
 """(a run's directory, the share of it that is done)"""
 
 
-def groups(cells: list[Cell]) -> list[Unit]:
+def groups(cells: Sequence[Cell], prepared: Sequence[Prepared]) -> list[Unit]:
     """What goes to a worker as one: the seeds of a run where they gain from training together, else single runs."""
-    alike: dict[str, list[Cell]] = {}
-    for cell in cells:
-        alike.setdefault(repr(replace(cell.run, seed=0)), []).append(cell)
+    alike: dict[str, list[tuple[Cell, Prepared]]] = {}
+    for cell, opened in zip(cells, prepared, strict=True):
+        alike.setdefault(repr(replace(cell.run, seed=0)), []).append((cell, opened))
     units: list[Unit] = []
-    for same in alike.values():
-        together = len(same) > 1 and gains(prepare(same[0].run))
+    for pairs in alike.values():
+        same = [cell for cell, _ in pairs]
+        together = len(same) > 1 and gains(pairs[0][1])
         units += [same] if together else [[cell] for cell in same]
     return sorted(units, key=lambda unit: cells.index(unit[0]))
 

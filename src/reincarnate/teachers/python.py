@@ -18,13 +18,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import torch
-from jaxtyping import Float32
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line, read_file, sha256
+from reincarnate.teachers.frozen import as_prediction
 from reincarnate.teachers.lifts import from_actions, from_probabilities
-from reincarnate.types import ACTIONS, LOGITS, VALUES, TeacherCard
+from reincarnate.types import ACTIONS, LOGITS, VALUES, Prediction, TeacherCard, TimeStep
 
 TELLS = {"logits": LOGITS, "probabilities": LOGITS, "values": VALUES, "actions": ACTIONS}
 CARD_KEYS = {f.name for f in fields(TeacherCard)} - {"uri", "format", "tells", "sha256", "safety", "warnings"}
@@ -37,27 +37,49 @@ class PythonTeacher:
         self.card, self.view = card, str(getattr(policy, "view", "student"))
         self._policy, self._tells, self._checked = policy, tells, False
         self._begin: Callable[[int], Tensor] | None = getattr(policy, "initial_state", None)
+        self._like: Tensor | None = None  # its memory of one episode, in its own shape
 
-    def initial_state(self, n: int) -> Tensor | None:
-        """The state [n, H] of n new episodes; None for a policy without memory."""
-        return None if self._begin is None else self._begin(n)
+    frozen = True
+
+    def initial(self, n: int) -> Tensor:
+        """Its memory of n new episodes, a row each; [n, 0] where it has none."""
+        if self._begin is None:
+            return torch.zeros(n, 0)
+        begun = self._begin(n)
+        self._like = begun[:1]
+        return begun.flatten(1)
 
     @torch.no_grad()
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], Tensor | None]:
-        """Raw observations [B, *O], and the state if it keeps one, to logits or values, and the next state.
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What it says of raw observations [n, *O]; where an episode begins, its memory begins anew.
 
         UserError: the callable fails, or gives something other than it says, found at the first call.
         """
+        obs, state = step.seen(self.view), self._memory(step.begins, carry)
         if self._checked:
             out, state = self._call(obs, state)
-            return self._lift(out), state
+        else:
+            out, state = self._first_call(obs, state)
+        return as_prediction(self.card, self._lift(out)), carry if state is None else state.flatten(1)
+
+    def _memory(self, begins: Tensor, carry: Tensor) -> Tensor | None:
+        """What it remembers, in its own shape; None where it has no memory."""
+        if self._begin is None:
+            return None
+        if begins.any():
+            fresh = self.initial(len(begins))
+            carry = torch.where(begins[:, None], fresh, carry)
+        assert self._like is not None
+        return carry.unflatten(1, self._like.shape[1:])
+
+    def _first_call(self, obs: Tensor, state: Tensor | None) -> tuple[Any, Tensor | None]:
         try:
             out, state = self._call(obs, state)
         except Exception as error:
             raise UserError(f"{self.card.uri}: failed on its first observations: {_reason(error)}") from error
         _check_output(out, len(obs), self.card, self._tells)
         self._checked = True
-        return self._lift(out), state
+        return out, state
 
     def _call(self, obs: Tensor, state: Tensor | None) -> tuple[Any, Tensor | None]:
         return (self._policy(obs), None) if self._begin is None else self._policy(obs, state)

@@ -3,28 +3,29 @@
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reincarnate.agents.agent import Agent, open_agent
-from reincarnate.types import VALUES, TeacherCard
+from reincarnate.types import Prediction, TeacherCard, TimeStep
 
 
-class StoredTeacher:
+class StoredTeacher(nn.Module):
     """A frozen agent of ours."""
 
-    view = "student"
+    frozen = True
 
     def __init__(self, agent: Agent, uri: str):
-        self.agent = agent
-        self._network, self._critic = agent.network(), agent.student.critic()
-        spec, torso = agent.spec, type(self._network.torso).__name__
+        nn.Module.__init__(self)
+        self.agent, self._policy = agent, agent.policy()
+        self.view = self._policy.view
+        spec, network = agent.spec, self._policy
         self.card = TeacherCard(
             uri=uri,
             format="reincarnate agent",
             algorithm=type(agent.student).__name__,
-            tells=VALUES,
-            network=f"{torso} {'-'.join(map(str, agent.student.hidden)) or '(its own sizes)'}, {spec.actions} values",
-            parameters=sum(p.numel() for p in self._network.parameters()),
+            tells=agent.student.predicts,
+            network=f"{agent.student.described(spec)}, {spec.actions} {agent.student.predicts}",
+            parameters=sum(p.numel() for p in network.parameters()),  # pyright: ignore
             sha256=agent.sha256,
             obs_shape=spec.obs_shape,
             obs_dtype=spec.obs_dtype,
@@ -36,14 +37,14 @@ class StoredTeacher:
             protocol=spec.protocol,
         )
 
-    def initial_state(self, n: int) -> Tensor | None:
-        """None: it has no memory."""
-        return None
+    def initial(self, n: int) -> Tensor:
+        """The memory of n new episodes."""
+        return self._policy.initial(n)
 
     @torch.no_grad()
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Action values [B, A] of raw observations."""
-        return self._critic.values(self._network(obs, *self._critic.at_rest(len(obs)))), None
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What the agent says of raw observations."""
+        return self._policy.predict(step, carry)
 
 
 def recognises(path: Path) -> bool:

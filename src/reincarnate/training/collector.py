@@ -1,43 +1,55 @@
-"""Experience: the student acts for a few steps, on this thread or beside the learner, with the same result."""
+"""Experience: somebody acts for a few steps, on this thread or beside the learner, with the same result."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
+from torch import Tensor
 
-from reincarnate.training.players import TeacherPlayer
-from reincarnate.types import Guide, Progress, Step, Student, VectorEnv
-
-
-class Transition(NamedTuple):
-    """One step of every copy: what was seen, done and said about it (the teacher's logits, or None)."""
-
-    obs: np.ndarray
-    action: np.ndarray
-    step: Step
-    teacher: np.ndarray | None
+from reincarnate.training.players import Player, Stage, Transition
+from reincarnate.types import Actor, ActorOutput, Guide, Progress, TimeStep
 
 
 class Guided:
-    """A teacher that acts while episodes are young. Draws from a generator of its own, so that ε's stream is left."""
+    """A student whose episodes a teacher begins. Draws from a generator of its own, so that ε's stream is left alone.
+
+    Its carry is the student's; a teacher that remembers keeps its own, and sees every step.
+    """
 
     def __init__(
-        self, player: TeacherPlayer, guide: Guide, progress: Callable[[], Progress], n: int, rng: np.random.Generator
+        self,
+        student: Actor,
+        player: Player,
+        guide: Guide,
+        progress: Callable[[], Progress],
+        n: int,
+        rng: np.random.Generator,
     ):
-        self._player, self._guide, self._progress, self._rng = player, guide, progress, rng
+        self._student, self._player, self._guide, self._progress, self._rng = student, player, guide, progress, rng
         self._left = np.zeros(n)  # steps the teacher still acts in each copy's episode
+        self._carry = player.initial(n)
 
-    def __call__(self, action: np.ndarray, begins: np.ndarray) -> np.ndarray:
-        """The student's actions [n], with the teacher's where an episode is young; `begins` marks new episodes."""
+    def initial(self, n: int) -> Tensor:
+        """The student's memory as episodes begin."""
+        return self._student.initial(n)
+
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """The student's actions [n], with the teacher's where an episode is young."""
+        acted = self._student.act(step, carry, explore, rng)
+        begins = step.begins.numpy()
         if begins.any():
             self._left[begins] = self._horizons(int(begins.sum()))
         young = self._left > 0
-        logits = self._player.logits(begins)  # a recurrent teacher's memory needs every step
         if young.any():
-            action = np.where(young, self._player.act(logits, self._rng), action)
+            teachers = self._player.act(step, self._carry, 0.0, self._rng)
+            self._carry = teachers.carry
+            chosen = young[:, None] if acted.action.ndim == 2 else young
+            acted = acted._replace(action=np.where(chosen, teachers.action, acted.action))
+        elif self._carry.shape[-1]:  # a memory needs every step
+            _, self._carry = self._player.policy.predict(step, self._carry)
         self._left -= 1
-        return action
+        return acted
 
     def _horizons(self, n: int) -> np.ndarray:
         horizon = self._guide.horizon(self._progress())
@@ -47,54 +59,32 @@ class Guided:
 
 
 class Collector:
-    """Acts in one vector environment with the student's published weights.
+    """Acts on a stage. The learner never sees a transition before the cycle it was made in is over, whether or not the
+    two overlap, so that results do not depend on `overlap`."""
 
-    The learner never sees a transition before the cycle it was made in is over, whether or not the two overlap, so
-    that results do not depend on `overlap`.
-    """
-
-    def __init__(
-        self,
-        env: VectorEnv,
-        student: Student,
-        rng: np.random.Generator,
-        watcher: TeacherPlayer | None,
-        guide: Guided | None,
-        overlap: bool,
-    ):
-        self.env, self.student, self._rng, self._watcher, self._guide = env, student, rng, watcher, guide
+    def __init__(self, stage: Stage, rng: Any, overlap: bool):
+        self.stage, self._rng = stage, rng
         self._pool = ThreadPoolExecutor(1) if overlap else None
-        self.finished: list[float] = []  # returns of episodes that ended, until somebody takes them
-        self.obs = env.reset(rng)
-        self._begins, self._totals = np.ones(env.n, bool), np.zeros(env.n)
+        self.finished: list[tuple[int, float]] = []  # (copy, return) of episodes that ended, until somebody takes them
 
-    def during(self, epsilons: list[float], work: Callable[[], None]) -> list[Transition]:
-        """Act once per ε, do `work` meanwhile (or afterwards), and return what was experienced."""
+    def during(self, explores: list[float], work: Callable[[], None]) -> list[Transition]:
+        """Act once per exploration, do `work` meanwhile (or afterwards), and return what was experienced."""
         if self._pool is None:
-            experience = self._act(epsilons)
+            experience = self._act(explores)
             work()
             return experience
-        future = self._pool.submit(self._act, epsilons)
+        future = self._pool.submit(self._act, explores)
         work()
         return future.result()
 
-    def _act(self, epsilons: list[float]) -> list[Transition]:
-        return [self._step(epsilon) for epsilon in epsilons]
+    def _act(self, explores: list[float]) -> list[Transition]:
+        return [self._step(explore) for explore in explores]
 
-    def _step(self, epsilon: float) -> Transition:
-        logits = self._watcher.logits(self._begins) if self._watcher else None
-        obs = self.obs
-        action = self.student.act(obs, epsilon, self._rng)
-        if self._guide:
-            action = self._guide(action, self._begins)
-        step = self.env.step(action)
-        self._totals += step.reward
-        self._begins = step.terminated | step.truncated
-        if self._begins.any():
-            self.finished.extend(self._totals[self._begins].tolist())
-            self._totals[self._begins] = 0.0
-        self.obs = step.obs
-        return Transition(obs, action, step, logits)
+    def _step(self, explore: float) -> Transition:
+        transition = self.stage.play(explore, self._rng)
+        if self.stage.begins.any():
+            self.finished += self.stage.ended()
+        return transition
 
     def close(self) -> None:
         """Let the thread go; the environment stays open."""

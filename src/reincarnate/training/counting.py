@@ -20,13 +20,16 @@ class Counters:
     barrier: int = 0  # evaluations so far: random streams begin anew at each
     seconds: float = 0.0
     scores: list[float] = field(default_factory=list)  # normalised, of this phase
+    lows: list[float] = field(default_factory=list)  # lower ends of their 95 % intervals
     best_barrier: int = 0  # the evaluation (1 is the newborn's) with the best score so far, the latest of equals
     best_score: float = 0.0  # its score, raw
 
     def progress(self, phase: Phase) -> Progress:
         """What schedules may know now."""
         fraction = self.done(phase) / length(phase)
-        return Progress(fraction, self.phase_env_steps, self.phase_updates, tuple(self.scores), phase.evaluations)
+        return Progress(
+            fraction, self.phase_env_steps, self.phase_updates, tuple(self.scores), phase.evaluations, tuple(self.lows)
+        )
 
     def done(self, phase: Phase) -> int:
         """How far into the phase, in its own unit."""
@@ -51,7 +54,7 @@ class Counters:
 
     def next_phase(self) -> "Counters":
         """The counters as the next phase begins."""
-        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[])
+        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[], lows=[])
 
 
 def length(phase: Phase) -> int:
@@ -67,8 +70,3 @@ def steps_ahead(pace: Pace, copies: int, left: int) -> int:
 def updates_due(pace: Pace, before: int, after: int) -> int:
     """Updates that env steps `before` to `after` of a phase pay for."""
     return (after // pace.env_steps - before // pace.env_steps) * pace.updates
-
-
-def lr_scale(phase: Phase, progress: Progress) -> float:
-    """What multiplies the student's learning rate now."""
-    return phase.lr_scale(progress) if phase.lr_scale else 1.0

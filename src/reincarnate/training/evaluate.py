@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from reincarnate import envs
-from reincarnate.envs.vector import IDLE
-from reincarnate.types import Policy, VectorEnv
+from reincarnate.training.players import Stage
+from reincarnate.types import Actor, VectorEnv
 
 Z95 = 1.96
 MAX_COPIES = 32  # environments stepped together: enough to batch, few enough to keep 84×84 screens in cache
@@ -51,51 +51,41 @@ class Scale:
 
 def play_episodes(
     env: VectorEnv,
-    policy: Policy,
+    actor: Actor,
     episodes: int,
     rng: np.random.Generator,
     on_episode: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
     """Play exactly `episodes` episodes. Each copy has a fixed share, so that short ones are not over-counted."""
     share = np.full(env.n, episodes // env.n) + (np.arange(env.n) < episodes % env.n)
-    obs, begins, totals = env.reset(rng), np.ones(env.n, bool), np.zeros(env.n)
+    stage = Stage(env, actor, env.reset(rng))
     returns: list[float] = []
     steps = 0
     while (share > 0).any():
         busy = share > 0
-        step = env.step(_resting(policy(obs, begins, rng), ~busy))
-        totals += step.reward
+        stage.play(0.0, rng, ~busy)
         steps += int(busy.sum())
-        begins = step.terminated | step.truncated
-        for i in np.flatnonzero(begins):
+        ended = stage.ended()
+        for i, total in ended:
             if busy[i]:
-                returns.append(float(totals[i]))
+                returns.append(total)
                 share[i] -= 1
-            totals[i] = 0.0
-        if begins.any():
+        if ended:
             on_episode(len(returns))
-        obs = step.obs
     return Evaluation(tuple(returns), steps)
-
-
-def _resting(actions: np.ndarray, idle: np.ndarray) -> np.ndarray:
-    """The actions with those of idle copies struck out."""
-    if actions.ndim == 1:
-        return np.where(idle, IDLE, actions)
-    return np.where(idle[:, None], np.float32(np.nan), actions)
 
 
 def evaluate(
     env_id: str,
-    policy_at: Callable[[VectorEnv], Policy],
+    actor: Actor,
     episodes: int,
     rng: np.random.Generator,
     view: str = "student",
     on_episode: Callable[[int], None] = lambda done: None,
 ) -> Evaluation:
-    """Evaluate on fresh environments; `policy_at` is given them and says who plays."""
+    """Evaluate on fresh environments; `view` is the second pair of eyes that the actor needs, if any."""
     env = envs.make(env_id, min(episodes, MAX_COPIES), view)
     try:
-        return play_episodes(env, policy_at(env), episodes, rng, on_episode)
+        return play_episodes(env, actor, episodes, rng, on_episode)
     finally:
         env.close()

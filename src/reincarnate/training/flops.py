@@ -1,28 +1,20 @@
 """The arithmetic of a run, estimated: floating-point operations of acting, of learning and of asking the teacher.
 
-A forward pass is counted once per network for one observation: matrix products and convolutions, a multiplication and
-its addition as two operations; all else is small. From that, for a run:
+    acting   = cost.act · (env steps + env steps of all evaluations)
+    learning = cost.online · updates online + cost.offline · updates offline + cost.prepare · env steps
+    teacher  = operations for one observation · observations that it was asked about
 
-    acting   = f_act · (env steps + env steps of all evaluations)
-    learning = f_learn · batch · updates · (3 + 1 + [double])   forward and twice that backward, the target's pass
-    teacher  = f_teacher · observations that it was asked about
-
-f_learn differs from f_act for IQN, which learns at other fractions than it acts at. Learners on λ-returns (PQN) have no
-target network online: there it is 3, and one pass more for every env step. Random actions are counted as if chosen.
+A student says what each of its steps costs (`Student.cost`). Random actions are counted as if they were chosen.
 """
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from reincarnate.data import Dataset, Replay
-from reincarnate.students import ValueStudent
+from reincarnate.data import Dataset
 from reincarnate.training.counting import Counters
-from reincarnate.training.loop import Training
-from reincarnate.types import Phase, TaskSpec, Teacher
-
-LEARNING_PASSES = 3  # forward, and the backward pass's two products for each of the forward's
+from reincarnate.training.training import Training
+from reincarnate.types import Phase, TaskSpec, Teacher, TimeStep
 
 
 def flops_of_run(
@@ -32,27 +24,14 @@ def flops_of_run(
 
     `data` is the prior data, which the teacher may have been asked about.
     """
-    student, spec, on_policy = training.student, training.env.spec, training.memory.on_policy
+    spec, cost = training.student.spec, training.student.cost()
     asked = observations_asked(training, data)
     teacher = teacher_flops(training.teacher, spec) if training.teacher and asked else 0.0
     told = None if teacher is None else teacher * asked
-    if not isinstance(student, ValueStudent):
-        return {"acting": None, "learning": None, "teacher": told}
-    module, critic = student.online.module, student.critic
-    act = forward_flops(module, _zeros(spec), *critic.at_rest(1))
-    learn = forward_flops(module, _zeros(spec), *critic.draw(1, np.random.default_rng(0))[0])
-    passes, offline = LEARNING_PASSES + 1 + student.config.double, at.offline_updates(training.phases)
-    seen = offline * passes + (at.updates - offline) * (LEARNING_PASSES if on_policy else passes)
-    steps = at.env_steps * (2 if on_policy else 1) + eval_env_steps
-    return {"acting": float(act * steps), "learning": float(learn * student.batch_size * seen), "teacher": told}
-
-
-def forward_flops(module: nn.Module, *inputs: Tensor) -> int:
-    """Operations of one forward pass of these inputs."""
-    counter = FlopCounterMode(display=False)
-    with torch.no_grad(), counter:
-        module(*inputs)
-    return counter.get_total_flops()
+    offline = at.offline_updates(training.phases)
+    acting = cost.act * (at.env_steps + eval_env_steps) + cost.prepare * at.env_steps
+    learning = cost.online * (at.updates - offline) + cost.offline * offline
+    return {"acting": acting, "learning": learning, "teacher": told}
 
 
 def teacher_flops(teacher: Teacher, spec: TaskSpec) -> float | None:
@@ -63,7 +42,7 @@ def teacher_flops(teacher: Teacher, spec: TaskSpec) -> float | None:
     if teacher.view == "student":
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:
-            teacher.logits(_zeros(spec), teacher.initial_state(1))
+            teacher.predict(TimeStep(_zeros(spec), torch.ones(1, dtype=torch.bool)), teacher.initial(1))
         if counter.get_total_flops():
             return float(counter.get_total_flops())
     return 2.0 * teacher.card.parameters if teacher.card.parameters else None
@@ -73,13 +52,14 @@ def observations_asked(training: Training, data: Dataset | None) -> int:
     """How many observations the run's own teacher was asked about: each stored row once, each guided step."""
     guided = sum(phase.env_steps for phase in training.phases if phase.guide)
     rows = data.transitions if data and data.logits else 0
-    if isinstance(training.memory, Replay):
-        return guided + rows + int(training.memory.annotated.sum())
+    memory = training.memory
+    if not memory.fresh:
+        return guided + rows + int(memory.rows.predicted.get("teacher", memory.rows.added[:0]).sum())
     return guided + rows + sum(phase.env_steps for phase in training.phases if _asks(phase) and not phase.offline)
 
 
 def _asks(phase: Phase) -> bool:
-    return any(weighted.term.needs_teacher for weighted in phase.terms)
+    return "teacher" in phase.listens
 
 
 def _zeros(spec: TaskSpec) -> Tensor:

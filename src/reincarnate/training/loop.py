@@ -1,234 +1,224 @@
-"""Phases in, trained student out: the one loop that interprets what methods unroll into."""
+"""Phases in, trained students out: the one loop that interprets what methods unroll into."""
 
-import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from reincarnate.data.mixture import Mixture
-from reincarnate.errors import UserError
-from reincarnate.seeds import stream
-from reincarnate.students.exploration import Exploration
+from reincarnate.envs.vector import begin_together
 from reincarnate.training.collector import Collector, Guided
-from reincarnate.training.counting import Counters, length, lr_scale, steps_ahead, updates_due
-from reincarnate.training.evaluate import Evaluation, Scale
-from reincarnate.training.players import TeacherPlayer
-from reincarnate.types import Memory, Pace, Phase, Source, Student, Teacher, VectorEnv
+from reincarnate.training.counting import steps_ahead, updates_due
+from reincarnate.training.exchange import Exchange, Nothing
+from reincarnate.training.players import Player, Stage
+from reincarnate.training.population import Generators, Team
+from reincarnate.training.training import Training, Write
+from reincarnate.types import Actor, Batch, Phase, Policy, Prediction, Predictor, Source, TimeStep, VectorEnv, Weighing
 
-Record = dict[str, Any]
+Tick = Callable[[Phase], None]
 
 
-class Training:
-    """One student being raised in one task. `run` takes it through the phases; `at` says how far it is.
+class Loop:
+    """Trainings that differ in their seed alone, in step; mostly one.
 
-    At each barrier (an evaluation) environments restart and every random stream begins anew from (seed, barrier),
-    so that whoever restores the state of a barrier continues to the same bits as one who never stopped.
+    What they share is the work: one step of all environments, and whatever their team can do in one go. `env` holds
+    the copies of all, one training's after another's. An exchange between members happens between cycles.
     """
 
     def __init__(
         self,
-        student: Student,
+        trainings: Sequence[Training],
+        teams: Mapping[str, Team],
         env: VectorEnv,
-        phases: list[Phase],
-        memory: Memory,
-        prior: Source | None,
-        teacher: Teacher | None,
-        scale: Scale | None,
-        exploration: Exploration,
-        evaluate: Callable[[int], Evaluation],
-        seed: int,
-        pace: Pace,
-        plays: str = "auto",
         overlap: bool = False,
+        exchange: Exchange | None = None,
     ):
-        self.student, self.env, self.phases, self.memory, self.prior = student, env, phases, memory, prior
-        self.teacher, self.scale, self.exploration, self.evaluate = teacher, scale, exploration, evaluate
-        self.seed, self.pace, self.plays, self.overlap = seed, pace, plays, overlap
-        self.at = Counters()
-        self._watches = teacher is not None and (teacher.view != "student" or teacher.initial_state(1) is not None)
-        self._sums: dict[str, Tensor | float] = {}
-        self._learned = 0
-        self._returns: list[float] = []
-        self._clock = time.perf_counter()
+        self.trainings, self.teams, self.env, self.overlap = list(trainings), teams, env, overlap
+        self.first, self.copies = self.trainings[0], env.n // len(trainings)
+        self.exchange = exchange or Nothing()
 
-    def run(self, record: Callable[[Record], None], barrier: Callable[[], None], tick: Callable[[Phase], None]) -> None:
-        """Go on to the end. `record` is given metrics, `barrier` is called when the state may be saved.
+    def run(self, writes: Sequence[Write], barriers: Sequence[Callable[[], None]], tick: Tick) -> None:
+        """Go on to the end. Each training's `writes` are given metrics, its `barriers` called when it may be saved.
 
         `tick` is called often, for progress bars.
         """
-        for phase, stop in self.stages(record, barrier):
-            self._stretch(phase, stop, tick)
-
-    def stages(self, record: Callable[[Record], None], barrier: Callable[[], None]) -> Iterator[tuple[Phase, int]]:
-        """Every stretch of training between two barriers: (phase, the count it goes to), to be done by the caller."""
-        self._clock = time.perf_counter() - self.at.seconds
-        self.student.publish()
-        if self.at.barrier == 0:
-            self._evaluate(self.phases[0], record, counts=False)
-            self.at.seconds = time.perf_counter() - self._clock
-            barrier()
-        while self.at.phase < len(self.phases):
-            phase = self.phases[self.at.phase]
-            begins = self.at.done(phase) == 0
-            if begins and phase.sync_target:
-                self.student.sync_target()
-            if begins and phase.new_optimizer:
-                self.student.new_optimizer()
-            yield phase, self.at.next_stop(phase)
-            self.student.publish()
-            self._report(phase, record)
-            self._evaluate(phase, record)
-            if self.at.done(phase) >= length(phase):
-                self.at = self.at.next_phase()
-            self.at.seconds = time.perf_counter() - self._clock
-            barrier()
+        pairs = list(zip(self.trainings, writes, barriers, strict=True))
+        for training, write, barrier in pairs:
+            training.start(write, barrier)
+        phases = self.first.phases
+        while self.first.at.phase < len(phases):
+            number = self.first.at.phase
+            for training in self.trainings:
+                training.refresh(training.phases[number])
+            self._stretch(number, self.first.at.next_stop(phases[number]), tick)
+            for training, write, barrier in pairs:
+                training.conclude(training.phases[number], write, barrier)
 
     # ---- a stretch between two barriers ------------------------------------------------------------
 
-    def _stretch(self, phase: Phase, stop: int, tick: Callable[[Phase], None]) -> None:
-        rng, source = stream(self.seed, "sample", self.at.barrier), self._source(phase)
+    def _stretch(self, number: int, stop: int, tick: Tick) -> None:
+        phase, at = self.first.phases[number], self.first.at
+        learn = {name: self._learner(number, name) for name in ("student", *phase.others)}
         if phase.offline:
-            while self.at.phase_updates < stop:
-                self._learn(phase, source, rng)
+            while at.phase_updates < stop:
+                learn["student"](1)
                 tick(phase)
             return
-        act_rng = stream(self.seed, "act", self.at.barrier)
-        collector = Collector(self.env, self.student, act_rng, self._watcher(phase), self._guide(phase), self.overlap)
+        rngs = [training.stream("act") for training in self.trainings]
+        collector = Collector(self._stage(number, rngs), rngs, self.overlap)
         try:
-            while self.at.phase_env_steps < stop:
-                self._cycle(phase, collector, source, stop, rng)
+            while at.phase_env_steps < stop:
+                self._cycle(phase, collector, learn, stop)
+                self.exchange(self.trainings)
                 tick(phase)
         finally:
             collector.close()
-        self.memory.cut(collector.obs)
-        self.played(collector.finished)
+        self.teams["student"].cut(self.trainings, collector.stage.obs)
 
-    def _watcher(self, phase: Phase) -> TeacherPlayer | None:
-        """A teacher that must see every step as it happens, because the replay cannot show it later."""
-        if self.teacher is None or not self._watches or not phase.terms:
-            return None
-        return TeacherPlayer(self.teacher, self.env, self.plays)
-
-    def _guide(self, phase: Phase) -> Guided | None:
-        if phase.guide is None:
-            return None
-        assert self.teacher is not None, f"phase {phase.name!r} needs a teacher to guide"
-        player = TeacherPlayer(self.teacher, self.env, self.plays)
-        rng = stream(self.seed, "guide", self.at.barrier)
-        return Guided(player, phase.guide, lambda: self.at.progress(phase), self.env.n, rng)
-
-    def _source(self, phase: Phase) -> Source:
-        if not phase.offline and not phase.prior_share:
-            return self.memory
-        assert self.prior is not None, f"phase {phase.name!r} needs prior data"
-        return self.prior if phase.offline else Mixture(self.prior, self.memory, phase.prior_share)
-
-    def _cycle(self, phase: Phase, collector: Collector, source: Source, stop: int, rng: np.random.Generator) -> None:
+    def _cycle(self, phase: Phase, collector: Collector, learn: Mapping[str, Callable[[int], None]], stop: int) -> None:
         """`pace.env_steps` env steps (at least one of each copy), and the updates they pay for.
 
         A replay is learnt from as it was before them; what is on-policy is learnt from after them.
         """
-        at, n = self.at, self.env.n
-        steps = steps_ahead(self.pace, n, stop - at.phase_env_steps)
-        epsilons = [self.exploration.epsilon(phase, at.phase_env_steps + i * n) for i in range(steps)]
-        due = updates_due(self.pace, at.phase_env_steps, at.phase_env_steps + steps * n) if phase.learns else 0
+        first, n = self.first, self.copies
+        before = first.at.phase_env_steps
+        steps = steps_ahead(first.pace, n, stop - before)
+        explores = [first.exploration(phase, before + i * n) for i in range(steps)]
+        due = self._due(phase, before, before + steps * n)
+        fresh = {name for name in learn if first.memories[name].fresh}
 
-        def learn() -> None:
-            if at.phase_env_steps >= self.exploration.wait(phase) and len(self.memory) >= self.student.batch_size:
-                for _ in range(due):
-                    self._learn(phase, source, rng)
+        def beside() -> None:
+            for name in due.keys() - fresh:
+                learn[name](due[name])
 
-        experience = collector.during(epsilons, (lambda: None) if self.memory.on_policy else learn)
-        for obs, action, step, logits in experience if phase.learns or not self.memory.on_policy else ():
-            self.memory.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
-        if self.memory.on_policy and due:
-            self.memory.settle(self.student.values)
-            learn()
-        self.student.publish()
-        at.env_steps += steps * n
-        at.phase_env_steps += steps * n
+        experience = collector.during(explores, beside)
+        if phase.learns or not fresh:
+            self.teams["student"].add(self.trainings, experience)
+        for name in sorted(due.keys() & fresh):
+            learn[name](due[name])
+        for team in self.teams.values():
+            team.publish()
+        returns = self._returns(collector)
+        for training, ended in zip(self.trainings, returns, strict=True):
+            training.played(steps * n, ended)
 
-    def _learn(self, phase: Phase, source: Source, rng: np.random.Generator) -> None:
-        progress = self.at.progress(phase)
-        terms = [(w, t.term) for t in phase.terms if (w := t.weight(progress)) > 0]
-        asks = any(term.needs_teacher for _, term in terms)
-        batch = source.sample(self.student.batch_size, rng, asks, self.annotate)
-        learnt = self.student.update(batch, terms, rng, phase.td_weight, lr_scale(phase, progress))
-        source.learnt(batch, learnt.each)
-        self.learnt(learnt.means)
+    def _due(self, phase: Phase, before: int, after: int) -> dict[str, int]:
+        """Updates that each student of the cast has to make now."""
+        if not phase.learns:
+            return {}
+        due = {}
+        for name in ("student", *phase.others):
+            pace = self.first.cast[name].settings.pace(self.copies)
+            count = updates_due(pace, before, after)
+            if count and before >= (0 if phase.warm else pace.warmup):
+                due[name] = count
+        return due
 
-    def played(self, returns: list[float]) -> None:
-        """Note the returns of episodes that ended."""
-        self._returns += returns
+    def _returns(self, collector: Collector) -> list[list[float]]:
+        found: list[list[float]] = [[] for _ in self.trainings]
+        for copy, total in collector.finished:
+            found[copy // self.copies].append(total)
+        collector.finished.clear()
+        return found
 
-    def learnt(self, means: Mapping[str, Tensor | float]) -> None:
-        """Count an update and its losses."""
-        for name, value in means.items():
-            self._sums[name] = self._sums[name] + value if name in self._sums else value
-        self._learned += 1
-        self.at.updates += 1
-        self.at.phase_updates += 1
+    # ---- who acts ----------------------------------------------------------------------------------
+
+    def _stage(self, number: int, rngs: Generators) -> Stage:
+        phase = self.first.phases[number]
+        actor = self.teams[phase.acts].actor([self._guide(training, number) for training in self.trainings])
+        return Stage(self.env, actor, begin_together(self.env, rngs), self._watchers(phase))
+
+    def _guide(self, training: Training, number: int):
+        """Who leads the student by the hand: a function from the student to who acts; None where nobody does."""
+        phase = training.phases[number]
+        if phase.guide is None:
+            return None
+        assert training.teacher is not None, f"phase {phase.name!r} needs a teacher to guide"
+        player = Player.of_teacher(training.teacher, self.env.spec, training.plays)
+        guide, rng = phase.guide, training.stream("guide")
+
+        def led(student: Actor) -> Actor:
+            return Guided(student, player, guide, lambda: training.at.progress(phase), self.copies, rng)
+
+        return led
+
+    def _watchers(self, phase: Phase) -> dict[str, Policy]:
+        """Policies that must see every step as it happens."""
+        teacher = self.first.teacher
+        return {"teacher": teacher} if teacher and self.first.watches and phase.listens else {}
+
+    # ---- learning ----------------------------------------------------------------------------------
+
+    def _learner(self, number: int, who: str) -> Callable[[int], None]:
+        """Makes so many updates of one student of the cast, in every training."""
+        rngs = [training.stream("sample" if who == "student" else f"sample {who}") for training in self.trainings]
+        phases = [training.phases[number] for training in self.trainings]
+        sources = [self._source(t, phase, who) for t, phase in zip(self.trainings, phases, strict=True)]
+        return partial(self._learn, who, phases, sources, rngs)
+
+    def _source(self, training: Training, phase: Phase, who: str) -> Source:
+        memory = training.memories[who]
+        if not phase.offline and not phase.prior_share:
+            return memory
+        assert training.prior is not None, f"phase {phase.name!r} needs prior data"
+        return training.prior if phase.offline else Mixture(training.prior, memory, phase.prior_share)
+
+    def _learn(
+        self, who: str, phases: Sequence[Phase], sources: Sequence[Source], rngs: Generators, count: int
+    ) -> None:
+        team, pace = self.teams[who], self.first.cast[who].settings.pace(self.copies)
+        if not phases[0].offline and self.first.memories[who].fresh:
+            ask = self._ask(self._weighings(who, phases))
+            for training in self.trainings:
+                training.memories[who].begin(training.cast[who], ask)
+        if not phases[0].offline and any(len(source) < pace.batch for source in sources):
+            return
+        for _ in range(count):
+            weighings = self._weighings(who, phases)
+            means = team.learn(sources, pace.batch, weighings, rngs, self._ask(weighings), self._hear)
+            for training, mean in zip(self.trainings, means, strict=True):
+                training.learnt(who, mean)
+
+    def _weighings(self, who: str, phases: Sequence[Phase]) -> list[Weighing]:
+        objectives = [phase.objective if who == "student" else phase.others[who] for phase in phases]
+        pairs = zip(self.trainings, phases, objectives, strict=True)
+        return [objective.at(training.at.progress(phase)) for training, phase, objective in pairs]
+
+    def _ask(self, weighings: Sequence[Weighing]) -> dict[str, Predictor]:
+        """Frozen policies that are listened to now, and how they are asked about stored observations."""
+        names = {term.of for weighing in weighings for _, term in weighing.terms}
+        return {"teacher": self._teacher_of} if "teacher" in names else {}
 
     @torch.no_grad()
-    def annotate(self, obs: Tensor) -> Tensor:
-        """The teacher's logits for observations of the task."""
-        assert self.teacher is not None
-        return self.teacher.logits(obs, None)[0]
+    def _teacher_of(self, obs: Tensor) -> Prediction:
+        teacher = self.first.teacher
+        assert teacher is not None, "a phase listens to a teacher that is not there"
+        return predictor_of(teacher)(obs)
 
-    # ---- what is written down ----------------------------------------------------------------------
+    @torch.no_grad()
+    def _hear(self, training: Training, batch: Batch, weighing: Weighing) -> Batch:
+        """The batch with what live policies, students of the cast, say of it now."""
+        live = {term.of for _, term in weighing.terms if term.of in training.cast}
+        if not live:
+            return batch
+        said = {name: _of_live(training.cast[name].policy, batch) for name in live if name}
+        return batch._replace(predictions={**batch.predictions, **said})
 
-    def _evaluate(self, phase: Phase, record: Callable[[Record], None], counts: bool = True) -> None:
-        """Measure and write down; `counts`: schedules may look at it (a newborn's score says nothing of a phase)."""
-        result = self.evaluate(self.at.barrier)
-        normalised = self.scale.normalise(result.mean) if self.scale else None
-        self.at.evaluated(result.mean, result.env_steps)
-        if normalised is not None and counts:
-            self.at.scores.append(normalised)
-        low, high = result.interval()
-        where = self._where(phase, "eval")
-        weight = self.weight(phase)
-        record(
-            {
-                **where,
-                "score": result.mean,
-                "normalised": normalised,
-                "low": low,
-                "high": high,
-                "weight": weight,
-            }
-        )
 
-    def weight(self, phase: Phase) -> float | None:
-        """The weight of the phase's first term now, if it has one."""
-        return phase.terms[0].weight(self.at.progress(phase)) if phase.terms else None
+def predictor_of(policy: Policy) -> Predictor:
+    """How a policy without memory is asked about observations of no particular moment."""
 
-    def _report(self, phase: Phase, record: Callable[[Record], None]) -> None:
-        """Mean losses and training returns since the last report."""
-        means = {f"loss_{name}": float(total) / self._learned for name, total in self._sums.items()}
-        if not all(map(math.isfinite, means.values())):
-            told = ", ".join(f"{name} = {value:g}" for name, value in means.items())
-            raise UserError(f"training has diverged after {self.at.updates:,} updates ({told}); lower the lr")
-        lr = {"lr_scale": lr_scale(phase, self.at.progress(phase))}
-        played = {"return": float(np.mean(self._returns)), "episodes": len(self._returns)} if self._returns else {}
-        if not phase.offline:
-            lr["epsilon"] = self.exploration.epsilon(phase, self.at.phase_env_steps)
-        record({**self._where(phase, "train"), **means, **lr, **played})
-        self._sums, self._learned, self._returns = {}, 0, []
+    def predict(obs: Tensor) -> Prediction:
+        n = len(obs)
+        return policy.predict(TimeStep(obs, torch.ones(n, dtype=torch.bool)), policy.initial(n))[0]
 
-    def _where(self, phase: Phase, kind: str) -> Record:
-        seconds = round(time.perf_counter() - self._clock, 3)
-        steps = {"env_steps": self.at.env_steps, "updates": self.at.updates, "seconds": seconds}
-        return {"kind": kind, "phase": phase.name, **steps}
+    return predict
 
-    def state(self) -> dict[str, Any]:
-        """The counters, as JSON values."""
-        return asdict(self.at)
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Put `state()` back."""
-        self.at = Counters(**state)
+def _of_live(policy: Policy, batch: Batch) -> Prediction:
+    """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so."""
+    carry = policy.initial(len(batch.obs))
+    begins = torch.ones(batch.reward.shape, dtype=torch.bool) if batch.begins is None else batch.begins
+    assert not carry.shape[-1] or begins.ndim == 2, "who listens to one that remembers learns from sequences"
+    return policy.predict(TimeStep(batch.obs, begins, mask=batch.mask, task=batch.task), carry)[0]

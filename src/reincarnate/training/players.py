@@ -1,10 +1,30 @@
-"""Policies that act on a vector environment: the student, the teacher, the random policy."""
+"""Who acts on a vector environment, and the one place where environments are stepped."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from reincarnate.data.layouts import from_unit
+from reincarnate.envs.vector import IDLE
+from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.teachers.lifts import play
-from reincarnate.types import LOGITS, TaskSpec, Teacher, TeacherCard, VectorEnv
+from reincarnate.types import (
+    CONTINUOUS,
+    LOGITS,
+    NOTHING,
+    Actor,
+    ActorOutput,
+    Policy,
+    Prediction,
+    Step,
+    TaskSpec,
+    TeacherCard,
+    TimeStep,
+    VectorEnv,
+)
 
 
 def way_of_playing(card: TeacherCard, how: str) -> str:
@@ -14,34 +34,162 @@ def way_of_playing(card: TeacherCard, how: str) -> str:
     return card.plays or ("sample" if card.tells == LOGITS else "greedy")
 
 
-class TeacherPlayer:
-    """A teacher at one vector environment: its eyes (view), its memory (state), its way of playing (`how`)."""
+class Transition(NamedTuple):
+    """One step of every copy: what was seen, done and said about it, and the memory it was done with."""
 
-    def __init__(self, teacher: Teacher, env: VectorEnv, how: str = "auto"):
-        self.teacher, self._env, self._how = teacher, env, way_of_playing(teacher.card, how)
-        self._state = teacher.initial_state(env.n)
+    obs: np.ndarray
+    action: np.ndarray
+    step: Step
+    predictions: Mapping[str, Prediction] = NOTHING
+    notes: Mapping[str, np.ndarray] = NOTHING
+
+
+class Stage:
+    """An actor at a vector environment: what it sees, what it remembers, the returns of the episodes it plays.
+
+    `listening` are policies that must see every step as it happens, by name; what they say is in the transitions.
+    """
+
+    def __init__(self, env: VectorEnv, actor: Actor, obs: np.ndarray, listening: Mapping[str, Policy] = NOTHING):
+        self.env, self.actor, self.obs, self._listening = env, actor, obs, listening
+        self.begins, self.totals = np.ones(env.n, bool), np.zeros(env.n)
+        self.carry = actor.initial(env.n)
+        self._carries = {name: policy.initial(env.n) for name, policy in listening.items()}
+        self.predictions: Mapping[str, Prediction] = NOTHING
+        self._masks = hasattr(env, "mask")  # an optional part of a vector environment's face
+
+    def now(self) -> TimeStep:
+        """What the environment shows."""
+        mask = self.env.mask if self._masks else None  # pyright: ignore[reportAttributeAccessIssue]
+        return TimeStep(
+            torch.from_numpy(self.obs),
+            torch.from_numpy(self.begins),
+            self._view,
+            None if mask is None else torch.from_numpy(mask),
+        )
+
+    def _view(self, name: str) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(self.env.view(name)))
+
+    def play(self, explore: float, rng: Any, idle: np.ndarray | None = None) -> Transition:
+        """One step of every copy; those that are `idle` are left alone."""
+        now, before = self.now(), self.carry
+        if self._listening:
+            self._listen(now)
+        acted = self.actor.act(now, before, explore, rng)
+        action = acted.action if idle is None else resting(acted.action, idle)
+        step = self.env.step(action)
+        notes = acted.notes
+        if now.mask is not None:
+            notes = {**notes, "mask": now.mask.numpy()}
+        if before.shape[-1]:
+            notes = {**notes, "carry.student": before.cpu().numpy()}
+        obs, self.obs, self.carry = self.obs, step.obs, acted.carry
+        self.totals += step.reward
+        self.begins = step.terminated | step.truncated
+        return Transition(obs, action, step, self.predictions, notes)
+
+    def _listen(self, now: TimeStep) -> None:
+        said = {}
+        for name, policy in self._listening.items():
+            said[name], self._carries[name] = policy.predict(now, self._carries[name])
+        self.predictions = said
+
+    def ended(self) -> list[tuple[int, float]]:
+        """(copy, return) of every episode that ended with the last step; those copies' sums begin anew."""
+        over = np.flatnonzero(self.begins)
+        found = [(int(i), float(self.totals[i])) for i in over]
+        self.totals[over] = 0.0
+        return found
+
+
+def resting(actions: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    """The actions with those of idle copies struck out."""
+    if actions.ndim == 1:
+        return np.where(idle, IDLE, actions)
+    return np.where(idle[:, None], np.float32(np.nan), actions)
+
+
+class Player:
+    """A policy that plays: greedily, or by sampling; with probability `strays` at random, for coverage."""
+
+    def __init__(self, policy: Policy, spec: TaskSpec, tells: str, how: str = "auto", strays: float | None = None):
+        self.policy, self.spec, self._tells, self._how, self._strays = policy, spec, tells, how, strays
+        self.said: Prediction | None = None  # its last prediction
+
+    @classmethod
+    def of_teacher(cls, teacher, spec: TaskSpec, how: str = "auto", strays: float | None = None) -> "Player":
+        """A teacher that plays as its card says, or as is asked."""
+        return cls(teacher, spec, teacher.card.tells, way_of_playing(teacher.card, how), strays)
+
+    def initial(self, n: int) -> Tensor:
+        """The policy's memory as episodes begin."""
+        return self.policy.initial(n)
 
     @torch.no_grad()
-    def logits(self, begins: np.ndarray) -> np.ndarray:
-        """Logits [n, A] for what the environment shows now; `begins` marks rows where an episode starts.
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """Actions [n], or [n, A] in the task's units."""
+        self.said, carry = self.policy.predict(step, carry)
+        action = acted(self.said, self._tells, self.spec, rng, self._how)
+        if self._strays is not None:
+            strays = rng.random(len(action)) < self._strays
+            action[strays] = random_actions(self.spec, int(strays.sum()), rng)
+        return ActorOutput(action, carry)
 
-        Advances a recurrent teacher's memory: call it once per step.
-        """
-        if self._state is not None and begins.any():
-            fresh = self.teacher.initial_state(self._env.n)
-            assert fresh is not None
-            mask = torch.from_numpy(begins).view(-1, *[1] * (self._state.ndim - 1))
-            self._state = torch.where(mask, fresh, self._state)
-        obs = torch.from_numpy(np.ascontiguousarray(self._env.view(self.teacher.view)))
-        logits, self._state = self.teacher.logits(obs, self._state)
-        return logits.numpy()
 
-    def act(self, logits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Actions [n] the way this teacher plays."""
-        return play(torch.from_numpy(logits), self.teacher.card.tells, rng, self._how)
+class Greedy:
+    """A policy in evaluation: its best action, of discrete ones with probability `epsilon` any; means of continuous."""
 
-    def __call__(self, obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return self.act(self.logits(begins), rng)
+    def __init__(self, policy: Policy, spec: TaskSpec, epsilon: float):
+        self.policy, self.spec, self.epsilon = policy, spec, epsilon
+
+    def initial(self, n: int) -> Tensor:
+        """The policy's memory as episodes begin."""
+        return self.policy.initial(n)
+
+    @torch.no_grad()
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """Actions [n], or [n, A] in the task's units."""
+        if self.spec.continuous:
+            said, carry = self.policy.predict(step, carry)
+            return ActorOutput(acted(said, said.kind, self.spec, rng, "greedy"), carry)
+        return epsilon_greedy(self.policy, step, carry, self.spec.actions, self.epsilon, rng)
+
+
+class RandomPlayer:
+    """Uniformly random actions: the zero of every normalised score."""
+
+    def __init__(self, spec: TaskSpec):
+        self.spec = spec
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing."""
+        return torch.zeros(n, 0)
+
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """Actions [n], or [n, A] in the task's units; of those that are allowed."""
+        if step.mask is not None:
+            odds = rng.random(step.mask.shape) * step.mask.numpy()
+            return ActorOutput(odds.argmax(-1), carry)
+        return ActorOutput(random_actions(self.spec, len(step.begins), rng), carry)
+
+
+def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
+    """Actions by a prediction: int64 [n], or float32 [n, A] in the task's units."""
+    if said.kind not in CONTINUOUS:
+        return play(said.x, tells, rng, how)
+    return from_unit(spec, unit_actions(said, rng, how).cpu().numpy())
+
+
+def unit_actions(said: Prediction, rng: np.random.Generator, how: str) -> Tensor:
+    """Continuous actions in [-1, 1]: the mean, or with `how` "sample" a draw."""
+    if said.kind == "means":
+        return said.x.clamp(-1, 1)
+    mean, log_std = said.x.chunk(2, -1)
+    if how == "sample":
+        noise = torch.from_numpy(rng.standard_normal(tuple(mean.shape), np.float32)).to(mean.device)
+        mean = mean + log_std.exp() * noise
+    return mean.tanh() if said.kind == "squashed" else mean.clamp(-1, 1)
 
 
 def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator) -> np.ndarray:
@@ -50,12 +198,3 @@ def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator) -> np.ndarr
         return rng.integers(spec.actions, size=n)
     low, high = (np.asarray(bound) for bound in spec.bounds)
     return rng.uniform(low, high, (n, spec.actions)).astype(np.float32)
-
-
-def random_policy(spec: TaskSpec):
-    """Uniformly random actions: the zero of every normalised score."""
-
-    def policy(obs: np.ndarray, begins: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        return random_actions(spec, len(obs), rng)
-
-    return policy

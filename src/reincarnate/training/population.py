@@ -1,161 +1,280 @@
-"""Seeds as a batch dimension: several trainings that differ in their seed alone, in step, in one process.
+"""How the students of several trainings do their work: one alone, several stacked into one, or each for itself.
 
-Each keeps its own counters, schedules, random streams, evaluations, checkpoints and directory, as if it were alone;
-what they share is the work: one step of all environments, one gather of all batches, one forward and backward pass.
-Results equal those of separate runs within float tolerance.
+Each training keeps its own counters, schedules, random streams, evaluations, checkpoints and directory, as if it were
+alone. Results of a stack equal those of separate runs within float tolerance.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from reincarnate.data.memory import Memory, joined
 from reincarnate.data.replay import Replay
-from reincarnate.envs.vector import SEED_LIMIT, Copies
-from reincarnate.seeds import stream
-from reincarnate.students.stacked import StackedStudent
-from reincarnate.training.counting import lr_scale, steps_ahead, updates_due
-from reincarnate.training.loop import Record, Training
-from reincarnate.types import Batch, Phase, Step, TaskSpec, Term
+from reincarnate.training.players import Transition
+from reincarnate.training.training import Training
+from reincarnate.types import (
+    Actor,
+    ActorOutput,
+    Batch,
+    Predictor,
+    Source,
+    Student,
+    TimeStep,
+    Weighing,
+)
 
-Generators = list[np.random.Generator]
-
-
-def cannot_share(phases: Sequence[Phase], spec: TaskSpec, on_policy: bool) -> str | None:
-    """Why trainings cannot go together, or None. Screens gain nothing: their time is arithmetic, not overhead."""
-    if spec.stack > 1:
-        return "screens are trained one seed at a time"
-    if on_policy:
-        return "students without a replay are trained one seed at a time"
-    if any(phase.guide for phase in phases):
-        return "guided phases are trained one seed at a time"
-    if any(phase.prior_share for phase in phases):
-        return "phases that mix in prior data are trained one seed at a time"
-    return None
+Generators = Sequence[np.random.Generator]
+Guide = Callable[[Actor], Actor] | None
+Hear = Callable[[Training, Batch, Weighing], Batch]
+Means = Mapping[str, Tensor | float]
 
 
-class Together:
-    """S trainings over one shared memory and environment. Each training's memory is its part of `memory`."""
+class Team(Protocol):
+    """The students of all trainings that play one part in the cast."""
 
-    def __init__(self, trainings: list[Training], student: StackedStudent, env: Copies, memory: Replay):
-        self.trainings, self.student, self.env, self.memory = trainings, student, env, memory
-        self._copies = env.n // len(trainings)
-
-    def run(
+    def actor(self, guides: Sequence[Guide]) -> Actor: ...
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None: ...
+    def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None: ...
+    def learn(
         self,
-        records: list[Callable[[Record], None]],
-        barriers: list[Callable[[], None]],
-        tick: Callable[[Phase], None],
-    ) -> None:
-        """Take all to the end; `records` and `barriers` are those of `Training.run`, one each."""
-        pairs = zip(self.trainings, records, barriers, strict=True)
-        for stretches in zip(*(t.stages(record, barrier) for t, record, barrier in pairs), strict=True):
-            phase, stop = stretches[0]
-            self._stretch(phase, stop, tick)
+        sources: Sequence[Source],
+        n: int,
+        weighings: Sequence[Weighing],
+        rngs: Generators,
+        ask: Mapping[str, Predictor],
+        hear: Hear,
+    ) -> Sequence[Means]: ...
+    def publish(self) -> None: ...
 
-    # ---- a stretch between two barriers ------------------------------------------------------------
 
-    def _streams(self, purpose: str) -> Generators:
-        return [stream(t.seed, purpose, t.at.barrier) for t in self.trainings]
+class Alone:
+    """The student of one training."""
 
-    def _stretch(self, phase: Phase, stop: int, tick: Callable[[Phase], None]) -> None:
-        first, rngs = self.trainings[0], self._streams("sample")
-        if phase.offline:
-            while first.at.phase_updates < stop:
-                self._learn(phase, rngs)
-                tick(phase)
-            return
-        actors = _Actors(self.env, self.student, self._streams("act"))
-        while first.at.phase_env_steps < stop:
-            self._cycle(phase, actors, stop, rngs)
-            tick(phase)
-        self.memory.cut(actors.obs)
-        for training, finished in zip(self.trainings, actors.finished(), strict=True):
-            training.played(finished)
+    def __init__(self, training: Training, name: str = "student"):
+        self._training, self._student = training, training.cast[name]
 
-    def _cycle(self, phase: Phase, actors: "_Actors", stop: int, rngs: Generators) -> None:
-        """As `Training._cycle`, for all."""
-        first, n = self.trainings[0], self._copies
-        before = first.at.phase_env_steps
-        steps = steps_ahead(first.pace, n, stop - before)
-        experience = [actors.act(first.exploration.epsilon(phase, before + i * n)) for i in range(steps)]
-        due = updates_due(first.pace, before, before + steps * n) if phase.learns else 0
-        if due and before >= first.exploration.wait(phase) and self._have_enough():
-            for _ in range(due):
-                self._learn(phase, rngs)
-        for obs, action, step in experience:
-            self.memory.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs)
-        self.student.publish()
-        for training in self.trainings:
-            training.at.env_steps += steps * n
-            training.at.phase_env_steps += steps * n
+    def actor(self, guides: Sequence[Guide]) -> Actor:
+        """The student, led by the hand where a phase asks for it."""
+        return _First(guides[0](self._student) if guides[0] else self._student)
 
-    def _have_enough(self) -> bool:
-        """Whether every memory holds a batch: alone, a seed whose episodes were longer might begin a little earlier."""
-        return all(len(t.memory) >= t.student.batch_size for t in self.trainings)
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
+        """Store what was experienced."""
+        rows = trainings[0].memory.rows
+        for obs, action, step, predictions, notes in experience:
+            rows.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes)
+        if trainings[0].memory.fresh:
+            rows.foresee(experience[-1].step.obs)
 
-    def _learn(self, phase: Phase, rngs: Generators) -> None:
-        progress = [t.at.progress(phase) for t in self.trainings]
-        terms = [(tuple(t.weight(p) for p in progress), t.term) for t in phase.terms]
-        terms = [(weights, term) for weights, term in terms if max(weights) > 0]
-        batch, rows = self._sample(phase, rngs, terms)
-        scales = [lr_scale(phase, p) for p in progress]
-        learnt = self.student.update(batch, terms, rngs, phase.td_weight, scales)
-        means = {name: values.tolist() for name, values in learnt.means.items()}
+    def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
+        """Environments restart."""
+        trainings[0].memory.rows.cut(obs)
+        for memory in trainings[0].memories.values():
+            memory.cut()
+
+    def learn(
+        self,
+        sources: Sequence[Source],
+        n: int,
+        weighings: Sequence[Weighing],
+        rngs: Generators,
+        ask: Mapping[str, Predictor],
+        hear: Hear,
+    ) -> Sequence[Means]:
+        """One update."""
+        batch = hear(self._training, sources[0].sample(n, rngs[0], ask), weighings[0])
+        learnt = self._student.update(batch, weighings[0], rngs[0])
+        sources[0].learnt(batch, learnt.each)
+        return (learnt.means,)
+
+    def publish(self) -> None:
+        """Let the acting network be what the online network is now."""
+        self._student.publish()
+
+
+class _First:
+    """An actor that draws from the first of several generators."""
+
+    def __init__(self, actor: Actor):
+        self._actor = actor
+
+    def initial(self, n: int) -> Tensor:
+        return self._actor.initial(n)
+
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: Any) -> ActorOutput:
+        return self._actor.act(step, carry, explore, rng[0])
+
+
+class Apart:
+    """Students that share an environment and nothing else: each acts on its copies and learns for itself."""
+
+    def __init__(self, trainings: Sequence[Training], name: str = "student"):
+        self._trainings, self._students = trainings, [training.cast[name] for training in trainings]
+
+    def actor(self, guides: Sequence[Guide]) -> Actor:
+        """All students, each on its part of the copies."""
+        pairs = zip(self._students, guides, strict=True)
+        return _Each([guide(student) if guide else student for student, guide in pairs])
+
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
+        """Store what was experienced, each in its own table."""
+        parts, copies = len(trainings), len(experience[0].obs) // len(trainings)
+        for transition in experience:
+            for i in range(parts):
+                own = slice(i * copies, (i + 1) * copies)
+                obs, action, step, predictions, notes = transition
+                said = {name: p._replace(x=p.x[own]) for name, p in predictions.items()}
+                trainings[i].memory.rows.add(
+                    obs[own],
+                    action[own],
+                    step.reward[own],
+                    step.terminated[own],
+                    step.truncated[own],
+                    step.next_obs[own],
+                    said,
+                    {name: value[own] for name, value in notes.items()},
+                )
+        for training, obs in zip(trainings, np.split(experience[-1].step.obs, parts), strict=True):
+            if training.memory.fresh:
+                training.memory.rows.foresee(obs)
+
+    def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
+        """Environments restart."""
+        for training, own in zip(trainings, np.split(obs, len(trainings)), strict=True):
+            training.memory.rows.cut(own)
+            for memory in training.memories.values():
+                memory.cut()
+
+    def learn(
+        self,
+        sources: Sequence[Source],
+        n: int,
+        weighings: Sequence[Weighing],
+        rngs: Generators,
+        ask: Mapping[str, Predictor],
+        hear: Hear,
+    ) -> Sequence[Means]:
+        """One update of each."""
+        means = []
+        for i, student in enumerate(self._students):
+            batch = hear(self._trainings[i], sources[i].sample(n, rngs[i], ask), weighings[i])
+            learnt = student.update(batch, weighings[i], rngs[i])
+            sources[i].learnt(batch, learnt.each)
+            means.append(learnt.means)
+        return means
+
+    def publish(self) -> None:
+        """Let the acting networks be what the online networks are now."""
+        for student in self._students:
+            student.publish()
+
+
+class _Each:
+    """Actors side by side, each on an equal part of the copies, each with its own generator."""
+
+    def __init__(self, actors: Sequence[Actor]):
+        self._actors = actors
+
+    def initial(self, n: int) -> Tensor:
+        return torch.cat([actor.initial(n // len(self._actors)) for actor in self._actors])
+
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: Any) -> ActorOutput:
+        outputs, copies = [], len(step.begins) // len(self._actors)
+        for i, (actor, own_rng) in enumerate(zip(self._actors, rng, strict=True)):
+            own = slice(i * copies, (i + 1) * copies)
+            outputs.append(actor.act(_part(step, own), carry[own], explore, own_rng))
+        names = outputs[0].notes
+        return ActorOutput(
+            np.concatenate([output.action for output in outputs]),
+            torch.cat([output.carry for output in outputs]),
+            {name: np.concatenate([output.notes[name] for output in outputs]) for name in names},
+        )
+
+
+def _part(step: TimeStep, own: slice) -> TimeStep:
+    view = step.view
+    return TimeStep(
+        step.obs[own],
+        step.begins[own],
+        (lambda name: view(name)[own]) if view else None,
+        None if step.mask is None else step.mask[own],
+        None if step.task is None else step.task[own],
+    )
+
+
+class Stack(Protocol):
+    """Students of one shape that act and learn as one (`students.stacked`)."""
+
+    students: Sequence[Student]
+
+    def initial(self, n: int) -> Tensor: ...
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: Any) -> ActorOutput: ...
+    def update(self, batch: Batch, weighings: Sequence[Weighing], rngs: Generators) -> Any: ...
+    def publish(self) -> None: ...
+
+
+class Stacked(Apart):
+    """Students whose parameters are stacked: one forward and backward pass for all, over one table of experience."""
+
+    def __init__(self, trainings: Sequence[Training], stack: Stack, whole: Replay):
+        Apart.__init__(self, trainings)
+        self._stack, self._whole = stack, whole
+
+    def actor(self, guides: Sequence[Guide]) -> Actor:
+        """All in one pass, but where teachers lead them."""
+        return Apart.actor(self, guides) if any(guides) else self._stack
+
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
+        """Store what was experienced, in one table."""
+        for obs, action, step, predictions, notes in experience:
+            self._whole.add(
+                obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes
+            )
+
+    def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
+        """Environments restart."""
+        self._whole.cut(obs)
+
+    def learn(
+        self,
+        sources: Sequence[Source],
+        n: int,
+        weighings: Sequence[Weighing],
+        rngs: Generators,
+        ask: Mapping[str, Predictor],
+        hear: Hear,
+    ) -> Sequence[Means]:
+        """One update of all, each on a batch that it would draw alone."""
+        batches, rows = self._draw(sources, n, rngs, ask)
+        learnt = self._stack.update(batches, weighings, rngs)
         each = learnt.each.unflatten(0, (len(rngs), -1))
-        for i, training in enumerate(self.trainings):
+        for i, source in enumerate(sources):
             if rows[i] is not None:
-                training.memory.learnt(batch._replace(rows=rows[i]), each[i])
-            training.learnt({name: values[i] for name, values in means.items() if _has(name, terms, i)})
+                source.learnt(batches._replace(rows=rows[i]), each[i])
+        means = {name: values.tolist() for name, values in learnt.means.items()}
+        active = [{term.name for _, term in weighing.terms} for weighing in weighings]
+        return [{k: v[i] for k, v in means.items() if k == "td" or k in active[i]} for i in range(len(rngs))]
 
-    def _sample(
-        self, phase: Phase, rngs: Generators, terms: list[tuple[tuple[float, ...], Term]]
+    def _draw(
+        self, sources: Sequence[Source], n: int, rngs: Generators, ask: Mapping[str, Predictor]
     ) -> tuple[Batch, list[np.ndarray | None]]:
         """One batch of equal parts, each drawn as its training would alone, and the rows of each part."""
-        n, drawn = self.trainings[0].student.batch_size, []
-        for training, rng in zip(self.trainings, rngs, strict=True):
-            source = training.prior if phase.offline else training.memory
-            assert isinstance(source, Replay), f"phase {phase.name!r} needs prior data"
-            drawn.append(source.sampler.draw(source, n, rng))
-        whole = self.trainings[0].prior if phase.offline else self.memory
-        assert isinstance(whole, Replay)
-        step = 0 if phase.offline else self._copies
-        stream_ = np.concatenate([np.full(n, i * step) + s for i, (s, *_) in enumerate(drawn)])
+        if not all(isinstance(source, Memory) for source in sources):  # mixtures
+            parts = [source.sample(n, rng, ask) for source, rng in zip(sources, rngs, strict=True)]
+            return joined(parts), [part.rows for part in parts]
+        memories: Sequence[Memory] = sources  # pyright: ignore[reportAssignmentType]
+        own = memories[0].rows is not memories[-1].rows  # else all draw from the same prior data
+        table, step = (self._whole, memories[0].rows.streams) if own else (memories[0].rows, 0)
+        drawn = [memory.draw(n, rng) for memory, rng in zip(memories, rngs, strict=True)]
+        stream = np.concatenate([np.full(n, i * step) + s for i, (s, *_) in enumerate(drawn)])
         position = np.concatenate([p for _, p, *_ in drawn])
-        asks = any(term.needs_teacher for _, term in terms)
-        if asks and (position >= whole.annotated[stream_]).any():
-            whole.annotate(self.trainings[0].annotate)
+        memories[0].complete(table, ask, stream, position)
+        batch = memories[0].layout.gather(table, stream, position, list(ask))  # pyright: ignore
         weight = None if drawn[0][3] is None else torch.cat([d[3] for d in drawn])  # pyright: ignore
-        return whole.gather(stream_, position, asks)._replace(weight=weight), [d[2] for d in drawn]
+        return batch._replace(weight=weight), [d[2] for d in drawn]
 
-
-class _Actors:
-    """All students acting in their copies of one environment."""
-
-    def __init__(self, env: Copies, student: StackedStudent, rngs: Generators):
-        self.env, self.student, self._rngs = env, student, rngs
-        each = env.n // len(rngs)
-        self.obs = env.begin(np.concatenate([rng.integers(SEED_LIMIT, size=each) for rng in rngs]))
-        self._totals = np.zeros(env.n)
-        self._finished: list[list[float]] = [[] for _ in rngs]
-
-    def act(self, epsilon: float) -> tuple[np.ndarray, np.ndarray, Step]:
-        """One step of every copy: what was seen, done and said about it."""
-        obs = self.obs
-        action = self.student.act(obs, epsilon, self._rngs)
-        step = self.env.step(action)
-        self._totals += step.reward
-        for i in np.flatnonzero(step.terminated | step.truncated):
-            self._finished[i * len(self._rngs) // self.env.n].append(float(self._totals[i]))
-            self._totals[i] = 0.0
-        self.obs = step.obs
-        return obs, action, step
-
-    def finished(self) -> list[list[float]]:
-        """Returns of the episodes that ended, for each student."""
-        return self._finished
-
-
-def _has(name: str, terms: list[tuple[tuple[float, ...], Term]], index: int) -> bool:
-    """Whether a loss counts for one training: its own always, a term where its weight there is not zero."""
-    return name == "td" or any(term.name == name and weights[index] > 0 for weights, term in terms)
+    def publish(self) -> None:
+        """Let the acting networks be what the online networks are now."""
+        self._stack.publish()

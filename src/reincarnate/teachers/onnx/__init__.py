@@ -17,6 +17,7 @@ from torch import Tensor
 from reincarnate.errors import UserError
 from reincarnate.files.safe import read_file, sha256
 from reincarnate.teachers.exported import TELLS, Asked, Lift, choose, counted, read_address, widened
+from reincarnate.teachers.frozen import Memoryless
 from reincarnate.teachers.onnx.external import read_external
 from reincarnate.teachers.onnx.file import Found, look_at
 from reincarnate.types import TeacherCard
@@ -28,25 +29,19 @@ DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool":
 MEMORY = 4 * 2**30  # bytes that all such teachers together may work in
 
 
-class OnnxTeacher:
+class OnnxTeacher(Memoryless):
     """A graph, frozen, on one thread; `batch` is the number of observations it insists on, if it does."""
-
-    view = "student"
 
     def __init__(self, card: TeacherCard, session: Any, output: str, lift: Lift, batch: int | None, kept: Any):
         self.card, self._session, self._output, self._lift = card, session, output, lift
         self._input, self._dtype, self._batch = session.get_inputs()[0].name, np.dtype(card.obs_dtype), batch
         self._kept = kept  # arrays that the session may point to
 
-    def initial_state(self, n: int) -> None:
-        """No state: graphs with memory are refused."""
-        return None
-
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], None]:
-        """Raw observations [B, *O] to what the card says it tells; the state is None. UserError: the graph fails."""
+    def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
+        """Raw observations [B, *O] to what the card says it tells. UserError: the graph fails."""
         rows = obs.cpu().numpy().astype(self._dtype, copy=False)
         out = self._run(rows) if self._batch is None else self._run_padded(rows, self._batch)
-        return self._lift(torch.from_numpy(out), len(rows)), None
+        return self._lift(torch.from_numpy(out), len(rows))
 
     def _run(self, rows: np.ndarray) -> np.ndarray:
         try:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, parse_json, read_file, read_members, read_tensors, sha256
+from reincarnate.teachers.frozen import Memoryless, device_of
 from reincarnate.teachers.sb3.format import SavedAgent, read_text
 from reincarnate.teachers.sb3.network import build_network
 from reincarnate.teachers.sb3.vecnormalize import Statistics, find_statistics
@@ -30,13 +31,11 @@ SAFE_WITH_STATISTICS = "weights, JSON and numbers only; of the statistics' pickl
 SAFE_WITH_BOUNDS = "weights, JSON and numbers only; of the pickles with numbers nothing was imported or run"
 
 
-class Sb3Teacher(nn.Module):
+class Sb3Teacher(Memoryless, nn.Module):
     """A saved policy, frozen: `logits` are a policy's (PPO, A2C, TRPO), action values (DQN, QR-DQN), or actions.
 
     Continuous actions are those of SB3's `predict(deterministic=True)`, in the units of its environment.
     """
-
-    view = "student"
 
     def __init__(self, card: TeacherCard, network: nn.Module, saved: SavedAgent, statistics: Statistics | None):
         super().__init__()
@@ -47,18 +46,14 @@ class Sb3Teacher(nn.Module):
         self.scale = nn.Buffer(torch.as_tensor(statistics.scale if statistics else 1.0))
         self.eval().requires_grad_(False)
 
-    def initial_state(self, n: int) -> None:
-        """No state: these policies are feed-forward."""
-        return None
-
-    @torch.no_grad()
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], None]:
-        """Raw observations [B, *O] to logits, action values or continuous actions; the state is None."""
+    def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
+        """Raw observations [B, *O] to logits, action values or continuous actions."""
+        obs = obs.to(device_of(self))
         if self._clip is not None:
             obs = ((obs.double() - self.mean) / self.scale).clamp(-self._clip, self._clip)
         obs = obs.float() / 255 if self._divide_by_255 else obs.float()
         out = self.network(obs)
-        return out.unflatten(1, self._heads).mean(1), None
+        return out.unflatten(1, self._heads).mean(1)
 
 
 def recognises(path: Path) -> bool:

@@ -18,29 +18,23 @@ from torch import Tensor
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line, read_file, sha256
 from reincarnate.teachers.exported import TELLS, Lift, choose, counted, read_address, widened
+from reincarnate.teachers.frozen import Memoryless
 from reincarnate.teachers.torchscript.archive import recognised, take_apart
 from reincarnate.teachers.torchscript.graph import check_graph, nodes
 from reincarnate.teachers.torchscript.ops import MOST_CALLS
 from reincarnate.types import TeacherCard
 
 
-class TorchScriptTeacher:
+class TorchScriptTeacher(Memoryless):
     """A compiled module, frozen; `output` is the number of the output to take, None where there is but one."""
-
-    view = "student"
 
     def __init__(self, card: TeacherCard, module: Any, output: int | None, lift: Lift):
         self.card, self._module, self._output, self._lift = card, module, output, lift
         self._tensors = [*module.parameters(), *module.buffers()]
         self._versions = [tensor._version for tensor in self._tensors]
 
-    def initial_state(self, n: int) -> None:
-        """No state: modules with memory are refused."""
-        return None
-
-    @torch.no_grad()
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], None]:
-        """Raw observations [B, *O] to what the card says it tells; the state is None. UserError: the module fails."""
+    def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
+        """Raw observations [B, *O] to what the card says it tells. UserError: the module fails."""
         try:
             out = self._module(obs.cpu())
         except Exception as error:  # the interpreter raises whatever operators do
@@ -49,7 +43,7 @@ class TorchScriptTeacher:
             raise UserError(f"{self.card.uri}: failed on observations {list(obs.shape)}: {reason[:200]}") from None
         if [tensor._version for tensor in self._tensors] != self._versions:
             raise UserError(f"{self.card.uri}: changes itself while it acts; a teacher must stay as it is")
-        return self._lift(self._taken(out), len(obs)), None
+        return self._lift(self._taken(out), len(obs))
 
     def _taken(self, out: Any) -> Tensor:
         out = out if self._output is None else out[self._output]

@@ -1,0 +1,189 @@
+"""How stored steps are cut for a learner: transitions of n steps, sequences, whole rollouts. Frozen values."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reincarnate.data.replay import BASIC, ENDED, TAIL, TERMINATED, Replay
+from reincarnate.types import Batch, Prediction, TaskSpec
+
+ALLOWED, TASK, CARRY = "mask", "task", "carry"  # columns that become fields of a batch; all others are notes
+
+
+@dataclass(frozen=True)
+class Transitions:
+    """Single steps with the discounted sum of up to `n_step` rewards; a sum that meets an episode's end stops there."""
+
+    n_step: int = 1
+    gamma: float = 0.99
+    powers: np.ndarray = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self):
+        object.__setattr__(self, "powers", (self.gamma ** np.arange(self.n_step + 1)).astype(np.float32))
+
+    @property
+    def ahead(self) -> int:
+        """Rows that must follow a row before it can be drawn."""
+        return self.n_step
+
+    def gather(
+        self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str], carry: str = ""
+    ) -> Batch:
+        """The transitions that begin at these positions [B] of these streams."""
+        base, columns = rows.base[stream], rows.columns
+        at = base + position % rows.rows
+        flags, reward, steps = columns["flags"][at], columns["reward"][at], 1
+        for k in range(1, self.n_step):
+            going = flags & ENDED == 0
+            ahead = base + (position + k) % rows.rows
+            reward = reward + np.where(going, self.powers[k] * columns["reward"][ahead], np.float32(0))
+            flags = np.where(going, columns["flags"][ahead], flags)
+            steps = steps + going
+        discount = np.where(flags & TERMINATED, np.float32(0), self.powers[steps])
+        successor = position + steps
+        after = base + successor % rows.rows
+        batch = Batch(
+            obs=rows.observe(base, position, at),
+            action=_actions(rows, at),
+            reward=torch.from_numpy(reward),
+            discount=torch.from_numpy(discount),
+            next_obs=rows.observe(base, successor, after),
+            predictions=_predictions(rows, at, names),
+        )
+        return batch if len(columns) == len(BASIC) + len(rows.kinds) else _with_extras(batch, rows, at, after, carry)
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """`length` rows of one stream after another, of which the first `burn_in` only warm a memory up.
+
+    They may cross episodes: `begins` says where one starts, and the row of an episode's last observation, on which
+    nobody acted, has weight 0. Drawn every `stride` rows where that is above 1 (R2D2's overlap of 40 in 80).
+    """
+
+    length: int = 80
+    burn_in: int = 0
+    gamma: float = 0.99
+    n_step: int = 1
+    stride: int = 1
+
+    @property
+    def ahead(self) -> int:
+        """Rows that must follow a row before it can be drawn: the sequence's, and its last one's successor."""
+        return self.length
+
+    def gather(
+        self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str], carry: str = ""
+    ) -> Batch:
+        """The sequences [B, length] that begin at these positions [B]."""
+        base = np.broadcast_to(rows.base[stream], position.shape)[:, None]
+        positions = position[:, None] + np.arange(self.length)
+        at = base + positions % rows.rows
+        flags = rows.columns["flags"][at]
+        last = position + self.length
+        after = base[:, 0] + last % rows.rows
+        batch = Batch(
+            obs=rows.observe(base, positions, at),
+            action=_actions(rows, at),
+            reward=torch.from_numpy(rows.columns["reward"][at]),
+            discount=torch.from_numpy(np.where(flags & TERMINATED, np.float32(0), np.float32(self.gamma))),
+            next_obs=rows.observe(base[:, 0], last, after),
+            predictions=_predictions(rows, at, names),
+            weight=torch.from_numpy((flags & TAIL == 0).astype(np.float32)),
+            begins=torch.from_numpy(rows.columns["age"][at] == 0),
+            ended=torch.from_numpy(flags & ENDED != 0),
+        )
+        return _with_extras(batch, rows, at, None, carry)
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The newest steps of every stream, `length` of each or what there is, whole: [streams, T]; then gone."""
+
+    length: int = 16
+    gamma: float = 0.99
+
+    @property
+    def ahead(self) -> int:
+        """Rows that must follow a row before it can be drawn."""
+        return 1
+
+    def gather(self, rows: Replay, names: Sequence[str], carry: str = "") -> Batch:
+        """All steps of every stream since the last rollout, oldest first; each has its successor's row after it."""
+        position = self._positions(rows)
+        base = rows.base[:, None]
+        at, after = base + position % rows.rows, base + (position + 1) % rows.rows
+        flags = rows.columns["flags"][at]
+        batch = Batch(
+            obs=rows.observe(rows.base[:, None], position, at),
+            action=_actions(rows, at),
+            reward=torch.from_numpy(rows.columns["reward"][at]),
+            discount=torch.from_numpy(np.where(flags & TERMINATED, np.float32(0), np.float32(self.gamma))),
+            next_obs=rows.observe(rows.base[:, None], position + 1, after),
+            predictions=_predictions(rows, at, names),
+            begins=torch.from_numpy(rows.columns["age"][at] == 0),
+            ended=torch.from_numpy(flags & ENDED != 0),
+        )
+        return _with_extras(batch, rows, at, after, carry)
+
+    def _positions(self, rows: Replay) -> np.ndarray:
+        """Positions [streams, steps] of the rows in which somebody acted since the last rollout."""
+        position = rows.mark[:, None] + np.arange(int((rows.added - rows.mark).max()))
+        flags = rows.columns["flags"][rows.base[:, None] + position % rows.rows]
+        acted = (flags & TAIL == 0) & (position < rows.added[:, None])
+        steps = int(acted[0].sum())
+        return np.take_along_axis(position, np.argsort(~acted, axis=1, kind="stable")[:, :steps], 1)
+
+
+AnyLayout = Transitions | Sequences | Rollout
+
+
+def _actions(rows: Replay, at: np.ndarray) -> Tensor:
+    """Actions as learners know them: int64, or of continuous tasks in [-1, 1]."""
+    actions = rows.columns["action"][at]
+    if not rows.spec.continuous:
+        return torch.from_numpy(actions.astype(np.int64))
+    return torch.from_numpy(to_unit(rows.spec, actions))
+
+
+def to_unit(spec: TaskSpec, actions: np.ndarray) -> np.ndarray:
+    """Actions in the task's units [*L, A] to [-1, 1], float32."""
+    low, high = bounds_of(spec)
+    return ((actions - (high + low) / 2) / ((high - low) / 2)).astype(np.float32)
+
+
+def from_unit(spec: TaskSpec, actions: np.ndarray) -> np.ndarray:
+    """Actions in [-1, 1] to the task's units, within its bounds, float32."""
+    low, high = bounds_of(spec)
+    return np.clip(actions * ((high - low) / 2) + (high + low) / 2, low, high).astype(np.float32)
+
+
+def bounds_of(spec: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
+    """The least and greatest values of each number of an action, float64."""
+    assert spec.bounds is not None, "a task with discrete actions has no bounds"
+    low, high = (np.asarray(bound, np.float64) for bound in spec.bounds)
+    return low, high
+
+
+def _predictions(rows: Replay, at: np.ndarray, names: Sequence[str]) -> Mapping[str, Prediction]:
+    return {name: Prediction(rows.kinds[name], torch.from_numpy(rows.columns[name][at])) for name in names}
+
+
+def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray | None, carry: str) -> Batch:
+    """A batch with what else was stored beside its steps; a carry only for whom it belongs to (`carry`)."""
+    columns, names = rows.columns, rows.columns.keys() - {*BASIC, *rows.kinds}
+    notes = {
+        name: torch.from_numpy(columns[name][at]) for name in names if name not in (ALLOWED, TASK) and "." not in name
+    }
+    first = at if at.ndim == 1 else at[:, 0]
+    own = f"{CARRY}.{carry}"
+    return batch._replace(
+        notes=notes,
+        carry=torch.from_numpy(columns[own][first]) if own in columns else None,
+        mask=torch.from_numpy(columns[ALLOWED][at]) if ALLOWED in columns else None,
+        next_mask=torch.from_numpy(columns[ALLOWED][after]) if ALLOWED in columns and after is not None else None,
+        task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None,
+    )
