@@ -133,6 +133,7 @@ class ActorOutput(NamedTuple):
     notes: Mapping[str, np.ndarray] = NOTHING  # log_prob, value: [n, …]
 
 
+@runtime_checkable
 class Actor(Protocol):
     """Whoever plays. `explore` is in the actor's own unit (ε of a value student); `rng` a generator, or one a seed."""
 

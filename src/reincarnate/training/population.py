@@ -5,7 +5,7 @@ alone. Results of a stack equal those of separate runs within float tolerance.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ Hear = Callable[[Training, Batch, Weighing], Batch]
 Means = Mapping[str, Tensor | float]
 
 
+@runtime_checkable
 class Team(Protocol):
     """The students of all trainings that play one part in the cast."""
 
@@ -204,6 +205,7 @@ def _part(step: TimeStep, own: slice) -> TimeStep:
     )
 
 
+@runtime_checkable
 class Stack(Protocol):
     """Students of one shape that act and learn as one (`students.stacked`)."""
 
