@@ -28,6 +28,7 @@ SHAPES = {
     "short gtrxl": MemoryShape("gtrxl", 8, 2, 2, 1),
 }
 REMEMBERING = [name for name in SHAPES if name != "none"]
+KINDS = ["two lstm", "gru", "gtrxl gru", "gtrxl trxl", "short gtrxl"]
 
 
 def make(name, seed=0, lively=True):
@@ -65,9 +66,7 @@ def by_segments(net, x, begins, carry, lengths):
 # ---- one network, two ways of reading --------------------------------------------------------------
 
 
-@pytest.mark.parametrize("rows", [12, 40])
-@pytest.mark.parametrize("resets", [0.0, 0.1, 0.6])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name, rows, resets", [(k, r, p) for k in KINDS for r in (12, 40) for p in (0.0, 0.1, 0.6)])
 def test_acting_step_by_step_and_learning_on_segments_give_the_same_outputs(name, rows, resets):
     net, (x, begins) = make(name), experience(rows, resets=resets)
     acted, acted_carry = by_rows(net, x, begins, net.initial(3))
@@ -78,7 +77,7 @@ def test_acting_step_by_step_and_learning_on_segments_give_the_same_outputs(name
 
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_two_ways_are_one_function_so_that_in_doubles_nothing_but_rounding_is_left(name):
-    net, (x, begins) = make(name).double(), experience(40)
+    net, (x, begins) = make(name).double(), experience(24)
     acted, acted_carry = by_rows(net, x.double(), begins, net.initial(3))
     learnt, learnt_carry = net(x.double(), begins, net.initial(3))
     torch.testing.assert_close(learnt, acted, atol=1e-13, rtol=1e-13)
@@ -86,17 +85,17 @@ def test_the_two_ways_are_one_function_so_that_in_doubles_nothing_but_rounding_i
 
 
 @pytest.mark.parametrize("rows", [12, 40])
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", KINDS)
 def test_two_segments_equal_one(name, rows):
     net, (x, begins) = make(name), experience(rows)
     whole, whole_carry = net(x, begins, net.initial(3))
-    for first in (1, 5, rows - 3):
+    for first in (1, rows - 5):
         parts, carry = by_segments(net, x, begins, net.initial(3), [first, rows - first])
         torch.testing.assert_close(parts, whole, atol=1e-6, rtol=1e-6)
         torch.testing.assert_close(carry, whole_carry, atol=2e-6, rtol=2e-6)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(
     name=st.sampled_from(["two lstm", "gru", "gtrxl gru", "short gtrxl"]),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),
@@ -149,7 +148,7 @@ def test_memory_reaches_over_rows_and_segments_and_never_into_the_future(name):
 
 
 def test_copies_do_not_see_each_other():
-    for name in SHAPES:
+    for name in KINDS:
         net, (x, begins) = make(name), experience(12)
         alone = net(x[1:2], begins[1:2], net.initial(1))[0]
         torch.testing.assert_close(net(x, begins, net.initial(3))[0][1:2], alone, atol=1e-6, rtol=1e-6)
@@ -311,7 +310,7 @@ def test_an_lstm_and_a_gru_are_pytorchs():
 def test_positions_are_distances_and_skewing_puts_them_beside_their_rows():
     waves = sinusoids(3, 4)
     assert waves[-1].tolist() == [0, 0, 1, 1] and waves[0, 0] == pytest.approx(math.sin(3))
-    by_distance = torch.tensor([[13, 12, 11, 10], [23, 22, 21, 20]])  # row t, distances 3 … 0
+    by_distance = torch.tensor([[13.0, 12, 11, 10], [23, 22, 21, 20]])  # row t, distances 3 … 0
     assert skew(by_distance).tolist() == [[13, 12, 11, 10, 0], [0, 23, 22, 21, 20]]
 
 
@@ -345,16 +344,16 @@ def test_a_nan_in_an_lstms_carry_ends_with_its_episode():
         assert net(x, begins | True, bad)[0].isfinite().all()
 
 
-@pytest.mark.parametrize("name", ["lstm", "gru", "gtrxl gru", "gtrxl none"])
+@pytest.mark.parametrize("name", ["lstm", "gtrxl gru"])
 def test_a_memory_learns_to_recall_what_it_saw_five_rows_ago(name):
     torch.manual_seed(0)
     net, head = make(name, lively=False), torch.nn.Linear(SHAPES[name].memory_size, 2)
-    optimizer = torch.optim.Adam([*net.parameters(), *head.parameters()], 3e-3)
+    optimizer = torch.optim.Adam([*net.parameters(), *head.parameters()], 1e-2)
     rng = np.random.default_rng(0)
     begins = torch.zeros(32, 6, dtype=torch.bool)
     begins[:, 0] = True
     accuracy = []
-    for _ in range(400):
+    for _ in range(300):
         x, bit = torch.zeros(32, 6, F), torch.from_numpy(rng.integers(2, size=32))
         x[torch.arange(32), 0, bit] = 1
         x[:, 5, 4] = 1

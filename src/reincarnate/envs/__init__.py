@@ -8,7 +8,7 @@ from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
 # prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else
-FAMILIES = {"ALE/": "atari", "MinAtar/": "minatar", "": "classic"}
+FAMILIES = {"ALE/": "atari", "MinAtar/": "minatar", "Memory/": "memory", "": "classic"}
 
 
 def _family(env_id: str):

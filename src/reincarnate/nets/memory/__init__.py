@@ -85,6 +85,7 @@ class NoMemory(nn.Module):
     """Features pass unchanged; the carry has no columns."""
 
     carry = 0
+    place: Tensor
 
     def __init__(self, inputs: int):
         nn.Module.__init__(self)
@@ -126,9 +127,8 @@ def _check_attention(shape: Remembering, size: int) -> None:
     if shape.memory_length < 1:
         raise UserError(f"memory_length is {shape.memory_length}; a gtrxl looks back at least 1 step (or: memory none)")
     if shape.memory_heads < 1 or size % shape.memory_heads or size % 2:
-        raise UserError(
-            f"a gtrxl of size {size} cannot have {shape.memory_heads} heads; the size must be even and a multiple of them"
-        )
+        wanted = "the size must be even and a multiple of the heads"
+        raise UserError(f"a gtrxl of size {size} cannot have {shape.memory_heads} heads; {wanted}")
 
 
 __all__ = ["GRU", "LSTM", "GTrXL", "Memory", "MemoryName", "MemoryShape", "NoMemory", "Remembering", "build", "check"]

@@ -6,6 +6,8 @@ the average, W_R before the distances. What is remembered is each layer's normal
 shift, which no weight has touched: it needs no second normalising and cannot be out of date as cached keys can.
 """
 
+from typing import Any
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -26,6 +28,9 @@ class GTrXL(nn.Module):
     `gates`), biases in the perceptron alone, u and v shared by all layers.
     """
 
+    waves: Tensor
+    distance: Tensor
+
     def __init__(
         self,
         inputs: int,
@@ -39,7 +44,7 @@ class GTrXL(nn.Module):
         nn.Module.__init__(self)
         self.features, self.length, self.carry = size, length, layers * length * size + 1
         self.embed = nn.Linear(inputs, size)
-        self.layers = nn.ModuleList(Layer(size, heads, gate_name, gate_bias) for _ in range(layers))
+        self.layers: Any = nn.ModuleList(Layer(size, heads, gate_name, gate_bias) for _ in range(layers))
         self.u, self.v = (nn.Parameter(torch.zeros(heads, size // heads)) for _ in range(2))
         self.register_buffer("waves", sinusoids(length, size), persistent=False)
         self.register_buffer("distance", torch.arange(length, -1, -1.0), persistent=False)
@@ -59,14 +64,13 @@ class GTrXL(nn.Module):
     def _row(self, x: Tensor, begins: Tensor, memory: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
         filled = torch.where(begins, 0.0, filled)
         hidden = torch.where(self.distance <= filled[:, None], 0.0, -torch.inf)[:, None]  # [n, 1, M + 1]
-        rows = []
-        for layer, remembered in zip(self.layers, memory.unbind(1), strict=True):
-            rows.append(layer.remember(x))
-            x = layer.row(x, rows[-1], remembered, hidden, self)
         after = memory.new_empty(len(x), self.carry)
         kept = after[:, :-1].unflatten(1, memory.shape[1:])
         kept[:, :, :-1] = memory[:, :, 1:]
-        kept[:, :, -1] = torch.stack(rows, 1).detach()
+        for i, layer in enumerate(self.layers):
+            row = layer.remember(x)
+            x = layer.row(x, row, memory[:, i], hidden, self)
+            kept[:, i, -1] = row.detach()
         after[:, -1] = (filled + 1).clamp(max=self.length)
         return x, after
 
@@ -99,7 +103,7 @@ class Layer(nn.Module):
 
     def segment(self, x: Tensor, rows: Tensor, hidden: Tensor, shared: GTrXL) -> Float[Tensor, "B T D"]:
         """x [B, T, D] and all that can be attended to, rows [B, M + T, D]."""
-        rows = rows * self.norm1.weight + self.norm1.bias if self.reordered else rows
+        rows = self._affine(rows)
         query = self._by_head(self.query(rows[:, -x.shape[1] :]))  # [B, h, T, k]
         key, value = self._by_head(self.key(rows)), self._by_head(self.value(rows))
         place = self.position(shared.waves).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [h, M + 1, k]
@@ -110,15 +114,18 @@ class Layer(nn.Module):
     def row(self, x: Tensor, row: Tensor, remembered: Tensor, hidden: Tensor, shared: GTrXL) -> Float[Tensor, "n D"]:
         """The same for the newest row x [n, D] of each copy, after `remembered` [n, M, D]."""
         rows = torch.cat([remembered, row[:, None]], 1)
-        query = self.query(row * self.norm1.weight + self.norm1.bias if self.reordered else row)
-        query = query.unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [h, n, k]
+        query = self.query(self._affine(row)).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [h, n, k]
         key, place, value = (w.weight.unflatten(0, (self.heads, -1)) for w in (self.key, self.position, self.value))
         content = ((query + shared.u[:, None]) @ key).transpose(0, 1)  # [n, h, D]
         content = content * self.norm1.weight if self.reordered else content  # the shift moves all scores alike
-        score = content @ rows.mT + ((query + shared.v[:, None]) @ place).transpose(0, 1) @ shared.waves.T
-        mean = torch.softmax(score * self.scale + hidden, -1) @ rows  # [n, h, D]
-        mean = mean * self.norm1.weight + self.norm1.bias if self.reordered else mean
+        far = ((query + shared.v[:, None]) @ place).transpose(0, 1) @ shared.waves.T
+        score = torch.baddbmm(far, content, rows.mT, beta=self.scale, alpha=self.scale) + hidden  # [n, h, M + 1]
+        mean = self._affine(torch.softmax(score, -1) @ rows)  # [n, h, D]
         return self._finish(x, self.out((mean.transpose(0, 1) @ value.mT).transpose(0, 1).flatten(1)))
+
+    def _affine(self, rows: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
+        """The norm's scale and shift, as what is remembered meets them when it is read."""
+        return torch.addcmul(self.norm1.bias, rows, self.norm1.weight) if self.reordered else rows
 
     def _finish(self, x: Tensor, attended: Tensor) -> Tensor:
         if not self.reordered:

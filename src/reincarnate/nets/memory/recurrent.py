@@ -3,6 +3,7 @@
 SB3's RecurrentPPO and others hold the same parameters (`weight_ih_l0`, …) under the name of their own module.
 """
 
+import itertools
 from collections.abc import Iterator
 
 import torch
@@ -24,7 +25,7 @@ class Recurrent(nn.Module):
         self.carry = states * net.num_layers * net.hidden_size
 
     def initial(self, n: int) -> Float[Tensor, "n H"]:
-        return self.net.weight_ih_l0.new_zeros(n, self.carry)
+        return self.net.all_weights[0][0].new_zeros(n, self.carry)
 
     def forward(
         self, features: Float[Tensor, "n *T F"], begins: Bool[Tensor, "n *T"], carry: Float[Tensor, "n H"]
@@ -57,7 +58,7 @@ class Recurrent(nn.Module):
     def _row(self, x: Float[Tensor, "n F"], state: Float[Tensor, "S L n D"]) -> tuple[Tensor, Tensor]:
         states = []
         for layer, before in enumerate(state.unbind(1)):
-            after = self._cell(x, before, getattr(self.net, "all_weights")[layer])
+            after = self._cell(x, before, self.net.all_weights[layer])
             states.append(after)
             x = after[0]
         return x, torch.stack(states, 1)
@@ -106,4 +107,4 @@ def _stretches(begins: Bool[Tensor, "B T"]) -> Iterator[tuple[int, int]]:
     """(first row, row after the last) of the longest stretches in which episodes begin at the first row alone."""
     cuts = begins.any(0).nonzero()[:, 0].tolist()
     edges = sorted({0, *cuts, begins.shape[1]})
-    return zip(edges, edges[1:], strict=False)
+    return itertools.pairwise(edges)
