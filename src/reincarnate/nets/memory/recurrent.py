@@ -4,7 +4,7 @@ SB3's RecurrentPPO and others hold the same parameters (`weight_ih_l0`, …) und
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from jaxtyping import Bool, Float
@@ -66,7 +66,7 @@ class Recurrent(nn.Module):
     def _kernel(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         raise NotImplementedError
 
-    def _cell(self, x: Tensor, before: Tensor, weights: list[Tensor]) -> Tensor:
+    def _cell(self, x: Tensor, before: Tensor, weights: Sequence[Tensor]) -> Tensor:
         raise NotImplementedError
 
 
@@ -80,7 +80,7 @@ class LSTM(Recurrent):
         out, after = self.net(x, (state[0].contiguous(), state[1].contiguous()))
         return out, torch.stack(after)
 
-    def _cell(self, x: Tensor, before: Tensor, weights: list[Tensor]) -> Tensor:
+    def _cell(self, x: Tensor, before: Tensor, weights: Sequence[Tensor]) -> Tensor:
         return torch.stack(torch.lstm_cell(x, (before[0], before[1]), *weights))
 
 
@@ -94,7 +94,7 @@ class GRU(Recurrent):
         out, after = self.net(x, state[0].contiguous())
         return out, after[None]
 
-    def _cell(self, x: Tensor, before: Tensor, weights: list[Tensor]) -> Tensor:
+    def _cell(self, x: Tensor, before: Tensor, weights: Sequence[Tensor]) -> Tensor:
         return torch.gru_cell(x, before[0], *weights)[None]
 
 
