@@ -113,15 +113,16 @@ class Layer(nn.Module):
 
     def row(self, x: Tensor, row: Tensor, remembered: Tensor, hidden: Tensor, shared: GTrXL) -> Float[Tensor, "n D"]:
         """The same for the newest row x [n, D] of each copy, after `remembered` [n, M, D]."""
-        rows = torch.cat([remembered, row[:, None]], 1)
         query = self.query(self._affine(row)).unflatten(-1, (self.heads, -1)).transpose(0, 1)  # [h, n, k]
         key, place, value = (w.weight.unflatten(0, (self.heads, -1)) for w in (self.key, self.position, self.value))
-        content = ((query + shared.u[:, None]) @ key).transpose(0, 1)  # [n, h, D]
+        content = torch.bmm(query + shared.u[:, None], key).transpose(0, 1)  # [n, h, D]
         content = content * self.norm1.weight if self.reordered else content  # the shift moves all scores alike
-        far = ((query + shared.v[:, None]) @ place).transpose(0, 1) @ shared.waves.T
-        score = torch.baddbmm(far, content, rows.mT, beta=self.scale, alpha=self.scale) + hidden  # [n, h, M + 1]
-        mean = self._affine(torch.softmax(score, -1) @ rows)  # [n, h, D]
-        return self._finish(x, self.out((mean.transpose(0, 1) @ value.mT).transpose(0, 1).flatten(1)))
+        far = (torch.bmm(query + shared.v[:, None], place) @ shared.waves.T).transpose(0, 1)  # [n, h, M + 1]
+        rows = torch.cat([remembered, row[:, None]], 1)
+        score = torch.baddbmm(far, content, rows.mT, beta=self.scale, alpha=self.scale) + hidden
+        mean = self._affine(torch.bmm(torch.softmax(score, -1), rows))  # [n, h, D]
+        attended = torch.bmm(mean.transpose(0, 1), value.mT)  # [h, n, k]
+        return self._finish(x, self.out(attended.transpose(0, 1).flatten(1)))
 
     def _affine(self, rows: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """The norm's scale and shift, as what is remembered meets them when it is read."""
