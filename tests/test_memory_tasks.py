@@ -1,5 +1,7 @@
 """The memory tasks: rules by hand, best plays by hand, and the vector face all tasks share."""
 
+import sys
+
 import numpy as np
 import pytest
 
@@ -279,3 +281,37 @@ def test_the_signs_and_sides_are_fair():
     state = IMaze().begin(4000, rng)
     assert abs(state["side"].mean()) < 0.06 and abs(state["red"].mean()) < 0.06
     assert np.bincount(state["heading"]).min() > 900
+
+
+# ---- other packages' tasks -------------------------------------------------------------------------
+
+
+def test_minigrid_is_seen_as_planes():
+    pytest.importorskip("minigrid")
+    spec = envs.spec("MiniGrid-MemoryS7-v0")
+    assert (spec.obs_shape, spec.actions, spec.protocol["max_episode_steps"]) == ((7, 7, 20), 7, 245)
+    first, again = (play(envs.make("MiniGrid-MemoryS7-v0", 2), 300) for _ in range(2))
+    assert first[0].dtype == bool and (first[0].sum(-1) == 3).all()  # one kind, one colour, one state everywhere
+    assert all(np.array_equal(a.next_obs, b.next_obs) for a, b in zip(first[1:], again[1:], strict=True))
+    assert any(s.truncated.any() for s in first[1:])
+    with pytest.raises(UserError, match="cannot be made"):
+        envs.make("MiniGrid-Memory-v0", 1)
+
+
+@pytest.mark.parametrize(
+    "name, width", [("RepeatPreviousEasy", 4), ("AutoencodeEasy", 6), ("PositionOnlyCartPoleEasy", 2)]
+)
+def test_popgym_is_seen_as_vectors(name, width):
+    pytest.importorskip("popgym")
+    env = envs.make(f"popgym-{name}-v0", 2)
+    assert env.spec.obs_shape == (width,)
+    seen = play(env, 120)
+    assert all(np.isfinite(s.next_obs).all() for s in seen[1:]) and any(s.terminated.any() for s in seen[1:])
+
+
+def test_a_package_that_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "minigrid", None)
+    with pytest.raises(UserError, match=r"needs minigrid: pip install .reincarnate\[memory\]"):
+        envs.make("MiniGrid-MemoryS9-v0", 1)
+    with pytest.raises(UserError, match="did you mean Memory/TMaze-v0"):
+        envs.make("Memory/TMase-v0", 1)
