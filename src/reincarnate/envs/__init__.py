@@ -8,7 +8,14 @@ from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
 # prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else
-FAMILIES = {"ALE/": "atari", "MinAtar/": "minatar", "": "classic"}
+FAMILIES = {
+    "ALE/": "atari",
+    "MinAtar/": "minatar",
+    "Memory/": "memory",
+    "MiniGrid-": "partial",
+    "popgym-": "partial",
+    "": "classic",
+}
 
 
 def _family(env_id: str):
