@@ -43,6 +43,10 @@ def _steps() -> np.ndarray:
 
 MOVED, MEETS, PICTURES = _tables()
 STEPS = _steps()
+_BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(bool)
+FREE = _BITS.sum(1)  # how many rows are free, by the bits that `np.packbits` makes of them
+FREE_ROW = np.array([np.resize([*np.flatnonzero(bits) + 1, *[0] * ROWS], ROWS) for bits in _BITS]).reshape(-1)
+SPAWNED = np.array([_entity(0 if right else 9, right, gold) for gold in (0, 1) for right in (0, 1)])
 ROW = np.arange(100) // 10
 
 
@@ -113,18 +117,18 @@ class Asterix:
     def _meet(self, beside: np.ndarray) -> np.ndarray:
         """What each player meets in its row; gold is picked up."""
         met = MEETS.take(self._flat.take(beside) * 100 + self.cell)
-        if met.any():
+        if np.count_nonzero(met):
             self._flat[beside[met == GOLD]] = NOBODY
         return met
 
     def _spawn(self, rows: np.ndarray, streams: Streams) -> None:
         """One entity in a free row, from the side and of the kind that chance says; none where all rows are taken."""
-        rightwards, gold = streams.double_of(rows) < 1 / 2, streams.double_of(rows) < 1 / 3
-        free = self.entities[rows, 1 : ROWS + 1] == NOBODY
-        count = free.sum(1)
-        if not count.all():
-            room = count > 0
-            rows, rightwards, gold, free, count = rows[room], rightwards[room], gold[room], free[room], count[room]
-        which = streams.below_of(rows, count)
-        row = (free.cumsum(1) > which[:, None]).argmax(1) + 1
-        self.entities[rows, row] = np.where(rightwards, 1, 10) + (gold * 2 + rightwards) * 10
+        side, kind = streams.two_doubles_of(rows)
+        free = np.packbits(self.entities[rows, 1 : ROWS + 1] == NOBODY, axis=1)[:, 0]
+        if np.count_nonzero(free) < len(free):
+            room = free.nonzero()[0]
+            rows, side, kind, free = rows[room], side[room], kind[room], free[room]
+        which = streams.below_of(rows, FREE.take(free))
+        row = FREE_ROW.take(free * np.intp(ROWS) + which)
+        entity = SPAWNED.take((side < 1 / 2) + 2 * (kind < 1 / 3))
+        self._flat[rows * 10 + row] = entity

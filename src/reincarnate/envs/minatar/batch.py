@@ -1,6 +1,6 @@
 """n copies of one MinAtar game at once: sticky actions, the time limit, restarts, copies left alone."""
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -9,6 +9,7 @@ from reincarnate.envs.vector import IDLE, Copies
 from reincarnate.types import Step, TaskSpec
 
 
+@runtime_checkable
 class Game(Protocol):
     """The rules of one game as structure of arrays; actions are indices into the game's minimal action set."""
 
@@ -62,7 +63,7 @@ class Games(Copies):
         self._streams.top_up()
         actions = np.asarray(actions, np.intp)
         idle = actions == IDLE
-        reward, terminated = self._act_but(idle, actions) if idle.any() else self._act(actions)
+        reward, terminated = self._act_but(idle, actions) if np.count_nonzero(idle) else self._act(actions)
         truncated = self._ages == self._limit
         truncated &= ~terminated
         next_obs = obs = self._game.observe(self._all)

@@ -75,7 +75,7 @@ class Breakout:
         met = self._flat.take(brick)
         breaks = met > self.struck
         self.struck = met
-        if not self.left.all():
+        if np.count_nonzero(self.left) < len(self.left):
             falls = (self.trail >= _ball(BOTTOM - 1, 0, 0)) & (self.trail & 2 > 0)
             self._build((falls & (self.left == 0)).nonzero()[0])
         rows = breaks.nonzero()[0]

@@ -75,6 +75,7 @@ def _gauges() -> np.ndarray:
 T = _tables()
 STEPS, FLIES = _player_tables()
 GAUGES = _gauges()
+LEVELS = np.arange(MAX_OXYGEN + 1) * 10 // MAX_OXYGEN * (MAX_DIVERS + 1)  # [oxygen]: the first of its gauges
 _PLAYER = np.arange(200)
 PLAYER_FRONT = _PLAYER // 2 * CHANNELS + FRONT
 PLAYER_BACK = (_PLAYER // 2 + np.where(_PLAYER % 2, -1, 1)) * CHANNELS + BACK
@@ -132,7 +133,7 @@ class Seaquest:
         flat, base, player = seen.reshape(-1), self._base[: len(rows)], self.player[rows]
         flat[base + PLAYER_FRONT.take(player)] = True
         flat[base + PLAYER_BACK.take(player)] = True
-        gauges = np.maximum(self.oxygen[rows], 0) * 10 // MAX_OXYGEN * 7 + np.maximum(self.divers[rows], 0)
+        gauges = LEVELS.take(self.oxygen[rows], mode="clip") + np.maximum(self.divers[rows], 0)
         seen.reshape(len(rows), -1)[:, 90 * CHANNELS :] = GAUGES.take(gauges, axis=0)
         for bullets in (self.old[rows], self.new[rows]):
             flying = (bullets < SPENT).nonzero()[0]
@@ -174,8 +175,8 @@ class Seaquest:
 
     def _spawn_enemies(self, rows: np.ndarray, age: np.ndarray, streams: Streams) -> None:
         """A fish or a submarine in each copy, but none in a row where another swims the other way."""
-        rightwards = streams.double_of(rows) < 1 / 2
-        is_sub = streams.double_of(rows) < 1 / 3
+        side, kind = streams.two_doubles_of(rows)
+        rightwards, is_sub = side < 1 / 2, kind < 1 / 3
         y = streams.even_of(rows, 8) + 1
         who, swimmer = self.pool[:2]
         row = T.target.take(swimmer) // 10  # of fish and submarines; below 0 for all else
@@ -197,7 +198,7 @@ class Seaquest:
     def _swim(self, age: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
         """All in the pool: hit by bullets as they are, moved, met by the player, hit again, shooting."""
         hit = self._aimed_at(self.pool[0], self.pool[1])
-        if hit.any():
+        if np.count_nonzero(hit):
             killed = self._kill(hit, reward, first_bullets=True)
             self.pool = self.pool[:, ~killed]
         who, before, due, shot = self.pool
@@ -209,16 +210,16 @@ class Seaquest:
         moves = moving.nonzero()[0]
         due[moves] += self._pauses(who[moves], before[moves])
         gone = swimmer == GONE
-        if met.any():
+        if np.count_nonzero(met):
             self._meet(met, gone, terminal)
         self.pool[1] = swimmer
         hit = self._aimed_at(who, swimmer)
-        if hit.any():
+        if np.count_nonzero(hit):
             hit &= T.cell.take(swimmer) != player
             gone |= self._kill(hit, reward, first_bullets=False)
         shooting = (shot == now).nonzero()[0]
         new = self._shoot(shooting, now, terminal) if shooting.size else None
-        if gone.any():
+        if np.count_nonzero(gone):
             self.pool = self.pool[:, ~gone]
         if new is not None:
             self.pool = np.concatenate([self.pool, new], axis=1)

@@ -32,7 +32,7 @@ class Streams:
 
     def top_up(self) -> None:
         """Draw words ahead where a step could use up what is left. Call it between steps only."""
-        if not (self.at > self._full).any():
+        if not np.count_nonzero(self.at > self._full):
             return
         for i, used in enumerate((self.at - self._rows).tolist()):
             row = self._words[i]
@@ -53,6 +53,12 @@ class Streams:
         at = self.at[rows]
         self.at[rows] = at + 2
         return self._doubles.take(at)
+
+    def two_doubles_of(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`rand()` of some copies, twice."""
+        at = self.at[rows]
+        self.at[rows] = at + 4
+        return self._doubles.take(at), self._doubles.take(at + 2)
 
     def doubles_of(self, row: int, count: int) -> np.ndarray:
         """`rand(count)` of one copy."""
