@@ -238,7 +238,11 @@ class Seaquest:
         kinds = self.pool[1] // 200
         which = sorted(hit.nonzero()[0].tolist(), key=lambda i: (kinds[i], i))
         bullets = (self.new, self.old) if first_bullets else (self.old, self.new)
-        pairs = [(b, i) for b in bullets for i in which] if first_bullets else [(b, i) for i in which[::-1] for b in bullets]
+        pairs = (
+            [(b, i) for b in bullets for i in which]
+            if first_bullets
+            else [(b, i) for i in which[::-1] for b in bullets]
+        )
         for bullet, i in pairs:
             copy, swimmer = self.pool[:2, i].tolist()
             if not killed[i] and bullet[copy] >> 1 == T.cell[swimmer]:
