@@ -1,6 +1,6 @@
 """MinAtar's Seaquest for n copies at once: all that swims in any copy is one row of a common pool."""
 
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 
@@ -278,7 +278,7 @@ class Seaquest:
         return new
 
     def _surface(self, rows: np.ndarray, reward: np.ndarray, terminal: np.ndarray) -> None:
-        """With nobody on board the game ends; six are set ashore for a reward, else one; faster enemies from then on."""
+        """With nobody on board the game ends; six go ashore for a reward, else one; enemies get faster."""
         terminal[rows] |= self.divers[rows] == 0
         rows = rows[self.divers[rows] != 0]
         full = rows[self.divers[rows] == MAX_DIVERS]
