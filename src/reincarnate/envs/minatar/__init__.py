@@ -2,10 +2,17 @@
 
 import functools
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from reincarnate.envs.minatar.asterix import Asterix
+from reincarnate.envs.minatar.batch import Game, Games
+from reincarnate.envs.minatar.breakout import Breakout
+from reincarnate.envs.minatar.freeway import Freeway
+from reincarnate.envs.minatar.seaquest import Seaquest
+from reincarnate.envs.minatar.space_invaders import SpaceInvaders
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
@@ -19,6 +26,14 @@ GAMES = {
 }
 STICKY = 0.1  # MinAtar's own default
 MAX_STEPS = 5000  # MinAtar has no limit of its own; without one a student that only survives plays for ever
+TOGETHER_FROM = 16  # copies, from which on stepping them together is faster (benchmarks/minatar_steps.py)
+RULES: dict[str, Callable[[int], Game]] = {
+    "asterix": lambda n: Asterix(n, MAX_STEPS),
+    "breakout": Breakout,
+    "freeway": Freeway,
+    "seaquest": Seaquest,
+    "space_invaders": SpaceInvaders,
+}
 
 
 def ids() -> frozenset[str]:
@@ -54,10 +69,20 @@ def spec(env_id: str) -> TaskSpec:
 
 
 def make(env_id: str, n: int, view: str) -> VectorEnv:
-    """`n` copies."""
+    """`n` copies: few of them as a list of the package's own, more of them stepped together. They play the same."""
     if view != "student":
         raise UserError(f"{env_id} offers no view {view!r} for a teacher; only ALE/* tasks offer 'rgb'")
+    return listed(env_id, n) if n < TOGETHER_FROM else together(env_id, n)
+
+
+def listed(env_id: str, n: int) -> Copies:
+    """`n` environments of the `minatar` package in a list."""
     return Copies(spec(env_id), lambda: _MinAtar(GAMES[env_id]), n, MAX_STEPS)
+
+
+def together(env_id: str, n: int) -> Games:
+    """`n` copies as structure of arrays, to the bit what `listed` plays from the same seeds and actions."""
+    return Games(spec(env_id), RULES[GAMES[env_id]](n), n, STICKY, MAX_STEPS)
 
 
 class _MinAtar:

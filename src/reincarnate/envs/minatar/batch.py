@@ -1,0 +1,98 @@
+"""n copies of one MinAtar game at once: sticky actions, the time limit, restarts, copies left alone."""
+
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import numpy as np
+
+from reincarnate.envs.minatar.streams import Streams
+from reincarnate.envs.vector import IDLE, Copies
+from reincarnate.types import Step, TaskSpec
+
+
+@runtime_checkable
+class Game(Protocol):
+    """The rules of one game as structure of arrays; actions are indices into the game's minimal action set."""
+
+    fields: ClassVar[tuple[str, ...]]
+    """The names of its arrays with one entry a copy; what else it holds it hands over in `others`."""
+
+    def begin(self, rows: np.ndarray, streams: Streams) -> None:
+        """A new episode in some copies."""
+        ...
+
+    def act(self, actions: np.ndarray, age: np.ndarray, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
+        """One step in all copies, `age` steps into their episodes. Returns rewards and who terminates, bool [n]."""
+        ...
+
+    def observe(self, rows: np.ndarray) -> np.ndarray:
+        """A new bool array [len(rows), 10, 10, C]."""
+        ...
+
+    def others(self, idle: np.ndarray) -> Any:
+        """What belongs to the idle copies (bool [n]) beside `fields`."""
+        ...
+
+    def put_back(self, idle: np.ndarray, others: Any) -> None:
+        """Undo a step: replace what belongs to the idle copies by what `others` returned."""
+        ...
+
+
+class Games(Copies):
+    """n copies of a game that step together, to the bit as n environments of the `minatar` package would.
+
+    Each copy has its own random stream, seeded as theirs, and draws from it what theirs draw, in the same order.
+    """
+
+    def __init__(self, spec: TaskSpec, game: Game, n: int, sticky: float, max_steps: int):
+        self.spec, self.n = spec, n
+        self._game, self._streams, self._sticky, self._limit = game, Streams(n), sticky, max_steps
+        self._all = np.arange(n)
+        self._last, self._ages = np.zeros(n, np.intp), np.zeros(n, np.intp)
+        self._obs = np.zeros((n, *spec.obs_shape), bool)
+
+    def begin(self, seeds: np.ndarray) -> np.ndarray:
+        """Begin anew everywhere, each copy from its seed. Seeding also forgets the last action."""
+        self._streams.seed(seeds)
+        self._last[:] = self._ages[:] = 0
+        self._game.begin(self._all, self._streams)
+        self._obs = self._game.observe(self._all)
+        return self._obs
+
+    def step(self, actions: np.ndarray) -> Step:
+        """One action in each copy; IDLE leaves a copy as it is, its random stream too."""
+        self._streams.top_up()
+        actions = np.asarray(actions, np.intp)
+        idle = actions == IDLE
+        reward, terminated = self._act_but(idle, actions) if np.count_nonzero(idle) else self._act(actions)
+        truncated = self._ages == self._limit
+        truncated &= ~terminated
+        next_obs = obs = self._game.observe(self._all)
+        over = (terminated | truncated).nonzero()[0]
+        if over.size:
+            self._ages[over] = 0
+            self._game.begin(over, self._streams)
+            obs = next_obs.copy()
+            obs[over] = self._game.observe(over)
+        self._obs = obs
+        return Step(obs, next_obs, reward.astype(np.float32), terminated, truncated)
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def _act(self, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        self._last = np.where(self._streams.double() < self._sticky, self._last, actions)
+        result = self._game.act(self._last, self._ages, self._streams)
+        self._ages += 1
+        return result
+
+    def _act_but(self, idle: np.ndarray, actions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """All copies step together, and the idle ones are put back to where they were."""
+        game, streams = self._game, self._streams
+        fields = {name: getattr(game, name)[idle] for name in game.fields}
+        others, own = game.others(idle), (self._last[idle], self._ages[idle], streams.at[idle])
+        reward, terminated = self._act(np.where(idle, 0, actions))
+        for name, before in fields.items():
+            getattr(game, name)[idle] = before
+        game.put_back(idle, others)
+        self._last[idle], self._ages[idle], streams.at[idle] = own
+        return np.where(idle, 0, reward), terminated & ~idle
