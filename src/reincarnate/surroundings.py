@@ -3,12 +3,12 @@
 import codecs
 import getpass
 import importlib
-import importlib.util
+import io
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,24 +20,36 @@ PLAIN = {  # letters that we print and some terminals lack
 }
 
 
-def _spelt(error: UnicodeError) -> tuple[str, int]:
-    """An error handler of codecs: letters that an encoding lacks, in letters that all have."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    lacking = error.object[error.start : error.end]
-    return "".join(PLAIN.get(letter, "?") for letter in lacking), error.end
+def _speller(encoding: str) -> str:
+    """The name of an error handler for ASCII: our signs in plain letters, other letters as `encoding` has them."""
 
+    def spelt(error: UnicodeError) -> tuple[str | bytes, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        lacking = error.object[error.start : error.end]
+        if not any(letter in PLAIN for letter in lacking):
+            return lacking.encode(encoding, "replace"), error.end
+        letter = error.object[error.start]
+        return (PLAIN.get(letter) or letter.encode(encoding, "replace")), error.start + 1
 
-codecs.register_error("reincarnate", _spelt)
+    name = f"reincarnate-{encoding}"
+    codecs.register_error(name, spelt)
+    return name
 
 
 def readable_output() -> None:
-    """Let standard output and error print whatever we say, whichever letters their encodings lack."""
+    """Let standard output and error print whatever we say, whichever letters their encodings lack.
+
+    Outside UTF our own signs (τ, ×, …) are always spelt in ASCII: the bytes are then the same for every reader.
+    """
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure") and getattr(stream, "errors", "") == "strict":
-            stream.reconfigure(errors="reincarnate")  # pyright: ignore[reportAttributeAccessIssue]
-        elif hasattr(stream, "reconfigure") and stream is sys.stderr:  # Python's own choice is \\u03c4
-            stream.reconfigure(errors="reincarnate")  # pyright: ignore[reportAttributeAccessIssue]
+        if not isinstance(stream, io.TextIOWrapper) or stream.errors.startswith("reincarnate"):
+            continue
+        encoding = codecs.lookup(stream.encoding).name
+        if encoding.startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(encoding="ascii", errors=_speller(encoding))
 
 
 def home() -> Path:
@@ -49,9 +61,8 @@ def home() -> Path:
 
 
 def own_process() -> None:
-    """Set up a process that is ours, the command line's: libraries find a home, a user's name and no notebook."""
+    """Set up a process that is ours, the command line's: it prints everywhere; libraries find a home and a name."""
     readable_output()
-    os.environ["MPLBACKEND"] = "agg"  # nothing here opens a window; a notebook's backend may not be installed
     if not os.environ.get("HOME") and os.path.expanduser("~") == "~":
         os.environ["HOME"] = str(home())
     try:
@@ -61,13 +72,16 @@ def own_process() -> None:
 
 
 def sound_backend() -> None:
-    """Forget a backend of matplotlib that is not installed here: notebooks leave theirs to commands of other Pythons.
+    """Import matplotlib, whatever backend the environment names: a notebook's may not be installed here.
 
-    To be called before matplotlib is imported, which fails otherwise.
+    Nothing of ours opens a window, so that the name is forgotten where matplotlib refuses it.
     """
-    kind, _, module = os.environ.get("MPLBACKEND", "").partition("://")
-    if kind == "module" and importlib.util.find_spec(module.partition(".")[0]) is None:
-        del os.environ["MPLBACKEND"]
+    asked = os.environ.pop("MPLBACKEND", None)
+    matplotlib = importlib.import_module("matplotlib")
+    if asked:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = asked
+            os.environ["MPLBACKEND"] = asked
 
 
 @contextmanager
@@ -83,12 +97,8 @@ def own_torch() -> Iterator[None]:
     with ExitStack() as stack:
         torch.set_default_dtype(torch.float32)
         stack.callback(torch.set_default_dtype, dtype)
-        if device.type != "cpu":
-            torch.set_default_device(None)  # a context, `with torch.device(…)`, stays, and costs time at each call
-            if torch.get_default_device().type != "cpu":
-                stack.enter_context(torch.device("cpu"))
-            else:
-                stack.callback(torch.set_default_device, device)
+        if device.type != "cpu":  # only then: a context of a device costs time at every call
+            stack.enter_context(torch.device("cpu"))
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield

@@ -70,11 +70,13 @@ def family_of(env: Env) -> tuple[Any, Any]:
 
 
 def _unknown(task: TaskSettings) -> None:
+    if task.module:
+        raise UserError(f"unknown environment {task.id!r}; {task.module} registers no such id and has no such callable")
     near = difflib.get_close_matches(task.name, list(_known()), n=3, cutoff=0.5)
-    own = f"{task.module} registers no such id and has no such callable" if task.module else ""
-    hint = own or "a task of your own is named module:Id, or registered by --import MODULE"
-    hint = f"did you mean {', '.join(near)}?" if near else hint
-    raise UserError(f"unknown environment {task.id!r}; {hint}")
+    hint = f"did you mean {', '.join(near)}? A" if near else "a"
+    raise UserError(
+        f"unknown environment {task.id!r}; {hint} task of your own is named module:Id, or registered by --import MODULE"
+    )
 
 
 def make(env: Env, n: int, view: str = "student") -> VectorEnv:

@@ -24,7 +24,7 @@ def fitted(value: Any, shape: tuple[int, ...]) -> np.ndarray:
         found = np.asarray(value)
     except ValueError:
         raise UserError(f"the observation is {type(value).__name__} of uneven parts, not one array") from None
-    if found.dtype == object:
+    if found.dtype.kind not in "biuf":
         raise UserError(f"the observation is {type(value).__name__}, and numbers are needed")
     if found.shape != shape:
         raise UserError(f"the observation is {list(found.shape)}, the task's space says {list(shape)}")

@@ -183,7 +183,7 @@ class _Gym:
         self._asks = _mask_source(env)
         self.mask: np.ndarray | None = None
 
-    def reset(self, seed: int | None) -> np.ndarray:
+    def reset(self, seed: int | None) -> Any:
         if seed is not None and self._used and self._registration:
             _close(self._env)  # some remember more than their generator: Box2D's worlds, contacts
             self._env = _bare(self._task, self._registration)
@@ -193,14 +193,14 @@ class _Gym:
             raise UserError("it must return (observation, info), as Gymnasium has it")
         return self._seen(*found)
 
-    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool]:
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool]:
         found = self._env.step(action if self._decode is None else self._decode(action))
         if len(found) != 5:
             raise UserError(f"it returned {len(found)} values, and not Gymnasium's five: the task speaks an old API")
         obs, reward, terminated, truncated, info = found
         return self._seen(obs, info), reward, bool(terminated), bool(truncated)
 
-    def _seen(self, raw: Any, info: Any) -> np.ndarray:
+    def _seen(self, raw: Any, info: Any) -> Any:
         self._raw = raw
         if self._asks or MASK in info:
             given = info[MASK] if MASK in info else self._asks(raw) if self._asks else None

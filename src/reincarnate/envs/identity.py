@@ -81,13 +81,13 @@ def _code_of(thing: Any) -> dict[str, str]:
 def _module_of(thing: Any) -> dict[str, str]:
     """Where a class or function comes from: its package's version, or its source's hash."""
     name = thing.__module__
-    file = getattr(sys.modules.get(name), "__file__", None)
+    file = getattr(sys.modules.get(name), "__file__", None) if name != "__main__" else None  # that may be a notebook
     top = name.partition(".")[0]
-    if top in sys.stdlib_module_names and name != "__main__":
+    if top in sys.stdlib_module_names and top != "__main__":
         return {}
     if file is not None and _installed(Path(file)):
         return {top: _version_of_module(top)}
-    if file is not None and name != "__main__" and Path(file).is_file():
+    if file is not None and Path(file).is_file():
         return {top: _hash_of_sources(Path(file), name), f"{top}: globals": _hash(repr(_globals(thing)))}
     return {f"{name}:{thing.__qualname__}": _hash(_source(thing) + repr(_globals(thing)))}
 

@@ -17,8 +17,8 @@ IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has pl
 class Single(Protocol):
     """One environment, without a time limit of its own. It may have `mask` (bool [A]: legal actions) and `view(name)`."""
 
-    def reset(self, seed: int | None) -> np.ndarray: ...
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]: ...
+    def reset(self, seed: int | None) -> Any: ...  # an observation
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool]: ...  # it, the reward, terminated, truncated
     def close(self) -> None: ...
 
 
@@ -60,8 +60,8 @@ class Copies:
         self._obs = np.empty_like(self._obs)
         for i, seed in enumerate(seeds):
             self._restart(self._obs, i, int(seed))
-        self.mask = self._masks()
         self._sound(self._obs, None)
+        self.mask = self._masks_to_act()
         return self._obs
 
     def step(self, actions: np.ndarray) -> Step:
@@ -86,17 +86,17 @@ class Copies:
             terminated[i] = over
             truncated[i] = not over and (cut or self._age[i] == self._max_steps)
         self._sound(next_obs, reward)
-        next_mask = self._masks()
         done = np.flatnonzero(terminated | truncated)
+        next_mask = self._masks() if len(done) else self._masks_to_act()
         if not len(done):
             self._obs, self.mask = next_obs, next_mask
             return Step(next_obs, next_obs, reward, terminated, truncated, next_mask, next_mask)
         obs = next_obs.copy()
-        for i in done:
+        for i in done.tolist():
             self._age[i] = 0
             self._restart(obs, i, None)
         self._sound(obs, None)
-        self._obs, self.mask = obs, self._masks()
+        self._obs, self.mask = obs, self._masks_to_act()
         return Step(obs, next_obs, reward, terminated, truncated, self.mask, next_mask)
 
     def _restart(self, obs: np.ndarray, i: int, seed: int | None) -> None:
@@ -114,6 +114,14 @@ class Copies:
         if all(mask is None for mask in masks):
             return None
         return np.stack([np.ones(self.spec.actions, bool) if mask is None else mask for mask in masks])
+
+    def _masks_to_act(self) -> np.ndarray | None:
+        """The same for observations that are acted on: something must be legal there."""
+        masks = self._masks()
+        if masks is not None and not masks.any(1).all():
+            i = int(np.flatnonzero(~masks.any(1))[0])
+            raise UserError(f"{self.spec.id}: the task allows no action {self._when(i)}")
+        return masks
 
     def _sound(self, obs: np.ndarray, reward: np.ndarray | None) -> None:
         found = unsound(obs, reward)
