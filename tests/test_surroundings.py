@@ -81,7 +81,9 @@ def test_a_config_in_unicode_is_read_whatever_the_locale():
     assert run(code=code, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0") == (0, b"")
 
 
-@pytest.mark.parametrize("content", ["label: größer".encode("latin-1"), b"a: \xff\xfe", b"a: \x00", "ä".encode("utf-32")])
+@pytest.mark.parametrize(
+    "content", ["label: größer".encode("latin-1"), b"a: \xff\xfe", b"a: \x00", "ä".encode("utf-32")]
+)
 def test_a_config_in_another_encoding_is_one_line_that_names_the_right_one(content):
     Path("c.yaml").write_bytes(content)
     with pytest.raises(UserError, match=r"^c\.yaml .*(UTF-8|mapping)"):

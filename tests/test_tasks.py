@@ -78,7 +78,7 @@ def test_modules_are_those_whose_code_a_name_would_run():
     ],
 )
 def test_what_names_no_task_that_can_be_played_is_one_line(address, said):
-    with pytest.raises(UserError, match="^[^\n]*$") as error:
+    with pytest.raises(UserError, match=r"^[^\n]*$") as error:
         envs.spec(address)
     assert said in str(error.value)
 
@@ -111,7 +111,9 @@ def test_a_module_in_the_current_folder_is_found(tmp_path, monkeypatch):
 def test_flags_become_part_of_the_address_whichever_command_they_are_given_to():
     said = ["x", "--env", "CartPole-v1", "--env-kwargs.render-fps", "3", "--max-episode-steps=9", "--seed", "2"]
     assert with_task(said) == ["x", "--env", "CartPole-v1?render_fps=3&max_episode_steps=9", "--seed", "2"]
-    assert with_task(["--env=A-v0?x=1", "--env-kwargs.x", '"1"', "--wrapper", "m:W"]) == ['--env=A-v0?x="1"&wrapper=m:W']
+    assert with_task(["--env=A-v0?x=1", "--env-kwargs.x", '"1"', "--wrapper", "m:W"]) == [
+        '--env=A-v0?x="1"&wrapper=m:W'
+    ]
     assert with_task(["--import", "own_tasks", "a"]) == ["a"]
     assert with_task(["--seed", "1", "--", "--import", "x"]) == ["--seed", "1", "--", "--import", "x"]
     for wrong, line in ((["--wrapper", "m:W"], "name that too"), (["--import"], "needs a value: MODULE")):
@@ -332,7 +334,7 @@ def test_a_step_that_allows_nothing_is_refused():
 )
 def test_a_fault_names_the_task_and_the_step_where_it_first_appears(name, said):
     task = f"own_tasks:{name}?max_episode_steps=50"
-    with pytest.raises(UserError, match="^[^\n]*$") as error:
+    with pytest.raises(UserError, match=r"^[^\n]*$") as error:
         played(task, 8)
     assert said in str(error.value) and f"own_tasks:{name}" in str(error.value)
 
@@ -363,7 +365,7 @@ def test_actions_that_are_no_numbers_are_refused_but_for_copies_that_rest():
 def test_predictions_that_are_no_numbers_name_who_made_them():
     checks.finite(np.array([[0.0, -np.inf]]), "the teacher", 3)  # an impossible action is no fault
     for row in ([0.0, np.nan], [np.inf, 0.0], [-np.inf, -np.inf]):
-        with pytest.raises(UserError, match="the teacher predicts .* at step 3"):
+        with pytest.raises(UserError, match=r"the teacher predicts .* at step 3"):
             checks.finite(np.array([row]), "the teacher", 3)
 
 

@@ -77,7 +77,9 @@ def script(text: str, *args: str, stdin: bool = False, **env: str) -> subprocess
 def test_a_run_that_kills_its_process_fails_alone_and_takes_no_innocent_one_along():
     """Two tasks' runs share the workers; one of them kills whichever process plays it, every time."""
     Path("killing.py").write_text(KILLER)
-    text = STUDY.replace("  - env: TASK", "  - env: killing:Killer\n  - env: own_tasks:Plain").replace("seeds: 2", "seeds: 1")
+    text = STUDY.replace("  - env: TASK", "  - env: killing:Killer\n  - env: own_tasks:Plain").replace(
+        "seeds: 2", "seeds: 1"
+    )
     Path("study.yaml").write_text(text.replace("  other: {method: scratch, run: {envs: 2}}\n", ""))
     study = read_study(Path("study.yaml"))
     Path("victim").touch()
@@ -89,6 +91,7 @@ def test_a_run_that_kills_its_process_fails_alone_and_takes_no_innocent_one_alon
     assert (innocent / "done").exists() and not (innocent / "failed.json").exists()
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_once_costs_nothing_but_time():
     Path("killing.py").write_text(KILLER.replace('file.write("x")', 'file.write("x")\n    Path("victim").unlink()'))
     text = STUDY.replace("TASK", "killing:Killer").replace("seeds: 2", "seeds: 1")
@@ -177,6 +180,7 @@ def test_sigterm_leaves_one_line_the_right_code_and_no_folder(tmp_path):
     assert "Traceback" not in said and not list(tmp.iterdir()) and not list(Path().glob(".staging*"))
 
 
+@pytest.mark.slow
 def test_sighup_ends_a_study_and_its_workers_and_leaves_no_folder(tmp_path):
     tmp = tmp_path / "tmp"
     tmp.mkdir()
@@ -218,6 +222,7 @@ def small() -> None:
     Path("study.yaml").write_text(text.replace("  other: {method: scratch, run: {envs: 2}}\n", ""))
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_may_call_the_command_line():
     small()
     done = script(COMMAND, "study", "run", "study.yaml", "--out", "out", "--workers", "1")
@@ -225,6 +230,7 @@ def test_a_script_without_a_main_guard_may_call_the_command_line():
     assert Path("out/Mine-v0/scratch-s0/done").exists()
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_that_calls_the_library_is_told_what_to_write():
     done = script(LIBRARY)
     last = done.stderr.strip().splitlines()[-1]

@@ -16,7 +16,18 @@ from typing import Any
 PLAIN = {  # letters that we print and some terminals lack
     **{"α": "alpha", "γ": "gamma", "ε": "epsilon", "λ": "lambda", "σ": "sigma", "τ": "tau", "Σ": "sum of "},
     **{"×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "±": "+/-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~"},
-    **{"→": "->", "…": "...", "’": "'", "‘": "'", "“": '"', "”": '"', "°": " degrees ", "²": "^2", "∞": "inf", "•": "*"},
+    **{
+        "→": "->",
+        "…": "...",
+        "’": "'",
+        "‘": "'",
+        "“": '"',
+        "”": '"',
+        "°": " degrees ",
+        "²": "^2",
+        "∞": "inf",
+        "•": "*",
+    },
 }
 
 
@@ -43,7 +54,7 @@ def readable_output() -> None:
     Outside UTF our own signs (τ, ×, …) are always spelt in ASCII: the bytes are then the same for every reader.
     """
     for stream in (sys.stdout, sys.stderr):
-        if not isinstance(stream, io.TextIOWrapper) or stream.errors.startswith("reincarnate"):
+        if not isinstance(stream, io.TextIOWrapper) or (stream.errors or "").startswith("reincarnate"):
             continue
         encoding = codecs.lookup(stream.encoding).name
         if encoding.startswith("utf"):

@@ -10,7 +10,7 @@ FLAGS = {"--env-kwargs.": "KEY VALUE", "--wrapper": "module:Class", "--import": 
 
 
 def with_task(args: list[str]) -> list[str]:
-    """The arguments with `--env-kwargs.KEY VALUE`, `--wrapper`, `--import` and `--max-episode-steps` inside --env's value.
+    """The arguments with --env-kwargs.KEY, --wrapper, --import and --max-episode-steps inside --env's value.
 
     What --import names is imported here and now, with or without a task. Raises UserError for a flag without its value,
     and for settings of a task that no --env names.

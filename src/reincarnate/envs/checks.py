@@ -1,4 +1,4 @@
-"""What a task says, checked where it first says it: shapes, and numbers that are numbers. A fault names task and step."""
+"""What a task says, checked where it says it: shapes, and numbers that are numbers. A fault names task and step."""
 
 from typing import Any
 

@@ -129,7 +129,7 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
             env = env.env
         for name in task.wrappers:
             env = wrapper_of(name)(env)
-        env.observation_space, env.action_space  # noqa: B018 (a task without them says so here)
+        _ = env.observation_space, env.action_space  # a task without them says so here
     except UserError:
         raise
     except (gym.error.DependencyNotInstalled, ImportError) as error:
@@ -159,7 +159,8 @@ def _ends(env: Any, task: TaskSettings, faces: Faces) -> bool:
             legal = np.flatnonzero(copies.mask[0]) if copies.mask is not None else np.arange(act.actions)
             action = rng.choice(legal, 1)
         else:
-            action = rng.uniform(*map(np.asarray, act.bounds), (1, act.actions)).astype(np.float32)
+            low, high = (np.asarray(bound) for bound in act.bounds)
+            action = rng.uniform(low, high, (1, act.actions)).astype(np.float32)
         step = copies.step(action)
         if step.terminated[0] or step.truncated[0]:
             return True

@@ -74,7 +74,10 @@ def _code_of(thing: Any) -> dict[str, str]:
     elif isinstance(thing, FunctionType | MethodType):
         found = {**_module_of(thing), _name(thing): _hash(repr(_function(thing)))}
     elif thing is not None:
-        found = {**_code_of(type(thing)), "state": _hash(repr(_value(vars(thing) if hasattr(thing, "__dict__") else "")))}
+        found = {
+            **_code_of(type(thing)),
+            "state": _hash(repr(_value(vars(thing) if hasattr(thing, "__dict__") else ""))),
+        }
     return found
 
 
@@ -136,7 +139,9 @@ def _function(thing: Any) -> list[Any]:
     """All that a function's result depends on, but for the globals it reads: those are its module's."""
     function = thing.__func__ if isinstance(thing, MethodType) else thing
     cells = [_value(cell.cell_contents) for cell in function.__closure__ or () if _filled(cell)]
-    bound = [_value(vars(thing.__self__))] if isinstance(thing, MethodType) and hasattr(thing.__self__, "__dict__") else []
+    bound = (
+        [_value(vars(thing.__self__))] if isinstance(thing, MethodType) and hasattr(thing.__self__, "__dict__") else []
+    )
     return [_compiled(function.__code__), _value(function.__defaults__), _value(function.__kwdefaults__), cells, bound]
 
 

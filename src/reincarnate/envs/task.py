@@ -1,4 +1,4 @@
-"""Which task is meant: an id with its arguments, wrappers, imports and time limit, and the one string that says it all."""
+"""Which task is meant: an id, arguments, wrappers, imports and a time limit, and the one string that says it all."""
 
 import hashlib
 import importlib

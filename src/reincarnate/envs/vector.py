@@ -15,7 +15,7 @@ IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has pl
 
 
 class Single(Protocol):
-    """One environment, without a time limit of its own. It may have `mask` (bool [A]: legal actions) and `view(name)`."""
+    """One environment without a time limit. It may have `mask` (bool [A], legal actions) and `view(name)`."""
 
     def reset(self, seed: int | None) -> Any: ...  # an observation
     def step(self, action: Any) -> tuple[Any, Any, bool, bool]: ...  # it, the reward, terminated, truncated
@@ -65,8 +65,8 @@ class Copies:
         return self._obs
 
     def step(self, actions: np.ndarray) -> Step:
-        """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for a task's fault."""
-        idle = np.isnan(actions).all(1) if self.spec.continuous else np.equal(actions, IDLE)
+        """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for its faults."""
+        idle = np.asarray(np.isnan(actions).all(1) if self.spec.continuous else np.equal(actions, IDLE))
         if self.spec.continuous:
             acts(actions, idle)
         next_obs = np.empty_like(self._obs)
@@ -137,7 +137,7 @@ class Copies:
         return UserError(f"{self.spec.id}: {doing}() failed {self._when(i)}: {said}")
 
     def view(self, name: str) -> np.ndarray:
-        """The observation to act on, as a teacher with eyes of its own sees it; here the task's own, or a part of it."""
+        """The observation to act on, as a teacher with eyes of its own sees it; here its own, or a part of it."""
         if name == "student" or not all(hasattr(env, "view") for env in self._envs):
             return self._obs
         return np.stack([env.view(name) for env in self._envs])  # pyright: ignore[reportAttributeAccessIssue]

@@ -7,6 +7,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import FrameType
@@ -148,10 +149,8 @@ class _Pool:
             worker = idle.pop()
             worker.unit, tried_now = todo.popleft()
             tried[id(worker.unit)] = tried_now
-            try:
+            with suppress(OSError):  # it has died since; the next look says so
                 worker.connection.send(worker.unit)
-            except OSError:
-                pass  # it has died since; the next look says so
 
     def _wait(self) -> None:
         sources: list[Any] = [worker.connection for worker in self._workers]
