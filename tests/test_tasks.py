@@ -307,7 +307,7 @@ def test_taxi_says_its_mask_and_cartpole_has_none():
 
 
 def test_a_step_that_allows_nothing_is_refused():
-    with pytest.raises(UserError, match="allows no action at step 2"):
+    with pytest.raises(UserError, match="at step 2 of an episode: the task allows no action"):
         played("own_tasks:NothingLegal", 4)
 
 
@@ -317,19 +317,19 @@ def test_a_step_that_allows_nothing_is_refused():
 @pytest.mark.parametrize(
     "name, said",
     [
-        ("NanReward", "the reward is nan at step 3 of an episode"),
-        ("HugeReward", "the reward is inf at step 4 of an episode"),
-        ("NanObs", "the observation is nan at index 1 at step 5 of an episode"),
-        ("InfiniteStart", "the observation is inf at index 0 as an episode begins"),
-        ("Shrinks", "step() failed at step 1 of an episode: the observation is [1], the task's space says [3]"),
+        ("NanReward", "at step 3 of an episode: the reward is nan"),
+        ("HugeReward", "at step 4 of an episode: the reward is inf"),
+        ("NanObs", "at step 5 of an episode: the observation is nan at index 1"),
+        ("InfiniteStart", "as an episode begins: the observation is inf at index 0"),
+        ("Shrinks", "at step 1 of an episode: the observation is [1], the task's space says [3]"),
         ("Words", "numbers are needed"),
         ("TwoRewards", "the reward has 2 numbers"),
         ("WordReward", "the reward is 'plenty', not a number"),
-        ("Raises", "step() failed at step 5 of an episode: RuntimeError: the simulator lost its connection"),
+        ("Raises", "at step 5 of an episode: step() raised RuntimeError: the simulator lost its connection"),
         ("OldReset", "unexpected keyword argument 'seed'"),
         ("OldStep", "returned 4 values, and not Gymnasium's five"),
         ("BareReset", "must return (observation, info)"),
-        ("NoSeed", "reset() failed as an episode begins: ValueError: this machine cannot be seeded"),
+        ("NoSeed", "as an episode begins: reset() raised ValueError: this machine cannot be seeded"),
     ],
 )
 def test_a_fault_names_the_task_and_the_step_where_it_first_appears(name, said):

@@ -31,11 +31,8 @@ def fitted(value: Any, shape: tuple[int, ...]) -> np.ndarray:
     return found
 
 
-def unsound(obs: np.ndarray, reward: np.ndarray | None) -> tuple[int, str] | None:
-    """The first copy whose observation or reward is no finite number, and what to say of it; None where all are."""
-    if reward is not None and not np.isfinite(reward).all():
-        i = int(np.flatnonzero(~np.isfinite(reward))[0])
-        return i, f"the reward is {reward[i]}"
+def unsound(obs: np.ndarray) -> tuple[int, str] | None:
+    """The first copy whose observation is no finite number, and what to say of it; None where all are."""
     if obs.dtype.kind == "f" and not np.isfinite(obs).all():
         i, *where = (int(axis[0]) for axis in np.nonzero(~np.isfinite(obs)))
         value = obs[(i, *where)]

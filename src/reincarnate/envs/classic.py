@@ -203,8 +203,8 @@ class _Gym:
 
     def _seen(self, raw: Any, info: Any) -> Any:
         self._raw = raw
-        if self._asks or MASK in info:
-            given = info[MASK] if MASK in info else self._asks(raw) if self._asks else None
+        if self._asks or (info and MASK in info):
+            given = info[MASK] if info and MASK in info else self._asks(raw) if self._asks else None
             self.mask = None if given is None else joint_mask(given, self._faces.acting)
         return raw if self._encode is None else self._encode(raw)
 

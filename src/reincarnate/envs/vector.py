@@ -11,6 +11,7 @@ from reincarnate.errors import UserError
 from reincarnate.types import Step, TaskSpec
 
 SEED_LIMIT = 2**31 - 1
+LARGEST = float(np.finfo(np.float32).max)  # of a reward; rewards are kept as float32
 IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has played its share)
 
 
@@ -37,6 +38,9 @@ class Copies:
         self._max_steps = max_steps
         self._age = [0] * n
         self._obs = np.zeros((n, *spec.obs_shape), spec.obs_dtype)
+        self._shape = tuple(spec.obs_shape)
+        self._zeros = np.zeros(self._obs.size, spec.obs_dtype) if self._obs.dtype.kind == "f" else None
+        self._says_masks = False
         self.mask: np.ndarray | None = None
 
     def _make(self, make: Callable[[], Single]) -> None:
@@ -60,7 +64,8 @@ class Copies:
         self._obs = np.empty_like(self._obs)
         for i, seed in enumerate(seeds):
             self._restart(self._obs, i, int(seed))
-        self._sound(self._obs, None)
+        self._sound(self._obs)
+        self._says_masks = any(getattr(env, "mask", None) is not None for env in self._envs)
         self.mask = self._masks_to_act()
         return self._obs
 
@@ -79,13 +84,16 @@ class Copies:
             self._age[i] += 1
             try:
                 seen, paid, over, cut = env.step(actions[i] if self.spec.continuous else int(actions[i]))
-                next_obs[i] = seen if getattr(seen, "shape", None) == self.spec.obs_shape else self._fitted(seen)
-                reward[i] = paid if type(paid) is float else number(paid, "reward")
+                next_obs[i] = seen if getattr(seen, "shape", None) == self._shape else self._fitted(seen)
+                paid = paid if type(paid) is float else number(paid, "reward")
+                if not -LARGEST < paid < LARGEST:
+                    raise UserError(f"the reward is {paid}")
+                reward[i] = paid
             except Exception as error:
                 raise self._fault(i, error) from error
             terminated[i] = over
             truncated[i] = not over and (cut or self._age[i] == self._max_steps)
-        self._sound(next_obs, reward)
+        self._sound(next_obs)
         done = np.flatnonzero(terminated | truncated)
         next_mask = self._masks() if len(done) else self._masks_to_act()
         if not len(done):
@@ -95,7 +103,7 @@ class Copies:
         for i in done.tolist():
             self._age[i] = 0
             self._restart(obs, i, None)
-        self._sound(obs, None)
+        self._sound(obs)
         self._obs, self.mask = obs, self._masks_to_act()
         return Step(obs, next_obs, reward, terminated, truncated, self.mask, next_mask)
 
@@ -110,9 +118,9 @@ class Copies:
 
     def _masks(self) -> np.ndarray | None:
         """Legal actions [n, A]; a copy that says nothing of them may do all."""
-        masks = [getattr(env, "mask", None) for env in self._envs]
-        if all(mask is None for mask in masks):
+        if not self._says_masks:
             return None
+        masks = [getattr(env, "mask", None) for env in self._envs]
         return np.stack([np.ones(self.spec.actions, bool) if mask is None else mask for mask in masks])
 
     def _masks_to_act(self) -> np.ndarray | None:
@@ -120,21 +128,22 @@ class Copies:
         masks = self._masks()
         if masks is not None and not masks.any(1).all():
             i = int(np.flatnonzero(~masks.any(1))[0])
-            raise UserError(f"{self.spec.id}: the task allows no action {self._when(i)}")
+            raise UserError(f"{self.spec.id} {self._when(i)}: the task allows no action")
         return masks
 
-    def _sound(self, obs: np.ndarray, reward: np.ndarray | None) -> None:
-        found = unsound(obs, reward)
-        if found:
-            raise UserError(f"{self.spec.id}: {found[1]} {self._when(found[0])}")
+    def _sound(self, obs: np.ndarray) -> None:
+        """Refuse observations that are no numbers: nothing times infinity is not nothing (one call, not three)."""
+        if self._zeros is not None and np.vdot(obs, self._zeros) != 0:
+            i, said = unsound(obs) or (0, "the observation is not a number")
+            raise UserError(f"{self.spec.id} {self._when(i)}: {said}")
 
     def _when(self, i: int) -> str:
         return f"at step {self._age[i]} of an episode" if self._age[i] else "as an episode begins"
 
     def _fault(self, i: int, error: Exception, doing: str = "step") -> UserError:
         """What to say of an exception out of a task."""
-        said = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return UserError(f"{self.spec.id}: {doing}() failed {self._when(i)}: {said}")
+        said = str(error) if isinstance(error, UserError) else f"{doing}() raised {type(error).__name__}: {error}"
+        return UserError(f"{self.spec.id} {self._when(i)}: {said}")
 
     def view(self, name: str) -> np.ndarray:
         """The observation to act on, as a teacher with eyes of its own sees it; here its own, or a part of it."""
@@ -183,7 +192,9 @@ class GymVector:
                 obs = np.array(self._envs.reset(options={"reset_mask": done})[0])
         self._obs = obs
         reward = np.asarray(reward, np.float32)
-        if found := unsound(next_obs, reward):
+        if not np.isfinite(reward).all():
+            raise UserError(f"{self.spec.id}: the rewards are {reward}")
+        if found := unsound(next_obs):
             raise UserError(f"{self.spec.id}: {found[1]} in copy {found[0]}")
         return Step(obs, next_obs, reward, np.array(terminated, bool), np.array(truncated & ~terminated, bool))
 
