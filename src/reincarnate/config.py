@@ -127,9 +127,12 @@ _Strict.add_constructor("tag:yaml.org,2002:str", _number)
 def read_yaml(path: Path) -> dict[str, Any]:
     """A YAML mapping. Raises UserError where the file is missing, not YAML, or has a key twice."""
     try:
-        value = yaml.load(path.read_text(), Loader=_Strict)
+        value = yaml.load(path.read_bytes(), Loader=_Strict)  # as bytes: UTF-8 or UTF-16, whatever the locale
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
+    except yaml.reader.ReaderError as error:
+        said = f"byte {error.position} is not UTF-8" if error.encoding != "unicode" else "a letter is not allowed there"
+        raise UserError(f"{path} is no text in UTF-8 ({said}): save it in that encoding") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except UserError as error:

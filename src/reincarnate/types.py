@@ -47,7 +47,8 @@ class Step(NamedTuple):
     """What a vector environment of n copies says after one action in each.
 
     `next_obs` is the true successor of the action everywhere; `obs` is what to act on next, which differs from it
-    only where an episode ended. Rewards are unclipped.
+    only where an episode ended. Rewards are unclipped. `mask` says which actions are legal in `obs`, `next_mask` in
+    `next_obs`; None where the task says nothing of that.
     """
 
     obs: np.ndarray  # [n, *O]
@@ -55,6 +56,8 @@ class Step(NamedTuple):
     reward: np.ndarray  # float32 [n]
     terminated: np.ndarray  # bool [n]
     truncated: np.ndarray  # bool [n]
+    mask: np.ndarray | None = None  # bool [n, A]
+    next_mask: np.ndarray | None = None  # bool [n, A]
 
 
 @runtime_checkable

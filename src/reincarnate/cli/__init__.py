@@ -1,1 +1,1 @@
-"""The command line: one file a command."""
+"""The command line: one file a command. `from reincarnate.cli import main` is its entry point."""

@@ -2,10 +2,13 @@
 
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
 
-from reincarnate import __version__, ui
+from reincarnate import __version__, surroundings, ui
 from reincarnate.errors import UserError
 
 HELP = """reincarnate: train new agents from trained ones, instead of from scratch
@@ -30,13 +33,32 @@ usage: reincarnate COMMAND …
   pull hf:ORG/REPO          an agent from there, every hash checked
 
 TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
-`reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do.
+
+A task of your own, with every command that has --env: --env module:Id (or module:Class), --env-kwargs.KEY VALUE,
+--wrapper module:Class, --max-episode-steps N, and --import MODULE for a module that registers something.
+`reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do;
+with --debug the traceback comes too.
 """
 
 
+class Ended(KeyboardInterrupt):
+    """A signal asked us to end: as Ctrl-C does, but by its own name."""
+
+    def __init__(self, number: int):
+        KeyboardInterrupt.__init__(self)
+        self.number = number
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Entry point."""
+    """Entry point. In a study's worker, which imports the script that called it, nothing is done a second time."""
+    from reincarnate.studies.executors import starting_up
+
+    if starting_up():
+        return
+    surroundings.own_process()
     args = list(sys.argv[1:] if argv is None else argv)
+    debug = "--debug" in args
+    args = [item for item in args if item != "--debug"]
     if not args or args[0] in ("-h", "--help"):
         from reincarnate.methods import METHODS
 
@@ -46,16 +68,66 @@ def main(argv: list[str] | None = None) -> None:
         print(__version__)
         return
     try:
-        _command(args[0])(args[1:])
+        with _signals_end():
+            _command(args[0])(_with_task(args[1:]))
     except UserError as error:
+        if debug:
+            _traceback(error)
         ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output, a pager say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        again = "the same command" if args[0] == "study" else "`reincarnate resume`"
-        ui.errors.print(f"interrupted; {again} continues from the last checkpoint", highlight=False)
-        sys.exit(130)
+    except KeyboardInterrupt as error:
+        sys.exit(_ended(args[0], error))
+
+
+def _with_task(args: list[str]) -> list[str]:
+    from reincarnate.cli.task_flags import with_task
+
+    return with_task(args)
+
+
+def _traceback(error: BaseException) -> None:
+    import traceback
+
+    print("".join(traceback.format_exception(error)), end="", file=sys.stderr)
+
+
+@contextmanager
+def _signals_end() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP end us by way of an exception: a line is said, temporary folders go.
+
+    A signal that is ignored (nohup) stays so. A second one ends us at once.
+    """
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Ended(number)
+
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    with suppress(ValueError):  # not the main thread: signals are somebody else's
+        for number in taken:
+            signal.signal(number, end)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):
+            for number in taken:
+                signal.signal(number, signal.SIG_DFL)
+
+
+AGAIN = {"study": "the same command", "demo": "the same command", "train": "`reincarnate resume`"}
+AGAIN["resume"] = AGAIN["train"]
+
+
+def _ended(command: str, error: KeyboardInterrupt) -> int:
+    """Say that we were stopped, if anybody still listens. Returns the exit code, as shells count it."""
+    number = error.number if isinstance(error, Ended) else signal.SIGINT
+    how = f"ended by {signal.Signals(number).name}" if isinstance(error, Ended) else "interrupted"
+    hint = f"; {AGAIN[command]} continues from the last checkpoint" if command in AGAIN else ""
+    with suppress(OSError):  # the terminal may be what has gone
+        ui.errors.print(how + hint, highlight=False)
+    return 128 + number
 
 
 def _escape(text: str) -> str:
@@ -93,6 +165,8 @@ COMMANDS = {
 }
 """Name -> module:function here, imported when it is asked for."""
 
+
+surroundings.callable_module(__name__)  # `from reincarnate.cli import main; main([…])` has always worked
 
 if __name__ == "__main__":
     main()

@@ -1,53 +1,126 @@
 """Tasks by id, behind one vector face. A new family is one file in this folder and a line in FAMILIES."""
 
 import difflib
+import functools
 import importlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from importlib.metadata import entry_points
+from typing import Any
 
+from reincarnate.envs.identity import identity
+from reincarnate.envs.task import TaskSettings, imported, parse, settings_of
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
-# prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else
+# prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else.
+# A module that sets TAKES_SETTINGS is given `TaskSettings` instead of the id: arguments, wrappers and a limit.
+# One that sets QUERIES reads settings of its own behind the id, `Memory/IMaze-v0?length=20`.
 FAMILIES = {
     "ALE/": "atari",
     "MinAtar/": "minatar",
     "Memory/": "memory",
+    "Balloon/": "balloon",
     "MiniGrid-": "partial",
     "popgym-": "partial",
     "": "classic",
 }
+GROUP = "reincarnate.envs"  # entry points of other packages: the prefix is the name, the module the value
+
+Env = str | TaskSettings | Callable[..., Any]
+"""A task: its id or address, its settings, or a callable that makes the environment."""
+
+_registered: dict[str, str] = {}
 
 
-def _family(env_id: str):
-    name = next(module for prefix, module in FAMILIES.items() if env_id.startswith(prefix))
-    return importlib.import_module(f"reincarnate.envs.{name}")
+def register_family(prefix: str, module: str) -> None:
+    """Let `module` (importable, as those in FAMILIES) make the tasks whose ids begin with `prefix`, such as "Mine/"."""
+    if not prefix:
+        raise UserError("a family of tasks needs a prefix, such as 'Mine/'")
+    _registered[prefix] = module
+
+
+@functools.cache
+def _plugged() -> dict[str, str]:
+    return {point.name: point.value for point in entry_points(group=GROUP)}
+
+
+def _families() -> dict[str, str]:
+    ours = {prefix: f"reincarnate.envs.{module}" for prefix, module in FAMILIES.items() if prefix}
+    return {**_registered, **_plugged(), **ours, "": f"reincarnate.envs.{FAMILIES['']}"}
+
+
+def _family(task: TaskSettings) -> Any:
+    name = next(module for prefix, module in _families().items() if task.name.startswith(prefix))
+    return importlib.import_module(name)
 
 
 def _known() -> Iterable[str]:
-    for module in FAMILIES.values():
-        yield from importlib.import_module(f"reincarnate.envs.{module}").ids()
+    for module in _families().values():
+        yield from importlib.import_module(module).ids()
 
 
-def _check(env_id: str):
-    family = _family(env_id)
-    if env_id not in family.ids():
-        near = difflib.get_close_matches(env_id, list(_known()), n=3, cutoff=0.5)
-        hint = f"; did you mean {', '.join(near)}?" if near else ""
-        raise UserError(f"unknown environment {env_id!r}{hint}")
-    return family
+def family_of(env: Env) -> tuple[Any, Any]:
+    """The module that makes a task, and what it wants to be told: the id, or the settings where it takes some.
+
+    Raises UserError for an unknown id, with near matches, and for settings that the family does not take.
+    """
+    task = settings_of(env)
+    family = _family(task)
+    if getattr(family, "TAKES_SETTINGS", False):
+        if family.registered(task) is None:
+            _unknown(task)
+        return family, task
+    imported(task.imports)
+    if task.name not in family.ids():
+        _unknown(task)
+    if getattr(family, "QUERIES", False):
+        return family, task.address
+    if task.kwargs or task.wrappers or task.max_episode_steps is not None:
+        raise UserError(f"{task.name} is played under its own protocol: it takes no arguments, wrappers or limit")
+    return family, task.name
 
 
-def make(env_id: str, n: int, view: str = "student") -> VectorEnv:
+def _unknown(task: TaskSettings) -> None:
+    if task.module:
+        raise UserError(f"unknown environment {task.id!r}; {task.module} registers no such id and has no such callable")
+    near = difflib.get_close_matches(task.name, list(_known()), n=3, cutoff=0.5)
+    hint = f"did you mean {', '.join(near)}? A" if near else "a"
+    raise UserError(
+        f"unknown environment {task.id!r}; {hint} task of your own is named module:Id, or registered by --import MODULE"
+    )
+
+
+def make(env: Env, n: int, view: str = "student") -> VectorEnv:
     """`n` copies of a task. `view` is the second pair of eyes some teachers need (Atari: "rgb").
 
     Raises UserError for an unknown id (with near matches), an unsuitable space, or a view the task does not offer.
     """
-    return _check(env_id).make(env_id, n, view)
+    family, named = family_of(env)
+    return family.make(named, n, view)
 
 
-def spec(env_id: str) -> TaskSpec:
-    """What the task looks like, and its protocol, without starting it where that can be told. Raises UserError."""
-    return _check(env_id).spec(env_id)
+def spec(env: Env) -> TaskSpec:
+    """What the task looks like, and its protocol, as it is registered now. Raises UserError."""
+    family, named = family_of(env)
+    return family.spec(named)
 
 
-__all__ = ["FAMILIES", "make", "spec"]
+def remarks(env: Env) -> list[str]:
+    """What a person should know of a task before anything starts: no time limit, texts that are left out."""
+    family, named = family_of(env)
+    return family.remarks(named) if hasattr(family, "remarks") else []
+
+
+__all__ = [
+    "FAMILIES",
+    "Env",
+    "TaskSettings",
+    "family_of",
+    "identity",
+    "make",
+    "parse",
+    "register_family",
+    "remarks",
+    "settings_of",
+    "spec",
+]

@@ -1,79 +1,226 @@
-"""Any registered Gymnasium id with vector observations: CartPole, LunarLander; continuous actions too (Pendulum)."""
+"""Any Gymnasium task, registered or made by a callable: CartPole, LunarLander, Pendulum, and everybody's own."""
 
-import functools
-from typing import Any
+import re
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 
+from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
+from reincarnate.envs.task import TaskSettings, callable_of, imported, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
+TAKES_SETTINGS = True
+LONGEST = 10_000  # env steps of an episode where nobody names a limit: a policy that walks into a wall must end too
+PROBE = 1_000  # random steps in which an episode of a task without a limit must end once
 
-@functools.cache
+
+class Faces(NamedTuple):
+    """What a task shows and takes."""
+
+    seeing: Seeing
+    acting: Acting
+
+
 def ids() -> frozenset[str]:
-    """Every id Gymnasium has registered."""
+    """Every id Gymnasium has registered by now."""
     return frozenset(gym.registry)
 
 
-@functools.cache
-def spec(env_id: str) -> TaskSpec:
-    """The task's spec. Raises UserError where observations are not vectors, or actions neither discrete nor bounded."""
-    env = _gym_make(env_id)
-    obs, action = env.observation_space, env.action_space
-    env.close()
-    if not isinstance(obs, gym.spaces.Box) or len(obs.shape) != 1:
-        raise UserError(f"{env_id}: observations are {obs}; vectors are needed (a Box of one dimension)")
-    limit = gym.spec(env_id).max_episode_steps
-    protocol = {"env": env_id, "max_episode_steps": limit, "reward_clip": None}
-    if isinstance(action, gym.spaces.Box) and len(action.shape) == 1 and action.is_bounded():
-        bounds = tuple(map(float, action.low)), tuple(map(float, action.high))
-        return TaskSpec(env_id, obs.shape, "float32", action.shape[0], 1, None, protocol, bounds)
-    if not isinstance(action, gym.spaces.Discrete) or action.start != 0:
-        raise UserError(f"{env_id}: actions are {action}; needed: Discrete from 0, or a bounded Box of one dimension")
-    return TaskSpec(env_id, obs.shape, "float32", int(action.n), 1, None, protocol)
+def registered(task: TaskSettings) -> EnvSpec | None:
+    """How a task is registered, as it is now; a callable's own registration where that is what its id names."""
+    imported(task.modules)
+    found = gym.registry.get(task.name) if task.module != "local" else None
+    made_by = callable_of(task) if found is None and task.module else None
+    return EnvSpec(re.sub(r"[^\w.-]+", "-", task.id), entry_point=made_by) if made_by else found
 
 
-def make(env_id: str, n: int, view: str) -> VectorEnv:
-    """`n` copies."""
-    if view != "student":
-        raise UserError(f"{env_id} offers no view {view!r} for a teacher; only ALE/* tasks offer 'rgb'")
-    return Copies(spec(env_id), lambda: _Gym(env_id), n, gym.spec(env_id).max_episode_steps)
-
-
-def _gym_make(env_id: str) -> gym.Env:
+def spec(env: str | TaskSettings) -> TaskSpec:
+    """The task's spec. Raises UserError where it cannot be made, its spaces do not suit, or it would never end."""
+    task = settings_of(env)
+    registration = _registration(task)
+    made = _bare(task, registration)
     try:
-        return gym.make(env_id, disable_env_checker=True)
+        faces = _faces(made, task)
+        if _limit(task, registration) is None and not _ends(made, task, faces):
+            raise UserError(
+                f"{task.id} has no time limit, and an episode of random actions did not end in {PROBE:,} env steps: "
+                f"name a limit by --max-episode-steps N"
+            )
+    finally:
+        _close(made)
+    return _described(task, registration, faces)
+
+
+def make(env: str | TaskSettings, n: int, view: str) -> VectorEnv:
+    """`n` copies. `view`: "student", or a key of the observation where it has several, or "raw" where it is encoded."""
+    task = settings_of(env)
+    registration = _registration(task)
+    first = _bare(task, registration)
+    faces = _faces(first, task)
+    if view != "student" and view not in faces.seeing.look:
+        _close(first)
+        offered = f"; it offers {', '.join(faces.seeing.look)}" if faces.seeing.look else ""
+        raise UserError(f"{task.id} offers no view {view!r} for a teacher{offered}; only ALE/* tasks offer 'rgb'")
+    described = _described(task, registration, faces)
+    ready = [first]
+
+    def one() -> _Gym:
+        return _Gym(task, registration, faces, ready.pop() if ready else _bare(task, registration))
+
+    return Copies(described, one, n, described.protocol["max_episode_steps"])
+
+
+def remarks(env: str | TaskSettings) -> list[str]:
+    """What a person should know of the task before anything starts."""
+    task = settings_of(env)
+    registration = _registration(task)
+    made = _bare(task, registration)
+    try:
+        left_out = _faces(made, task).seeing.left_out
+    finally:
+        _close(made)
+    said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in left_out]
+    if _limit(task, registration) is None:
+        said.append(
+            f"{task.id} has no time limit: episodes are cut after {LONGEST:,} env steps; --max-episode-steps changes it"
+        )
+    return said
+
+
+def _registration(task: TaskSettings) -> EnvSpec:
+    found = registered(task)
+    if found is None:
+        raise UserError(f"unknown environment {task.id!r}")
+    return found
+
+
+def _limit(task: TaskSettings, registration: EnvSpec) -> int | None:
+    return task.max_episode_steps or registration.max_episode_steps
+
+
+def _faces(env: Any, task: TaskSettings) -> Faces:
+    return Faces(seeing(env.observation_space, task.id), acting(env.action_space, task.id))
+
+
+def _described(task: TaskSettings, registration: EnvSpec, faces: Faces) -> TaskSpec:
+    """The spec. What is not as with a plain task of one vector and one action stands in the protocol."""
+    see, act = faces
+    protocol: dict[str, Any] = {"env": task.address, "max_episode_steps": _limit(task, registration) or LONGEST}
+    protocol["reward_clip"] = None
+    if see.parts:
+        protocol["observation"] = [[part.key, part.size, list(part.shape), part.dtype] for part in see.parts]
+    if act.joint:
+        protocol["joint_actions"] = list(act.joint)
+    return TaskSpec(task.address, see.shape, see.dtype, act.actions, 1, None, protocol, act.bounds)
+
+
+# ---- one environment ---------------------------------------------------------------------------------
+
+
+def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
+    """An environment in its wrappers, without TimeLimit and order checks, which cost more than CartPole itself."""
+    try:
+        env: Any = gym.make(registration, disable_env_checker=True, **task.kwargs)
+        while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
+            env = env.env
+        for name in task.wrappers:
+            env = wrapper_of(name)(env)
+        _ = env.observation_space, env.action_space  # a task without them says so here
+    except UserError:
+        raise
     except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise UserError(f"{env_id} needs a package that is not installed: {error}") from error
-    except gym.error.Error as error:
-        raise UserError(f"{env_id} cannot be made: {error}") from error
-
-
-def _bare(env_id: str) -> Any:
-    env: Any = _gym_make(env_id)
-    while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
-        env = env.env
+        raise UserError(f"{task.id} needs a package that is not installed: {error}") from error
+    except Exception as error:
+        said = f"{task.id} cannot be made: {type(error).__name__}: {error}"
+        hint = "; --env-kwargs.NAME VALUE gives it an argument" if "argument" in str(error) else ""
+        raise UserError(said + hint) from error
     return env
 
 
+def _close(env: Any) -> None:
+    try:
+        env.close()
+    except Exception:  # whatever it cannot let go of: nobody asks it anything any more
+        return
+
+
+def _ends(env: Any, task: TaskSettings, faces: Faces) -> bool:
+    """Whether an episode of random actions ends."""
+    rng, act = np.random.default_rng(0), faces.acting
+    one = _Gym(task, None, faces, env)
+    copies = Copies(_blank(task, faces), lambda: one, 1, None)
+    copies.begin(np.array([0]))
+    for _ in range(PROBE):
+        if act.bounds is None:
+            legal = np.flatnonzero(copies.mask[0]) if copies.mask is not None else np.arange(act.actions)
+            action = rng.choice(legal, 1)
+        else:
+            low, high = (np.asarray(bound) for bound in act.bounds)
+            action = rng.uniform(low, high, (1, act.actions)).astype(np.float32)
+        step = copies.step(action)
+        if step.terminated[0] or step.truncated[0]:
+            return True
+    return False
+
+
+def _blank(task: TaskSettings, faces: Faces) -> TaskSpec:
+    return TaskSpec(
+        task.address, faces.seeing.shape, faces.seeing.dtype, faces.acting.actions, 1, None, {}, faces.acting.bounds
+    )
+
+
 class _Gym:
-    """A Gymnasium environment without its TimeLimit and checking wrappers, which cost more than CartPole itself."""
+    """A Gymnasium environment as `Copies` wants it. `mask`: which actions are legal now, where the task says so."""
 
-    def __init__(self, env_id: str):
-        self._id, self._env, self._used = env_id, _bare(env_id), False
+    def __init__(self, task: TaskSettings, registration: EnvSpec | None, faces: Faces, env: Any):
+        self._task, self._registration, self._env, self._used = task, registration, env, False
+        self._encode, self._decode = faces.seeing.encode, faces.acting.decode
+        self._faces = faces
+        self._raw: Any = None
+        self._asks = _mask_source(env)
+        self.mask: np.ndarray | None = None
 
-    def reset(self, seed: int | None) -> np.ndarray:
-        if seed is not None and self._used:  # some remember more than their generator: Box2D's worlds, contacts
-            self._env.close()
-            self._env = _bare(self._id)
+    def reset(self, seed: int | None) -> Any:
+        if seed is not None and self._used and self._registration:
+            _close(self._env)  # some remember more than their generator: Box2D's worlds, contacts
+            self._env = _bare(self._task, self._registration)
         self._used = True
-        return self._env.reset(seed=seed)[0]
+        found = self._env.reset(seed=seed)
+        if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
+            raise UserError("it must return (observation, info), as Gymnasium has it")
+        return self._seen(*found)
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]:
-        obs, reward, terminated, truncated, _ = self._env.step(action)
-        return obs, float(reward), bool(terminated), bool(truncated)
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool]:
+        found = self._env.step(action if self._decode is None else self._decode(action))
+        if len(found) != 5:
+            raise UserError(f"it returned {len(found)} values, and not Gymnasium's five: the task speaks an old API")
+        obs, reward, terminated, truncated, info = found
+        return self._seen(obs, info), reward, bool(terminated), bool(truncated)
+
+    def _seen(self, raw: Any, info: Any) -> Any:
+        self._raw = raw
+        if self._asks or (info and MASK in info):
+            given = info[MASK] if info and MASK in info else self._asks(raw) if self._asks else None
+            self.mask = None if given is None else joint_mask(given, self._faces.acting)
+        return raw if self._encode is None else self._encode(raw)
+
+    def view(self, name: str) -> np.ndarray:
+        return self._faces.seeing.look[name](self._raw)
 
     def close(self) -> None:
-        self._env.close()
+        _close(self._env)
+
+
+def _mask_source(env: Any) -> Any:
+    """Where a task says which actions are legal, but for `info`: in its observation, by a method, or in its space."""
+    if isinstance(env.observation_space, gym.spaces.Dict) and MASK in env.observation_space.spaces:
+        return lambda raw: raw[MASK]
+    if hasattr(env, "has_wrapper_attr") and env.has_wrapper_attr("action_masks"):
+        return lambda raw: env.get_wrapper_attr("action_masks")()
+    if getattr(env.action_space, MASK, None) is not None:
+        return lambda raw: getattr(env.action_space, MASK)
+    return None

@@ -6,31 +6,55 @@ from typing import Any, Protocol
 import numpy as np
 from gymnasium.vector import AutoresetMode
 
+from reincarnate.envs.checks import acts, fitted, number, unsound
+from reincarnate.errors import UserError
 from reincarnate.types import Step, TaskSpec, VectorEnv
 
 SEED_LIMIT = 2**31 - 1
+LARGEST = float(np.finfo(np.float32).max)  # of a reward; rewards are kept as float32
 IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has played its share)
 
 
 class Single(Protocol):
-    """One environment, without a time limit of its own."""
+    """One environment without a time limit. It may have `mask` (bool [A], legal actions) and `view(name)`."""
 
-    def reset(self, seed: int | None) -> np.ndarray: ...
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool]: ...
+    def reset(self, seed: int | None) -> Any: ...  # an observation
+    def step(self, action: Any) -> tuple[Any, Any, bool, bool]: ...  # it, the reward, terminated, truncated
     def close(self) -> None: ...
 
 
 class Copies:
-    """n single environments in one process, each restarted the moment its episode ends."""
+    """n single environments in one process, each restarted the moment its episode ends.
+
+    What they say is checked here, once for all of them: whatever goes wrong inside is a UserError that names the task
+    and the step of the episode. `mask` is bool [n, A], the legal actions for the observations to act on; None where
+    the task says nothing of them.
+    """
 
     seeded_apart = True
 
     def __init__(self, spec: TaskSpec, make: Callable[[], Single], n: int, max_steps: int | None):
         self.spec, self.n = spec, n
-        self._envs = [make() for _ in range(n)]
+        self._envs: list[Single] = []
+        self._make(make)
         self._max_steps = max_steps
         self._age = [0] * n
         self._obs = np.zeros((n, *spec.obs_shape), spec.obs_dtype)
+        self._shape = tuple(spec.obs_shape)
+        self._zeros = np.zeros(self._obs.size, spec.obs_dtype) if self._obs.dtype.kind == "f" else None
+        self._says_masks = False
+        self.mask: np.ndarray | None = None
+
+    def _make(self, make: Callable[[], Single]) -> None:
+        """All copies; where one cannot be made, those that could are closed again."""
+        try:
+            while len(self._envs) < self.n:
+                self._envs.append(make())
+        except UserError as error:
+            self.close()
+            if not self._envs:
+                raise
+            raise UserError(f"{error}; {len(self._envs)} of {self.n} copies could be made") from error
 
     def reset(self, rng: np.random.Generator) -> np.ndarray:
         """Begin anew everywhere, from seeds drawn from `rng`. Returns obs [n, *O]."""
@@ -38,14 +62,20 @@ class Copies:
 
     def begin(self, seeds: np.ndarray) -> np.ndarray:
         """Begin anew everywhere, each copy from its seed."""
-        self._obs = np.stack([env.reset(int(s)) for env, s in zip(self._envs, seeds, strict=True)])
-        self._obs = self._obs.astype(self.spec.obs_dtype, copy=False)
         self._age = [0] * self.n
+        self._obs = np.empty_like(self._obs)
+        for i, seed in enumerate(seeds):
+            self._restart(self._obs, i, int(seed))
+        self._sound(self._obs)
+        self._says_masks = any(getattr(env, "mask", None) is not None for env in self._envs)
+        self.mask = self._masks_to_act()
         return self._obs
 
     def step(self, actions: np.ndarray) -> Step:
-        """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is."""
-        idle = np.isnan(actions[:, 0]) if self.spec.continuous else np.equal(actions, IDLE)
+        """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for its faults."""
+        idle = np.asarray(np.isnan(actions).all(1) if self.spec.continuous else np.equal(actions, IDLE))
+        if self.spec.continuous:
+            acts(actions, idle)
         next_obs = np.empty_like(self._obs)
         reward = np.zeros(self.n, np.float32)
         terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
@@ -53,21 +83,75 @@ class Copies:
             if idle[i]:
                 next_obs[i] = self._obs[i]
                 continue
-            action = actions[i] if self.spec.continuous else int(actions[i])
-            next_obs[i], reward[i], terminated[i], cut = env.step(action)
             self._age[i] += 1
-            truncated[i] = not terminated[i] and (cut or self._age[i] == self._max_steps)
-        obs = next_obs
-        for i in np.flatnonzero(terminated | truncated):
-            obs = next_obs.copy() if obs is next_obs else obs
-            obs[i] = self._envs[i].reset(None)
+            try:
+                seen, paid, over, cut = env.step(actions[i] if self.spec.continuous else int(actions[i]))
+                next_obs[i] = seen if getattr(seen, "shape", None) == self._shape else self._fitted(seen)
+                paid = paid if type(paid) is float else number(paid, "reward")
+                if not -LARGEST < paid < LARGEST:
+                    raise UserError(f"the reward is {paid}")
+                reward[i] = paid
+            except Exception as error:
+                raise self._fault(i, error) from error
+            terminated[i] = over
+            truncated[i] = not over and (cut or self._age[i] == self._max_steps)
+        self._sound(next_obs)
+        done = np.flatnonzero(terminated | truncated)
+        next_mask = self._masks() if len(done) else self._masks_to_act()
+        if not len(done):
+            self._obs, self.mask = next_obs, next_mask
+            return Step(next_obs, next_obs, reward, terminated, truncated, next_mask, next_mask)
+        obs = next_obs.copy()
+        for i in done.tolist():
             self._age[i] = 0
-        self._obs = obs
-        return Step(obs, next_obs, reward, terminated, truncated)
+            self._restart(obs, i, None)
+        self._sound(obs)
+        self._obs, self.mask = obs, self._masks_to_act()
+        return Step(obs, next_obs, reward, terminated, truncated, self.mask, next_mask)
+
+    def _restart(self, obs: np.ndarray, i: int, seed: int | None) -> None:
+        try:
+            obs[i] = self._fitted(self._envs[i].reset(seed))
+        except Exception as error:
+            raise self._fault(i, error, "reset") from error
+
+    def _fitted(self, seen: Any) -> np.ndarray:
+        return fitted(seen, self.spec.obs_shape)
+
+    def _masks(self) -> np.ndarray | None:
+        """Legal actions [n, A]; a copy that says nothing of them may do all."""
+        if not self._says_masks:
+            return None
+        masks = [getattr(env, "mask", None) for env in self._envs]
+        return np.stack([np.ones(self.spec.actions, bool) if mask is None else mask for mask in masks])
+
+    def _masks_to_act(self) -> np.ndarray | None:
+        """The same for observations that are acted on: something must be legal there."""
+        masks = self._masks()
+        if masks is not None and not masks.any(1).all():
+            i = int(np.flatnonzero(~masks.any(1))[0])
+            raise UserError(f"{self.spec.id} {self._when(i)}: the task allows no action")
+        return masks
+
+    def _sound(self, obs: np.ndarray) -> None:
+        """Refuse observations that are no numbers: nothing times infinity is not nothing (one call, not three)."""
+        if self._zeros is not None and np.vdot(obs, self._zeros) != 0:
+            i, said = unsound(obs) or (0, "the observation is not a number")
+            raise UserError(f"{self.spec.id} {self._when(i)}: {said}")
+
+    def _when(self, i: int) -> str:
+        return f"at step {self._age[i]} of an episode" if self._age[i] else "as an episode begins"
+
+    def _fault(self, i: int, error: Exception, doing: str = "step") -> UserError:
+        """What to say of an exception out of a task."""
+        said = str(error) if isinstance(error, UserError) else f"{doing}() raised {type(error).__name__}: {error}"
+        return UserError(f"{self.spec.id} {self._when(i)}: {said}")
 
     def view(self, name: str) -> np.ndarray:
-        """The observation to act on, as a teacher with eyes of its own sees it; here only the task's own."""
-        return self._obs
+        """The observation to act on, as a teacher with eyes of its own sees it; here its own, or a part of it."""
+        if name == "student" or not all(hasattr(env, "view") for env in self._envs):
+            return self._obs
+        return np.stack([env.view(name) for env in self._envs])  # pyright: ignore[reportAttributeAccessIssue]
 
     def close(self) -> None:
         """Close every copy."""
@@ -110,6 +194,10 @@ class GymVector:
                 obs = np.array(self._envs.reset(options={"reset_mask": done})[0])
         self._obs = obs
         reward = np.asarray(reward, np.float32)
+        if not np.isfinite(reward).all():
+            raise UserError(f"{self.spec.id}: the rewards are {reward}")
+        if found := unsound(next_obs):
+            raise UserError(f"{self.spec.id}: {found[1]} in copy {found[0]}")
         return Step(obs, next_obs, reward, np.array(terminated, bool), np.array(truncated & ~terminated, bool))
 
     def view(self, name: str) -> np.ndarray:

@@ -18,8 +18,24 @@ class Lock:
 
     def __init__(self, folder: Path):
         self._path = folder / FILE
+        self._handle: int | None = None
+        while self._handle is None or not self._is_there():
+            self.release()
+            self._take(folder)
         with disk_errors(self._path):
-            self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            os.ftruncate(self._handle, 0)
+            os.write(self._handle, str(os.getpid()).encode())
+
+    def _is_there(self) -> bool:
+        """Whether the file that is locked is still the one with the name: its last owner may have removed it."""
+        assert self._handle is not None
+        with contextlib.suppress(FileNotFoundError):
+            return os.path.samestat(os.fstat(self._handle), os.stat(self._path))
+        return False
+
+    def _take(self, folder: Path) -> None:
+        with disk_errors(self._path):
+            self._handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -29,9 +45,6 @@ class Lock:
             self.release()
             who = f"process {owner}" if owner.isdigit() else "another process"
             raise UserError(f"{folder} is in use: {who} writes to it; wait for it, or stop it") from None
-        with disk_errors(self._path):
-            os.ftruncate(self._handle, 0)
-            os.write(self._handle, str(os.getpid()).encode())
 
     def release(self) -> None:
         """Let others in."""

@@ -72,7 +72,14 @@ def _measured(
     store: Path,
     tick: Tick,
 ) -> Evaluation:
-    request = {"kind": "score", **who, "protocol": spec.protocol, "episodes": episodes, "seed": PRIOR_SEED}
+    request = {
+        "kind": "score",
+        **who,
+        "task": envs.identity(spec.id),
+        "protocol": spec.protocol,
+        "episodes": episodes,
+        "seed": PRIOR_SEED,
+    }
     path = store / "scores" / f"{sha256_json(request)[:16]}.json"
     if path.exists():
         kept = read_json(path)
@@ -100,6 +107,7 @@ def teacher_data(
         "kind": "teacher-data",
         "teacher": teacher.card.sha256,
         "plays": how,
+        "task": envs.identity(spec.id),
         "protocol": spec.protocol,
         "env_steps": env_steps,
         "epsilon": epsilon,

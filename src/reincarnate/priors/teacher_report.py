@@ -10,6 +10,7 @@ from reincarnate import envs
 from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
 from reincarnate.seeds import stream
+from reincarnate.surroundings import own_torch
 from reincarnate.teachers import check_fit, open_teacher
 from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.evaluate import Evaluation, evaluate
@@ -58,6 +59,7 @@ def play(
     return result, torch.cat(player.predictions).cpu()
 
 
+@own_torch()
 def inspect_teacher(
     uri: str, env_id: str | None, episodes: int, how: str, seed: int, temperature: float, tick: Tick
 ) -> Table:
@@ -141,6 +143,7 @@ def _actions(card: TeacherCard) -> str:
     return f"{card.actions}, from {low:g} to {high:g}"
 
 
+@own_torch()
 def evaluate_agent(
     uri: str,
     env_id: str | None = None,

@@ -1,13 +1,19 @@
 """Learning curves: each method's score by env steps (its offline phase left of zero) or by updates; teacher at 1."""
 
+# ruff: noqa: E402 (a notebook's backend is looked at before matplotlib is imported)
 import io
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
+
+from reincarnate.surroundings import sound_backend
+
+sound_backend()
+
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure

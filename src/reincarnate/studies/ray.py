@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from reincarnate.envs.task import asked_imports, imported
 from reincarnate.errors import UserError
 from reincarnate.studies.executors import POLL, RETRIES
 from reincarnate.studies.progress import Watch
@@ -33,8 +34,8 @@ class RayCluster:
         with self._connected():
             parts = ray.remote(num_cpus=0, max_restarts=-1)(Parts).remote()
             task = ray.remote(num_cpus=1, max_retries=RETRIES)(do_unit)
-            where = Path.cwd()
-            pending = {task.remote(unit, out.resolve(), where, parts): unit for unit in units}
+            where, imports = Path.cwd(), asked_imports()
+            pending = {task.remote(unit, out.resolve(), where, parts, imports): unit for unit in units}
             try:
                 return self._collect(pending, parts, watch)
             except KeyboardInterrupt:
@@ -105,10 +106,11 @@ class Parts:
         return shares
 
 
-def do_unit(unit: Unit, out: Path, where: Path, parts: Any) -> dict[str, str]:
+def do_unit(unit: Unit, out: Path, where: Path, parts: Any, imports: tuple[str, ...] = ()) -> dict[str, str]:
     """The task. Relative paths, of teachers and the store, are those of the command, as in processes here."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.chdir(where)
+    imported(imports)
     return work(unit, out, lambda name, share: parts.put.remote(name, share))
 
 

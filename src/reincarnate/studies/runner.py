@@ -1,17 +1,18 @@
 """Running a study: checked, pinned, done by a backend, resumable at any kill, failures recorded, then reported."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import torch
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import read_json
+from reincarnate.files.atomic import disk_errors, read_json
 from reincarnate.files.lock import Lock
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.settings import record
-from reincarnate.studies.executors import Executor, LocalProcesses
+from reincarnate.studies.executors import Executor, LocalProcesses, refuse_starting_up
 from reincarnate.studies.matrix import Study
 from reincarnate.studies.overview import report_study
 from reincarnate.studies.pins import Pinned
@@ -28,13 +29,17 @@ def run_study(study: Study, out: Path, workers: int = 2, executor: Executor | No
     UserError where a prior has changed since the study began, where the study is being run already, and when every
     run failed.
     """
-    lock = Lock(out) if out.exists() else None
+    refuse_starting_up()
+    with disk_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+    lock = Lock(out)  # also in a folder that is new: two that begin at once would share it
     try:
         return _run(study, out, workers, executor)
     finally:
-        if lock:
-            lock.remove()
-            lock.release()
+        lock.remove()
+        lock.release()
+        with suppress(OSError):  # not empty, as it should be: something came of it
+            out.rmdir()
 
 
 def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> list[report.Row]:

@@ -14,6 +14,7 @@ from reincarnate.data.readers import Logged, flat, hdf5
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_file
 from reincarnate.files.safe import MIB, one_line, parse_json, read_file, sha256
+from reincarnate.surroundings import home
 from reincarnate.types import TaskSpec
 
 MAIN, ABOUT = "main_data.hdf5", "metadata.json"
@@ -46,7 +47,7 @@ def read(address: str, spec: TaskSpec | None) -> Logged:
 
 def _folder(address: str) -> Path:
     """Where the dataset's files lie."""
-    root = Path(os.environ.get("MINARI_DATASETS_PATH") or Path.home() / ".minari" / "datasets")
+    root = Path(os.environ.get("MINARI_DATASETS_PATH") or home() / ".minari" / "datasets")
     for place in (Path(address), root / address):
         if recognises(place):
             return place if (place / MAIN).is_file() else place / "data"

@@ -21,6 +21,9 @@ TASKS: dict[str, type[Rules]] = {
 }
 
 
+QUERIES = True
+
+
 class Ids:
     """The three ids, and each with any settings."""
 

@@ -1,0 +1,76 @@
+"""Flags that say which task is meant, the same for every command: they become part of the address that --env names."""
+
+from dataclasses import replace
+from typing import Any
+
+from reincarnate.envs.task import TaskSettings, ask_import, parse, value_of
+from reincarnate.errors import UserError
+
+FLAGS = {"--env-kwargs.": "KEY VALUE", "--wrapper": "module:Class", "--import": "MODULE", "--max-episode-steps": "N"}
+
+
+def with_task(args: list[str]) -> list[str]:
+    """The arguments with --env-kwargs.KEY, --wrapper, --import and --max-episode-steps inside --env's value.
+
+    What --import names is imported here and now, with or without a task. Raises UserError for a flag without its value,
+    and for settings of a task that no --env names.
+    """
+    rest, said = _taken_out(args)
+    if not said:
+        return args
+    for flag, module in said:
+        if flag == "--import":
+            ask_import(module)
+    where = _env(rest)
+    if where is None:
+        if others := [flag for flag, _ in said if flag != "--import"]:
+            raise UserError(f"{others[0]} changes a task: name that too, by --env")
+        return rest
+    at, address = where
+    task = _changed(parse(address), said).address
+    rest[at] = f"--env={task}" if rest[at].startswith("--env=") else task
+    return rest
+
+
+def _taken_out(args: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
+    """The other arguments, and the flags with their values."""
+    rest, said, items = [], [], iter(args)
+    for item in items:
+        if item == "--":
+            return [*rest, item, *items], said
+        flag, equals, value = item.partition("=")
+        if flag not in FLAGS and not flag.startswith("--env-kwargs."):
+            rest.append(item)
+            continue
+        value = value if equals else next(items, None)
+        if value is None or flag == "--env-kwargs.":
+            raise UserError(f"{flag} needs a value: {FLAGS.get(flag, 'VALUE')}")
+        said.append((flag, value))
+    return rest, said
+
+
+def _env(args: list[str]) -> tuple[int, str] | None:
+    """Where the value of --env stands, and what it is."""
+    for i, item in enumerate(args):
+        if item.startswith("--env="):
+            return i, item.partition("=")[2]
+        if item == "--env" and i + 1 < len(args):
+            return i + 1, args[i + 1]
+    return None
+
+
+def _changed(task: TaskSettings, said: list[tuple[str, str]]) -> TaskSettings:
+    """The task with what the flags say of it; they win over the address."""
+    for flag, value in said:
+        changes: dict[str, Any] = {}
+        if flag == "--wrapper":
+            changes["wrappers"] = (*task.wrappers, value)
+        elif flag == "--import":
+            changes["imports"] = tuple(dict.fromkeys((*task.imports, value)))
+        elif flag == "--max-episode-steps":
+            changes["max_episode_steps"] = value_of(value)
+        else:
+            key = flag.partition(".")[2].replace("-", "_")
+            changes["kwargs"] = {**task.kwargs, key: value_of(value)}
+        task = replace(task, **changes)
+    return task

@@ -1,0 +1,61 @@
+"""What a task says, checked where it says it: shapes, and numbers that are numbers. A fault names task and step."""
+
+from typing import Any
+
+import numpy as np
+
+from reincarnate.errors import UserError
+
+
+def number(value: Any, what: str) -> float:
+    """A reward as a float; arrays of one are taken. Raises UserError for anything else."""
+    try:
+        found = np.asarray(value, np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"the {what} is {value!r}, not a number") from None
+    if found.size != 1:
+        raise UserError(f"the {what} has {found.size} numbers, and one is needed")
+    return float(found.item())
+
+
+def fitted(value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """An observation as an array of the space's shape. Raises UserError for another: nothing is broadcast."""
+    try:
+        found = np.asarray(value)
+    except ValueError:
+        raise UserError(f"the observation is {type(value).__name__} of uneven parts, not one array") from None
+    if found.dtype.kind not in "biuf":
+        raise UserError(f"the observation is {type(value).__name__}, and numbers are needed")
+    if found.shape != shape:
+        raise UserError(f"the observation is {list(found.shape)}, the task's space says {list(shape)}")
+    return found
+
+
+def unsound(obs: np.ndarray) -> tuple[int, str] | None:
+    """The first copy whose observation is no finite number, and what to say of it; None where all are."""
+    if obs.dtype.kind == "f" and not np.isfinite(obs).all():
+        i, *where = (int(axis[0]) for axis in np.nonzero(~np.isfinite(obs)))
+        value = obs[(i, *where)]
+        return i, f"the observation is {value} at index {where[0] if len(where) == 1 else where}"
+    return None
+
+
+def acts(actions: np.ndarray, idle: np.ndarray) -> None:
+    """Raises UserError where continuous actions are not numbers: a network gave NaN or infinities.
+
+    A row of NaN alone is an idle copy (`IDLE`); but somebody must act.
+    """
+    if idle.all() or not np.isfinite(actions[~idle]).all():
+        raise UserError("the actions are not finite numbers: whoever acts there predicts NaN or infinities")
+
+
+def finite(predictions: np.ndarray, who: str, step: int) -> None:
+    """Raises UserError where a policy's predictions [n, K] are NaN or infinite, naming it and the step.
+
+    A logit of minus infinity is a probability of zero, and allowed beside finite ones.
+    """
+    sound = np.isfinite(predictions)
+    if sound.all() or ((sound | np.isneginf(predictions)).all() and sound.any(-1).all()):
+        return
+    bad = predictions[~sound & ~np.isneginf(predictions)]
+    raise UserError(f"{who} predicts {bad[0] if bad.size else -np.inf} at step {step}: it cannot be asked what to do")

@@ -1,0 +1,211 @@
+"""Which task is meant: an id, arguments, wrappers, imports and a time limit, and the one string that says it all."""
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+from urllib.parse import quote, unquote
+
+from reincarnate.errors import UserError
+
+RESERVED = ("wrapper", "import", "max_episode_steps")  # keys of an address that are no arguments of the task
+IMPORTS = "REINCARNATE_IMPORT"  # variable of the environment: modules that register something, by commas
+LOCAL = "local"  # the module of callables that only this process knows
+KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
+
+_callables: dict[str, Callable[..., Any]] = {}
+
+
+@dataclass(frozen=True)
+class TaskSettings:
+    """A task as somebody asks for it.
+
+    `id` is a registered id (CartPole-v1), `module:Id` (the module is imported first: Gymnasium's own form), or
+    `module:callable` (a class or function that makes the environment). `kwargs` are its arguments, JSON values.
+    `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something.
+    `max_episode_steps` is the time limit in env steps; None leaves the registered one.
+    """
+
+    id: str
+    kwargs: dict[str, Any] = field(default_factory=dict, hash=False)
+    wrappers: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    max_episode_steps: int | None = None
+
+    def __post_init__(self):
+        _check(self)
+
+    @property
+    def module(self) -> str:
+        """The module that is imported first, or ""."""
+        return self.id.partition(":")[0] if ":" in self.id else ""
+
+    @property
+    def name(self) -> str:
+        """The id without its module."""
+        return self.id.partition(":")[2] if ":" in self.id else self.id
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is a registered id and nothing more."""
+        return self == TaskSettings(self.name)
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Modules whose code runs when the task is made because this value names them."""
+        named = (self.module, *(wrapper.partition(":")[0] for wrapper in self.wrappers), *self.imports)
+        return tuple(dict.fromkeys(name for name in named if name not in ("", LOCAL)))
+
+    @property
+    def address(self) -> str:
+        """The task as one string, e.g. `tasks:Mine-v0?scale=10&max_episode_steps=50`; a plain id is its own address."""
+        pairs = [(key, _written(self.kwargs[key])) for key in sorted(self.kwargs)]
+        pairs += [("wrapper", wrapper) for wrapper in self.wrappers]
+        pairs += [("import", module) for module in self.imports]
+        if self.max_episode_steps is not None:
+            pairs.append(("max_episode_steps", str(self.max_episode_steps)))
+        query = "&".join(f"{key}={quote(value, safe=KEPT)}" for key, value in pairs)
+        return f"{self.id}?{query}" if query else self.id
+
+    @property
+    def folder(self) -> str:
+        """A name for folders: the id; where there is more to say, with the start of its hash."""
+        said = re.sub(r"[^A-Za-z0-9.=_-]+", "-", self.id)
+        return said if self.plain else f"{said}-{hashlib.sha256(self.address.encode()).hexdigest()[:6]}"
+
+
+def parse(address: str) -> TaskSettings:
+    """The task that an address names. Raises UserError for what is none."""
+    env_id, _, query = address.partition("?")
+    kwargs: dict[str, Any] = {}
+    several: dict[str, list[str]] = {key: [] for key in RESERVED}
+    for pair in query.split("&") if query else ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise UserError(f"task {address!r}: {pair!r} is no KEY=VALUE")
+        if key in several:
+            several[key].append(unquote(value))
+        elif key in kwargs:
+            raise UserError(f"task {address!r} gives {key} twice")
+        else:
+            kwargs[key] = value_of(unquote(value))
+    limits = [value_of(value) for value in several["max_episode_steps"]]
+    limit = limits[-1] if limits else None
+    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), limit)
+
+
+def settings_of(env: "str | TaskSettings | Callable[..., Any]") -> TaskSettings:
+    """A task from its address, its settings, or a callable that makes the environment."""
+    if isinstance(env, TaskSettings):
+        return env
+    if isinstance(env, str):
+        return parse(env)
+    if callable(env):
+        return TaskSettings(_id_of(env))
+    raise UserError(f"a task is named by an id, TaskSettings or a callable that makes it, not by {env!r}")
+
+
+def value_of(text: str) -> Any:
+    """What is written as JSON (3, 0.5, true, null, "3", [1, 2]) as that; all else is a string."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _written(value: Any) -> str:
+    """The inverse of `value_of`."""
+    try:
+        return value if isinstance(value, str) and value_of(value) == value else json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise UserError(f"a task's argument must be a JSON value (number, text, list …), not {value!r}") from None
+
+
+def _check(task: TaskSettings) -> None:
+    """Refuse settings that cannot mean anything."""
+    if not task.id or task.id.endswith(":"):
+        raise UserError(f"{task.id!r} names no task")
+    limit = task.max_episode_steps
+    if limit is not None and (type(limit) is not int or limit < 1):
+        raise UserError(f"{task.id}: --max-episode-steps must be a whole number of at least 1, not {limit!r}")
+    for key in task.kwargs:
+        if not isinstance(key, str) or not key.isidentifier() or key in RESERVED:
+            raise UserError(f"{task.id}: {key!r} cannot be an argument's name")
+    for wrapper in task.wrappers:
+        if not all(wrapper.partition(":")):
+            raise UserError(f"{task.id}: a wrapper is named module:Class, not {wrapper!r}")
+
+
+# ---- what the names stand for ------------------------------------------------------------------------
+
+
+def _id_of(made_by: Callable[..., Any]) -> str:
+    """`module:qualname` where an import finds the callable again; else a name that only this process knows."""
+    module, name = getattr(made_by, "__module__", None), getattr(made_by, "__qualname__", type(made_by).__name__)
+    if module and module != "__main__" and "<" not in name and _inside(sys.modules.get(module), name) is made_by:
+        return f"{module}:{name}"
+    short = re.sub(r"[^\w.-]+", "-", name).strip("-")
+    _callables[short] = made_by
+    return f"{LOCAL}:{short}"
+
+
+def callable_of(task: TaskSettings) -> Callable[..., Any] | None:
+    """What `module:callable` names, if it is one. Raises UserError for another process's callable."""
+    if task.module == LOCAL:
+        if task.name not in _callables:
+            said = "was made by a callable of another process"
+            raise UserError(f"{task.id} {said}; put it into a module, and name it module:callable")
+        return _callables[task.name]
+    found = _inside(sys.modules.get(task.module), task.name) if task.module else None
+    return found if callable(found) else None
+
+
+def imported(names: Iterable[str]) -> None:
+    """Import modules, as a task's settings name them. Raises UserError for one that is missing or fails."""
+    for name in names:
+        import_module(name)
+
+
+def asked_imports() -> tuple[str, ...]:
+    """The modules that --import named: what they register is wanted in a study's workers too."""
+    return tuple(filter(None, os.environ.get(IMPORTS, "").split(",")))
+
+
+def ask_import(name: str) -> None:
+    """Import a module, here and in the processes that this one starts. Raises UserError."""
+    import_module(name)
+    os.environ[IMPORTS] = ",".join(dict.fromkeys((*asked_imports(), name)))
+
+
+def import_module(name: str) -> ModuleType:
+    """A module by its name, from the current folder too. Raises UserError where it is missing, or fails."""
+    if os.getcwd() not in sys.path and "" not in sys.path:
+        sys.path.append(os.getcwd())  # last: nothing there can hide what is installed
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
+            where = "neither installed nor in this folder (or PYTHONPATH)"
+            raise UserError(f"there is no module {name!r}: it is {where}") from error
+        raise UserError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+
+
+def wrapper_of(name: str) -> Callable[[Any], Any]:
+    """The class that `module:Class` names. Raises UserError."""
+    module, _, attribute = name.partition(":")
+    found = _inside(import_module(module), attribute)
+    if not callable(found):
+        raise UserError(f"--wrapper {name}: {module} has no class {attribute!r}")
+    return found
+
+
+def _inside(module: Any, name: str) -> Any:
+    for part in name.split("."):
+        module = getattr(module, part, None)
+    return module

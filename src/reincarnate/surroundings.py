@@ -1,0 +1,127 @@
+"""What a process finds around it, made harmless: other encodings, no home, a notebook's settings, a caller's torch."""
+
+import codecs
+import getpass
+import importlib
+import io
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+PLAIN = {  # letters that we print and some terminals lack
+    **{"α": "alpha", "γ": "gamma", "ε": "epsilon", "λ": "lambda", "σ": "sigma", "τ": "tau", "Σ": "sum of "},
+    **{"×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "±": "+/-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~"},
+    **{
+        "→": "->",
+        "…": "...",
+        "’": "'",
+        "‘": "'",
+        "“": '"',
+        "”": '"',
+        "°": " degrees ",
+        "²": "^2",
+        "∞": "inf",
+        "•": "*",
+    },
+}
+
+
+def _speller(encoding: str) -> str:
+    """The name of an error handler for ASCII: our signs in plain letters, other letters as `encoding` has them."""
+
+    def spelt(error: UnicodeError) -> tuple[str | bytes, int]:
+        if not isinstance(error, UnicodeEncodeError):
+            raise error
+        lacking = error.object[error.start : error.end]
+        if not any(letter in PLAIN for letter in lacking):
+            return lacking.encode(encoding, "replace"), error.end
+        letter = error.object[error.start]
+        return (PLAIN.get(letter) or letter.encode(encoding, "replace")), error.start + 1
+
+    name = f"reincarnate-{encoding}"
+    codecs.register_error(name, spelt)
+    return name
+
+
+def readable_output() -> None:
+    """Let standard output and error print whatever we say, whichever letters their encodings lack.
+
+    Outside UTF our own signs (τ, ×, …) are always spelt in ASCII: the bytes are then the same for every reader.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if not isinstance(stream, io.TextIOWrapper) or (stream.errors or "").startswith("reincarnate"):
+            continue
+        encoding = codecs.lookup(stream.encoding).name
+        if encoding.startswith("utf"):
+            stream.reconfigure(errors="backslashreplace")
+        else:
+            stream.reconfigure(encoding="ascii", errors=_speller(encoding))
+
+
+def home() -> Path:
+    """The user's home; where there is none (no HOME, no entry in passwd) a folder for temporary files."""
+    try:
+        return Path.home()
+    except (RuntimeError, KeyError, OSError):
+        return Path(tempfile.gettempdir()) / f"reincarnate-{os.getuid()}"
+
+
+def own_process() -> None:
+    """Set up a process that is ours, the command line's: it prints everywhere; libraries find a home and a name."""
+    readable_output()
+    if not os.environ.get("HOME") and os.path.expanduser("~") == "~":
+        os.environ["HOME"] = str(home())
+    try:
+        getpass.getuser()  # as torch's compiler asks for the place of its cache
+    except (KeyError, OSError):
+        os.environ["LOGNAME"] = f"uid{os.getuid()}"
+
+
+def sound_backend() -> None:
+    """Import matplotlib, whatever backend the environment names: a notebook's may not be installed here.
+
+    Nothing of ours opens a window, so that the name is forgotten where matplotlib refuses it.
+    """
+    asked = os.environ.pop("MPLBACKEND", None)
+    matplotlib = importlib.import_module("matplotlib")
+    if asked:
+        with suppress(ValueError):
+            matplotlib.rcParams["backend"] = asked
+            os.environ["MPLBACKEND"] = asked
+
+
+@contextmanager
+def own_torch() -> Iterator[None]:
+    """Within, torch is as it comes: float32 on the CPU, with gradients; afterwards as the caller had set it.
+
+    A default of float64 or of another device, `no_grad` and `inference_mode` would change what is computed, or end in
+    an exception far from their cause. Works as a decorator too.
+    """
+    import torch
+
+    dtype, device = torch.get_default_dtype(), torch.get_default_device()
+    with ExitStack() as stack:
+        torch.set_default_dtype(torch.float32)
+        stack.callback(torch.set_default_dtype, dtype)
+        if device.type != "cpu":  # only then: a context of a device costs time at every call
+            stack.enter_context(torch.device("cpu"))
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.enable_grad())
+        yield
+
+
+class _Callable(ModuleType):
+    """A module that may be called as its function `main`: `from reincarnate.cli import main` names both."""
+
+    def __call__(self, *args: Any) -> Any:
+        return self.main(*args)
+
+
+def callable_module(name: str) -> None:
+    """Let a module be called as its `main`."""
+    importlib.import_module(name).__class__ = _Callable
