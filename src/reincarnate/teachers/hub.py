@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line
 from reincarnate.teachers import open_teacher, recognise
-from reincarnate.teachers.sb3.vecnormalize import NAMES as STATISTICS
+from reincarnate.teachers.sb3 import belonging
 from reincarnate.types import Teacher
 
 AGENT = "agent.json"
@@ -126,7 +126,7 @@ def companions(name: str, names: Sequence[str], what: str) -> list[str]:
     path = PurePosixPath(name)
     wanted = {
         AGENT: [str(path.with_name("weights.safetensors"))],
-        ".zip": [str(path.with_name(statistics)) for statistics in STATISTICS],
+        ".zip": belonging.companions(name, names),
         ".onnx": [f"{name}.data"],
         ".index": [one for one in names if one.startswith(f"{name.removesuffix('.index')}.data-")],
     }
