@@ -19,7 +19,8 @@ from zips import described, write_zip
 from reincarnate.cli.main import main
 from reincarnate.errors import UserError
 from reincarnate.priors.teacher_report import inspect_teacher
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
+from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.sb3 import Sb3Teacher, open_address
 from reincarnate.types import MEANS, TaskSpec
 
