@@ -4,6 +4,8 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from reincarnate.errors import UserError
+from reincarnate.teachers.heads import Acts, Bounded, Gaussian
 from reincarnate.types import TeacherCard
 
 
@@ -25,6 +27,23 @@ class FrozenTeacher(nn.Module):
     def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Float32[Tensor, "B A"], None]:
         """Raw observations [B, *O] to values, logits or continuous actions; the state is None."""
         return self.network(obs), None
+
+    @property
+    def acts(self) -> Acts | None:
+        """How its base Gaussian becomes an action; None of discrete actions."""
+        if not isinstance(self.network, Gaussian):
+            return None
+        return Acts(isinstance(self.network.action, Bounded), self.card.bounds, self.network.spread is not None)
+
+    @torch.no_grad()
+    def distribution(self, obs: Tensor) -> tuple[Float32[Tensor, "B A"], Float32[Tensor, "B A"] | None]:
+        """Raw observations [B, *O] to mean and log σ of the base Gaussian, before `acts` squashes or clips it.
+
+        log σ is None where the file has none (TD3, DDPG). UserError: discrete actions.
+        """
+        if not isinstance(self.network, Gaussian):
+            raise UserError(f"{self.card.uri}: has discrete actions, of which there is no Gaussian")
+        return self.network.distribution(obs)
 
 
 def parameters_of(network: nn.Module) -> int:
