@@ -63,7 +63,9 @@ def same(teacher: Sb3Teacher, agent, statistics: VecNormalize | None) -> None:
     seen = RAW if statistics is None else statistics.normalize_obs(RAW)
     plain = torch.as_tensor(seen, dtype=torch.float32)
     with torch.no_grad():
-        theirs = agent.q_net(plain) if isinstance(agent, DQN) else agent.policy.get_distribution(plain).distribution.probs
+        theirs = (
+            agent.q_net(plain) if isinstance(agent, DQN) else agent.policy.get_distribution(plain).distribution.probs
+        )
     ours, _ = teacher.logits(torch.as_tensor(RAW), None)
     assert torch.allclose(ours if isinstance(agent, DQN) else ours.softmax(-1), theirs, atol=1e-5)
 
@@ -138,7 +140,9 @@ def test_of_two_agents_in_a_folder_the_numbers_tell_whose_statistics_they_are(ki
     statistics.save(str(tmp_path / "vecnormalize.pkl"))
     same(open_address(str(tmp_path / "first.zip")), first, statistics)
     if kind is A2C:
-        with pytest.raises(UserError, match=r"vecnormalize.pkl may be its statistics or another's.*\?vecnormalize=FILE"):
+        with pytest.raises(
+            UserError, match=r"vecnormalize.pkl may be its statistics or another's.*\?vecnormalize=FILE"
+        ):
             open_address(str(tmp_path / "second.zip"))
 
 
@@ -184,7 +188,9 @@ def test_files_that_contradict_each_other_are_refused(tmp_path: Path):
     agent, _ = trained(normalised=False)
     agent.save(tmp_path / "agent.zip")
     (tmp_path / "config.yml").write_text("n_timesteps: 40\nnormalize: true\n")
-    with pytest.raises(UserError, match="its config.yml says that observations were normalised, the zip that they were"):
+    with pytest.raises(
+        UserError, match="its config.yml says that observations were normalised, the zip that they were"
+    ):
         open_address(str(tmp_path / "agent.zip"))
     (tmp_path / "config.yml").unlink()
     other_statistics(tmp_path / "agent_vecnormalize.pkl")

@@ -363,7 +363,10 @@ def test_whatever_a_file_holds_the_end_is_one_line(payload: bytes, match: str, t
         (lambda s: s.update({"network.2.weight": torch.zeros(84)}), r"LayerNorm of shape \(84,\) does not fit"),
         (lambda s: s.update({"network.2.weight": torch.zeros(84, 120, dtype=torch.int64)}), "not floating-point"),
         (lambda s: s.update({"network.1.weight": torch.ones(84), "network.1.bias": torch.ones(84)}), "does not fit"),
-        (lambda s: s.update({"network.1.weight": torch.ones(120), "network.1.bias": torch.full((120,), torch.nan)}), "finite"),
+        (
+            lambda s: s.update({"network.1.weight": torch.ones(120), "network.1.bias": torch.full((120,), torch.nan)}),
+            "finite",
+        ),
         (lambda s: s.update({"lstm.weight_ih_l0": torch.zeros(4, 4)}), "layers such as 'lstm"),
         (lambda s: s.update({"atoms": torch.linspace(-1, 1, 5)}), "not a whole number of actions"),
         (lambda s: s.update({f"network.{i}.weight": s["network.2.weight"] for i in range(900)}), "share their numbers"),

@@ -10,7 +10,19 @@ from torch import Tensor, nn
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.heads import Bounded, Categorical, FixedSpread, Gaussian, LinearSpread
-from reincarnate.teachers.layers import MOST_LAYERS, SCREEN, Flat, Layer, checked, impala, linear, mlp, nature, normed, widths
+from reincarnate.teachers.layers import (
+    MOST_LAYERS,
+    SCREEN,
+    Flat,
+    Layer,
+    checked,
+    impala,
+    linear,
+    mlp,
+    nature,
+    normed,
+    widths,
+)
 from reincarnate.types import LOGITS, MEANS, VALUES
 
 UNSAVED = "was trained on normalised observations, whose statistics CleanRL does not save: it sees others here"

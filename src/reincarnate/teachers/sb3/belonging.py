@@ -46,7 +46,9 @@ def shared_names(stem: str, names: Iterable[str]) -> list[str]:
 def companions(name: str, names: Sequence[str]) -> list[str]:
     """Of all `names` of a repository those that are needed to decide, for the zip called `name`."""
     folder, stem = PurePosixPath(name).parent, PurePosixPath(name).stem
-    inside = {str(PurePosixPath(one).relative_to(folder)): one for one in names if PurePosixPath(one).is_relative_to(folder)}
+    inside = {
+        str(PurePosixPath(one).relative_to(folder)): one for one in names if PurePosixPath(one).is_relative_to(folder)
+    }
     wanted = [*own_names(stem), *shared_names(stem, inside), f"{stem}/{CONFIG}", CONFIG]
     return [inside[one] for one in wanted if one in inside]
 
@@ -188,7 +190,9 @@ class _Search:
     def _checked(self, one: Statistics, name: str, why: str) -> Found:
         """Taken, with a word where the numbers are not those of its training."""
         if one.normalises and self.evidence.steps and not self.evidence.counts(one):
-            why += f"; they saw {one.count:,.0f} observations and it took {self.evidence.steps:,} steps, so they may be "
+            why += (
+                f"; they saw {one.count:,.0f} observations and it took {self.evidence.steps:,} steps, so they may be "
+            )
             why += "of another moment of its training"
         return _taken(one, name, why)
 

@@ -125,7 +125,9 @@ def normalises(path: Path) -> bool | None:
         return None
     if not re.search(r"^[\s-]*(n_timesteps|policy)\b", text, re.MULTILINE):
         return None
-    found = re.search(r"^[\s-]*normalize(?:[ \t]*:|[ \t]*\r?\n[ \t]*-)[ \t]*(.*(?:\n[ \t]{4,}[^-\s].*)*)", text, re.MULTILINE)
+    found = re.search(
+        r"^[\s-]*normalize(?:[ \t]*:|[ \t]*\r?\n[ \t]*-)[ \t]*(.*(?:\n[ \t]{4,}[^-\s].*)*)", text, re.MULTILINE
+    )
     if found is None:
         return False
     value = found[1].strip().strip("'\"").lower()

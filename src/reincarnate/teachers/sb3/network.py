@@ -97,7 +97,11 @@ def _linears(tensors: dict[str, Tensor], prefix: str) -> list[Layer]:
         return [_layer(tensors, prefix.removesuffix("."))]
     count = sum(name.endswith("weight") for name in names)
     expected = [f"{2 * i}" for i in range(count)]
-    if not {f"{i}.weight" for i in expected} <= names <= {f"{i}.{part}" for i in expected for part in ("weight", "bias")}:
+    if (
+        not {f"{i}.weight" for i in expected}
+        <= names
+        <= {f"{i}.{part}" for i in expected for part in ("weight", "bias")}
+    ):
         raise UserError(f"not supported: layers under {prefix!r} other than a plain MLP")
     return [_layer(tensors, f"{prefix}{i}") for i in expected]
 
