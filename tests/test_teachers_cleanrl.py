@@ -19,8 +19,8 @@ from zips import write_zip
 
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
-from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.cleanrl import open_address, recognises
+from reincarnate.teachers.fit import check_fit
 from reincarnate.types import TaskSpec, Teacher
 
 FIXTURES = Path(__file__).parent / "fixtures" / "cleanrl"

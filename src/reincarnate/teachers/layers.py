@@ -75,7 +75,7 @@ def norm_after(layer: Layer, shape: tuple[int, ...]) -> list[nn.Module]:
     weight, bias = layer.norm
     if tuple(weight.shape) != shape:
         raise UserError(f"a LayerNorm of shape {tuple(weight.shape)} where {shape} was expected")
-    norm = nn.LayerNorm(shape, device="meta")
+    norm = nn.LayerNorm(list(shape), device="meta")
     norm.weight, norm.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
     return [norm]
 

@@ -167,7 +167,7 @@ def tails_lost(terminated: np.ndarray, ended: np.ndarray) -> tuple[str, ...]:
 
 
 def clustered(terminated: np.ndarray) -> tuple[str, ...]:
-    """A warning where steps terminate right after a termination: flags of a state, it seems, not of an episode's end."""
+    """A warning where steps terminate right after a termination: flags of a state, it seems, not of an end."""
     again = int(np.count_nonzero(terminated[1:] & terminated[:-1]))
     if not again or bool(terminated.all()):  # every episode may be one step long
         return ()

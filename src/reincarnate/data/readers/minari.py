@@ -143,8 +143,8 @@ def _inner_ends(main: Path, episodes: list[str]) -> tuple[str, ...]:
     if not steps:
         return ()
     return (
-        f"{groups:,} of {len(episodes):,} episodes go on after {steps:,} steps that are marked as ends; they are parted "
-        "there, so that returns and lengths are of pieces (perhaps every step at the goal is marked)",
+        f"{groups:,} of {len(episodes):,} episodes go on after {steps:,} steps that are marked as ends; they are "
+        "parted there, so that returns and lengths are of pieces (perhaps every step at the goal is marked)",
     )
 
 

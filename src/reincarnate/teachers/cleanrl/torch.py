@@ -199,7 +199,7 @@ def _actor(state: dict[str, Tensor]) -> Recognised:
         layer = _layer(state, "fc_logstd")
         if layer.outputs != actions:
             raise UserError(f"fc_logstd: {layer.outputs} spreads for {actions} numbers in an action")
-        spread, told = LinearSpread(linear(layer, mean.in_features), *LOG_STD, squashed=True), "spread by observation"
+        spread, told = LinearSpread(linear(layer, dense[-1].inputs), *LOG_STD, squashed=True), "spread by observation"
     network = Gaussian(nn.Sequential(Flat(), *features), mean, spread, Bounded(scale, bias))
     words += f", tanh to the bounds, {told}"
     bounds = tuple((bias - scale).tolist()), tuple((bias + scale).tolist())

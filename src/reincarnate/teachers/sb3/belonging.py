@@ -3,7 +3,9 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path, PurePosixPath
+from urllib.parse import unquote
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3.evidence import Evidence, evidence_of, normalises
@@ -31,7 +33,7 @@ def own_names(stem: str) -> list[str]:
         names.append(f"{step[1]}_vecnormalize_{step[2]}_steps.pkl")
     for word in ("vecnormalize", "vec_normalize", "vecnorm"):
         names += [f"{stem}{mark}{word}.pkl" for mark in "_-."] + [f"{word}{mark}{stem}.pkl" for mark in "_-"]
-    return [*names, f"{stem}.pkl"]
+    return [*names, f"{stem}.pkl"]  # the last may be many things, replay too
 
 
 def shared_names(stem: str, names: Iterable[str]) -> list[str]:
@@ -43,13 +45,17 @@ def shared_names(stem: str, names: Iterable[str]) -> list[str]:
     return [name for name in dict.fromkeys(shared) if name in set(names)]
 
 
-def companions(name: str, names: Sequence[str]) -> list[str]:
-    """Of all `names` of a repository those that are needed to decide, for the zip called `name`."""
+def companions(name: str, names: Sequence[str], query: str = "") -> list[str]:
+    """Of all `names` of a repository those that are needed to decide, for the zip called `name`.
+
+    `query`: what follows it in its address, which may name a file beside it.
+    """
     folder, stem = PurePosixPath(name).parent, PurePosixPath(name).stem
     inside = {
         str(PurePosixPath(one).relative_to(folder)): one for one in names if PurePosixPath(one).is_relative_to(folder)
     }
-    wanted = [*own_names(stem), *shared_names(stem, inside), f"{stem}/{CONFIG}", CONFIG]
+    asked = unquote(query.partition("vecnormalize=")[2])
+    wanted = [asked] if asked else [*own_names(stem)[:-1], *shared_names(stem, inside), f"{stem}/{CONFIG}", CONFIG]
     return [inside[one] for one in wanted if one in inside]
 
 
@@ -91,27 +97,33 @@ class _Search:
         self.own = [name for name in own_names(stem) if name in here and self._meant(name, stem)]
         self.shared = [name for name in shared_names(stem, names) if name not in self.own]
         self.others = [name for name in names if name.endswith(".pkl") and "/" not in name]
-        self.strangers = list(self._strangers(names))
-        self.config = self._config(stem)
+        self.zips = [name for name in names if name.endswith(".zip") and name != zipped.name]
+        self.stem = stem
 
     def _meant(self, name: str, stem: str) -> bool:
         """Replay buffers and other pickles also bear the zip's name."""
         return name != f"{stem}.pkl" or is_statistics(self.folder / name)
 
-    def _strangers(self, names: Iterable[str]) -> Iterator[Evidence]:
+    @cached_property
+    def strangers(self) -> list[Evidence]:
         """Agents beside it, of another training, that see such observations and may have been normalised."""
-        for name in [name for name in names if name.endswith(".zip") and name != self.zipped.name][:MOST_FILES]:
-            found = evidence_of(self.folder / name)
-            if found is None or found[1] not in (None, self.shape) or found[0].wrapped is False:
-                continue
-            same = found[0].training is not None and found[0].training == self.evidence.training
-            if not same:
-                yield found[0]
+        found = [one for name in self.zips[:MOST_FILES] if (one := evidence_of(self.folder / name)) is not None]
+        known = self.evidence.training
+        return [
+            other
+            for other, shape in found
+            if shape in (None, self.shape)
+            and other.wrapped is not False
+            and not (other.training is not None and other.training == known)
+        ]
 
-    def _config(self, stem: str) -> bool | None:
+    @cached_property
+    def config(self) -> bool | None:
         """What the RL Zoo's settings say, where they are this agent's."""
-        own = normalises(self.folder / stem / CONFIG)
-        return own if own is not None or self.strangers else normalises(self.folder / CONFIG)
+        own = normalises(self.folder / self.stem / CONFIG)
+        if own is not None or not (self.folder / CONFIG).is_file():
+            return own
+        return None if self.strangers else normalises(self.folder / CONFIG)
 
     def decide(self) -> Found:
         """What was found. UserError: it cannot be told."""
@@ -127,7 +139,7 @@ class _Search:
     def _without(self) -> Found:
         """It was trained without statistics. UserError: some bear its name nevertheless."""
         source = "the zip" if self.evidence.wrapped is False else f"its {CONFIG}"
-        if self.own and any(read_statistics(self.folder / name).normalises for name in self.own):
+        if any(self._read(name).normalises for name in self.own):
             raise self._refused(f"{self.own[0]} bears its name, but {source} says that it was trained without any")
         if self.own + self.shared:
             first = (self.own + self.shared)[0]
@@ -135,7 +147,7 @@ class _Search:
         return Found()
 
     def _among(self, names: list[str], trained: bool | None) -> Found:
-        found = {name: read_statistics(self.folder / name) for name in names}
+        found = {name: self._read(name) for name in names}
         fitting = {name: one for name, one in found.items() if one.fits(self.shape)}
         verdicts = {name: self.evidence.proves(one) for name, one in fitting.items()}
         if proven := [name for name, verdict in verdicts.items() if verdict]:
@@ -146,6 +158,12 @@ class _Search:
         if mine := [name for name in self.own if name in left]:
             return self._checked(left[mine[0]], mine[0], "they bear its name")
         return self._shared(left)
+
+    def _read(self, name: str) -> Statistics:
+        try:
+            return read_statistics(self.folder / name)
+        except UserError as error:
+            raise UserError(f"{error}; to go without: sb3:{self.zipped}?vecnormalize=none") from None
 
     def _none_left(self, found: dict[str, Statistics], fitting: dict[str, Statistics], trained: bool | None) -> Found:
         """No statistics of a known name are its own."""
@@ -165,8 +183,7 @@ class _Search:
     def _by_numbers(self) -> Found | None:
         """Statistics under any name whose numbers fit the zip's."""
         names = [name for name in self.others if is_statistics(self.folder / name)][:MOST_FILES]
-        found = {name: read_statistics(self.folder / name) for name in names}
-        fitting = {name: one for name, one in found.items() if one.fits(self.shape)}
+        fitting = {name: one for name in names if (one := self._read(name)).fits(self.shape)}
         proven = [name for name, one in fitting.items() if self.evidence.proves(one)]
         if proven:
             return _taken(fitting[proven[0]], proven[0], "they turn its last raw observation into the one it saw")

@@ -3,6 +3,7 @@
 import base64
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.files.safe import MIB, inert_array, parse_json, read_members, unpickle_inert
+from reincarnate.files.safe import MIB, _read_member, inert_array, parse_json, unpickle_inert
 from reincarnate.teachers.sb3.vecnormalize import ALLOWED, Statistics
 
 OFF_POLICY = ("dqn", "qrdqn", "sac", "td3", "tqc", "crossq")
@@ -21,7 +22,7 @@ NEAR = 0.05
 COUNTED = 0.01
 """Part of the steps by which the number of observations seen may differ from them: episodes are begun anew."""
 SETTINGS = MIB
-TEXT = 64 * MIB
+TEXT = 8 * MIB
 
 
 @dataclass(frozen=True)
@@ -103,13 +104,23 @@ def evidence_of(path: Path) -> tuple[Evidence, tuple[int, ...] | None] | None:
     """Of another zip, and the shape of its observations; None where it is no agent's, or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            if not {"data", "policy.pth"} <= set(archive.namelist()):
+            if "policy.pth" not in archive.namelist():
                 return None
-        data = parse_json(read_members(path.read_bytes(), {"data": TEXT}, str(path))["data"], str(path))
+            data = parse_json(_read_member(archive, archive.getinfo("data"), TEXT, str(path)), str(path))
         space = data.get("observation_space")
         shape = (space.get("shape", space.get("_shape")) if isinstance(space, dict) else None) or []
         return read_evidence(data), tuple(int(size) for size in shape) or None
-    except (OSError, ValueError, TypeError, AttributeError, NotImplementedError, UserError, zipfile.BadZipFile):
+    except (
+        OSError,
+        LookupError,
+        ValueError,
+        TypeError,
+        AttributeError,
+        RuntimeError,
+        UserError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ):
         return None
 
 
