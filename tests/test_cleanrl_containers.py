@@ -64,7 +64,7 @@ def test_other_things_in_these_containers_are_refused_in_one_line(name: str, tmp
         for _ in range(40):
             deep = {"state_dict": deep}
         old(deep, path)
-    with pytest.raises(UserError, match="refused|safetensors") as caught:
+    with pytest.raises(UserError, match=r"refused|safetensors") as caught:
         open_address(str(path))
     assert "\n" not in str(caught.value) and not (tmp_path / "made").exists()
 

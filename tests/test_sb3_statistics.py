@@ -171,7 +171,7 @@ def test_an_agent_whose_statistics_are_missing_is_refused_until_it_is_told(tmp_p
     other_statistics(elsewhere / "wide.pkl", 7)
     with pytest.raises(UserError, match=r"statistics of shape \(7,\) do not fit observations \(3,\)"):
         open_address(f"{path}?vecnormalize=elsewhere/wide.pkl")
-    with pytest.raises(UserError, match="'vecnorm=none' is not understood; known is .vecnormalize=FILE or none"):
+    with pytest.raises(UserError, match=r"'vecnorm=none' is not understood; known is .vecnormalize=FILE or none"):
         open_address(f"{path}?vecnorm=none")
 
 
@@ -189,7 +189,7 @@ def test_files_that_contradict_each_other_are_refused(tmp_path: Path):
     agent.save(tmp_path / "agent.zip")
     (tmp_path / "config.yml").write_text("n_timesteps: 40\nnormalize: true\n")
     with pytest.raises(
-        UserError, match="its config.yml says that observations were normalised, the zip that they were"
+        UserError, match=r"its config.yml says that observations were normalised, the zip that they were"
     ):
         open_address(str(tmp_path / "agent.zip"))
     (tmp_path / "config.yml").unlink()
@@ -201,7 +201,7 @@ def test_files_that_contradict_each_other_are_refused(tmp_path: Path):
 def test_settings_of_the_zoo_decide_for_a_zip_that_does_not_say(tmp_path: Path):
     path = write_zip(tmp_path / "a.zip")
     (tmp_path / "config.yml").write_text("n_timesteps: 40\nnormalize: true\n")
-    with pytest.raises(UserError, match="its config.yml says that observations were normalised, but no statistics"):
+    with pytest.raises(UserError, match=r"its config.yml says that observations were normalised, but no statistics"):
         open_address(path)
     other_statistics(tmp_path / "vecnormalize.pkl")
     assert "normalised by vecnormalize.pkl" in open_address(path).card.preprocessing

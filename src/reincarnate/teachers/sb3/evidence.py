@@ -1,4 +1,4 @@
-"""What an SB3 zip and the files beside it tell of whether its agent saw normalised observations, and of which training."""
+"""What an SB3 zip and the files beside it tell of its training: were observations normalised, and by what?"""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""Which observations SB3 takes for images, to be divided by 255: uint8 in a Box(0, 255) with three axes, and no others."""
+"""Which observations SB3 takes for images, to be divided by 255: uint8 in a Box(0, 255) with three axes alone."""
 
 import base64
 import re
