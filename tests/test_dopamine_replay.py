@@ -264,6 +264,40 @@ def logs(folder: Path, capacity: int, files: int) -> Ring:
     return everything
 
 
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_replay_that_is_not_full_is_read_whatever_lies_beyond_what_was_written(ends: bool, tmp_path: Path):
+    """Dopamine never sets its arrays: terminals of 7 and -9 as actions lie where nothing was written."""
+    ring = Ring(80)
+    play(ring, [(9, "t"), (11, "t"), (6, "t")], seed=3)
+    ring.terminals[ring.count :] = 7
+    ring.rewards[ring.count :] = np.nan
+    assert ring.count < ring.capacity
+    dataset = imported(ring.save(tmp_path / "young", 0, ends=ends), tmp_path)
+    found = transitions(dataset, 1)
+    same_as_dopamine(ring, found, 1)
+    assert len(found) == 9 + 11 + 6
+
+
+def test_vectors_lose_no_step_whose_episode_began_before_the_ring(tmp_path: Path):
+    """Without stacks each row is a whole observation."""
+    folder = tmp_path / "vectors"
+    folder.mkdir()
+    at = np.arange(40)
+    columns = {
+        "$store$_observation": at[:, None, None] * np.ones((1, 3, 1), np.float32),
+        "$store$_action": (at % 3).astype(np.int32),
+        "$store$_reward": at.astype(np.float32),
+        "$store$_terminal": (at % 10 == 4).astype(np.uint8),
+        "add_count": np.array(40 + 40),
+    }
+    for name, column in columns.items():
+        with gzip.open(folder / f"{name}_ckpt.0.gz", "wb", 1) as file:
+            np.save(file, column)
+    logged = read_logged(str(folder), None)
+    assert not [line for line in logged.warnings if "overwritten" in line]
+    assert logged.transitions == 39  # the last was cut by the file's end, without what followed
+
+
 def all_of(ring: Ring, n: int) -> dict[tuple, tuple]:
     return {ring.state(row): ring.transition(row, n) for row in range(ring.capacity) if ring.valid(row, n)}
 
@@ -379,6 +413,15 @@ def test_the_layout_of_dopamine_4_1_is_refused_and_told_why():
     folder = str(FIXTURES.parent / "dopamine_agents" / "dqn")  # saved by Dopamine 4.1.2
     assert reader_of(folder) == ("dopamine", folder)
     refused(folder, "sums of n rewards, from which no other n can be had")
+
+
+@pytest.mark.parametrize("asked", ["run", "run/checkpoints", "run/checkpoints/7", "run/checkpoints/7/replay"])
+def test_the_layout_of_dopamine_4_1_is_known_in_every_folder_that_could_be_named(asked: str, tmp_path: Path):
+    replay = tmp_path / "run" / "checkpoints" / "7" / "replay"
+    replay.mkdir(parents=True)
+    (replay / "checkpoint.msgpack").write_bytes(b"")
+    assert reader_of(str(tmp_path / asked)) == ("dopamine", str(tmp_path / asked))
+    refused(str(tmp_path / asked), "sums of n rewards, from which no other n can be had")
 
 
 def test_a_file_cut_short_or_with_a_wrong_checksum_is_refused(tmp_path: Path):

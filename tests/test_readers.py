@@ -249,7 +249,32 @@ def test_what_minari_holds_beside_arrays_is_refused_by_its_keys(tmp_path: Path, 
     refused("minari:mine/dict-v0", "Dict with keys eye, goal; a Box is needed")
     write_minari("mine/multi-v0", BOX, gym.spaces.MultiDiscrete([2, 3]))
     refused("minari:mine/multi-v0", "actions are MultiDiscrete")
-    refused("minari:mine/none-v0", "no Minari dataset there or in .*sets; fetch it with `minari download none-v0`")
+    refused("minari:mine/none-v0", "no Minari dataset there or in .*sets; fetch it with `minari download mine/none-v0`")
+
+
+def test_ends_within_a_group_of_minari_are_told(tmp_path: Path, monkeypatch):
+    """An episode that goes on at the goal: it is parted at every mark, and a person hears of it."""
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "sets"))
+    write_minari("mine/goal-v0", BOX, gym.spaces.Discrete(4))
+    assert not read_logged("minari:mine/goal-v0", None).warnings
+    with h5py.File(tmp_path / "sets/mine/goal-v0/data/main_data.hdf5", "r+") as file:
+        file["episode_2/terminations"][3:6] = True  # of seven steps
+    (warned,) = read_logged("minari:mine/goal-v0", None).warnings
+    assert warned.startswith("1 of 3 episodes go on after 3 steps that are marked as ends")
+
+
+@pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("D4RL/door/human-v2", "D4RL/door/human-v2"),
+        ("door-v0", "door-v0"),
+        ("/home/somebody/.minari/datasets/D4RL/door/human-v2", "D4RL/door/human-v2"),
+        ("sets/atari/breakout/expert-v0/", "atari/breakout/expert-v0"),
+    ],
+)
+def test_the_hint_for_a_dataset_that_is_not_here_names_it_whole(address: str, named: str, tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    refused(f"minari:{address}", f"fetch it with `minari download (sets/)?{named}`")
 
 
 # ---- D4RL --------------------------------------------------------------------------------------------------
@@ -277,6 +302,28 @@ def walk(n: int = 40) -> dict[str, np.ndarray]:
         "timeouts": at % 14 == 13,
         "next_observations": seen + 1,
     }
+
+
+def antmaze(episodes: int = 3, steps: int = 200, goal: int = 20) -> dict[str, np.ndarray]:
+    """Every step at the goal is terminal; time-outs mark the ends."""
+    at = np.arange(episodes * steps) % steps
+    return {
+        "observations": np.arange(len(at))[:, None] * np.ones(2, np.float32),
+        "actions": np.zeros((len(at), 1), np.float32),
+        "rewards": (at >= steps - goal).astype(np.float32),
+        "terminals": at >= steps - goal,
+        "timeouts": at == steps - 1,
+    }
+
+
+def test_terminals_at_every_step_of_a_goal_are_told(tmp_path: Path):
+    logged = read_logged(str(write(tmp_path / "antmaze.hdf5", **antmaze())), None)
+    assert [w for w in logged.warnings if w.startswith("57 steps terminate right after a termination")]
+    bandit = antmaze(3, 20, 20)  # every episode is one step long, which is no cluster
+    assert not read_logged(str(write(tmp_path / "bandit.hdf5", **bandit)), None).warnings
+    assert not [
+        w for w in read_logged(str(write(tmp_path / "walk.hdf5", **walk())), None).warnings if "right after" in w
+    ]
 
 
 @pytest.mark.parametrize("suffix", [".hdf5", ".npz"])
@@ -397,12 +444,29 @@ def test_samples_of_a_buffer_are_those_that_its_library_gives(steps: int, thrift
     theirs = made._get_samples(indices)
     rewards = {float(r): k for k, r in enumerate(theirs.rewards[:, 0])}
     ours = [rewards[float(r)] for r in batch.reward]
-    assert set(rewards.values()) - set(ours) <= ({rewards[max(rewards)]} if thrifty else set())
+    assert set(rewards.values()) == set(ours)  # the newest too, whose successor lies in the row written next
     lives = batch.discount.numpy() > 0
     assert np.array_equal(batch.obs.numpy(), theirs.observations.numpy()[ours])
     assert np.array_equal(batch.action.numpy(), theirs.actions[:, 0].numpy()[ours])
     assert np.array_equal(lives, theirs.dones[:, 0].numpy()[ours] == 0)
     assert np.array_equal(batch.next_obs.numpy()[lives], theirs.next_observations.numpy()[ours][lives])
+
+
+@pytest.mark.parametrize("end", ["cut", "terminated"])
+def test_each_copy_of_a_thrifty_buffer_keeps_its_newest_step(end: str, tmp_path: Path):
+    space = gym.spaces.Box(-np.inf, np.inf, (1,))
+    made = ReplayBuffer(12, space, gym.spaces.Discrete(3), "cpu", 2, True, handle_timeout_termination=False)
+    for k in range(9):  # two copies, one step each
+        now = np.array([[k], [k + 100]], np.float32)
+        done = np.array([k == 8 and end == "terminated"] * 2)
+        made.add(now, now + 1, np.array([[k % 3], [1]]), np.array([k, k + 100.0]), done, [{}, {}])
+    save_to_pkl(tmp_path / "b.pkl", made)
+    batch = batch_of(imported(tmp_path / "b.pkl", tmp_path))
+    # Six rows for each copy, of which the newest successor has taken the oldest observation's place.
+    assert sorted(batch.reward.tolist()) == [4, 5, 6, 7, 8, 104, 105, 106, 107, 108]
+    for newest in (batch.reward.tolist().index(8), batch.reward.tolist().index(108)):
+        assert (batch.discount[newest] == 0) == (end == "terminated")
+        assert batch.next_obs is not None and (end == "terminated" or batch.next_obs[newest] == batch.obs[newest] + 1)
 
 
 def test_stacks_of_frames_become_single_frames_where_the_task_stacks_them_itself(tmp_path: Path):
@@ -420,8 +484,11 @@ def test_stacks_of_frames_become_single_frames_where_the_task_stacks_them_itself
     assert dataset.source(1, 1.0).columns["frame"].shape[1:] == (5, 5)
     ours, theirs = batch_of(dataset), batch_of(imported(tmp_path / "b.pkl", tmp_path))
     assert ours.next_obs is not None and theirs.next_obs is not None
-    assert np.array_equal(ours.obs.numpy(), theirs.obs.numpy())
-    assert np.array_equal(ours.next_obs.numpy(), theirs.next_obs.numpy())
+    # The oldest episode's beginning was overwritten: frames are missing only where single ones are kept.
+    lost = len(theirs.obs) - len(ours.obs)
+    assert (len(theirs.obs), lost) == (60, 10 - made.pos % 10)
+    assert np.array_equal(ours.obs.numpy(), theirs.obs.numpy()[lost:])
+    assert np.array_equal(ours.next_obs.numpy(), theirs.next_obs.numpy()[lost:])
     save_to_pkl(tmp_path / "c.pkl", filled(40, False, (4, 5, 5)))
     with pytest.raises(UserError, match="are not stacks of frames"):
         imported(tmp_path / "c.pkl", tmp_path, task)

@@ -18,8 +18,9 @@ from torch.nn import functional as F
 from zips import write_zip
 
 from reincarnate.errors import UserError
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
 from reincarnate.teachers.cleanrl import open_address, recognises
+from reincarnate.teachers.fit import check_fit
 from reincarnate.types import TaskSpec, Teacher
 
 FIXTURES = Path(__file__).parent / "fixtures" / "cleanrl"
@@ -359,9 +360,13 @@ def test_whatever_a_file_holds_the_end_is_one_line(payload: bytes, match: str, t
     [
         (lambda s: s.pop("network.2.bias"), "no layer with a weight and a bias"),
         (lambda s: s.update({"network.2.weight": torch.zeros(84, 7)}), "do not chain"),
-        (lambda s: s.update({"network.2.weight": torch.zeros(84)}), "make no layer"),
+        (lambda s: s.update({"network.2.weight": torch.zeros(84)}), r"LayerNorm of shape \(84,\) does not fit"),
         (lambda s: s.update({"network.2.weight": torch.zeros(84, 120, dtype=torch.int64)}), "not floating-point"),
-        (lambda s: s.update({"network.1.weight": torch.ones(120), "network.1.bias": torch.ones(120)}), "make no layer"),
+        (lambda s: s.update({"network.1.weight": torch.ones(84), "network.1.bias": torch.ones(84)}), "does not fit"),
+        (
+            lambda s: s.update({"network.1.weight": torch.ones(120), "network.1.bias": torch.full((120,), torch.nan)}),
+            "finite",
+        ),
         (lambda s: s.update({"lstm.weight_ih_l0": torch.zeros(4, 4)}), "layers such as 'lstm"),
         (lambda s: s.update({"atoms": torch.linspace(-1, 1, 5)}), "not a whole number of actions"),
         (lambda s: s.update({f"network.{i}.weight": s["network.2.weight"] for i in range(900)}), "share their numbers"),

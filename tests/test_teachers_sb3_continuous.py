@@ -19,7 +19,8 @@ from zips import described, write_zip
 from reincarnate.cli.main import main
 from reincarnate.errors import UserError
 from reincarnate.priors.teacher_report import inspect_teacher
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
+from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.sb3 import Sb3Teacher, open_address
 from reincarnate.types import MEANS, TaskSpec
 
@@ -245,7 +246,9 @@ def test_actions_that_are_wrong_are_refused_in_words(words: str, tmp_path: Path)
 
 def test_agents_that_cannot_have_such_actions_are_refused(tmp_path: Path):
     refused(tmp_path, "stable_baselines3.dqn.policies", "DQN cannot have actions in a Box space")
-    refused(tmp_path, "sb3_contrib.crossq.policies", "policies of sb3_contrib.crossq.policies; .* TQC can be read")
+    refused(
+        tmp_path, "sb3_contrib.tqcx.policies", "policies of sb3_contrib.tqcx.policies; .* CrossQ and ARS can be read"
+    )
     refused(tmp_path, "stable_baselines3.sac.policies", "clip_mean is 'nan'", {"clip_mean": "nan"})
     path = write_zip(tmp_path / "b.zip", described(TD3), td3_weights())
     with pytest.raises(UserError, match="TD3 cannot have actions in a Discrete space"):

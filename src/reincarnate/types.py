@@ -345,6 +345,10 @@ class Method(Protocol):
         """The same with what was measured: the temperature that suits the teacher's action gaps."""
         return self
 
+    def suited(self, tells: str) -> Method:
+        """The same with settings that were left to the kind of teacher (what its card says it `tells`)."""
+        return self
+
     @property
     def keeps_all(self) -> bool:
         """Whether a student from weights also takes over the agent's optimiser and replay."""

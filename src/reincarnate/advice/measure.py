@@ -23,12 +23,14 @@ from reincarnate.priors import reference as prior
 from reincarnate.priors import weights
 from reincarnate.priors.data_report import DataReport, describe_data
 from reincarnate.priors.reference import PRIOR_SEED, Tick
+from reincarnate.priors.remarks import remarks
 from reincarnate.priors.teacher_report import HOWS
 from reincarnate.priors.temperature import measure as measure_temperature
 from reincarnate.run.settings import default_student
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
+from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.stored import StoredTeacher
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.players import way_of_playing
@@ -135,7 +137,7 @@ def _of_teacher(
         memory=teacher.initial(1).shape[-1] > 0,
         view=teacher.view,
         trained_env_steps=card.trained_env_steps,
-        warnings=tuple(check_fit(card, spec)) + card.warnings,
+        warnings=remarks(teacher, spec),
         **({} if spec.continuous else _preferences(question, spec, teacher, tick)),
     )
 
@@ -180,7 +182,7 @@ def _of_data(question: Question, spec: TaskSpec, address: str, teacher: Teacher 
     tick("the data", 0, 1)
     report = describe_data(dataset, stream(PRIOR_SEED, "data"), teacher)
     tick("the data", 1, 1)
-    known = check_fit(teacher.card, spec) if teacher else []
+    known = [*check_fit(teacher.card, spec), *teacher.card.warnings] if teacher else []
     return DataFacts(
         address=address,
         episodes=report.episodes,

@@ -28,7 +28,10 @@ def evaluate(args: list[str]) -> None:
         from reincarnate.priors.teacher_report import evaluate_agent
 
         with ui.Bars() as tick:
-            line = evaluate_agent(agent, env, episodes, plays, seed, tick)
+            warnings: list[str] = []
+            line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append)
+        for warning in warnings:
+            ui.note(f"warning: {ui.escape(warning)}")
         ui.console.print(line, highlight=False, soft_wrap=True)
 
     tyro.cli(command, args=args, prog="reincarnate evaluate")

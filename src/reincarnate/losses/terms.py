@@ -27,7 +27,7 @@ class Distil:
 
 
 def _number(temperature: float | None) -> str:
-    return "auto" if temperature is None else f"{temperature:g}"
+    return "to be told" if temperature is None else f"{temperature:g}"
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Temperature, imitation
+from reincarnate.methods.weaning import Temperature, imitation, temperature_for
 from reincarnate.types import LAGGING, Method, Objective, Phase, WeightedTerm
 
 
@@ -19,7 +19,7 @@ class Dagger(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"teacher", "data"})
 
     offline_updates: int = 20_000  # on the teacher's data, before the first env step
-    temperature: Temperature = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's; or auto
+    temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     weight: float = 3.0  # λ; it scales the gradient, which Adam all but undoes
 
@@ -42,3 +42,7 @@ class Dagger(Method):
     def fitted(self, temperature: float) -> "Dagger":
         """With the temperature that was measured."""
         return replace(self, temperature=temperature)
+
+    def suited(self, tells: str) -> "Dagger":
+        """With the temperature that suits what the teacher tells, where it was left to that."""
+        return replace(self, temperature=temperature_for(tells)) if self.temperature == "kind" else self

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught, temperature_for
 from reincarnate.types import Method, Phase
 
 
@@ -17,7 +17,7 @@ class Kickstart(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})
 
     weight: float = 3.0  # λ0: the teacher's term against the student's own loss
-    temperature: Temperature = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's; or auto
+    temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     wean: Weaning = field(default_factory=Weaning)
 
@@ -34,3 +34,7 @@ class Kickstart(Method):
     def fitted(self, temperature: float) -> "Kickstart":
         """With the temperature that was measured."""
         return replace(self, temperature=temperature)
+
+    def suited(self, tells: str) -> "Kickstart":
+        """With the temperature that suits what the teacher tells, where it was left to that."""
+        return replace(self, temperature=temperature_for(tells)) if self.temperature == "kind" else self

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from reincarnate.methods.checks import at_least
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught, temperature_for
 from reincarnate.types import Method, Objective, Phase, WeightedTerm
 
 
@@ -23,7 +23,7 @@ class QDagger(Method):
 
     offline_updates: int = 20_000  # on the teacher's data, before the first env step
     weight: float = 3.0  # λ0: the teacher's term against the student's own loss
-    temperature: Temperature = 0.1  # τ of the student's policy, softmax(Q / τ), and of the teacher's; or auto
+    temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     wean: Weaning = field(default_factory=Weaning)
 
@@ -48,3 +48,7 @@ class QDagger(Method):
     def fitted(self, temperature: float) -> "QDagger":
         """With the temperature that was measured."""
         return replace(self, temperature=temperature)
+
+    def suited(self, tells: str) -> "QDagger":
+        """With the temperature that suits what the teacher tells, where it was left to that."""
+        return replace(self, temperature=temperature_for(tells)) if self.temperature == "kind" else self

@@ -7,10 +7,20 @@ from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
 from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
-from reincarnate.types import LAGGING, Objective, Phase, Schedule, Term, WeightedTerm
+from reincarnate.types import ACTIONS, LAGGING, LOGITS, Objective, Phase, Schedule, Term, VALUES, WeightedTerm
 
-Temperature = float | Literal["auto"]
-"""τ, or "auto": measured from the teacher's action gaps as a run begins (`temperature.py`)."""
+Temperature = float | Literal["kind", "auto"]
+"""τ; "kind": what suits what the teacher tells (`temperature_for`); "auto": measured from the teacher's action gaps as
+a run begins (`priors.temperature`)."""
+TEMPERATURES = {VALUES: 0.1, LOGITS: 1.0, ACTIONS: 1.0}
+"""τ by kind of teacher. 0.1 is the paper's (Agarwal et al., 2022), for teachers of action values. A policy's logits are
+told at the temperature that it acts at, and one that only names actions gives the chosen one 0.99 there
+(docs/findings.md)."""
+
+
+def temperature_for(tells: str) -> float:
+    """τ of both policies, for a teacher that tells this."""
+    return TEMPERATURES.get(tells, 1.0)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,6 @@ def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bo
 
 
 def imitation(temperature: Temperature, teacher_temperature: float | None) -> Distil:
-    """The KL term; "auto" is None until a run has measured it: a plan can be printed, but nothing trained."""
-    own = None if temperature == "auto" else positive("--temperature", temperature)
+    """The KL term; what is not a number yet is None: a plan can be printed, but nothing trained."""
+    own = None if isinstance(temperature, str) else positive("--temperature", temperature)
     return Distil(own, own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature))

@@ -18,7 +18,7 @@ from reincarnate.data.dataset import Columns, Dataset, open_dataset
 from reincarnate.data.readers import Logged, read_logged, reader_of
 from reincarnate.data.tally import Interval, Tally
 from reincarnate.errors import UserError
-from reincarnate.teachers import check_fit
+from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import TaskSpec, Teacher
 
@@ -154,7 +154,7 @@ def _fitting(teacher: Teacher | None, spec: TaskSpec) -> tuple[Teacher | None, l
     named = spec if spec.id else replace(spec, id="the data")
     if not spec.id and not spec.continuous:  # the files show which actions were taken, not which there are
         named = replace(named, actions=max(spec.actions, teacher.card.actions or 0))
-    return teacher, check_fit(teacher.card, named)
+    return teacher, [*check_fit(teacher.card, named), *teacher.card.warnings]
 
 
 def _stored(dataset: Dataset) -> Iterator[Columns]:

@@ -1,17 +1,22 @@
 """Looking at a teacher: what its files say, whether it fits a task, and how it plays there."""
 
 import math
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from reincarnate import envs
 from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
+from reincarnate.priors.remarks import remarks
 from reincarnate.seeds import stream
 from reincarnate.surroundings import own_torch
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
+from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.players import Player, way_of_playing
@@ -74,13 +79,13 @@ def inspect_teacher(
     for name, value in _described(teacher):
         table.add_row(name, value)
     if spec is None:
+        _add_warnings(table, teacher.card.warnings)
         return table
-    warnings = check_fit(teacher.card, spec)
-    table.add_section()
-    table.add_row("fits", f"{spec.id}: yes{', with warnings' if warnings else ''}")
-    for warning in (*warnings, *teacher.card.warnings):
-        table.add_row("[yellow]warning", warning)
+    fit = check_fit(teacher.card, spec)
     result, logits = play(teacher, spec.id, episodes, how, seed, tick)
+    table.add_section()
+    table.add_row("fits", f"{spec.id}: yes{', with warnings' if fit else ''}")
+    _add_warnings(table, remarks(teacher, spec, logits.numpy()))
     low, high = result.interval()
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
     table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
@@ -88,6 +93,11 @@ def inspect_teacher(
     for name, value in rows:
         table.add_row(name, value)
     return table
+
+
+def _add_warnings(table: Table, warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        table.add_row("[yellow]warning", Text(warning))
 
 
 def _decisions(logits: torch.Tensor, temperature: float) -> list[tuple[str, str]]:
@@ -121,7 +131,7 @@ def _described(teacher: Teacher) -> list[tuple[str, str]]:
         ("tells", card.tells),
         ("observations", shape + (f", view {teacher.view!r}" if teacher.view != "student" else "")),
         ("actions", _actions(card)),
-        ("preprocessing", card.preprocessing),
+        ("preprocessing", escape(card.preprocessing)),
         ("memory", "recurrent" if teacher.initial(1).shape[-1] else "none"),
         ("trained on", card.env or "its files do not say"),
         (
@@ -151,14 +161,21 @@ def evaluate_agent(
     how: str = "auto",
     seed: int = 0,
     tick: Tick = lambda *_: None,
+    warn: Callable[[str], None] = lambda _: None,
 ) -> str:
-    """One line: an agent's mean return with its interval. `env_id` None: the task it was made for."""
+    """One line: an agent's mean return with its interval. `env_id` None: the task it was made for.
+
+    `warn` is told what to know before believing it, one line at a time. Raises UserError.
+    """
     probe = open_teacher(uri, envs.spec(env_id).actions if env_id else None)
     env_id = env_id or probe.card.env
     if env_id is None:
         raise UserError(f"{uri} does not say which task it was made for; name one with --env")
-    check_fit(probe.card, envs.spec(env_id))
-    result, _ = play(probe, env_id, episodes, how, seed, tick)
+    spec = envs.spec(env_id)
+    check_fit(probe.card, spec)
+    result, logits = play(probe, env_id, episodes, how, seed, tick)
+    for line in remarks(probe, spec, logits.numpy()):
+        warn(line)
     low, high = result.interval()
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
     return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps"

@@ -15,12 +15,13 @@ from reincarnate.methods import METHODS
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
 from reincarnate.priors.reference import Reference, Tick, given_data, reference, teacher_data
+from reincarnate.priors.remarks import remarks
 from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import Student, TaskSpec, Teacher
 
@@ -63,14 +64,15 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     teacher = _opened(run.teacher, spec, {} if opened is None else opened) if run.teacher else None
     if isinstance(teacher, torch.nn.Module):
         teacher.to(device)
-    warnings = tuple(check_fit(teacher.card, spec)) + teacher.card.warnings if teacher else ()
+    warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
     agent = weights.open_weights(run.weights) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
     _check_words(run, spec, teacher, student)
-    return Prepared(run, spec, device, teacher, warnings, agent)
+    suited = replace(run, method=run.method.suited(teacher.card.tells)) if teacher else run
+    return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
 
 
 def prepare_all(runs: Sequence[Run]) -> list[Prepared]:
@@ -123,7 +125,7 @@ def _with_temperature(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
         f"entropy is {found.entropy:.2g} nats, its best action's mean probability {found.top_probability:.0%}"
     )
     fitted = replace(run, method=run.method.fitted(found.temperature))
-    return replace(prepared, run=fitted, temperature=found, asked=run)
+    return replace(prepared, run=fitted, temperature=found)
 
 
 def device_of(asked: str) -> torch.device:

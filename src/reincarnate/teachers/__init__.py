@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.types import MEANS, TaskSpec, Teacher, TeacherCard
+from reincarnate.types import Teacher
 
 SCHEMES = {
     "store": "stored",
@@ -54,49 +54,3 @@ def recognise(path: Path) -> str:
 
 def _module(scheme: str) -> Any:
     return importlib.import_module(f"reincarnate.teachers.{SCHEMES[scheme]}")
-
-
-def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
-    """What differs between the teacher's own task and this one, as warnings: dtype, protocol, wider bounds.
-
-    The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
-    UserError: it has another number of actions, or sees observations of another shape.
-    """
-    if (card.tells == MEANS) != spec.continuous:
-        kinds = [("discrete", "continuous")[kind] for kind in (card.tells == MEANS, spec.continuous)]
-        raise UserError(f"the teacher {card.uri} has {kinds[0]} actions, {spec.id} {kinds[1]} ones")
-    if card.actions is not None and card.actions != spec.actions:
-        raise _misfit(card, spec)
-    if card.obs_shape is not None and tuple(card.obs_shape) != tuple(spec.obs_shape):
-        raise _misfit(card, spec)
-    warnings = _protocol_differences(card, spec)
-    if card.obs_dtype is not None and card.obs_dtype != spec.obs_dtype:
-        warnings.append(f"the teacher was trained on {card.obs_dtype} observations, {spec.id} gives {spec.obs_dtype}")
-    return warnings + _beyond(card, spec)
-
-
-def _misfit(card: TeacherCard, spec: TaskSpec) -> UserError:
-    shape = "?" if card.obs_shape is None else card.obs_shape
-    actions = "?" if card.actions is None else card.actions
-    return UserError(
-        f"the teacher {card.uri} does not fit {spec.id}: it sees {shape} and has {actions} actions, "
-        f"the task shows {spec.obs_shape} and has {spec.actions}"
-    )
-
-
-def _beyond(card: TeacherCard, spec: TaskSpec) -> list[str]:
-    """A warning where continuous actions may leave the task's bounds."""
-    if card.bounds is None or spec.bounds is None:
-        return []
-    within = all(a >= b for a, b in zip(card.bounds[0], spec.bounds[0], strict=True))
-    within &= all(a <= b for a, b in zip(card.bounds[1], spec.bounds[1], strict=True))
-    teacher, task = (f"{min(low):g} to {max(high):g}" for low, high in (card.bounds, spec.bounds))
-    return [] if within else [f"the teacher's actions go from {teacher}, {spec.id} takes {task} (extremes of each)"]
-
-
-def _protocol_differences(card: TeacherCard, spec: TaskSpec) -> list[str]:
-    return [
-        f"the teacher was trained with {key} = {card.protocol[key]}, {spec.id} has {spec.protocol[key]}"
-        for key in sorted(card.protocol.keys() & spec.protocol.keys())
-        if card.protocol[key] != spec.protocol[key]
-    ]

@@ -1,10 +1,12 @@
 """A frozen network behind its own preprocessing: what most imported teachers are."""
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
-from reincarnate.types import ACTIONS, LOGITS, MEANS, Policy, Prediction, TeacherCard, TimeStep
+from reincarnate.errors import UserError
+from reincarnate.teachers.heads import Acts, Bounded, Gaussian
+from reincarnate.types import ACTIONS, GAUSSIAN, LOGITS, MEANS, SQUASHED, Policy, Prediction, TeacherCard, TimeStep
 
 
 class Memoryless:
@@ -12,6 +14,7 @@ class Memoryless:
 
     view, frozen = "student", True
     card: TeacherCard
+    acts: Acts | None = None  # how a Gaussian becomes an action, where the files hold one
 
     def initial(self, n: int) -> Tensor:
         """It remembers nothing: [n, 0]."""
@@ -20,10 +23,17 @@ class Memoryless:
     @torch.no_grad()
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What the teacher says of raw observations."""
-        return as_prediction(self.card, self.told(step.obs)), carry
+        acts = self.acts
+        if acts is None or not acts.spread:
+            return as_prediction(self.card, self.told(step.obs)), carry
+        return as_gaussian(acts, *self.distribution(step.obs)), carry  # pyright: ignore[reportArgumentType]
 
     def told(self, obs: Tensor) -> Tensor:
         """Raw observations [B, *O] to what the card says it tells, [B, K]."""
+        raise NotImplementedError
+
+    def distribution(self, obs: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Raw observations [B, *O] to mean and log σ of the base Gaussian, where `acts` says that there is one."""
         raise NotImplementedError
 
 
@@ -42,6 +52,16 @@ def as_prediction(card: TeacherCard, told: Float[Tensor, "B K"]) -> Prediction:
     return Prediction(LOGITS if card.tells == ACTIONS else card.tells, told)
 
 
+def as_gaussian(acts: Acts, mean: Float[Tensor, "B A"], log_std: Float[Tensor, "B A"]) -> Prediction:
+    """A base Gaussian as a prediction: squashed ones stay as they are, those that are clipped come to [-1, 1]."""
+    if acts.squashed:
+        return Prediction(SQUASHED, torch.cat([mean, log_std], -1))
+    assert acts.bounds is not None
+    low, high = (torch.tensor(bound, dtype=torch.float32, device=mean.device) for bound in acts.bounds)
+    half = (high - low) / 2
+    return Prediction(GAUSSIAN, torch.cat([(mean - (high + low) / 2) / half, log_std - half.log()], -1))
+
+
 class FrozenTeacher(Memoryless, nn.Module):
     """A network from raw observations to what `card.tells`; it looks at the task's own view and remembers nothing."""
 
@@ -53,6 +73,23 @@ class FrozenTeacher(Memoryless, nn.Module):
     def told(self, obs: Tensor) -> Tensor:
         """Raw observations [B, *O] to values, logits or continuous actions in the task's units, [B, K]."""
         return self.network(obs.to(device_of(self)))
+
+    @property
+    def acts(self) -> Acts | None:
+        """How its base Gaussian becomes an action; None of discrete actions."""
+        if not isinstance(self.network, Gaussian):
+            return None
+        return Acts(isinstance(self.network.action, Bounded), self.card.bounds, self.network.spread is not None)
+
+    @torch.no_grad()
+    def distribution(self, obs: Tensor) -> tuple[Float32[Tensor, "B A"], Float32[Tensor, "B A"] | None]:
+        """Raw observations [B, *O] to mean and log σ of the base Gaussian, before `acts` squashes or clips it.
+
+        log σ is None where the file has none (TD3, DDPG). UserError: discrete actions.
+        """
+        if not isinstance(self.network, Gaussian):
+            raise UserError(f"{self.card.uri}: has discrete actions, of which there is no Gaussian")
+        return self.network.distribution(obs.to(device_of(self)))
 
 
 def device_of(module: nn.Module) -> torch.device:

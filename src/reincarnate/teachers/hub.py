@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line
 from reincarnate.teachers import open_teacher, recognise
-from reincarnate.teachers.sb3.vecnormalize import NAMES as STATISTICS
+from reincarnate.teachers.sb3 import belonging
 from reincarnate.types import Teacher
 
 AGENT = "agent.json"
@@ -65,7 +65,7 @@ def open_address(rest: str, actions: int | None = None) -> Teacher:
     address = read_address(rest)
     snapshot = _snapshot(_library(), address)
     name = address.file or choose(snapshot.names, address.repo)
-    needed = companions(name, snapshot.names, f"hf:{rest}")
+    needed = companions(name, snapshot.names, f"hf:{rest}", address.query)
     paths = [snapshot.fetch(one) for one in needed]
     local = paths[0].parent if PurePosixPath(needed[0]).name == AGENT else paths[0]
     teacher = open_teacher(f"{recognise(local)}:{local}{address.query}", actions)
@@ -115,8 +115,8 @@ def _number(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def companions(name: str, names: Sequence[str], what: str) -> list[str]:
-    """The file, and those beside it that its kind needs. UserError: it is not there."""
+def companions(name: str, names: Sequence[str], what: str, query: str = "") -> list[str]:
+    """The file, and those beside it that its kind needs, or that its `query` names. UserError: it is not there."""
     folder = f"{name.rstrip('/')}/{AGENT}"
     if folder in names:
         name = folder
@@ -126,7 +126,7 @@ def companions(name: str, names: Sequence[str], what: str) -> list[str]:
     path = PurePosixPath(name)
     wanted = {
         AGENT: [str(path.with_name("weights.safetensors"))],
-        ".zip": [str(path.with_name(statistics)) for statistics in STATISTICS],
+        ".zip": belonging.companions(name, names, query),
         ".onnx": [f"{name}.data"],
         ".index": [one for one in names if one.startswith(f"{name.removesuffix('.index')}.data-")],
     }

@@ -18,10 +18,14 @@ Module = TypeVar("Module", nn.Linear, nn.Conv2d)
 
 
 class Layer(NamedTuple):
-    """Weight [out, in], or [out, in, rows, columns] of a convolution, and bias [out]; made by `checked`."""
+    """Weight [out, in], or [out, in, rows, columns] of a convolution, and bias [out]; made by `checked`.
+
+    `norm` is the weight and bias of a LayerNorm between it and its activation: [out], or [out, rows, columns].
+    """
 
     weight: Tensor
     bias: Tensor
+    norm: tuple[Tensor, Tensor] | None = None
 
     @property
     def outputs(self) -> int:
@@ -55,6 +59,27 @@ def checked(name: str, weight: Tensor, bias: Tensor) -> Layer:
     return Layer(weight.float(), bias.float())
 
 
+def normed(name: str, layer: Layer, weight: Tensor, bias: Tensor) -> Layer:
+    """The layer with a LayerNorm after it. UserError: it has one, or the numbers are of another shape or not finite."""
+    if layer.norm is not None or weight.shape != bias.shape or weight.shape[:1] != layer.weight.shape[:1]:
+        raise UserError(f"{name[:80]}: a LayerNorm of shape {tuple(weight.shape)} does not fit the layer before it")
+    if not all(part.is_floating_point() and part.isfinite().all() for part in (weight, bias)):
+        raise UserError(f"{name[:80]}: its LayerNorm does not hold finite numbers")
+    return layer._replace(norm=(weight.float(), bias.float()))
+
+
+def norm_after(layer: Layer, shape: tuple[int, ...]) -> list[nn.Module]:
+    """The LayerNorm between a layer with outputs of this shape and its activation, if any. UserError: of another."""
+    if layer.norm is None:
+        return []
+    weight, bias = layer.norm
+    if tuple(weight.shape) != shape:
+        raise UserError(f"a LayerNorm of shape {tuple(weight.shape)} where {shape} was expected")
+    norm = nn.LayerNorm(list(shape), device="meta")
+    norm.weight, norm.bias = nn.Parameter(weight, False), nn.Parameter(bias, False)
+    return [norm]
+
+
 class Pixels(nn.Module):
     """Screens to [0, 1]."""
 
@@ -86,7 +111,7 @@ def mlp(layers: Sequence[Layer], width: int, activation: type[nn.Module] = nn.Re
         raise UserError(f"not supported: {len(layers)} fully connected layers; 1 to {MOST_LAYERS} can be read")
     modules: list[nn.Module] = []
     for layer in layers:
-        modules += [linear(layer, width), activation()]
+        modules += [linear(layer, width), *norm_after(layer, (layer.outputs,)), activation()]
         width = layer.outputs
     return modules[:-1]
 
@@ -112,9 +137,10 @@ def nature(
     channels, *size = obs_shape or (layers[0].inputs, *SCREEN)
     modules = list[nn.Module]([Pixels()])
     for layer, (kernel, stride) in zip(layers, NATURE, strict=True):
-        modules += [_conv(layer, channels, kernel, stride, tuple(size), same), nn.ReLU()]
+        conv = _conv(layer, channels, kernel, stride, tuple(size), same)
         channels = layer.outputs
         size = [-(-n // stride) if same else max(0, (n - kernel) // stride + 1) for n in size]
+        modules += [conv, *norm_after(layer, (channels, *size)), nn.ReLU()]
     filters = "-".join(str(layer.outputs) for layer in layers)
     words = f"Nature convolutions {filters} ({'SAME' if same else 'VALID'})"
     return Trunk([*modules, Flat(channels_last)], channels * size[0] * size[1], words)

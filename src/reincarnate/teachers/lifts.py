@@ -7,7 +7,7 @@ from jaxtyping import Float, Float32, Int, Int64
 from torch import Tensor
 
 from reincarnate.errors import UserError
-from reincarnate.types import LOGITS, MEANS
+from reincarnate.types import ACTIONS, LOGITS, MEANS
 
 CERTAINTY = 0.99
 """Probability that a teacher which only names an action is taken to give it."""
@@ -34,6 +34,22 @@ def from_actions(chosen: Int[Tensor, "B"], actions: int) -> Float32[Tensor, "B A
         return torch.zeros(len(chosen), 1, device=chosen.device)
     sure = F.one_hot(chosen.long(), actions).bool()
     return torch.where(sure, CERTAINTY, (1 - CERTAINTY) / (actions - 1)).log()
+
+
+def teacher_temperature(tells: str, asked: float | None) -> float | None:
+    """The temperature of the teacher's policy, softmax(logits / τ): as asked; None means the student's.
+
+    A teacher that only names actions has none of its own to sharpen: at τ = 1 the chosen action has probability
+    `CERTAINTY`, as documented; at the student's τ = 0.1 it would be 1 - 1e-20.
+    """
+    return 1.0 if asked is None and tells == ACTIONS else asked
+
+
+def look_like_probabilities(rows: Float[Tensor, "N A"]) -> bool:
+    """Whether numbers meant as logits are never negative and sum to 1 in every row: nobody's logits do."""
+    if not len(rows) or rows.shape[1] < 2:
+        return False
+    return bool((rows >= 0).all() and ((rows.sum(-1) - 1).abs() < 1e-3).all())
 
 
 def play(

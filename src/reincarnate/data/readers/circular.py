@@ -91,9 +91,14 @@ def _check_padding(padding: np.ndarray, actions: np.ndarray, rewards: np.ndarray
 
 
 def _whole(ended: np.ndarray, padding: np.ndarray, first: int, stack: int, begins: bool) -> tuple[np.ndarray, int]:
-    """Rows from `first` on that are steps of an episode whose beginning is there too, and how many steps are not."""
+    """Rows from `first` on that are steps of an episode whose beginning is there too, and how many steps are not.
+
+    Without stacks each row is a whole observation, and no beginning is needed.
+    """
     kept = ~padding
     kept[:first] = False
+    if stack == 1:
+        return kept, 0
     begins = begins if first == 0 else bool(ended[max(0, first - stack) : first].any())
     if begins:
         return kept, 0

@@ -58,7 +58,7 @@ def _read_v1(path: Path, file: Any, task: TaskSpec | None) -> Logged:
             seen = hdf5.rows_of(again["observations"])
             yield from flat.blocks(told, flat.Steps(seen, actions, rewards, terminated, ended))
 
-    warnings += flat.tails_lost(terminated, ended)
+    warnings += flat.clustered(terminated) + flat.tails_lost(terminated, ended)
     return Logged("d3rlpy v1", sha256_file(path), told, blocks, len(rewards), warnings)
 
 

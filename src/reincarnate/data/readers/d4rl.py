@@ -51,6 +51,7 @@ def read(address: str, spec: TaskSpec | None) -> Logged:
         small = _small(address, set(columns), columns.__getitem__, lambda n: (columns[n].shape, columns[n].dtype))
     told = flat.told_spec(address, small.shape, small.dtype, small.actions, spec)
     ended, warnings = _ends(small, spec)
+    warnings += flat.clustered(small.terminated)
 
     def steps(observations: flat.Read, successors: flat.Read | None) -> flat.Steps:
         return flat.Steps(observations, small.actions, small.rewards, small.terminated, ended, successors)

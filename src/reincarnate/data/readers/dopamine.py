@@ -15,7 +15,7 @@ import numpy as np
 from reincarnate.data.dataset import Columns
 from reincarnate.data.readers import Logged, flat
 from reincarnate.data.readers.circular import Arranged, Ring, arrange
-from reincarnate.data.readers.dopamine_files import NEW_LAYOUT, column_file, find, read_ring, suffixes_of, unknown
+from reincarnate.data.readers.dopamine_files import column_file, find, is_new, read_ring, suffixes_of, unknown
 from reincarnate.data.readers.gunzip import GzipArray
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_file, sha256_json
@@ -43,7 +43,7 @@ class _Part:
 def recognises(path: Path) -> bool:
     """Whether it is a folder of such columns, or one with a folder `checkpoints` or `replay_logs` of them."""
     try:
-        return path.is_dir() and (find(path) is not None or any(path.glob(NEW_LAYOUT)))
+        return path.is_dir() and (find(path) is not None or is_new(path))
     except OSError:
         return False
 

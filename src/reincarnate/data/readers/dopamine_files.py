@@ -14,7 +14,7 @@ from reincarnate.files.safe import MIB, Inert, unpickle_inert
 
 COLUMNS = ("action", "reward", "terminal")
 FOLDERS = ("", "checkpoints", "replay_logs")
-NEW_LAYOUT = "*/replay/checkpoint.msgpack"
+NEW_LAYOUTS = ("checkpoint.msgpack", "replay/checkpoint.msgpack", "*/replay/checkpoint.msgpack")
 
 
 def find(path: Path) -> Path | None:
@@ -23,9 +23,14 @@ def find(path: Path) -> Path | None:
     return next((place for place in places if any(place.glob("$store$_observation_ckpt.*.gz"))), None)
 
 
+def is_new(path: Path) -> bool:
+    """Whether Dopamine 4.1 or newer wrote it: the run's folder, its checkpoints, one of them, or the replay in it."""
+    return any(any((path / name).glob(layout)) for name in FOLDERS for layout in NEW_LAYOUTS)
+
+
 def unknown(path: Path) -> UserError:
     """Why there is no replay to be read."""
-    if any(path.glob(NEW_LAYOUT)):
+    if is_new(path):
         return UserError(
             f"{path}: Dopamine 4.1 and newer keep stacks of frames and sums of n rewards, from which no other n can be "
             "had; refused. Let Dopamine save its circular_replay_buffer (dopamine.tf.replay_memory) instead"
@@ -72,7 +77,7 @@ def read_ring(folder: Path, suffix: int, before: int) -> tuple[Ring, int]:
     what = f"{folder}: suffix {suffix}"
     if not len(actions) == len(rewards) == len(terminals) > 0 or rewards.ndim != 1:
         raise UserError(f"{what}: actions, rewards and terminals have different lengths, or none")
-    terminal, capacity = flat.as_flags(terminals, f"{what}: terminal"), len(terminals)
+    capacity = len(terminals)
     count = read_array(column_file(folder, "add_count", suffix))
     if count.shape != (1,) or count.dtype.kind not in "iu" or not 0 < int(count[0]) < 1 << 62:
         raise UserError(f"{what}: add_count is {count.tolist()[:3]}; nothing was ever written, or it is damaged")
@@ -82,8 +87,18 @@ def read_ring(folder: Path, suffix: int, before: int) -> tuple[Ring, int]:
     if written < before:
         raise UserError(f"{what}: is older than the suffix before it")
     new = min(written - before, capacity)
+    if written < capacity:  # Dopamine never sets its arrays: whatever memory held lies beyond
+        actions, rewards, terminals = (_blanked(column, written) for column in (actions, rewards, terminals))
+    terminal = flat.as_flags(terminals, f"{what}: terminal")
     ends = terminal | _ends(column_file(folder, "episode_end_indices", suffix), capacity)
     return Ring(actions, rewards, terminal, ends, written % capacity, written >= capacity, new), written
+
+
+def _blanked(column: np.ndarray, written: int) -> np.ndarray:
+    """The column, zero where nothing was written."""
+    column = column.copy()
+    column[written:] = 0
+    return column
 
 
 def _ends(path: Path, capacity: int) -> np.ndarray:

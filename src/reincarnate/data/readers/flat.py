@@ -164,3 +164,14 @@ def tails_lost(terminated: np.ndarray, ended: np.ndarray) -> tuple[str, ...]:
     if not cut:
         return ()
     return (f"{cut:,} episodes were cut, by a limit or by the file's end, without what followed: each loses one step",)
+
+
+def clustered(terminated: np.ndarray) -> tuple[str, ...]:
+    """A warning where steps terminate right after a termination: flags of a state, it seems, not of an end."""
+    again = int(np.count_nonzero(terminated[1:] & terminated[:-1]))
+    if not again or bool(terminated.all()):  # every episode may be one step long
+        return ()
+    return (
+        f"{again:,} steps terminate right after a termination, and each becomes an episode of one step: perhaps every "
+        "step at the goal is marked (as antmaze's are); returns and lengths are then of pieces, not of episodes",
+    )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -41,6 +42,7 @@ def read(address: str, spec: TaskSpec | None) -> Logged:
         spec=told,
         blocks=lambda: _blocks(main, told, episodes),
         transitions=_count(about, episodes),
+        warnings=_inner_ends(main, episodes),
         about={"dataset": str(about.get("dataset_id", ""))[:200]},
     )
 
@@ -53,9 +55,9 @@ def _folder(address: str) -> Path:
             return place if (place / MAIN).is_file() else place / "data"
         if (place / "data" / ABOUT).is_file() or (place / ABOUT).is_file():
             raise UserError(f"{address}: a Minari dataset without {MAIN}; only those in HDF5 can be read")
-    raise UserError(
-        f"{address}: no Minari dataset there or in {root}; fetch it with `minari download {Path(address).name}`"
-    )
+    named = re.search(r"(?:^|(?<=datasets/))(?:[\w-]+/)*[\w-]+-v\d+$", address.strip("/"))
+    known = named[0] if named else Path(address).name
+    raise UserError(f"{address}: no Minari dataset there or in {root}; fetch it with `minari download {known}`")
 
 
 def _about(folder: Path) -> dict[str, Any]:
@@ -126,6 +128,25 @@ def _episodes(main: Path) -> list[str]:
     if not names:
         raise UserError(f"{main} holds no episodes")
     return sorted(names, key=lambda name: int(name[8:]))
+
+
+def _inner_ends(main: Path, episodes: list[str]) -> tuple[str, ...]:
+    """A warning where an episode's group has ends before its last step, at which it is parted."""
+    steps = groups = 0
+    with hdf5.opened(main) as file:
+        for name in episodes:
+            what = f"{main}: {name}"
+            flags = [flat.as_flags(hdf5.whole(file[name], key, what), what) for key in ("terminations", "truncations")]
+            if len(flags[0]) != len(flags[1]):
+                raise UserError(f"{what}: terminations and truncations have different lengths")
+            inner = int(np.count_nonzero((flags[0] | flags[1])[:-1]))
+            steps, groups = steps + inner, groups + (inner > 0)
+    if not steps:
+        return ()
+    return (
+        f"{groups:,} of {len(episodes):,} episodes go on after {steps:,} steps that are marked as ends; they are "
+        "parted there, so that returns and lengths are of pieces (perhaps every step at the goal is marked)",
+    )
 
 
 def _count(about: dict[str, Any], episodes: list[str]) -> int:

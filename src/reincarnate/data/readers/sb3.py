@@ -48,6 +48,7 @@ class _Buffer:
     ended: np.ndarray
     order: np.ndarray  # rows, oldest first
     headless: bool  # the oldest episodes may lack their beginnings
+    after: int | None  # thrifty layout: the row with what followed the newest step
 
 
 def read(address: str, spec: TaskSpec | None) -> Logged:
@@ -63,7 +64,7 @@ def read(address: str, spec: TaskSpec | None) -> Logged:
 
     def blocks() -> Iterator[Columns]:
         for copy in range(copies):
-            yield from flat.blocks(told, _steps(buffer, actions, copy, told))
+            yield from flat.blocks(told, _steps(buffer, actions, copy, spec is not None and spec.stack > 1))
 
     count = len(buffer.order) * copies
     return Logged("sb3-replay", sha256_file(path), told, blocks, count, warnings + note, about={"copies": copies})
@@ -107,7 +108,8 @@ def _buffer(state: dict[str, Any], what: str) -> tuple[_Buffer, tuple[str, ...]]
     terminated = ended & ~_flags(timeouts, f"{what}: timeouts")
     told_apart = bool(pickles.number(state.get("handle_timeout_termination", False), f"{what}: its settings"))
     warnings = () if told_apart else ("time limits are not told from terminations: all ends are terminations",)
-    buffer = _Buffer(observations, successors, actions, rewards, terminated, ended, order, bool(full))
+    after = at if thrifty else None
+    buffer = _Buffer(observations, successors, actions, rewards, terminated, ended, order, bool(full), after)
     return buffer, warnings
 
 
@@ -139,12 +141,15 @@ def _actions(state: dict[str, Any], buffer: _Buffer, what: str) -> tuple[dict[st
     return fields, (low + (raw + 1) / 2 * (high - low)).astype(np.float32), ()
 
 
-def _steps(buffer: _Buffer, actions: np.ndarray, copy: int, spec: TaskSpec) -> flat.Steps:
-    """The steps of one copy of the environment."""
+def _steps(buffer: _Buffer, actions: np.ndarray, copy: int, stacked: bool) -> flat.Steps:
+    """The steps of one copy of the environment. `stacked`: of stacks of frames the newest alone will be kept, so that
+    an episode whose beginning was overwritten lacks some."""
     order, after = buffer.order, buffer.successors
-    if buffer.headless and len(spec.obs_shape) == 3:  # stacked frames, perhaps: some of the oldest episode's are gone
+    if buffer.headless and stacked:
         ended = buffer.ended[order, copy]
         order = order[int(ended.argmax()) + 1 :] if ended.any() else order[:0]
+    if buffer.after is not None:
+        return _thrifty(buffer, actions, copy, order)
 
     def successors(low: int, high: int) -> np.ndarray:
         assert after is not None
@@ -157,4 +162,23 @@ def _steps(buffer: _Buffer, actions: np.ndarray, copy: int, spec: TaskSpec) -> f
         terminated=buffer.terminated[order, copy],
         ended=buffer.ended[order, copy],
         successors=successors if after is not None else None,
+    )
+
+
+def _thrifty(buffer: _Buffer, actions: np.ndarray, copy: int, order: np.ndarray) -> flat.Steps:
+    """Where each observation is the successor of the row before, the newest step's comes last, as a step of its own
+    that nobody took: a tail. Whether a limit cut the newest step or the file's end makes no difference."""
+    assert buffer.after is not None
+    rows = np.append(order, buffer.after) if len(order) else order
+    last = np.arange(len(rows)) == len(rows) - 1
+    terminated = buffer.terminated[rows, copy] & ~last
+    ended = buffer.ended[rows, copy] & ~last
+    if len(order):
+        ended[-2] = terminated[-2]
+    return flat.Steps(
+        observations=lambda low, high: buffer.observations[rows[low:high], copy],
+        actions=actions[rows, copy],
+        rewards=np.where(last, 0, buffer.rewards[rows, copy]),
+        terminated=terminated,
+        ended=ended | last,
     )

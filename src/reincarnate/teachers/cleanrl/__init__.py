@@ -1,5 +1,7 @@
 """Agents that CleanRL saved, `cleanrl:FILE`: torch state dicts and flax's msgpack, read without CleanRL, JAX or flax.
 
+Of torch also its form before 1.6, safetensors, and state dicts under a key such as `state_dict`.
+
 The file holds weights and, for some algorithms, the arguments of the training; the architecture is recognised by
 the layers' names and shapes.
 """
@@ -11,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files.safe import read_file, read_saved, sha256
+from reincarnate.files.safe import read_file, sha256
+from reincarnate.teachers.cleanrl.files import form_of, head_names, read_container
 from reincarnate.teachers.cleanrl.flax import recognise_flax
 from reincarnate.teachers.cleanrl.torch import Recognised, recognise_torch
 from reincarnate.teachers.exported import read_address
@@ -44,7 +47,9 @@ def recognises(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             head = file.read(4096)
-        return looks_packed(head) or (head.startswith(b"PK") and _names_layers(path))
+        if head.startswith(b"PK"):
+            return _names_layers(path)
+        return looks_packed(head) or head_names(path, TORCH_NAMES)
     except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
         return False
 
@@ -70,13 +75,14 @@ def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
     path = asked.path
     payload = read_file(Path(path))
     try:
-        if payload.startswith(b"PK"):
-            form, found = "torch", recognise_torch(read_saved(payload, "its state dict"), len(payload))
+        form = form_of(payload) or "flax"
+        if form == "flax":
+            found = recognise_flax(unpack(payload, "the file"), asked.bounds)
         else:
-            form, found = "flax", recognise_flax(unpack(payload, "the file"), asked.bounds)
+            found = recognise_torch(read_container(payload, form, "its state dict"), len(payload))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    if asked.output or asked.tells not in ("", found.tells) or (asked.bounds and form == "torch"):
+    if asked.output or asked.tells not in ("", found.tells) or (asked.bounds and form != "flax"):
         raise UserError(f"cleanrl:{rest}: its file says what it tells: {found.tells}; leave out what follows the ?")
     return FrozenTeacher(_card(rest, payload, form, found), found.network)
 

@@ -9,7 +9,7 @@ from torch import nn
 from reincarnate.errors import UserError
 from reincarnate.teachers.cleanrl.torch import Bounds, Recognised, value_head
 from reincarnate.teachers.exported import widened
-from reincarnate.teachers.heads import Bounded
+from reincarnate.teachers.heads import Bounded, Gaussian
 from reincarnate.teachers.layers import SCREEN, Flat, mlp, widths
 from reincarnate.teachers.wire.flaxtree import Parts, read_parts
 from reincarnate.types import LOGITS, MEANS, VALUES
@@ -52,7 +52,9 @@ def _actor(parts: Parts, bounds: Bounds | None) -> Recognised:
     bounds = widened(bounds or ((-1.0,), (1.0,)), actions, "its actor")
     assert bounds is not None
     low, high = (torch.tensor(bound) for bound in bounds)
-    network = nn.Sequential(*modules, Bounded((high - low) / 2, (high + low) / 2))
+    action = Bounded((high - low) / 2, (high + low) / 2)
+    network = Gaussian(nn.Sequential(*modules[:-1]), modules[-1], None, action)
+    words += ", tanh to the bounds, no spread: it tells means"
     return Recognised(network, words, "DDPG or TD3", MEANS, shape, actions, warnings=warnings, bounds=bounds)
 
 

@@ -9,11 +9,28 @@ import torch
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
-from reincarnate.teachers.heads import Bounded, Categorical
-from reincarnate.teachers.layers import MOST_LAYERS, SCREEN, Flat, Layer, checked, impala, mlp, nature, widths
+from reincarnate.teachers.heads import Bounded, Categorical, FixedSpread, Gaussian, LinearSpread
+from reincarnate.teachers.layers import (
+    MOST_LAYERS,
+    SCREEN,
+    Flat,
+    Layer,
+    checked,
+    impala,
+    linear,
+    mlp,
+    nature,
+    normed,
+    widths,
+)
 from reincarnate.types import LOGITS, MEANS, VALUES
 
 UNSAVED = "was trained on normalised observations, whose statistics CleanRL does not save: it sees others here"
+WRAPPED = ("state_dict", "model_state_dict", "agent_state_dict", "model", "agent", "network", "q_network", "actor")
+"""Keys under which people keep an agent's state dict in what they save; others may lie beside it."""
+PREFIXES = ("module.", "_orig_mod.")
+"""What DataParallel and torch.compile put before every name."""
+LOG_STD = (-5.0, 2.0)  # where CleanRL's SAC brings log σ
 BLOCKS = ("conv", "res_block0.conv0", "res_block0.conv1", "res_block1.conv0", "res_block1.conv1")
 
 Bounds = tuple[tuple[float, ...], tuple[float, ...]]
@@ -44,11 +61,13 @@ def recognise_torch(saved: Any, size: int) -> Recognised:
     args: Mapping[str, Any] = {}
     if isinstance(saved, dict) and isinstance(saved.get("model_weights"), dict):  # C51
         args, saved = saved.get("args") or {}, saved["model_weights"]
+    elif isinstance(saved, dict) and (inner := _wrapped(saved)):
+        args, saved = saved.get("args") or {}, inner
     if isinstance(saved, tuple | list) and saved:  # DDPG and TD3: the actor, then its critics
         saved = saved[0]
     if not isinstance(saved, dict) or not all(isinstance(name, str) for name in saved):
         raise UserError("not an agent of CleanRL: no state dict was found in it")
-    state = {name: tensor for name, tensor in saved.items() if isinstance(tensor, Tensor)}
+    state = _plain({name: tensor for name, tensor in saved.items() if isinstance(tensor, Tensor)})
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > size:
         raise UserError("its layers share their numbers, which CleanRL's never do; refused")
     args = args if isinstance(args, dict) else {}
@@ -61,6 +80,27 @@ def recognise_torch(saved: Any, size: int) -> Recognised:
     if "network.0.weight" in state or "network.0.conv.weight" in state:
         return _network(state, args)
     raise UserError(f"not supported: an agent with layers such as {', '.join(sorted(state)[:3])[:120] or 'none'}")
+
+
+def _wrapped(saved: dict[Any, Any]) -> dict[str, Tensor] | None:
+    """The state dict that lies one level down, where none lies here: under a known key, or the only one there."""
+    if any(isinstance(value, Tensor) and value.ndim for value in saved.values()):
+        return None
+    inner = {
+        key: value
+        for key, value in saved.items()
+        if isinstance(value, dict) and any(isinstance(one, Tensor) for one in value.values())
+    }
+    known = [key for key in WRAPPED if key in inner] or (list(inner) if len(inner) == 1 else [])
+    return inner[known[0]] if known else None
+
+
+def _plain(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names without what wrappers of the network put before them all."""
+    for prefix in PREFIXES:
+        if state and all(name.startswith(prefix) for name in state):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    return state
 
 
 def _network(state: dict[str, Tensor], args: Mapping[str, Any]) -> Recognised:
@@ -82,10 +122,12 @@ def _network(state: dict[str, Tensor], args: Mapping[str, Any]) -> Recognised:
         modules, width, words = [Flat()], dense[0].inputs, ""
         shape = (width,)
     modules = [*modules, *mlp(dense, width)]
-    words += f"MLP {widths(width, dense)}, relu"
+    layered = any(layer.norm for layer in (*convs, *dense))
+    words += f"MLP {widths(width, dense)}, {'layer norm, ' if layered else ''}relu"
     if policy:
         return Recognised(nn.Sequential(*modules), words, "PPO", LOGITS, shape, dense[-1].outputs, args)
     head, actions, algorithm = value_head(dense[-1].outputs, state.get("atoms"), args)
+    algorithm = "PQN" if layered and algorithm == "DQN" else algorithm
     return Recognised(nn.Sequential(*modules, *head), words, algorithm, VALUES, shape, actions, args)
 
 
@@ -119,11 +161,19 @@ def _gaussian(state: dict[str, Tensor]) -> Recognised:
     _, _, dense = _sequence(state, "actor_mean.")
     _refuse_others(state, ("actor_mean.", "actor_logstd", "critic."))
     network, width = _tanh(dense)
-    words = f"MLP {widths(width, dense)}, tanh"
-    return Recognised(network, words, "PPO", MEANS, (width,), dense[-1].outputs, warnings=(UNSAVED,))
+    *features, mean = network
+    words = f"MLP {widths(width, dense)}, tanh, clipped by its task"
+    log_std, actions = state.get("actor_logstd"), dense[-1].outputs
+    spread = None
+    if log_std is not None:
+        if log_std.numel() != actions or not log_std.is_floating_point() or not log_std.isfinite().all():
+            raise UserError(f"actor_logstd: not {actions} finite spreads, one for each number in an action")
+        spread, words = FixedSpread(log_std.flatten()), f"{words}, one spread for all observations"
+    network = Gaussian(nn.Sequential(*features), mean, spread, nn.Identity())
+    return Recognised(network, words, "PPO", MEANS, (width,), actions, warnings=(UNSAVED,))
 
 
-def _tanh(dense: list[Layer]) -> tuple[nn.Module, int]:
+def _tanh(dense: list[Layer]) -> tuple[nn.Sequential, int]:
     if not dense:
         raise UserError("not supported: an actor without fully connected layers")
     width = dense[0].inputs
@@ -142,8 +192,16 @@ def _actor(state: dict[str, Tensor]) -> Recognised:
     if not (scale.isfinite().all() and bias.isfinite().all()):
         raise UserError("its action bounds hold NaN or infinity")
     scale, bias = scale.flatten().float().expand(actions), bias.flatten().float().expand(actions)
-    network = nn.Sequential(Flat(), *mlp(dense, width), Bounded(scale, bias))
+    *features, mean = mlp(dense, width)
     algorithm, words = "SAC" if last == "fc_mean" else "DDPG or TD3", f"MLP {widths(width, dense)}, relu"
+    spread, told = None, "no spread: it tells means"
+    if "fc_logstd.weight" in state:
+        layer = _layer(state, "fc_logstd")
+        if layer.outputs != actions:
+            raise UserError(f"fc_logstd: {layer.outputs} spreads for {actions} numbers in an action")
+        spread, told = LinearSpread(linear(layer, dense[-1].inputs), *LOG_STD, squashed=True), "spread by observation"
+    network = Gaussian(nn.Sequential(Flat(), *features), mean, spread, Bounded(scale, bias))
+    words += f", tanh to the bounds, {told}"
     bounds = tuple((bias - scale).tolist()), tuple((bias + scale).tolist())
     return Recognised(network, words, algorithm, MEANS, (width,), actions, bounds=bounds)
 
@@ -155,6 +213,14 @@ def _sequence(state: dict[str, Tensor], prefix: str) -> tuple[list[Layer], list[
         raise UserError(f"not supported: {len(numbers)} layers; at most {MOST_LAYERS} can be read")
     used, convs, stacks, dense = set[str](), list[Layer](), list[list[Layer]](), list[Layer]()
     for name in (f"{prefix}{number}" for number in sorted(numbers)):
+        weight, bias = state.get(f"{name}.weight"), state.get(f"{name}.bias")
+        if weight is not None and bias is not None and weight.ndim in (1, 3):  # PQN's LayerNorm
+            before = dense or convs
+            if not before or stacks:
+                raise UserError(f"not supported: a LayerNorm ({name}) before any layer, or among residual stacks")
+            before[-1] = normed(name, before[-1], weight, bias)
+            used |= {f"{name}.weight", f"{name}.bias"}
+            continue
         inner = [f"{name}.{block}" for block in BLOCKS] if f"{name}.conv.weight" in state else [name]
         layers = [_layer(state, one) for one in inner]
         used |= {f"{one}.{part}" for one in inner for part in ("weight", "bias")}

@@ -39,9 +39,16 @@ class OnnxTeacher(Memoryless):
 
     def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
         """Raw observations [B, *O] to what the card says it tells. UserError: the graph fails."""
-        rows = obs.cpu().numpy().astype(self._dtype, copy=False)
+        rows = self._cast(obs.cpu().numpy())
         out = self._run(rows) if self._batch is None else self._run_padded(rows, self._batch)
         return self._lift(torch.from_numpy(out), len(rows))
+
+    def _cast(self, obs: np.ndarray) -> np.ndarray:
+        """In the dtype the graph takes. UserError: it takes whole numbers, and these are not."""
+        rows = obs.astype(self._dtype, copy=False)
+        if self._dtype.kind in "iub" and obs.dtype.kind == "f" and (rows != obs).any():
+            raise UserError(f"{self.card.uri}: takes {self._dtype} observations, and these are not whole numbers of it")
+        return rows
 
     def _run(self, rows: np.ndarray) -> np.ndarray:
         try:

@@ -7,6 +7,7 @@ A saved agent is a zip: `data` (JSON, with pickles in base64 beside the text, wh
 import re
 import zipfile
 from pathlib import Path
+from urllib.parse import unquote
 
 import torch
 from jaxtyping import Float32
@@ -15,9 +16,11 @@ from torch import Tensor, nn
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, parse_json, read_file, read_members, read_tensors, sha256
 from reincarnate.teachers.frozen import Memoryless, device_of
+from reincarnate.teachers.heads import Acts, Bounded, Gaussian
+from reincarnate.teachers.sb3.belonging import Found, find
+from reincarnate.teachers.sb3.evidence import read_evidence
 from reincarnate.teachers.sb3.format import SavedAgent, read_text
 from reincarnate.teachers.sb3.network import build_network
-from reincarnate.teachers.sb3.vecnormalize import Statistics, find_statistics
 from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
 from reincarnate.types import TeacherCard
 
@@ -37,23 +40,44 @@ class Sb3Teacher(Memoryless, nn.Module):
     Continuous actions are those of SB3's `predict(deterministic=True)`, in the units of its environment.
     """
 
-    def __init__(self, card: TeacherCard, network: nn.Module, saved: SavedAgent, statistics: Statistics | None):
+    def __init__(self, card: TeacherCard, network: nn.Module, saved: SavedAgent, found: Found):
         super().__init__()
         self.card, self.network = card, network
         self._divide_by_255, self._heads = saved.divide_by_255, (saved.quantiles, saved.actions)
+        statistics = found.statistics
         self._clip = statistics.clip if statistics else None
         self.mean = nn.Buffer(torch.as_tensor(statistics.mean if statistics else 0.0))
         self.scale = nn.Buffer(torch.as_tensor(statistics.scale if statistics else 1.0))
         self.eval().requires_grad_(False)
 
+    @property
+    def acts(self) -> Acts | None:
+        """How its base Gaussian becomes an action; None of discrete actions."""
+        if not isinstance(self.network, Gaussian):
+            return None
+        squashed = isinstance(self.network.action, Bounded)
+        return Acts(squashed, self.card.bounds, self.network.spread is not None)
+
     def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
         """Raw observations [B, *O] to logits, action values or continuous actions."""
+        return self.network(self._seen(obs)).unflatten(1, self._heads).mean(1)
+
+    @torch.no_grad()
+    def distribution(self, obs: Tensor) -> tuple[Float32[Tensor, "B A"], Float32[Tensor, "B A"] | None]:
+        """Raw observations [B, *O] to mean and log σ of the base Gaussian, before `acts` squashes or clips it.
+
+        log σ is None where the file has none (TD3, DDPG, ARS). UserError: discrete actions.
+        """
+        if not isinstance(self.network, Gaussian):
+            raise UserError(f"{self.card.uri}: has discrete actions, of which there is no Gaussian")
+        return self.network.distribution(self._seen(obs))
+
+    def _seen(self, obs: Tensor) -> Float32[Tensor, "B *O"]:
+        """What the network sees of raw observations."""
         obs = obs.to(device_of(self))
         if self._clip is not None:
             obs = ((obs.double() - self.mean) / self.scale).clamp(-self._clip, self._clip)
-        obs = obs.float() / 255 if self._divide_by_255 else obs.float()
-        out = self.network(obs)
-        return out.unflatten(1, self._heads).mean(1)
+        return obs.float() / 255 if self._divide_by_255 else obs.float()
 
 
 def recognises(path: Path) -> bool:
@@ -68,41 +92,48 @@ def recognises(path: Path) -> bool:
 
 
 def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
-    """The teacher in a zip that SB3 1.0 or newer saved: PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG or TQC.
+    """The teacher in a zip that SB3 1.0 or newer saved, one of `format.KNOWN`: `FILE.zip[?vecnormalize=FILE|none]`.
 
-    Statistics of a `vecnormalize.pkl` (or `vec_normalize.pkl`) beside it are applied to the observations.
-    UserError: not such a file, damaged, hostile, or of a kind that is not supported; it says which.
+    Statistics of a `VecNormalize` are applied to the observations where they are found and evidently its own
+    (`belonging`), or named. UserError: not such a file, damaged, hostile, of a kind that is not supported, or with
+    statistics that cannot be told from another agent's; it says which.
     """
-    file = Path(path)
+    file, asked = _address(path)
     payload = read_file(file)
-    members = read_members(payload, MEMBERS, path)
+    members = read_members(payload, MEMBERS, str(file))
     if missing := [name for name in ("data", "policy.pth") if name not in members]:
-        raise UserError(f"{path}: not saved by Stable-Baselines3: it has no {' and no '.join(missing)}")
+        raise UserError(f"{file}: not saved by Stable-Baselines3: it has no {' and no '.join(missing)}")
     try:
-        saved = read_text(parse_json(members["data"], "data"))
+        data = parse_json(members["data"], "data")
+        saved = read_text(data)
         weights = members["policy.pth"]
         tensors = (read_legacy if is_legacy(weights) else read_tensors)(weights, "policy.pth")
         network, words = build_network(tensors, saved)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    statistics = find_statistics(file.parent, saved.obs_shape)
+        raise UserError(f"{file}: {error}") from None
+    found = find(file, read_evidence(data), saved.obs_shape, asked)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
-    card = _card(path, payload, version, saved, words, network, statistics)
-    return Sb3Teacher(card, network, saved, statistics)
+    return Sb3Teacher(_card(path, payload, version, saved, words, network, found), network, saved, found)
+
+
+def _address(rest: str) -> tuple[Path, str]:
+    """The file, and what is asked of its statistics. UserError: anything else behind the ?."""
+    path, mark, query = rest.partition("?")
+    if not mark or Path(rest).is_file():
+        return Path(rest), ""
+    key, equals, value = query.partition("=")
+    if key != "vecnormalize" or not equals or not value:
+        raise UserError(f"sb3:{rest}: {query!r} is not understood; known is ?vecnormalize=FILE or none")
+    return Path(path), unquote(value)
 
 
 def _card(
-    path: str,
-    payload: bytes,
-    version: str,
-    saved: SavedAgent,
-    words: str,
-    network: nn.Module,
-    statistics: Statistics | None,
+    path: str, payload: bytes, version: str, saved: SavedAgent, words: str, network: nn.Module, found: Found
 ) -> TeacherCard:
-    steps = ["uint8 images divided by 255"] if saved.divide_by_255 else []
-    if statistics:
-        steps.insert(0, f"observations normalised by {statistics.source}, clipped at {statistics.clip:g}")
+    statistics = found.statistics
+    steps = [f"{found.said}, clipped at ±{statistics.clip:g}"] if statistics else []
+    steps += ["uint8 images divided by 255"] if saved.divide_by_255 else []
+    steps = steps or [f"none ({found.said})" if found.said else "none"]
     return TeacherCard(
         uri=f"sb3:{path}",
         format=f"Stable-Baselines3 {version} zip",
@@ -111,19 +142,21 @@ def _card(
         plays="greedy",  # how SB3 and its zoo evaluate agents: predict(deterministic=True)
         network=words,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
-        sha256=sha256(payload),
+        # Another agent in effect, with other scores, whenever other statistics are applied.
+        sha256=sha256(payload, statistics.sha256.encode()) if statistics else sha256(payload),
         obs_shape=saved.obs_shape,
         obs_dtype=saved.obs_dtype,
         actions=saved.actions,
-        preprocessing="; ".join(steps) or "none",
-        safety=_safety(saved, statistics),
+        preprocessing="; ".join(steps),
+        safety=_safety(saved, statistics is not None),
         bounds=(saved.continuous.low, saved.continuous.high) if saved.continuous else None,
-        env=_env_of(Path(path)),
+        env=_env_of(_address(path)[0]),
         trained_env_steps=saved.env_steps,
+        warnings=(found.said,) if found.said else (),
     )
 
 
-def _safety(saved: SavedAgent, statistics: Statistics | None) -> str:
+def _safety(saved: SavedAgent, statistics: bool) -> str:
     if saved.continuous and saved.continuous.pickled:
         return SAFE_WITH_BOUNDS
     return SAFE_WITH_STATISTICS if statistics else SAFE
@@ -131,5 +164,5 @@ def _safety(saved: SavedAgent, statistics: Statistics | None) -> str:
 
 def _env_of(path: Path) -> str | None:
     """The environment's id where the file is named after it, as the RL Zoo does."""
-    found = re.fullmatch(r"(?:(?:ppo|a2c|trpo|dqn|qrdqn|sac|td3|ddpg|tqc)-)?([A-Za-z]\w*-v\d+)", path.stem)
+    found = re.fullmatch(r"(?:(?:ppo|a2c|trpo|dqn|qrdqn|sac|td3|ddpg|tqc|ars|crossq)-)?([A-Za-z]\w*-v\d+)", path.stem)
     return found.group(1) if found else None

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, Inert, inert_array, unpickle_inert
-from reincarnate.teachers.heads import Bounded
+from reincarnate.teachers.heads import Bounded, Clipped
 from reincarnate.teachers.sb3.vecnormalize import ALLOWED
 
 MOST = 1000  # numbers in an action; numpy prints no more of them
@@ -88,24 +88,9 @@ def _limit(value: Any) -> float:
     return limit
 
 
-class Clipped(nn.Module):
-    """Means cut at the bounds."""
-
-    def __init__(self, low: Tensor, high: Tensor):
-        nn.Module.__init__(self)
-        self.low, self.high = nn.Buffer(low), nn.Buffer(high)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Means [B, A] to actions within the bounds."""
-        return x.clamp(self.low, self.high)
-
-
-def head(actions: Continuous, limited: bool) -> tuple[list[nn.Module], str]:
-    """Modules from means to actions, and in words. `limited`: gSDE cut the means before the tanh."""
+def head(actions: Continuous) -> tuple[nn.Module, str]:
+    """What makes actions of base means, and it in words."""
     low, high = torch.tensor(actions.low), torch.tensor(actions.high)
     if not actions.squashed:
-        return [Clipped(low, high)], "clipped at the bounds"
-    limits: list[nn.Module] = (
-        [nn.Hardtanh(-actions.mean_limit, actions.mean_limit)] if limited and actions.mean_limit else []
-    )
-    return [*limits, Bounded((high - low) / 2, (high + low) / 2)], "tanh to the bounds"
+        return Clipped(low, high), "clipped at the bounds"
+    return Bounded((high - low) / 2, (high + low) / 2), "tanh to the bounds"

@@ -9,13 +9,14 @@ from torch import nn
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3.actions import Continuous, read_continuous
+from reincarnate.teachers.sb3.images import is_image
 from reincarnate.types import LOGITS, MEANS, VALUES
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (nn.Tanh, nn.ReLU, nn.ELU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Mish)
 }
-KNOWN = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG and TQC"
+KNOWN = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG, TQC, CrossQ and ARS"
 EXTRACTORS = ("FlattenExtractor", "NatureCNN")
 
 
@@ -24,7 +25,7 @@ class Family:
     """Where a family of policies keeps its layers, as prefixes of the tensors' names; the head comes last.
 
     `tells` is what it tells of discrete actions, MEANS where it has none. A tensor named `limited` betrays that
-    gSDE cuts the means.
+    gSDE cuts the means. `spread` is where log σ lies: a parameter of that name, or a layer.
     """
 
     tells: str
@@ -33,6 +34,7 @@ class Family:
     layers: tuple[str, ...]
     unused: tuple[str, ...]
     limited: str = ""
+    spread: str = ""
 
 
 GAUSSIAN = Family(
@@ -42,6 +44,7 @@ GAUSSIAN = Family(
     ("actor.latent_pi.", "actor.mu."),
     ("actor.log_std", "actor.sde_features_extractor.", "critic.", "critic_target."),
     limited="actor.mu.0.weight",
+    spread="actor.log_std",
 )
 FAMILIES = {
     "stable_baselines3.common.policies": Family(
@@ -53,6 +56,7 @@ FAMILIES = {
             *("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
             *("log_std", "sde_features_extractor."),
         ),
+        spread="log_std",
     ),
     "stable_baselines3.dqn.policies": Family(
         VALUES, "ReLU", ("q_net.features_extractor.",), ("q_net.q_net.",), ("q_net_target.",)
@@ -66,6 +70,8 @@ FAMILIES = {
     ),
     "stable_baselines3.sac.policies": GAUSSIAN,
     "sb3_contrib.tqc.policies": GAUSSIAN,
+    "sb3_contrib.crossq.policies": GAUSSIAN,
+    "sb3_contrib.ars.policies": Family(LOGITS, "ReLU", (), ("action_net.",), ()),
     "stable_baselines3.td3.policies": Family(
         MEANS, "ReLU", ("actor.features_extractor.",), ("actor.mu.",), ("actor_target.", "critic.", "critic_target.")
     ),
@@ -74,7 +80,10 @@ FAMILIES = {
 
 @dataclass(frozen=True)
 class SavedAgent:
-    """What the text says of the agent, checked. `continuous` is None where actions are discrete."""
+    """What the text says of the agent, checked. `continuous` is None where actions are discrete.
+
+    `expln`: gSDE's σ is not exp of its parameter; `renorm_epsilon`: what CrossQ adds to the variances it divides by.
+    """
 
     family: Family
     tells: str
@@ -87,6 +96,8 @@ class SavedAgent:
     env_steps: int | None
     quantiles: int
     continuous: Continuous | None
+    expln: bool
+    renorm_epsilon: float
 
 
 def read_text(data: dict[str, Any]) -> SavedAgent:
@@ -99,12 +110,10 @@ def read_text(data: dict[str, Any]) -> SavedAgent:
         raise UserError(f"not supported: policies of {module}; {KNOWN} can be read")
     continuous = None
     if _kind(actions) == "Box":
-        squashed = family.tells == MEANS or str(kwargs.get("squash_output")) == "True"
-        continuous = read_continuous(actions, kwargs, squashed)
+        continuous = read_continuous(actions, kwargs, _squashed(module, family, kind, kwargs))
     if family.tells == (VALUES if continuous else MEANS):
         raise UserError(f"{_algorithm(module, data)} cannot have actions in a {_kind(actions)} space")
     shape = _shape(obs)
-    image = len(shape) == 3 and obs.get("dtype") == "uint8"
     steps = data.get("num_timesteps")
     return SavedAgent(
         family=family,
@@ -114,11 +123,31 @@ def read_text(data: dict[str, Any]) -> SavedAgent:
         obs_shape=shape,
         obs_dtype=str(obs.get("dtype", "float32"))[:20],
         actions=len(continuous.low) if continuous else _count(actions.get("n"), "actions"),
-        divide_by_255=image and kwargs.get("normalize_images", True) is not False,
+        divide_by_255=is_image(obs, shape) and str(kwargs.get("normalize_images", True)) != "False",
         env_steps=steps if isinstance(steps, int) and steps >= 0 else None,
         quantiles=_count(data.get("n_quantiles"), "quantiles") if "qrdqn" in module else 1,
         continuous=continuous,
+        expln=str(kwargs.get("use_expln")) == "True",
+        renorm_epsilon=_epsilon(kwargs.get("batch_norm_eps", 1e-3)),
     )
+
+
+def _squashed(module: str, family: Family, kind: dict[str, Any], kwargs: dict[str, Any]) -> bool:
+    """Whether actions are squashed by tanh; clipped otherwise. ARS squashes unless its policy is the linear one."""
+    by_default = family.tells == MEANS
+    if "ars" in module:
+        by_default = "ARSLinearPolicy" not in str(kind.get("__init__"))[:200]
+    return str(kwargs.get("squash_output", by_default)) == "True"
+
+
+def _epsilon(value: Any) -> float:
+    try:
+        number = float(str(value)[:40])
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < 1:
+        raise UserError(f"batch_norm_eps is {str(value)[:40]!r}, which cannot be")
+    return number
 
 
 def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
@@ -148,6 +177,10 @@ def _algorithm(module: str, data: dict[str, Any]) -> str:
         return "QR-DQN" if "qrdqn" in module else "DQN"
     if "td3" in module:  # DDPG is TD3 that neither delays the policy nor smooths the target
         return "DDPG" if (data.get("policy_delay"), data.get("target_noise_clip")) == (1, 0) else "TD3"
+    if "ars" in module:
+        return "ARS"
+    if "crossq" in module:
+        return "CrossQ"
     if "sac" in module or "tqc" in module:
         return "SAC" if "sac" in module else "TQC"
     return "PPO" if "clip_range" in data else "TRPO" if "cg_max_steps" in data else "A2C"

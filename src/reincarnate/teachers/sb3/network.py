@@ -2,19 +2,23 @@
 
 import math
 
+import torch
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
+from reincarnate.teachers.heads import FixedSpread, Gaussian, LinearSpread, NoiseSpread
 from reincarnate.teachers.layers import Flat, Layer, Trunk, checked, linear, mlp, nature, widths
 from reincarnate.teachers.sb3.actions import head
 from reincarnate.teachers.sb3.format import ACTIVATIONS, SavedAgent
+from reincarnate.teachers.sb3.renorm import renormed
 
 CONVOLUTIONS = ("cnn.0", "cnn.2", "cnn.4")
 DENSE = "linear.0"
+LOG_STD = (-20.0, 2.0)  # where SAC and TQC cut log σ
 
 
 def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Module, str]:
-    """The network from observations to the head's outputs (or to actions, if continuous), and it in words."""
+    """The network from observations to the head's outputs, and it in words; a `Gaussian` if actions are continuous."""
     family, words = saved.family, []
     prefix = next((p for p in family.features if any(name.startswith(p) for name in tensors)), None)
     modules, width = [Flat()], math.prod(saved.obs_shape)
@@ -24,29 +28,82 @@ def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Mod
     known = (*family.layers, *family.unused, *([prefix] if prefix else []))
     if left := [name for name in tensors if not name.startswith(known)]:
         raise UserError(f"not supported: {saved.algorithm} with layers such as {left[0][:60]!r}")
-    layers = [layer for prefix in family.layers for layer in _linears(tensors, prefix)]
-    told = widths(width, layers)
+    hidden, layers, told = _body(tensors, saved, width)
     if not layers or layers[-1].outputs != saved.actions * saved.quantiles:
         raise UserError(f"its {saved.algorithm} weights do not end in {saved.actions} actions: {told}")
-    modules += mlp(layers, width, ACTIVATIONS[saved.activation])
-    words.append(f"MLP {told}, {saved.activation.lower()}")
-    if saved.continuous:
-        last, told = head(saved.continuous, family.limited in tensors)
-        modules += last
-        words.append(told)
-    return nn.Sequential(*modules), ", ".join(words)
+    words.append(f"{told}, {saved.activation.lower()}")
+    features = nn.Sequential(*modules, *hidden)
+    last = linear(layers[-1], layers[-2].outputs if len(layers) > 1 else width)
+    if not saved.continuous:
+        return nn.Sequential(*features, last), ", ".join(words)
+    network, told = _gaussian(tensors, saved, features, last)
+    return network, ", ".join([*words, *told])
+
+
+def _body(tensors: dict[str, Tensor], saved: SavedAgent, width: int) -> tuple[list[nn.Module], list[Layer], str]:
+    """The hidden modules, all fully connected layers with the last, and these in words."""
+    activation = ACTIVATIONS[saved.activation]
+    if any(name.endswith(".ra_mean") and name.startswith(saved.family.layers) for name in tensors):
+        inner, last = saved.family.layers
+        hidden, layers = renormed(tensors, inner, width, activation, saved.renorm_epsilon)
+        layers += _linears(tensors, last)
+        return hidden, layers, f"MLP {widths(width, layers)} with batch renormalisation"
+    layers = [layer for prefix in saved.family.layers for layer in _linears(tensors, prefix)]
+    return mlp(layers, width, activation)[:-1] if layers else [], layers, f"MLP {widths(width, layers)}"
+
+
+def _gaussian(
+    tensors: dict[str, Tensor], saved: SavedAgent, features: nn.Module, last: nn.Linear
+) -> tuple[Gaussian, list[str]]:
+    """The policy of continuous actions; it in words: what becomes of the means, and what is told of their spread."""
+    assert saved.continuous is not None
+    limit, mean = saved.continuous.mean_limit, last
+    if saved.family.limited in tensors and limit:  # gSDE cuts the means before the tanh
+        mean = nn.Sequential(last, nn.Hardtanh(-limit, limit))
+    spread, words = _spread(tensors, saved, last.in_features)
+    action, told = head(saved.continuous)
+    return Gaussian(features, mean, spread, action), [told, words]
+
+
+def _spread(tensors: dict[str, Tensor], saved: SavedAgent, width: int) -> tuple[nn.Module | None, str]:
+    """log σ, and it in words. UserError: of another shape than the actions."""
+    name, actions = saved.family.spread, saved.actions
+    if not name:
+        return None, "no spread: it tells means"
+    if any(key.startswith(("sde_features_extractor.", "actor.sde_features_extractor.")) for key in tensors):
+        return None, "its spread has features of its own, which are not read: it tells means"
+    if f"{name}.weight" in tensors:
+        layer = _layer(tensors, name)
+        if layer.outputs != actions:
+            raise UserError(f"{name}: {layer.outputs} spreads for {actions} numbers in an action")
+        return LinearSpread(linear(layer, width), *LOG_STD, squashed=False), "spread by observation"
+    log_std = tensors.get(name)
+    if log_std is None:
+        return None, "no spread: it tells means"
+    if not log_std.is_floating_point() or not log_std.isfinite().all():
+        raise UserError(f"{name}: its spread holds NaN or infinity")
+    if tuple(log_std.shape) == (actions,):
+        return FixedSpread(log_std), "one spread for all observations"
+    if tuple(log_std.shape) in ((width, actions), (width, 1)):
+        whole = log_std.float().expand(width, actions)
+        return NoiseSpread(torch.clone(whole), saved.expln), "spread by observation (gSDE)"
+    raise UserError(f"{name}: a spread of shape {tuple(log_std.shape)} fits neither {actions} actions nor gSDE")
 
 
 def _linears(tensors: dict[str, Tensor], prefix: str) -> list[Layer]:
-    """The layer of `prefix` itself, or its members 0, 2, 4 ... (activations lie between)."""
-    names = [name.removeprefix(prefix) for name in tensors if name.startswith(prefix)]
-    if sorted(names) == ["bias", "weight"]:
+    """The layer of `prefix` itself, or its members 0, 2, 4 ... (activations lie between); biases may be left out."""
+    names = {name.removeprefix(prefix) for name in tensors if name.startswith(prefix)}
+    if names and names <= {"bias", "weight"}:
         return [_layer(tensors, prefix.removesuffix("."))]
-    count = len(names) // 2
-    expected = {f"{2 * i}.{part}" for i in range(count) for part in ("weight", "bias")}
-    if set(names) != expected:
+    count = sum(name.endswith("weight") for name in names)
+    expected = [f"{2 * i}" for i in range(count)]
+    if (
+        not {f"{i}.weight" for i in expected}
+        <= names
+        <= {f"{i}.{part}" for i in expected for part in ("weight", "bias")}
+    ):
         raise UserError(f"not supported: layers under {prefix!r} other than a plain MLP")
-    return [_layer(tensors, f"{prefix}{2 * i}") for i in range(count)]
+    return [_layer(tensors, f"{prefix}{i}") for i in expected]
 
 
 def _nature_cnn(tensors: dict[str, Tensor], prefix: str, shape: tuple[int, ...]) -> Trunk:
@@ -62,4 +119,8 @@ def _nature_cnn(tensors: dict[str, Tensor], prefix: str, shape: tuple[int, ...])
 
 
 def _layer(tensors: dict[str, Tensor], name: str) -> Layer:
-    return checked(name, tensors[f"{name}.weight"], tensors[f"{name}.bias"])
+    weight = tensors.get(f"{name}.weight")
+    if weight is None:
+        raise UserError(f"not supported: {name[:60]!r} is no layer with weights")
+    bias = tensors.get(f"{name}.bias")
+    return checked(name, weight, weight.new_zeros(weight.shape[:1]) if bias is None else bias)

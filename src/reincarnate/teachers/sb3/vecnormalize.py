@@ -1,14 +1,17 @@
 """Observation statistics of SB3's `VecNormalize`: only numbers are taken, nothing is run."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.files.safe import MIB, Inert, inert_array, read_file, sha256, unpickle_inert
+from reincarnate.files.safe import MIB, Inert, inert_array, one_line, read_file, sha256, unpickle_inert
 
-NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
+MARK = b"vec_normalize"
+"""In the first bytes of such a pickle, whatever the file is called."""
 ALLOWED = (
     r"stable_baselines3\.common\.vec_env\.vec_normalize\.VecNormalize",
     r"stable_baselines3\.common\.running_mean_std\.RunningMeanStd",
@@ -25,37 +28,74 @@ ALLOWED = (
 
 @dataclass(frozen=True)
 class Statistics:
-    """Observations become clip((obs - mean) / scale, -clip, clip), in float64 as SB3 does."""
+    """Observations become clip((obs - mean) / scale, -clip, clip), in float64 as SB3 does.
 
+    `normalises` is False where the wrapper left observations alone. `count` is how many observations were seen, and
+    `last` the last ones [n, *O], raw, where they were kept.
+    """
+
+    path: Path
+    sha256: str
+    normalises: bool
     mean: np.ndarray  # float64 [*O]
     scale: np.ndarray  # float64 [*O]
     clip: float
-    source: str
+    count: float
+    last: np.ndarray | None
+
+    def fits(self, obs_shape: tuple[int, ...]) -> bool:
+        """Whether they are of such observations; those that leave observations alone are of any."""
+        return not self.normalises or self.mean.shape == obs_shape
+
+    def __call__(self, obs: np.ndarray) -> np.ndarray:
+        """Raw observations [n, *O], normalised, in float64."""
+        return np.clip((obs - self.mean) / self.scale, -self.clip, self.clip)
 
 
-def find_statistics(folder: Path, obs_shape: tuple[int, ...]) -> Statistics | None:
-    """Those of the file in `folder`; None where there is none, or where it left observations alone."""
-    path = next((folder / name for name in NAMES if (folder / name).is_file()), None)
-    return None if path is None else read_statistics(path, obs_shape)
+def is_statistics(path: Path) -> bool:
+    """Whether a file begins as a pickle of `VecNormalize`."""
+    try:
+        with path.open("rb") as file:
+            return MARK in file.read(256)
+    except OSError:
+        return False
 
 
-def read_statistics(path: Path, obs_shape: tuple[int, ...]) -> Statistics | None:
-    """UserError: anything in the file but `VecNormalize`, its spaces and numbers, or another shape."""
+def read_statistics(path: Path) -> Statistics:
+    """UserError: anything in the file but `VecNormalize`, its spaces and numbers, or numbers that cannot be."""
     payload = read_file(path, 16 * MIB)
     wrapper = unpickle_inert(payload, ALLOWED, str(path))
     state = wrapper.state if isinstance(wrapper, Inert) and wrapper.origin.endswith(".VecNormalize") else None
     if not isinstance(state, dict):
         raise UserError(f"{path}: not statistics saved by SB3's VecNormalize")
+    digest = sha256(payload)
     if state.get("norm_obs", True) is False:
-        return None
+        return Statistics(path, digest, False, np.zeros(0), np.ones(0), math.inf, 0.0, None)
     try:
         running = state["obs_rms"].state
-        mean, var = inert_array(running["mean"]), inert_array(running["var"])
+        mean, var, count = inert_array(running["mean"]), inert_array(running["var"]), _number(running.get("count"))
         clip, epsilon = float(state["clip_obs"]), float(state["epsilon"])
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: its observation statistics cannot be read: {error}") from None
-    if mean.shape != obs_shape or var.shape != obs_shape:
-        raise UserError(f"{path}: statistics of shape {mean.shape} do not fit observations {obs_shape}")
-    if not (np.isfinite(mean).all() and np.isfinite(var).all() and (var + epsilon > 0).all() and clip > 0):
+        raise UserError(f"{path}: its observation statistics cannot be read: {one_line(error)}") from None
+    sound = mean.shape == var.shape and np.isfinite(mean).all() and np.isfinite(var).all()
+    if not (sound and (var + epsilon > 0).all() and clip > 0):
         raise UserError(f"{path}: its observation statistics are not usable numbers")
-    return Statistics(mean, np.sqrt(var + epsilon), clip, f"{path.name} (sha256 {sha256(payload)[:12]})")
+    return Statistics(path, digest, True, mean, np.sqrt(var + epsilon), clip, count, _array(state.get("old_obs")))
+
+
+def _number(value: Any) -> float:
+    """A count, Python's or NumPy's; NaN where it is neither."""
+    match value:
+        case int() | float():
+            return float(value)
+        case Inert(origin=str() as origin, args=(Inert(args=("f8" | "f4" as code, *_)), bytes() as raw)):
+            size = int(code[1])
+            return float(np.frombuffer(raw[:size], code)[0]) if "scalar" in origin and len(raw) == size else math.nan
+    return math.nan
+
+
+def _array(value: Any) -> np.ndarray | None:
+    try:
+        return inert_array(value)
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,69 @@
+"""Whether a teacher fits a task: what must be equal, and what differs, in words."""
+
+import numpy as np
+
+from reincarnate.errors import UserError
+from reincarnate.types import MEANS, TaskSpec, TeacherCard
+
+
+def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    """What differs between the teacher's own task and this one, as warnings: dtype, protocol, wider bounds.
+
+    The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
+    UserError: it has another number of actions, or sees observations of another shape.
+    """
+    if (card.tells == MEANS) != spec.continuous:
+        kinds = [("discrete", "continuous")[kind] for kind in (card.tells == MEANS, spec.continuous)]
+        raise UserError(f"the teacher {card.uri} has {kinds[0]} actions, {spec.id} {kinds[1]} ones")
+    if card.actions is not None and card.actions != spec.actions:
+        raise _misfit(card, spec)
+    if card.obs_shape is not None and tuple(card.obs_shape) != tuple(spec.obs_shape):
+        raise _misfit(card, spec)
+    warnings = _protocol_differences(card, spec)
+    return warnings + _other_numbers(card, spec) + _beyond(card, spec)
+
+
+def _other_numbers(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    """A warning where the same picture may be other numbers: bytes from 0 to 255 here, fractions or flags there.
+
+    Tasks cast vectors to float32 themselves, and networks what they are given; that changes nothing but digits.
+    """
+    if card.obs_dtype is None or card.obs_dtype == spec.obs_dtype or len(spec.obs_shape) < 3:
+        return []
+    if _is_byte(card.obs_dtype) == _is_byte(spec.obs_dtype):
+        return []
+    return [f"the teacher was trained on {card.obs_dtype} observations, {spec.id} gives {spec.obs_dtype}"]
+
+
+def _is_byte(dtype: str) -> bool:
+    try:
+        return np.dtype(dtype) == np.uint8
+    except TypeError:
+        return False
+
+
+def _misfit(card: TeacherCard, spec: TaskSpec) -> UserError:
+    shape = "?" if card.obs_shape is None else card.obs_shape
+    actions = "?" if card.actions is None else card.actions
+    return UserError(
+        f"the teacher {card.uri} does not fit {spec.id}: it sees {shape} and has {actions} actions, "
+        f"the task shows {spec.obs_shape} and has {spec.actions}"
+    )
+
+
+def _beyond(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    """A warning where continuous actions may leave the task's bounds."""
+    if card.bounds is None or spec.bounds is None:
+        return []
+    within = all(a >= b for a, b in zip(card.bounds[0], spec.bounds[0], strict=True))
+    within &= all(a <= b for a, b in zip(card.bounds[1], spec.bounds[1], strict=True))
+    teacher, task = (f"{min(low):g} to {max(high):g}" for low, high in (card.bounds, spec.bounds))
+    return [] if within else [f"the teacher's actions go from {teacher}, {spec.id} takes {task} (extremes of each)"]
+
+
+def _protocol_differences(card: TeacherCard, spec: TaskSpec) -> list[str]:
+    return [
+        f"the teacher was trained with {key} = {card.protocol[key]}, {spec.id} has {spec.protocol[key]}"
+        for key in sorted(card.protocol.keys() & spec.protocol.keys())
+        if card.protocol[key] != spec.protocol[key]
+    ]
