@@ -8,7 +8,7 @@ from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
 # prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else
-FAMILIES = {"ALE/": "atari", "MinAtar/": "minatar", "": "classic"}
+FAMILIES = {"ALE/": "atari", "MinAtar/": "minatar", "Balloon/": "balloon", "": "classic"}
 
 
 def _family(env_id: str):
@@ -23,7 +23,8 @@ def _known() -> Iterable[str]:
 
 def _check(env_id: str):
     family = _family(env_id)
-    if env_id not in family.ids():
+    plain = env_id.partition("?")[0] if getattr(family, "QUERIES", False) else env_id
+    if plain not in family.ids():
         near = difflib.get_close_matches(env_id, list(_known()), n=3, cutoff=0.5)
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         raise UserError(f"unknown environment {env_id!r}{hint}")

@@ -16,7 +16,7 @@ from reincarnate.teachers.cleanrl.flax import recognise_flax
 from reincarnate.teachers.cleanrl.torch import Recognised, recognise_torch
 from reincarnate.teachers.exported import read_address
 from reincarnate.teachers.frozen import FrozenTeacher, parameters_of
-from reincarnate.teachers.wire.flaxpack import looks_packed, unpack
+from reincarnate.files.flaxpack import looks_packed, unpack
 from reincarnate.types import TeacherCard
 
 SUFFIX = ".cleanrl_model"
