@@ -95,14 +95,14 @@ class Forecast:
     def column(self, rows: np.ndarray, x: np.ndarray, y: np.ndarray, seconds: np.ndarray) -> np.ndarray:
         """Winds over places (m) at times (s) of these rows [m], at the grid's ten pressures: [m, 10, 2] in m/s.
 
-        The original asks in float32, in kilometres and hours.
+        float64, of a question rounded as the original's.
         """
         if not self._layers:
-            return np.zeros((len(rows), PRESSURES, 2), np.float32)
-        i, along = _cell((np.clip(x / 1000, -LIMIT, LIMIT).astype(np.float32) + np.float32(LIMIT)) / SPACING, PLACES)
-        j, across = _cell((np.clip(y / 1000, -LIMIT, LIMIT).astype(np.float32) + np.float32(LIMIT)) / SPACING, PLACES)
+            return np.zeros((len(rows), PRESSURES, 2))
+        i, along = _cell((_single(np.clip(x / 1000, -LIMIT, LIMIT)) + LIMIT) / SPACING, PLACES)
+        j, across = _cell((_single(np.clip(y / 1000, -LIMIT, LIMIT)) + LIMIT) / SPACING, PLACES)
         hours = seconds / 3600 % (2 * HOURS)
-        k, later = _cell(np.minimum(hours, 2 * HOURS - hours).astype(np.float32) / HOUR_STEP, TIMES)
+        k, later = _cell(_single(np.minimum(hours, 2 * HOURS - hours)) / HOUR_STEP, TIMES)
         corner = ((rows * PLACES + i) * PLACES + j) * TIMES + k
         corners = corner + _CORNERS
         weights = (
@@ -117,16 +117,20 @@ class Forecast:
 _CORNERS = (np.array([0, PLACES * TIMES])[:, None, None] + np.array([0, TIMES])[:, None] + np.array([0, 1]))[..., None]
 
 
+def _single(numbers: np.ndarray) -> np.ndarray:
+    """Rounded to float32, as the original asks its forecast."""
+    return numbers.astype(np.float32).astype(np.float64)
+
+
 def _cell(place: np.ndarray, points: int) -> tuple[np.ndarray, np.ndarray]:
     cell = np.minimum(place.astype(np.intp), points - 2)
-    return cell, (place - cell).astype(np.float32)
+    return cell, place - cell
 
 
 def at_pressure(column: np.ndarray, pressure: np.ndarray) -> np.ndarray:
     """The wind [m, 2] of columns [m, 10, 2] at pressures [m] in Pa."""
     last = FIRST_PRESSURE + PRESSURE_STEP * (PRESSURES - 1)
-    low = np.clip(pressure, FIRST_PRESSURE, last).astype(np.float32)
-    cell, above = _cell((low - np.float32(FIRST_PRESSURE)) / PRESSURE_STEP, PRESSURES)
+    cell, above = _cell((_single(np.clip(pressure, FIRST_PRESSURE, last)) - FIRST_PRESSURE) / PRESSURE_STEP, PRESSURES)
     rows = np.arange(len(column))
     return column[rows, cell] * (1 - above)[:, None] + column[rows, cell + 1] * above[:, None]
 
