@@ -3,7 +3,7 @@
 import numpy as np
 
 from reincarnate.envs.balloon.constants import AGENT_STEP, DAY
-from reincarnate.envs.balloon.sun import DARK, GRID_BACK, elevation
+from reincarnate.envs.balloon.sun import DARK, GRID_BACK, Vertical, dot, elevation
 
 HALF_DAY = DAY // 2 // AGENT_STEP  # steps of the grid
 WHOLE_DAY = 2 * HALF_DAY
@@ -13,16 +13,14 @@ NOON_AND_MIDNIGHT = np.array([[-1.0], [1.0]])
 class Sky:
     """The sun over m balloons now: the table of their episode [m, T, 4], its rows, and their verticals."""
 
-    def __init__(self, table: np.ndarray, rows: np.ndarray, age: np.ndarray, vertical: tuple[np.ndarray, ...]):
+    def __init__(self, table: np.ndarray, rows: np.ndarray, age: np.ndarray, vertical: Vertical):
         self._flat = table.reshape(-1, table.shape[-1])
         self._now = rows * table.shape[1] + GRID_BACK + age
         self._vertical = vertical
 
     def cosine(self, ahead: np.ndarray) -> np.ndarray:
         """Cosines of the zenith angle so many grid steps ahead [..., m]."""
-        sun = self._flat.take(self._now + ahead, axis=0)
-        up, north, east = self._vertical
-        return up * sun[..., 0] + north * sun[..., 1] + east * sun[..., 2]
+        return dot(self._vertical, self._flat.take(self._now + ahead, axis=0))
 
 
 def next_sunrise_and_sunset(sky: Sky, afternoon: np.ndarray) -> np.ndarray:

@@ -83,8 +83,8 @@ def light(state: State, wind: np.ndarray, sky: np.ndarray, now: np.ndarray) -> L
     rows = sky.take(AROUND + now, axis=0)  # [6, n, 4]
     between = (NODES @ rows.reshape(len(AROUND), -1)).reshape(STRIDES, *rows.shape[1:])
     seconds = STRIDE * np.arange(STRIDES)[:, None]
-    up, north, east = sun.vertical(state.x + seconds * wind[:, 0], state.y + seconds * wind[:, 1])
-    height = sun.elevation(up * between[..., 0] + north * between[..., 1] + east * between[..., 2])
+    vertical = sun.vertical(state.x + seconds * wind[:, 0], state.y + seconds * wind[:, 1])
+    height = sun.elevation(sun.dot(vertical, between))
     day = height > sun.DARK
     return Light(
         SUN_PER_AREA * between[..., 3] * (height >= sun.DARK),
@@ -148,9 +148,7 @@ def _stride(
     )
 
 
-def _pumping(
-    old: State, rising: np.ndarray, sinking: np.ndarray, pump: Compressor
-) -> tuple[np.ndarray, np.ndarray]:
+def _pumping(old: State, rising: np.ndarray, sinking: np.ndarray, pump: Compressor) -> tuple[np.ndarray, np.ndarray]:
     """Watts of the compressor and kg/s of air that come in."""
     power, flow = np.zeros_like(old.air), np.zeros_like(old.air)
     if len(rising):

@@ -88,7 +88,9 @@ def winds(wind: np.ndarray, variance: np.ndarray, x: np.ndarray, y: np.ndarray) 
     return triples
 
 
-def assemble(around: np.ndarray, triples: np.ndarray, first: np.ndarray, count: np.ndarray, own: np.ndarray) -> np.ndarray:
+def assemble(
+    around: np.ndarray, triples: np.ndarray, first: np.ndarray, count: np.ndarray, own: np.ndarray
+) -> np.ndarray:
     """Observations [n, 1099] of ambient numbers [n, 16] and triples [n, L, 3] of levels from `first` [n] on.
 
     Of these `count` [n] can be reached; the level `own` [n] comes to the middle.

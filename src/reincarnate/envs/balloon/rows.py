@@ -18,8 +18,3 @@ def put(block: Any, rows: Rows, new: Any) -> None:
     """Write the rows of `new` over these rows."""
     for field in fields(block):
         getattr(block, field.name)[rows] = getattr(new, field.name)
-
-
-def stretch(block: Any, n: int) -> Any:
-    """A block of n rows, all as the first one here."""
-    return replace(block, **{field.name: np.repeat(getattr(block, field.name)[:1], n, axis=0) for field in fields(block)})

@@ -44,8 +44,7 @@ class Simulator:
         self.n = n
         self.air, self.forecast, self.noise = Atmosphere(n), wind.Forecast(n, layers), wind.Noise(n)
         self.errors, self._pump = WindErrors(n), compressor(table)
-        numbers = np.zeros((10, n))
-        self.state = State(*numbers, np.zeros(n, np.int8))
+        self.state = State(*(np.zeros(n) for _ in range(10)), status=np.zeros(n, np.int8))
         self.layers = safety.fresh(np.zeros(n, np.int64), np.zeros(n, np.int64))
         self.age, self.last = np.zeros(n, np.int64), np.full(n, STAY)
         self.wind, self.forecast_here = np.zeros((n, 2)), np.zeros((n, 2))
@@ -77,7 +76,7 @@ class Simulator:
     def _settle(self, rows: np.ndarray, start: Start) -> None:
         vertical = sun.vertical(start.x, start.y)
         now = self.sky[rows, sun.GRID_BACK]
-        height = sun.elevation(sum(a * b for a, b in zip(vertical, now.T[:3], strict=True)))
+        height = sun.elevation(sun.dot(vertical, now))
         ambient = self.air.at(start.pressure, rows)[1]
         radiation = sunshine(now[:, 3], height, start.pressure) + self._earth[rows]
         air, internal, volume, superpressure = at_rest(start.pressure, ambient, radiation)
@@ -132,7 +131,7 @@ class Simulator:
         sky = Sky(self.sky, rows, self.age[rows], vertical)
         later = self._later.reshape(-1, 3).take(self._rows_of_sky(rows), axis=0)
         cosine = sky.cosine(np.zeros(len(rows), np.int64))
-        afternoon = sum(a * b for a, b in zip(vertical, later.T, strict=True)) < cosine
+        afternoon = sun.dot(vertical, later) < cosine
         self.elevation[rows] = sun.elevation(cosine)
         found = next_sunrise_and_sunset(sky, afternoon)
         self.sunrise[rows], self.sunset[rows] = found * AGENT_STEP

@@ -67,6 +67,15 @@ def vertical(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.n
     return np.cos(angle), ratio * y, ratio * x
 
 
+Vertical = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def dot(vertical: Vertical, directions: np.ndarray) -> np.ndarray:
+    """Cosine of the sun's zenith angle over verticals [m], from `directions` [..., m, 3 or 4] of the same frame."""
+    up, north, east = vertical
+    return up * directions[..., 0] + north * directions[..., 1] + east * directions[..., 2]
+
+
 def elevation(cosine: np.ndarray) -> np.ndarray:
     """Degrees above the horizon, with refraction, from the cosine of the zenith angle."""
     bare = 90 - np.degrees(np.arccos(np.clip(cosine, -1, 1)))

@@ -16,33 +16,42 @@ from reincarnate.envs.balloon.rows import Rows
 from reincarnate.envs.balloon.wheel import WHEEL, installed
 from reincarnate.errors import UserError
 from reincarnate.files.flaxpack import unpack
-from reincarnate.files.safe import read_file, sha256
+from reincarnate.files.safe import MIB, read_file, read_members, sha256
 
 MEMBER = "balloon_learning_environment/models/offlineskies22_decoder.msgpack"
 SHA256 = "f18da7f5bf148ad39f06d664a949fcedbc74553acf78baf80d254a8d6516f8b9"
+PLACE = "REINCARNATE_BALLOON_DECODER"
 LATENTS, HIDDEN, COARSE = 64, 1000, 7
 PRESSURES, TIMES, PLACES = 10, 9, 21  # points of the grid
 LIMIT, SPACING = 500.0, 50.0  # km
 FIRST_PRESSURE, PRESSURE_STEP = 5000.0, 1000.0  # Pa
 HOURS, HOUR_STEP = 48.0, 6.0
 OUTPUTS = COARSE * COARSE * PRESSURES * TIMES
-SHAPES = {"Dense_0": (LATENTS, HIDDEN), "Dense_1": (HIDDEN,) * 2, "Dense_2": (HIDDEN,) * 2, "Dense_3": (HIDDEN, OUTPUTS)}
+SHAPES = {
+    "Dense_0": (LATENTS, HIDDEN),
+    "Dense_1": (HIDDEN,) * 2,
+    "Dense_2": (HIDDEN,) * 2,
+    "Dense_3": (HIDDEN, OUTPUTS),
+}
 
 Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 def decoder() -> Layers:
-    """The decoder's four layers, from the installed wheel or the file that REINCARNATE_BALLOON_DECODER names.
+    """The decoder's four layers, from the installed wheel or from what REINCARNATE_BALLOON_DECODER names: it or a wheel.
 
     UserError: the package is missing, or its file is damaged or not version 1.0.1's.
     """
-    named = os.environ.get("REINCARNATE_BALLOON_DECODER")
-    return _read(Path(named) if named else installed(MEMBER, "the winds' decoder"))
+    named = os.environ.get(PLACE)
+    hint = f", or name its wheel in {PLACE}; Balloon/Station-v0?wind=simplex flies without it"
+    return _read(Path(named) if named else installed(MEMBER, "the winds' decoder", hint))
 
 
 @functools.cache
 def _read(path: Path) -> Layers:
     payload = read_file(path)
+    if payload.startswith(b"PK"):
+        payload = read_members(payload, {MEMBER: 64 * MIB}, str(path)).get(MEMBER, b"")
     if sha256(payload) != SHA256:
         raise UserError(f"{path}: not the decoder of {WHEEL} 1.0.1 (its sha256 is another); install that version again")
     tree = unpack(payload, str(path))["params"]
@@ -137,7 +146,13 @@ def at_pressure(column: np.ndarray, pressure: np.ndarray) -> np.ndarray:
 
 def interpolation(pressures: np.ndarray) -> np.ndarray:
     """The matrix [L, 10] that takes a column to these pressures."""
-    return np.stack([np.interp(pressures, FIRST_PRESSURE + PRESSURE_STEP * np.arange(PRESSURES), unit) for unit in np.eye(PRESSURES)], axis=1).astype(np.float32)
+    return np.stack(
+        [
+            np.interp(pressures, FIRST_PRESSURE + PRESSURE_STEP * np.arange(PRESSURES), unit)
+            for unit in np.eye(PRESSURES)
+        ],
+        axis=1,
+    ).astype(np.float32)
 
 
 # weight; scales of x and y (km), pressure (Pa), time (h)
