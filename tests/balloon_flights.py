@@ -40,7 +40,14 @@ COLUMNS = [
     "paused",
 ]
 PHYSICS = ("x", "y", "pressure", "ambient", "internal", "volume", "superpressure", "air", "power", "charge")
-SCALE = {"x": 1e5, "y": 1e5, "superpressure": 1e3, "power": 1e2, "charge": 1e3}  # what errors are relative to
+SCALE = {
+    "x": 1e5,
+    "y": 1e5,
+    "superpressure": 1e3,
+    "air": 1e3,
+    "power": 1e2,
+    "charge": 1e3,
+}  # what errors are relative to
 
 
 class Recorded:

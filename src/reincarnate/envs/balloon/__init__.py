@@ -1,8 +1,8 @@
 """Station keeping with a stratospheric balloon, `Balloon/Station-v0`: many balloons at once, in NumPy.
 
-The Balloon Learning Environment (Greaves et al., 2021; Google, Apache-2.0), which simulates the task of Bellemare et al.
-(Nature, 2020), written anew as structures of arrays: the same physics, winds, observations and rewards to rounding.
-`official.npz` (how its seeds 0 to 999 begin) and the constants are derived from it.
+The Balloon Learning Environment (Greaves et al., 2021; Google, Apache-2.0), which simulates the task of Bellemare et
+al. (Nature, 2020), written anew as structures of arrays: the same physics, winds, observations and rewards to
+rounding. `official.npz` (how its seeds 0 to 999 begin) and the constants are derived from it.
 """
 
 from reincarnate.envs.balloon.station import ID, Stations, Variant, spec

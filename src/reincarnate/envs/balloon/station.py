@@ -108,7 +108,7 @@ class Stations:
         self._seeds = np.zeros(n, np.int64)
 
     def reset(self, rng: np.random.Generator) -> np.ndarray:
-        """Begin anew everywhere: from seeds drawn from `rng`, or the first of the official ones. Returns obs [n, 1099]."""
+        """Begin anew everywhere, from seeds drawn from `rng` or the first official ones. Returns obs [n, 1099]."""
         if self._variant.seeds is None:
             return self.begin(rng.integers(SEED_LIMIT, size=self.n))
         return self.begin(self._wrapped(self._variant.seeds[0] + np.arange(self.n)))

@@ -11,9 +11,10 @@ PACKED = 4 * AMBIENT + 2 * 3 * LEVELS  # bytes
 def encode(obs: np.ndarray) -> np.ndarray:
     """Observations float32 [n, 1099] as bytes uint8 [n, 1150].
 
-    The column of winds slides with the balloon's level, half of it is empty. What is left is its 181 levels, rounded to
-    float16 (at most 2.5e-4 off for numbers below 1); the 16 ambient numbers come back as they were. The level follows from
-    the pressure; where float32 rounds it to a neighbour, one level at the end is lost, which no balloon reaches.
+    The column of winds slides with the balloon's level, half of it is empty. What is left is its 181 levels, rounded
+    to float16 (at most 2.5e-4 off for numbers below 1); the 16 ambient numbers come back as they were. The level
+    follows from the pressure; where float32 rounds that to a neighbour, one level at the end is lost, which no balloon
+    reaches.
     """
     obs = np.ascontiguousarray(obs, np.float32)
     packed = np.empty((len(obs), PACKED), np.uint8)

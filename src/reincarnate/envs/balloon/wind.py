@@ -38,7 +38,7 @@ Layers = list[tuple[np.ndarray, np.ndarray]]
 
 
 def decoder() -> Layers:
-    """The decoder's four layers, from the installed wheel or from what REINCARNATE_BALLOON_DECODER names: it or a wheel.
+    """The decoder's four layers, from the installed wheel or from the file or wheel in REINCARNATE_BALLOON_DECODER.
 
     UserError: the package is missing, or its file is damaged or not version 1.0.1's.
     """
