@@ -10,7 +10,7 @@ import torch
 from balloon_flights import FLIGHTS, FOLDER, Recorded
 
 from reincarnate import envs
-from reincarnate.envs.balloon import simplex, station, sun
+from reincarnate.envs.balloon import simplex, station, storage, sun
 from reincarnate.teachers import open_teacher
 
 WHEEL = "balloon_learning_environment-1.0.1-py3-none-any.whl"
@@ -148,3 +148,10 @@ def test_the_wheels_decoder_tells_a_recorded_flights_winds(wheel):
     flight = Recorded("as_flown_1")
     assert np.abs(obs[0] - flight.seen[0]).max() < 1e-3
     assert np.abs(env.simulator.wind[0] - (flight.columns["wind_u"][0], flight.columns["wind_v"][0])).max() < 1e-3
+
+
+def test_the_published_agent_chooses_the_same_on_packed_observations(wheel):
+    obs = np.concatenate([np.stack(list(Recorded(name).seen.values())) for name in FLIGHTS])
+    teacher = open_teacher(str(wheel))
+    told, again = (teacher.logits(torch.from_numpy(o), None)[0] for o in (obs, storage.decode(storage.encode(obs))))
+    assert torch.equal(told.argmax(-1), again.argmax(-1)) and (told - again).abs().max() < 0.1
