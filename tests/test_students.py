@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from probes import Catch, CatchTeacher, catch
+from reincarnate.data.rollouts import Rollouts
 from torch.nn import functional as F
 
 from reincarnate.agents.agent import open_agent, save_agent
@@ -19,7 +20,6 @@ from reincarnate.cli.main import main
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Replay
 from reincarnate.data.mixture import Mixture
-from reincarnate.data.rollouts import Rollouts
 from reincarnate.errors import UserError
 from reincarnate.losses import distributions
 from reincarnate.losses.terms import Distil

@@ -7,7 +7,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
 from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
-from reincarnate.types import ACTIONS, LAGGING, LOGITS, Objective, Phase, Schedule, Term, VALUES, WeightedTerm
+from reincarnate.types import ACTIONS, LAGGING, LOGITS, VALUES, Objective, Phase, Schedule, Term, WeightedTerm
 
 Temperature = float | Literal["kind", "auto"]
 """τ; "kind": what suits what the teacher tells (`temperature_for`); "auto": measured from the teacher's action gaps as

@@ -4,11 +4,11 @@ Its frozen graph lies in the wheel `balloon-learning-environment`, found where t
 (which no Python of today can), or named: `balloon:PATH` of the graph or of the wheel.
 """
 
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 from torch import nn
 
+from reincarnate.envs.balloon.wheel import WHEEL, installed
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, read_file, read_members, sha256
 from reincarnate.teachers.dopamine.files import ONLINE, tree_of
@@ -21,7 +21,6 @@ from reincarnate.types import VALUES, TeacherCard
 
 NAME = "perciatelli44"
 MEMBER = f"balloon_learning_environment/models/{NAME}.pb"
-WHEEL = "balloon-learning-environment"
 SHA256 = "f4185886e583324092d5424a2b9a4fa0956e1027e1ad2a05d35e15be59714fc8"
 ACTIONS = 3  # down, stay, up
 
@@ -37,7 +36,7 @@ def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
 
     UserError: the wheel is not installed, or the file is not such a graph.
     """
-    path = _installed() if rest == NAME else Path(rest)
+    path = installed(MEMBER, f"balloon:{NAME}", ", or name its wheel: balloon:PATH") if rest == NAME else Path(rest)
     payload = read_file(path)
     if payload.startswith(b"PK"):
         members = read_members(payload, {MEMBER: 64 * MIB}, str(path))
@@ -71,13 +70,3 @@ def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
         warnings=() if digest == SHA256 else (f"not the {NAME} of {WHEEL} 1.0.1: its sha256 is another",),
     )
     return FrozenTeacher(card, network)
-
-
-def _installed() -> Path:
-    """The graph in the installed wheel."""
-    try:
-        path = Path(str(distribution(WHEEL).locate_file(MEMBER)))
-    except PackageNotFoundError:
-        hint = f"pip install --no-deps {WHEEL}==1.0.1, or name its wheel: balloon:PATH"
-        raise UserError(f"balloon:{NAME} is in the package {WHEEL}, which is not installed: {hint}") from None
-    return path

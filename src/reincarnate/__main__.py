@@ -1,0 +1,5 @@
+"""`python -m reincarnate`."""
+
+from reincarnate.cli.main import main
+
+main()
