@@ -29,6 +29,6 @@ def evaluate(args: list[str]) -> None:
 
         with ui.Bars() as tick:
             line = evaluate_agent(agent, env, episodes, plays, seed, tick)
-        ui.console.print(line, highlight=False, soft_wrap=True)
+        ui.say(line)
 
     tyro.cli(command, args=args, prog="reincarnate evaluate")

@@ -19,7 +19,7 @@ class Lock:
     def __init__(self, folder: Path):
         self._path = folder / FILE
         with disk_errors(self._path):
-            self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            self._handle: int | None = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

@@ -7,8 +7,8 @@ import torch
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import read_json
 from reincarnate.files.lock import Lock
+from reincarnate.files.records import load_record
 from reincarnate.run.prepare import Prepared, prepare, prior_of, threads
 from reincarnate.run.settings import record
 from reincarnate.studies.executors import Executor, LocalProcesses
@@ -62,7 +62,7 @@ def _same_settings(study: Study, out: Path) -> None:
     for cell in study.cells:
         config = out / cell.directory / "config.json"
         if config.exists():
-            found = read_json(config)
+            found = load_record(config)
             asked = json.loads(json.dumps(record(cell.run)))
             for key in asked:
                 if key not in ("versions", "command") and found.get(key) != asked[key]:
