@@ -3,9 +3,9 @@
 import gc
 import json
 import os
-import pickle
 import struct
 import sys
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -136,7 +136,7 @@ def test_a_changed_record_of_a_finished_run_is_found_by_compare_and_verify(name,
         load_run(run)
     with pytest.raises(SystemExit):
         main(["lineage", "verify", str(run), "--store", str(run.parent / "store")])
-    assert "has changed" in capsys.readouterr().out.replace("\n", " ")
+    assert "1 of 1 wrong or missing" in capsys.readouterr().out
 
 
 def test_finished_runs_of_before_without_hashes_still_open(run):
@@ -301,7 +301,7 @@ def onnx_of(nodes, folder: Path) -> str:
 
 
 def test_an_onnx_program_that_runs_for_minutes_is_refused_after_seconds(tmp_path, monkeypatch):
-    monkeypatch.setattr("reincarnate.teachers.effort.within_seconds.__defaults__", (0.2,))
+    monkeypatch.setattr("reincarnate.files.limits.SECONDS", 0.2)
     size = helper.make_tensor("size", TensorProto.INT64, [2], [3000, 3000])
     nodes = [helper.make_node("Constant", [], ["s"], value=size), helper.make_node("ConstantOfShape", ["s"], ["m0"])]
     nodes += [helper.make_node("MatMul", [f"m{k}", f"m{k}"], [f"m{k + 1}"]) for k in range(8)]
@@ -324,7 +324,9 @@ class Long(torch.nn.Module):
 
 @pytest.mark.parametrize("kind, words", [(Large, "would make"), (Long, "multiplications")])
 def test_a_torchscript_program_that_needs_much_is_refused_before_it_runs(kind, words, tmp_path):
-    torch.jit.save(torch.jit.script(kind().eval()), str(tmp_path / "a.pt"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that torch would rather have another format
+        torch.jit.save(torch.jit.script(kind().eval()), str(tmp_path / "a.pt"))
     teacher = open_teacher(f"torchscript:{tmp_path / 'a.pt'}")
     with pytest.raises(UserError, match=words):
         teacher.logits(torch.zeros(1, 2), None)
@@ -431,7 +433,7 @@ def test_a_lineage_of_three_thousand_generations_is_drawn(run, tmp_path):
     prior = {"parents": [{"role": "teacher", "sha256": names[0]}], "ancestors": ancestors}
     edit(run / "agent/agent.json", lambda v: v["about"].update(prior=prior))
     found = lineage_of(str(run), known_places(tmp_path / "store", ()))
-    assert len(found.ancestors()) == 3000 and "more ancestors, not drawn" in as_text(found)
+    assert len(found.ancestors()) == 3000 and "more, not drawn" in as_text(found)
 
 
 # ---- text ----------------------------------------------------------------------------------------------
@@ -467,4 +469,4 @@ def test_an_export_to_torchscript_holds_no_path_of_this_machine(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.pt") as archive:
         whole = b"".join(archive.read(name) for name in archive.namelist())
     assert b"/home" not in whole and b'.py"' not in whole and str(Path(__file__).parents[1]).encode() not in whole
-    assert os.path.dirname(torch.__file__).encode() not in whole and pickle is not None
+    assert os.path.dirname(torch.__file__).encode() not in whole

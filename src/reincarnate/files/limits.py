@@ -22,7 +22,7 @@ PICKLE_NAMES: Final = 10_000  # classes and functions that a pickle refers to
 LINKS: Final = 2_000_000  # names in an HDF5 file
 COLUMNS: Final = 64  # of a dataset
 ANCESTORS: Final = 100_000  # in one lineage
-DRAWN: Final = 24  # generations of a tree on a screen
+DRAWN: Final = 12  # generations of a tree on a screen
 
 # ---- work ------------------------------------------------------------------------------------------------
 SECONDS: Final = 10.0  # that somebody's program may take for its first answer, on one observation

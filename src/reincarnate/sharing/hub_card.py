@@ -79,7 +79,7 @@ def _body(lineage: Lineage, value: dict[str, Any], repo: str, curve: bool) -> st
     picture = f"![Its evaluations while it learnt]({CURVE})\n\n" if curve else ""
     return f"""# {markdown(node.task)} by {markdown(node.name)}
 
-A {markdown(node.detail)} agent for {markdown(node.task)}, trained by `reincarnate` with the method {markdown(node.name)}.
+A {markdown(node.detail)} agent for {markdown(node.task)}, trained by `reincarnate` with {markdown(node.name)}.
 Score: **{score(node)}** (mean return with its 95 % interval).
 
 {picture}| cost | this run alone | with all it stands on |

@@ -47,7 +47,7 @@ def tree(lineage: Lineage, here: bool = True) -> Tree:
 
 def _grow(branch: Tree, lineage: Lineage, node: Node, drawn: set[str], here: bool, depth: int = 1) -> None:
     if depth > limits.DRAWN and node.parents:
-        branch.add(f"[dim]… {len(lineage.ancestors(node.sha256)):,} more ancestors, not drawn[/]")
+        branch.add(f"[dim]… {len(lineage.ancestors(node.sha256)):,} more, not drawn[/]")
         return
     for parent in node.parents:
         other = lineage.node(parent)

@@ -16,12 +16,12 @@ from reincarnate.errors import UserError
 from reincarnate.files import limits
 
 
-def within_seconds(answer: Callable[[], Any], what: str, seconds: float = limits.SECONDS) -> Any:
+def within_seconds(answer: Callable[[], Any], what: str, seconds: float | None = None) -> Any:
     """What `answer` gives. UserError: it takes longer; then it is left to itself, for native code cannot be stopped.
 
     It must release Python's lock while it works, as onnxruntime does.
     """
-    found: list[Any] = []
+    seconds, found = seconds or limits.SECONDS, list[Any]()
 
     def run() -> None:
         try:
