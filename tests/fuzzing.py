@@ -221,14 +221,19 @@ class Watch:
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, args: tuple) -> None:
-        if self.allowed is None or self._within(args):
+        if self.allowed is None or self._within(event, args):
             return
         writes = event == "open" and isinstance(args[0], str) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         if event.startswith(FORBIDDEN) or (writes and args[0] != os.devnull):
             self.seen.append(f"{'wrote' if writes else event} {args!r}"[:200])
 
-    def _within(self, args: tuple) -> bool:
-        return bool(args) and str(args[0]).startswith(str(self.allowed))
+    def _within(self, event: str, args: tuple) -> bool:
+        if not args:
+            return False
+        path, folder = str(args[0]), next((x for x in reversed(args[1:]) if isinstance(x, int) and x > 2), None)
+        if event in ("os.remove", "os.rmdir") and not path.startswith("/") and folder is not None:  # one that is open
+            path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
+        return path.startswith(str(self.allowed))
 
 
 class TooSlow(Exception):

@@ -143,7 +143,7 @@ def _opened(folder: Path, value: Record) -> Agent:
     """Its identity is computed, not believed: the hash of settings, task and the weights' own hash."""
     if value.get("kind", None) != "agent":
         raise UserError(f"{folder}/agent.json does not describe an agent")
-    identity = {"student": value.record("student").value, "spec": value.record("spec").value}
+    identity: dict[str, Any] = {"student": value.record("student").value, "spec": value.record("spec").value}
     student = from_dict(AnyStudent, identity["student"], STUDENTS, "student")
     spec = spec_from(identity["spec"])
     weights, said = within(folder, "weights.safetensors"), value.hash("weights")

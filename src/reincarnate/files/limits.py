@@ -23,6 +23,7 @@ LINKS: Final = 2_000_000  # names in an HDF5 file
 COLUMNS: Final = 64  # of a dataset
 ANCESTORS: Final = 100_000  # in one lineage
 DRAWN: Final = 12  # generations of a tree on a screen
+EVALUATIONS: Final = 100_000  # of a phase, each a checkpoint
 
 # ---- work ------------------------------------------------------------------------------------------------
 SECONDS: Final = 10.0  # that somebody's program may take for its first answer, on one observation

@@ -1,4 +1,4 @@
-"""Records of ours, which may come from anybody: JSON within limits, fields read by name, each of its kind or refused."""
+"""Records of ours, which may come from anybody: JSON within limits, fields by name, each of its kind or refused."""
 
 import json
 import math

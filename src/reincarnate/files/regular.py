@@ -103,7 +103,8 @@ def content_hash(path: Path) -> str:
     with open_regular(path) as file:
         stamp = _stamp(path, os.fstat(file.fileno()))
         if stamp not in _HASHES:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256")  # pyright: ignore[reportArgumentType]
+            found = digest.hexdigest()
             state = os.fstat(file.fileno())
             young = time.time_ns() - max(state.st_mtime_ns, state.st_ctime_ns) < YOUNG
             if young or _stamp(path, state) != stamp:  # a change right after would leave the same stamp

@@ -62,7 +62,7 @@ def opened(path: Path) -> Iterator[Any]:
 
 
 def _check_links(file: Any, path: Path) -> None:
-    """UserError: a name in the file stands for something elsewhere, in it or in another, or there are too many names."""
+    """UserError: a name in the file stands for something elsewhere, or there are too many names."""
     import h5py
 
     count = 0
@@ -70,7 +70,7 @@ def _check_links(file: Any, path: Path) -> None:
     def look(name: bytes, link: Any) -> str | None:
         nonlocal count
         count += 1
-        if link.type != h5py.h5l.TYPE_HARD:
+        if link.type != h5py.h5l.TYPE_HARD:  # pyright: ignore[reportAttributeAccessIssue]
             return f"{name.decode(errors='replace')[:80]} is a link to another place or file"
         return f"it has over {limits.LINKS:,} names" if count > limits.LINKS else None
 
