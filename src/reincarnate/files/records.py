@@ -65,7 +65,10 @@ def load_record(path: Path, most: int = limits.JSON) -> dict[str, Any]:
     """The JSON object in a file. UserError: missing, no file, torn, not an object, or of another format."""
     if not os.path.exists(path):
         raise UserError(f"{path} does not exist")
-    value = loads(read_bounded(path, most), path)
+    try:
+        value = loads(read_bounded(path, most), path)
+    except UserError as error:
+        raise UserError(f"{path} cannot be read: {str(error).removeprefix(str(path)).lstrip(' :')}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} should hold an object, not {kind_of(value)}")
     check_format(value, path)

@@ -68,8 +68,9 @@ class Bounded(TorchDispatchMode):
     def _look(self, func: Any, args: Any, kwargs: Any) -> None:
         packet = func.overloadpacket
         try:
-            meta = tree_map(_as_meta, (args, {**kwargs, **({"device": "meta"} if "device" in kwargs else {})}))
-            out = func(*meta[0], **meta[1]) if "device" in kwargs or _has_tensor(args) else None
+            makes = "device" in kwargs or not _has_tensor(args)  # out of nothing: on the device that it is told
+            meta = tree_map(_as_meta, (args, {**kwargs, **({"device": "meta"} if makes else {})}))
+            out = func(*meta[0], **meta[1])
         except Exception:  # its size depends on numbers: then it is no larger than what it is made of
             return
         numbers = sum(x.numel() for x in tree_flatten(out)[0] if isinstance(x, Tensor))
