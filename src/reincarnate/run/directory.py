@@ -198,9 +198,9 @@ OWN = (
 """What this program writes, or deletes, in a run's folder."""
 HALF_WRITTEN = re.compile(r"\.(config\.json|result\.json|failed\.json|done|\.seal)\.\d+")
 STAGED = re.compile(
-    r"[\w-]+\.(json|safetensors|npy)|card\.md|data(/[0-9a-f]{16}|/\.staging-\w+)?(/[\w-]+\.(json|npy))?|\.[\w.-]+\.\d+"
+    r"[\w-]+\.(json|safetensors|npy)|card\.md|data|[0-9a-f]{16}|\.staging-\w+|\.[\w-]+\.(json|safetensors|npy|md)\.\d+"
 )
-"""What is written into a folder before it has its name."""
+"""Names of what is written into a folder before it has its own, also within one another."""
 MOST_SEEDS = 10_000
 
 
@@ -208,7 +208,7 @@ def _is_ours(folder: Path) -> bool:
     """Whether a folder is work of ours that was not finished, by its name and by all that is in it."""
     if not folder.name.startswith(".staging-"):
         return False
-    return all(STAGED.fullmatch(path.relative_to(folder).as_posix()) for path in folder.rglob("*"))
+    return all(STAGED.fullmatch(part) for path in folder.rglob("*") for part in path.relative_to(folder).parts)
 
 
 def _refuse_foreign(path: Path) -> None:

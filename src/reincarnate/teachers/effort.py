@@ -50,7 +50,7 @@ class Bounded(TorchDispatchMode):
     def __init__(self, what: str, rows: int):
         super().__init__()
         self.what, self.rows = what, max(rows, 1)
-        self.refused: UserError | None = None
+        self.failed: Exception | None = None
         self.work, self.deadline = 0.0, time.monotonic() + limits.SECONDS
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -60,10 +60,10 @@ class Bounded(TorchDispatchMode):
             self._look(func, args, kwargs)
             if time.monotonic() > self.deadline:
                 raise UserError(f"{self.what}: no answer within {limits.SECONDS:g} s; refused")
-        except UserError as error:
-            self.refused = error  # torch's interpreter makes an error of its own of it
+            return func(*args, **kwargs)
+        except Exception as error:
+            self.failed = error  # torch's interpreter makes one of its own of it, and loses the words
             raise
-        return func(*args, **kwargs)
 
     def _look(self, func: Any, args: Any, kwargs: Any) -> None:
         packet = func.overloadpacket
@@ -107,6 +107,6 @@ def bounded(module: Any, obs: Tensor, what: str) -> Any:
         with torch.no_grad(), mode:
             return module(obs)
     except Exception:
-        if mode.refused is not None:
-            raise mode.refused from None
+        if mode.failed is not None:
+            raise mode.failed from None
         raise

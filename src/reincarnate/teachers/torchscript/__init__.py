@@ -48,8 +48,8 @@ class TorchScriptTeacher:
         except UserError:
             raise
         except Exception as error:  # the interpreter raises whatever operators do
-            lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-            reason = lines[-1].rpartition("Error: ")[2]
+            said = " ".join(line for line in str(error).splitlines() if line.strip())
+            reason = said.rpartition("RuntimeError: ")[2] or said
             raise UserError(f"{self.card.uri}: failed on observations {list(obs.shape)}: {reason[:200]}") from None
         if [tensor._version for tensor in self._tensors] != self._versions:
             raise UserError(f"{self.card.uri}: changes itself while it acts; a teacher must stay as it is")
