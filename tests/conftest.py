@@ -25,3 +25,11 @@ def _logs_of_sb3(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SB3_LOGDIR", str(tmp_path_factory.mktemp("sb3")))
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _state_of_the_user(tmp_path_factory):
+    """The key with which runs are sealed is kept in a folder of the user's, by default one that stays."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield

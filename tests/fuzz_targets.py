@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import own_targets
 import reader_targets
 import torch
 from fuzzing import Target
@@ -108,4 +109,8 @@ TEACHERS: dict[str, Callable[[Path], Target]] = {
     "agent": agent,
     "dataset": dataset,
 }
-TARGETS = TEACHERS | {f"data, {name}": target for name, target in reader_targets.TARGETS.items()}
+TARGETS = (
+    TEACHERS
+    | {f"data, {name}": target for name, target in reader_targets.TARGETS.items()}
+    | {f"own, {name}": target for name, target in own_targets.TARGETS.items()}
+)

@@ -4,10 +4,14 @@ Each trial must end in success or in one `UserError` of one line, within time an
 executed, connected to, or written outside the trial's folder.
 """
 
+import copy
 import gzip
 import io
+import json
 import os
+import re
 import resource
+import shutil
 import signal
 import sys
 import warnings
@@ -18,6 +22,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +43,8 @@ class Target:
     name: str
     files: dict[str, bytes]
     open: Callable[[Path], object]
+    mend: Callable[[dict[str, bytes]], dict[str, bytes]] | None = None
+    """Makes the hashes right again after damage, so that it is found by what it is, not by a hash."""
 
 
 def mutate(content: bytes, rng: np.random.Generator) -> bytes:
@@ -74,7 +81,8 @@ def _change(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def damage(content: bytes, rng: np.random.Generator) -> bytes:
-    """As `mutate`, more often than not inside: in a member of a zip, in what was compressed, checksums made right."""
+    """As `mutate`, more often than not inside: in a member of a zip, in what was compressed, in a value of JSON, in the
+    header of an array or of safetensors; checksums and lengths are made right."""
     if rng.random() < 0.7:
         if content[:4] == b"PK\x03\x04":
             return _in_zip(content, rng)
@@ -82,7 +90,109 @@ def damage(content: bytes, rng: np.random.Generator) -> bytes:
             return gzip.compress(damage(gzip.decompress(content), rng), 1)
         if content[:2] in (b"\x78\x9c", b"\x78\x01", b"\x78\xda"):
             return zlib.compress(damage(zlib.decompress(content), rng), 1)
+        if content[:1] == b"{" and (value := _json_of(content)) is not None:
+            return _text(spoiled(value, rng))
+        if content[8:9] == b"{" and (size := int.from_bytes(content[:8], "little")) < len(content):
+            header = _text(spoiled(_json_of(content[8 : 8 + size]) or {}, rng))
+            return len(header).to_bytes(8, "little") + header + content[8 + size :]
+        if content[:6] == b"\x93NUMPY":
+            return _in_npy(content, rng)
     return mutate(content, rng)
+
+
+# ---- inside JSON -------------------------------------------------------------------------------------
+
+HOSTILE: list = [
+    *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**39, 10**60, -(10**18), 0.5, -0.0, 1e308, 1e999, float("nan")),
+    *("", " ", "\x1b[31m", "[/x]", "\ud800", "\0", "..", "../../outside", "/etc/passwd", "py:evil.py:run", "x" * 5000, "²"),
+    *([], {}, [[]], [None], [{}], {"": {}}, {"name": "dqn"}, {"name": []}, ["a", 1], [1e999], [True], "0" * 64, "f" * 64),
+]  # fmt: skip
+
+
+def spoiled(value: Any, rng: np.random.Generator) -> Any:
+    """A JSON value with one to three parts replaced by others, taken out, doubled, renamed, or wrapped deep."""
+    try:
+        return _spoiled(copy.deepcopy(value), rng)
+    except RecursionError:  # wrapped again and again
+        return HOSTILE[int(rng.integers(len(HOSTILE)))]
+
+
+def _spoiled(value: Any, rng: np.random.Generator) -> Any:
+    for _ in range(int(rng.integers(1, 4))):
+        places = _places(value)
+        if not places:
+            return HOSTILE[int(rng.integers(len(HOSTILE)))]
+        owner, key = places[int(rng.integers(len(places)))]
+        other, other_key = places[int(rng.integers(len(places)))]
+        match int(rng.integers(8)):
+            case 0 | 1 | 2:
+                owner[key] = HOSTILE[int(rng.integers(len(HOSTILE)))]
+            case 3:
+                del owner[key]
+            case 4:
+                owner[key] = copy.deepcopy(other[other_key])
+            case 5 if isinstance(owner, dict):
+                owner[f"{key}²"] = owner.pop(key)
+            case 6:
+                for _ in range(int(rng.choice([1, 3, 70, 120]))):
+                    owner[key] = [owner[key]] if rng.random() < 0.5 else {"a": owner[key]}
+            case _:
+                owner[key] = _changed(owner[key], rng)
+    return value
+
+
+def _places(value: Any) -> list[tuple[Any, Any]]:
+    """Every container and key in a value, without recursion."""
+    found, waiting = [], [value]
+    while waiting:
+        node = waiting.pop()
+        keys = list(node) if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+        found += [(node, key) for key in keys]
+        waiting += [node[key] for key in keys if isinstance(node[key], dict | list)]
+    return found
+
+
+def _changed(value: Any, rng: np.random.Generator) -> Any:
+    """A value a little different, of the same kind."""
+    if isinstance(value, bool) or value is None:
+        return not value
+    if isinstance(value, int | float):
+        return rng.choice([value + 1, -value, value * 2, value + 0.5, 0]).item() if abs(value) < 1e15 else 0
+    if isinstance(value, str):
+        return mutate(value.encode(errors="replace"), rng).decode(errors="replace")
+    return value * 2 if isinstance(value, list) else {**value, "more": value}
+
+
+def _json_of(content: bytes) -> Any:
+    try:
+        return json.loads(content)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _text(value: Any) -> bytes:
+    """As JSON, however deep."""
+    try:
+        return json.dumps(value).encode()
+    except RecursionError:
+        return b"[" * 3000 + b"]" * 3000
+
+
+def _in_npy(content: bytes, rng: np.random.Generator) -> bytes:
+    """Another header of the same length, or other numbers."""
+    size = 10 + int.from_bytes(content[8:10], "little")
+    if rng.random() < 0.4:
+        return content[:size] + mutate(content[size:], rng)
+    parts = ["'<f4'", "'|V8'", "'|O'", "'<U4'", "'|b1'", "'>i8'", "'<c16'", "[('a', '<f4')]", "'|u1'", "'<M8[s]'"]
+    shapes = ["()", "(True,)", "(-1,)", "(0,)", "(2,)", "(2, 3)", "(1000000000000,)", "(1, 1, 1, 1, 1, 1, 1)", "(6,)"]
+    header = content[10:size].decode("latin-1")
+    header = (
+        re.sub(r"'descr': [^,]+", f"'descr': {parts[int(rng.integers(len(parts)))]}", header)
+        if rng.random() < 0.5
+        else header
+    )
+    header = re.sub(r"\([^)]*\)", shapes[int(rng.integers(len(shapes)))], header) if rng.random() < 0.6 else header
+    return content[:10] + header[: size - 10].rstrip().ljust(size - 11).encode("latin-1") + b"\n" + content[size:]
 
 
 def _in_zip(content: bytes, rng: np.random.Generator) -> bytes:
@@ -111,14 +221,19 @@ class Watch:
         sys.addaudithook(self._hook)
 
     def _hook(self, event: str, args: tuple) -> None:
-        if self.allowed is None or self._within(args):
+        if self.allowed is None or self._within(event, args):
             return
         writes = event == "open" and isinstance(args[0], str) and args[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
         if event.startswith(FORBIDDEN) or (writes and args[0] != os.devnull):
             self.seen.append(f"{'wrote' if writes else event} {args!r}"[:200])
 
-    def _within(self, args: tuple) -> bool:
-        return bool(args) and str(args[0]).startswith(str(self.allowed))
+    def _within(self, event: str, args: tuple) -> bool:
+        if not args:
+            return False
+        path, folder = str(args[0]), next((x for x in reversed(args[1:]) if isinstance(x, int) and x > 2), None)
+        if event in ("os.remove", "os.rmdir") and not path.startswith("/") and folder is not None:  # one that is open
+            path = os.path.join(os.readlink(f"/proc/self/fd/{folder}"), path)
+        return path.startswith(str(self.allowed))
 
 
 class TooSlow(Exception):
@@ -136,6 +251,9 @@ def trials(target: Target, count: int, seed: int, folder: Path) -> Counter[str]:
         for k in range(count):
             name = list(target.files)[int(rng.integers(len(target.files)))]
             files = {**target.files, name: damage(target.files[name], rng)}
+            if target.mend:
+                shutil.rmtree(folder / "damaged", ignore_errors=True)
+                files = target.mend(files) if rng.random() < 0.9 else files
             found[_outcome(target, files, folder / "damaged", watch, f"{target.name}, seed {seed}, trial {k}")] += 1
     return found
 

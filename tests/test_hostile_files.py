@@ -194,7 +194,7 @@ WRONG_TEXT = {
     "not JSON": b"{",
     "JSON object was expected": b"[1]",
     "no policy_class": b"{}",
-    "not JSON:.*recursion": b"[" * 100_000,
+    "not JSON:.*nested": b"[" * 100_000,
     "policies of somewhere.else": described("somewhere.else"),
     "policies of sb3_contrib.common.recurrent": described("sb3_contrib.common.recurrent.policies"),
     "policies of sb3_contrib.common.maskable": described("sb3_contrib.common.maskable.policies"),

@@ -129,8 +129,8 @@ def spoil(name: str, change) -> None:
     ("weights.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "is not what agent.json describes"),
     ("agent.json", lambda b: b.replace(b'"gamma": 0.99', b'"gamma": 0.5'), "agent.json has changed"),
     ("agent.json", lambda b: b[:200], "cannot be read"),
-    ("agent.json", lambda b: b'{"kind": "agent", "sha256": "x"}', "agent.json has changed"),
-    ("agent.json", lambda b: b"[]", "does not describe an agent"),
+    ("agent.json", lambda b: b'{"kind": "agent", "sha256": "x"}', "has no field"),
+    ("agent.json", lambda b: b"[]", "should hold an object"),
     ("data/*/action.npy", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "has changed"),
     ("optimizer.safetensors", lambda b: b[:-1], "optimizer.safetensors is missing, or not what"),
 ])  # fmt: skip

@@ -114,7 +114,7 @@ def refused(args: list[str], capsys) -> str:
     (["study", "study.yaml", "--out", "x"], "study run study.yaml --out x"),
     (["study", "."], "study report ."),
     (["study", "report", "."], "study.json is missing"),
-    (["study", "run", "nowhere.yaml"], "cannot read nowhere.yaml"),
+    (["study", "run", "nowhere.yaml"], "nowhere.yaml: cannot be read"),
     (["study", "run", "study.yaml", "--workers", "0"], "--workers must be at least 1"),
     (["study", "run", "study.yaml", "--address", "auto"], "--backend ray"),
 ])  # fmt: skip

@@ -153,7 +153,7 @@ def test_without_a_word_it_is_taken_for_logits_aloud(tmp_path: Path):
     uri = saved(mlp(), tmp_path / "a.pt")
     card = open_teacher(uri).card
     assert card.tells == "logits" and "is taken for logits" in card.warnings[0]
-    assert "code was read first" in card.safety and "memory that it works in is not limited" in card.safety
+    assert "code was read first" in card.safety and "their work are limited" in card.safety
     asked = open_teacher(f"{uri}?tells=values").card
     assert asked.tells == "values" and not asked.warnings
     refused(f"{uri}?tells=actions", "name a task")

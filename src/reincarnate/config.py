@@ -1,6 +1,7 @@
 """Frozen dataclasses to JSON or YAML and back, strictly: unknown, duplicate and ill-typed keys are errors."""
 
 import dataclasses
+import json
 import types
 import typing
 from collections.abc import Mapping
@@ -10,6 +11,9 @@ from typing import Any, Literal, Union, get_args, get_origin
 import yaml
 
 from reincarnate.errors import UserError
+from reincarnate.files import limits
+from reincarnate.files.records import loads
+from reincarnate.files.regular import read_bounded
 
 
 def to_dict(value: Any, names: Mapping[str, type]) -> Any:
@@ -29,7 +33,7 @@ def from_dict(kind: Any, value: Any, names: Mapping[str, type], where: str = "")
     A dict with a `name` becomes the dataclass registered under it; only keys that differ from the default are needed.
     """
     if isinstance(value, dict) and "name" in value and _is_union(kind):
-        if value["name"] not in names:
+        if not isinstance(value["name"], str) or value["name"] not in names:
             raise UserError(f"{where or 'config'}: unknown name {value['name']!r}; known: {', '.join(names)}")
         kind = names[value["name"]]
         value = {k: v for k, v in value.items() if k != "name"}
@@ -41,7 +45,7 @@ def from_dict(kind: Any, value: Any, names: Mapping[str, type], where: str = "")
 def _dataclass(kind: type, value: Any, names: Mapping[str, type], where: str) -> Any:
     if not isinstance(value, dict):
         raise UserError(f"{where or 'config'}: expected a mapping, found {value!r}")
-    if "name" in value and names.get(value["name"]) is kind:
+    if isinstance(value.get("name"), str) and names.get(value["name"]) is kind:
         value = {k: v for k, v in value.items() if k != "name"}
     hints = typing.get_type_hints(kind)
     known = [f.name for f in dataclasses.fields(kind)]
@@ -79,6 +83,8 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
         inner = get_args(kind)[0]
         return tuple(_plain(inner, item, where) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) >= 10**limits.DIGITS:
+            raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
         return float(value)
     if _fits(kind, value):
         return value
@@ -90,7 +96,7 @@ def _fits(kind: Any, value: Any) -> bool:
     if kind is Any:
         return True
     if get_origin(kind) is Literal:
-        return value in get_args(kind)
+        return isinstance(value, str | int | float | bool | None) and value in get_args(kind)
     if _is_union(kind):
         return any(_fits(option, value) for option in get_args(kind))
     if kind is float:
@@ -105,10 +111,14 @@ class _Strict(yaml.SafeLoader):
 
 
 def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys = [loader.construct_object(key) for key, _ in node.value]  # pyright: ignore
+    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]  # pyright: ignore
+    seen: set[Any] = set()
     for key in keys:
-        if keys.count(key) > 1:
+        if not isinstance(key, str | int | float | bool | None):
+            raise UserError(f"a {type(key).__name__} for a key in line {node.start_mark.line + 1}")
+        if key in seen:
             raise UserError(f"duplicate key {key!r} in line {node.start_mark.line + 1}")
+        seen.add(key)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
@@ -125,21 +135,53 @@ _Strict.add_constructor("tag:yaml.org,2002:str", _number)
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML mapping. Raises UserError where the file is missing, not YAML, or has a key twice."""
+    """A YAML mapping. Raises UserError where the file is missing, not YAML, over the limits, or has a key twice."""
+    payload = read_bounded(path, limits.YAML)
     try:
-        value = yaml.load(path.read_bytes(), Loader=_Strict)  # as bytes: UTF-8 or UTF-16, whatever the locale
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        loader = _Strict(payload)
+        try:
+            node = loader.get_single_node()
+            _check_size(node, path)
+            value = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
     except yaml.reader.ReaderError as error:
         said = f"byte {error.position} is not UTF-8" if error.encoding != "unicode" else "a letter is not allowed there"
         raise UserError(f"{path} is no text in UTF-8 ({said}): save it in that encoding") from error
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        raise UserError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from None
+    except RecursionError:
+        raise UserError(f"{path} is not YAML that can be read: nested over {limits.DEPTH} deep") from None
+    except (ValueError, TypeError, OverflowError, AttributeError, KeyError) as error:  # of dates, numbers, base 64 …
+        raise UserError(f"{path} is not YAML: {type(error).__name__}: {' '.join(str(error).split())[:160]}") from None
     if not isinstance(value, dict):
         raise UserError(f"{path} must hold a mapping of settings")
+    try:  # only what JSON can hold: a date or a set is no setting, and the record of a run could not keep it
+        loads(json.dumps(value, default=str), path, numbers_may_be_none=True)
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: {' '.join(str(error).split())[:160]}") from None
     return value
+
+
+def _check_size(node: yaml.Node | None, path: Path) -> None:
+    """UserError: too many values once every alias is written out, too deep, or an alias of what it lies in."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node, depth: int) -> int:
+        if depth > limits.DEPTH:
+            raise UserError(f"{path}: nested over {limits.DEPTH} deep, or in itself")
+        if id(node) not in sizes:
+            value = node.value
+            inner = [x for pair in value for x in pair] if isinstance(node, yaml.MappingNode) else value
+            sizes[id(node)] = 1 + (0 if isinstance(inner, str) else sum(size(x, depth + 1) for x in inner))
+        if sizes[id(node)] > limits.YAML_VALUES:
+            raise UserError(f"{path}: over {limits.YAML_VALUES:,} values once its aliases are written out")
+        return sizes[id(node)]
+
+    if node is not None:
+        size(node, 1)
 
 
 def to_yaml(value: dict[str, Any]) -> str:

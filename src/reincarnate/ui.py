@@ -2,15 +2,30 @@
 
 import sys
 import time
+from collections.abc import Iterable
 from types import TracebackType
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape as escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import TimeRemainingColumn as TimeLeft
+from rich.segment import Segment
 
-console = Console(width=None if sys.stdout.isatty() else 120)
-errors = Console(stderr=True)
+from reincarnate.files.text import clean_lines
+
+
+class SafeConsole(Console):
+    """A console on which no text commands the terminal: names and messages of strangers reach it from many places."""
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        """What rich makes of it, all that cannot be printed as spaces."""
+        for segment in super().render(renderable, options):
+            plain = segment.control is not None or segment.text.replace("\n", "").isprintable()
+            yield segment if plain else Segment(clean_lines(segment.text), segment.style)
+
+
+console = SafeConsole(width=None if sys.stdout.isatty() else 120)
+errors = SafeConsole(stderr=True)
 PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
 
 
@@ -19,7 +34,7 @@ class Bars:
 
     def __init__(self):
         self._progress = Progress(
-            TextColumn("[bold]{task.description:<28}"),
+            TextColumn("{task.description:<28}", style="bold", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
@@ -64,11 +79,17 @@ class Bars:
 
 
 def note(text: str) -> None:
-    """Something a person should know; warnings stand out."""
-    errors.print(f"[yellow]{text}[/]" if text.startswith("warning") else text, highlight=False)
+    """Something a person should know, as it is: brackets in it are no markup; warnings stand out."""
+    style = "yellow" if text.startswith("warning") else None
+    errors.print(clean_lines(text), style=style, markup=False, highlight=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """A result in words, as they are, on lines as long as they are."""
+    console.print(clean_lines(text), markup=False, highlight=False, emoji=False, soft_wrap=True)
 
 
 def plain(text: str) -> None:
     """A line of progress for a log file; a terminal has bars instead."""
     if not errors.is_terminal:
-        print(text, file=sys.stderr, flush=True)
+        print(clean_lines(text), file=sys.stderr, flush=True)

@@ -17,7 +17,8 @@ from reincarnate.advice.facts import (
 )
 from reincarnate.agents.agent import Agent
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
+from reincarnate.files.atomic import FORMAT, sha256_json, write_json
+from reincarnate.files.records import Record, load_record
 from reincarnate.nets import surgery
 from reincarnate.priors import reference as prior
 from reincarnate.priors import weights
@@ -150,7 +151,11 @@ def _preferences(question: Question, spec: TaskSpec, teacher: Teacher, tick: Tic
     request = {"kind": "preferences", **who, "protocol": spec.protocol, "seed": PRIOR_SEED}
     path = question.store / "preferences" / f"{sha256_json(request)[:16]}.json"
     if path.exists():
-        return read_json(path)["measured"]
+        kept = Record(load_record(path), path).record("measured")
+        return {
+            name: kept.number(name, None) if kept.get(name) is not None else None
+            for name in ("gap", "temperature", "entropy", "top")
+        }
     try:
         found = measure_temperature(spec, teacher, how, None, own, tick)
     except UserError:  # it has played before, so nothing is wrong with it, but that its median gap is 0

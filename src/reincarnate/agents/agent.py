@@ -16,13 +16,14 @@ from reincarnate.errors import UserError
 from reincarnate.files.atomic import (
     FORMAT,
     publish,
-    read_json,
     sha256_file,
     sha256_json,
     staging,
     write_bytes,
     write_json,
 )
+from reincarnate.files.records import Record, is_hash, load_record
+from reincarnate.files.regular import within
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.types import Policy, Student, TaskSpec
 
@@ -41,7 +42,7 @@ class Agent:
 
     def network(self) -> nn.Module:
         """Its network, frozen. Raises UserError where weights are damaged or do not fit."""
-        path = self.path / "weights.safetensors"
+        path = within(self.path, "weights.safetensors")
         try:
             weights = load_file(path)
             with torch.device("meta"):  # settings that do not fit the file are found out before they cost memory
@@ -66,15 +67,15 @@ class Agent:
         """The replay it kept; None where it kept none. Raises UserError where that is damaged or another."""
         if "data" not in self.kept:
             return None
-        dataset = open_dataset(self.path / "data" / Path(self.kept["data"][:16]).name)
+        dataset = open_dataset(within(self.path, Path("data") / self.kept["data"][:16]))
         if dataset.id != self.kept["data"]:
             raise UserError(f"{dataset.path} is not the replay that agent.json describes")
         return dataset
 
     def optimizer_state(self) -> dict[str, Tensor]:
         """The tensors of the student's `state()` that it kept. Raises UserError where they are damaged or missing."""
-        path = self.path / "optimizer.safetensors"
-        if not path.exists() or sha256_file(path) != self.kept.get("optimizer"):
+        path = within(self.path, "optimizer.safetensors")
+        if not path.is_file() or sha256_file(path) != self.kept.get("optimizer"):
             raise UserError(f"{path} is missing, or not what agent.json describes")
         try:
             return load_file(path)
@@ -127,27 +128,27 @@ def open_agent(path: Path) -> Agent:
     if not (folder / "agent.json").exists():
         state = "has no agent yet (it is not finished)" if (path / "config.json").exists() else "holds no agent"
         raise UserError(f"{path} {state}; an agent is a folder with agent.json and weights.safetensors")
-    value = read_json(folder / "agent.json")
+    value = load_record(within(folder, "agent.json"))
     try:
-        return _opened(folder, value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        return _opened(folder, Record(value, folder / "agent.json"))
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
         raise UserError(f"{folder}/agent.json does not describe an agent: {reason}") from error
 
 
-def _opened(folder: Path, value: dict[str, Any]) -> Agent:
-    if value.get("kind") != "agent":
+def _opened(folder: Path, value: Record) -> Agent:
+    """Its identity is computed, not believed: the hash of settings, task and the weights' own hash."""
+    if value.get("kind", None) != "agent":
         raise UserError(f"{folder}/agent.json does not describe an agent")
-    student = from_dict(AnyStudent, value["student"], STUDENTS, "student")
-    spec = spec_from(value["spec"])
-    weights = folder / "weights.safetensors"
-    found = sha256_file(weights) if weights.exists() else None
-    if found != value["weights"]:
-        raise UserError(f"{weights} is not what agent.json describes (sha256 {found}, expected {value['weights']})")
-    return Agent(folder, student, spec, value["sha256"], value["about"], _kept(value.get("kept", {})))
-
-
-def _kept(value: Any) -> dict[str, str]:
-    if not isinstance(value, dict) or not all(isinstance(item, str) for item in value.values()):
-        raise UserError(f"agent.json: `kept` holds no hashes: {value!r}")
-    return value
+    identity: dict[str, Any] = {"student": value.record("student").value, "spec": value.record("spec").value}
+    student = from_dict(AnyStudent, identity["student"], STUDENTS, "student")
+    spec = spec_from(identity["spec"])
+    weights, said = within(folder, "weights.safetensors"), value.hash("weights")
+    found = sha256_file(weights) if weights.is_file() else None
+    if found != said:
+        raise UserError(f"{weights} is not what agent.json describes (sha256 {found}, expected {said})")
+    identity["weights"] = said
+    if sha256_json(identity) != value.hash("sha256"):
+        raise UserError(f"{folder}/agent.json has changed: its settings, task or weights are not those of its hash")
+    kept = value.mapping("kept", is_hash, "an object of hashes", {})
+    return Agent(folder, student, spec, value.hash("sha256"), value.record("about").value, kept)

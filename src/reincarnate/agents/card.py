@@ -3,6 +3,9 @@
 import shlex
 from typing import Any
 
+from reincarnate.files import limits
+from reincarnate.files.text import fenced, markdown
+
 
 def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
     """The command line that repeats a run from its record; what equals `defaults` (a record too) is left out."""
@@ -65,7 +68,7 @@ def agent_card(result: dict[str, Any], config: dict[str, Any], score: str) -> st
     """Markdown for people, with the score in words; `save_agent` adds the hashes."""
     cost = f"{result['updates']:,} updates online, {result['offline_updates']:,} offline, {result['seconds']:.0f} s"
     teacher, data = result["prior"]["teacher"], result["prior"]["data"]
-    return f"""# {result["env"]} by {result["method"]}
+    return f"""# {markdown(result["env"])} by {markdown(result["method"])}
 
 - score: {score}
 - trained for {result["env_steps"]:,} env steps, {cost} on {result["machine"]} with {result["threads"]} torch thread(s)
@@ -73,10 +76,10 @@ def agent_card(result: dict[str, Any], config: dict[str, Any], score: str) -> st
 - teacher: {f"sha256 {teacher}" if teacher else "none"}
 - data: {f"sha256 {data}" if data else "none"}
 - weights: {f"those of agent {start}" if (start := result["prior"]["weights"]) else "its own initialisation"}
-- protocol: {result["protocol"]}
+- protocol: {markdown(str(result["protocol"]), limits.LINE)}
 - versions: {config["versions"]}
 
 Made by:
 
-    {config["command"]}
+{fenced(config["command"])}
 """

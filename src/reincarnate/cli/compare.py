@@ -25,6 +25,6 @@ def compare(args: list[str]) -> None:
         with disk_errors(out):
             rows = report.compare(list(directories), out, seed=seed, tell=ui.note)
         ui.console.print(report.as_rich(rows))
-        ui.console.print(f"page: {out / 'index.html'}", highlight=False)
+        ui.say(f"page: {out / 'index.html'}")
 
     tyro.cli(command, args=args, prog="reincarnate compare")

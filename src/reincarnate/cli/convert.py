@@ -26,11 +26,11 @@ def convert(args: list[str]) -> None:
         spec = envs.spec(env) if env else None
         logged = read_logged(address, spec)
         for warning in logged.warnings:
-            ui.note(f"warning: {ui.escape(warning)}")
+            ui.note(f"warning: {warning}")
         with ui.Bars() as tick:
             dataset = write(logged, spec, out, tick)
         size = f"{dataset.transitions:,} transitions of {dataset.spec.id or 'an unnamed task'}"
         line = f"{dataset.path}: {size}, read as {logged.format}"
-        ui.console.print(ui.escape(line), highlight=False, soft_wrap=True)
+        ui.say(line)
 
     tyro.cli(command, args=args, prog="reincarnate convert")

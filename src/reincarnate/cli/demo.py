@@ -65,7 +65,7 @@ def run_demo(out: Path, seeds: int) -> None:
         highlight=False,
     )
     run_study(demo_study(seeds, out / "store"), out, WORKERS)
-    ui.console.print(f"{time.perf_counter() - start:.0f} s; open {out / 'index.html'} in a browser", highlight=False)
+    ui.say(f"{time.perf_counter() - start:.0f} s; open {out / 'index.html'} in a browser")
 
 
 def demo(args: list[str]) -> None:

@@ -31,7 +31,7 @@ def evaluate(args: list[str]) -> None:
             warnings: list[str] = []
             line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append)
         for warning in warnings:
-            ui.note(f"warning: {ui.escape(warning)}")
-        ui.console.print(line, highlight=False, soft_wrap=True)
+            ui.note(f"warning: {warning}")
+        ui.say(line)
 
     tyro.cli(command, args=args, prog="reincarnate evaluate")

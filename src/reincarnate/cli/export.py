@@ -35,8 +35,6 @@ def export(args: list[str]) -> None:
             )
         else:
             said += f"; differs from the agent by at most {done.difference:.1e} on {exporting.PROBES} observations"
-        ui.console.print(
-            f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}", highlight=False, soft_wrap=True
-        )
+        ui.say(f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}")
 
     tyro.cli(command, args=args, prog="reincarnate export")

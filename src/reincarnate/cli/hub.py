@@ -44,6 +44,10 @@ def push(args: list[str]) -> None:
             pushed, where = hub.write_folder(source, name, local, places), str(local)
         else:
             pushed, where = hub.upload(source, name, private, places)
+        if named := hub.addresses_in(pushed.path if local is None else local):
+            ui.note(
+                f"warning: its manifest or card names places on this machine, for all to read: {', '.join(named[:5])}"
+            )
         _say(pushed, f"{where} holds")
 
     tyro.cli(command, args=args, prog="reincarnate push")
@@ -77,4 +81,4 @@ def _say(agent: Agent, where: str) -> None:
     text = (
         f"{where} the agent {agent.sha256}\n{agent.spec.id} by {agent.about.get('method', 'an unknown method')}{words}"
     )
-    ui.console.print(text, highlight=False, soft_wrap=True, markup=False)
+    ui.say(text)

@@ -126,7 +126,11 @@ def _diff(args: list[str]) -> None:
             table.add_column(escape(heading), overflow="fold")
         last = ""
         for x in found:
-            table.add_row(f"[bold]{x.section}" if x.section != last else "", escape(x.name), x.before, x.after)
+            table.add_row(
+                f"[bold]{x.section}" if x.section != last else "",
+                escape(x.name),
+                *(None if part is None else escape(part) for part in (x.before, x.after)),
+            )
             last = x.section
         ui.console.print(table, highlight=False)
 
@@ -222,7 +226,7 @@ def _orphans(found: list[collecting.Orphan], store: Path) -> Table:
     table.add_column("age", justify="right")
     table.add_column("size", justify="right")
     for x in found:
-        table.add_row(str(x.path.relative_to(store)), escape(x.words), f"{x.days:.1f} days", _size(x.bytes))
+        table.add_row(escape(str(x.path.relative_to(store))), escape(x.words), f"{x.days:.1f} days", _size(x.bytes))
     return table
 
 

@@ -14,6 +14,7 @@ from reincarnate.run.execute import execute, execute_together, gains, refuse_apa
 from reincarnate.run.plan import describe, estimate
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import NAMES, Run, from_record
+from reincarnate.store.trust import check as check_trust
 
 
 def train(args: list[str]) -> None:
@@ -76,18 +77,22 @@ def _say_result(result: dict, out: Path) -> None:
     if result["best"]:
         better = f"{result['best']['score']:.4g}, at {result['best']['env_steps']:,} env steps"
         text += f"; its best evaluation ({better}) is `store:{out / 'agent-best'}`"
-    ui.console.print(text, highlight=False, soft_wrap=True)
+    ui.say(text)
 
 
 def resume(args: list[str]) -> None:
     """`resume DIR`: the same run goes on, exactly; or each unfinished one in DIR, as several seeds leave them."""
 
-    def command(directory: Positional[Path]) -> None:
+    def command(directory: Positional[Path], trust: bool = False) -> None:
+        """Continue an interrupted run, or every unfinished one in a folder, to the same bits.
 
-        seeds = sorted(
-            path.parent for path in directory.glob("[!.]*/config.json") if not (path.parent / "done").exists()
-        )
-        for unit in _units([directory] if (directory / "config.json").exists() or not seeds else seeds):
+        Args:
+            directory: The run's folder, or one with several.
+            trust: Also run the code that a run names which did not begin on this machine. Look at that code first.
+        """
+        seeds = sorted(path.parent for path in directory.glob("[!.]*/config.json") if not _over(path.parent))
+        alone = (directory / "config.json").exists() or not seeds
+        for unit in _units([directory] if alone else seeds, trust):
             runs, places = zip(*unit, strict=True)
             with ui.Bars() as tick:
                 if len(unit) > 1:
@@ -98,19 +103,20 @@ def resume(args: list[str]) -> None:
             for result, where in zip(results, places, strict=True):
                 _say_result(result, where)
 
-    tyro.cli(
-        command,
-        args=args,
-        prog="reincarnate resume",
-        description="Continue an interrupted run, or every unfinished one in a folder, to the same bits.",
-    )
+    tyro.cli(command, args=args, prog="reincarnate resume")
 
 
-def _units(places: list[Path]) -> list[list[tuple[Run, Path]]]:
+def _over(run: Path) -> bool:
+    """Finished, or a link: that is looked into only by its own name."""
+    return (run / "done").exists() or run.is_symlink()
+
+
+def _units(places: list[Path], trust: bool) -> list[list[tuple[Run, Path]]]:
     """The runs in these places: those that began together are one, unless some are done; others each alone."""
     alike: dict[tuple[str, tuple[int, ...]], list[tuple[Run, Path]]] = {}
     for where in places:
         config = RunDirectory.reopen(where).config
+        check_trust(where, config, trust)
         run = from_record(config)
         alike.setdefault((repr(replace(run, seed=0)), tuple(config["together"])), []).append((run, where))
     units = []

@@ -1,8 +1,9 @@
 """Prior data on disk: one npy file per column and a manifest with their hashes. Opens memory-mapped."""
 
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,30 @@ import numpy as np
 
 from reincarnate.data.replay import BASIC, TAIL, Replay
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT, publish, read_json, sha256_file, sha256_json, staging, write_json
+from reincarnate.files import limits
+from reincarnate.files.atomic import FORMAT, publish, sha256_file, sha256_json, staging, write_json
 from reincarnate.files.columnfile import ColumnFile
+from reincarnate.files.records import Record, is_finite, load_record
+from reincarnate.files.regular import open_regular, within
 from reincarnate.types import LOGITS, TaskSpec
 
 COPIED_AT_ONCE = 4096  # rows: 84×84 screens of so many fit into memory twice
+NEEDED = ("frame", "action", "reward", "flags", "age")
+DTYPES = (
+    "bool",
+    "uint8",
+    "int8",
+    "int16",
+    "uint16",
+    "int32",
+    "uint32",
+    "int64",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+)
+MOST_AXES = 6  # of an observation
 Columns = dict[str, np.ndarray]
 """Rows of a dataset, by column: `frame`, `action`, `reward`, `flags`, `age`, perhaps `teacher`."""
 
@@ -114,30 +134,89 @@ def whole_episodes(replay: Replay, stream: int) -> np.ndarray:
 
 
 def open_dataset(path: Path) -> Dataset:
-    """Open a stored dataset without reading its columns. Raises UserError where it is not one, or sizes disagree."""
-    manifest = read_json(path / "manifest.json")
-    if not isinstance(manifest, dict) or manifest.get("kind") != "dataset":
+    """Open a stored dataset, every column hashed once. UserError: it is none, or is not what its manifest says."""
+    manifest = load_record(within(path, "manifest.json"))
+    if manifest.get("kind") != "dataset":
         raise UserError(f"{path} is not a dataset of reincarnate's")
+    record = Record(manifest, path / "manifest.json")
     try:
-        return _opened(path, manifest)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        dataset = _opened(path, record)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         raise UserError(f"{path}/manifest.json is damaged: {type(error).__name__} {error}") from None
+    verify(dataset)
+    if (found := _count(dataset)) != record.integer("transitions", low=0):
+        raise UserError(f"{path}/manifest.json says {dataset.transitions:,} transitions; its rows hold {found:,}")
+    return dataset
 
 
-def _opened(path: Path, manifest: dict[str, Any]) -> Dataset:
-    for name, said in manifest["columns"].items():
-        file = path / f"{name}.npy"
-        try:
+def _opened(path: Path, manifest: Record) -> Dataset:
+    columns, spec = manifest.record("columns"), spec_from(manifest.record("spec").value)
+    if sha256_json({"spec": manifest.value["spec"], "columns": columns.value}) != manifest.hash("id"):
+        raise UserError(f"{path}/manifest.json has changed: its columns are not those of its hash")
+    manifest.record("about")
+    arrays = {name: _array(path, columns, name) for name in columns}
+    _check_columns(arrays, spec, path)
+    return Dataset(path, manifest.hash("id"), spec, manifest.value)
+
+
+def _array(path: Path, columns: Record, name: str) -> np.ndarray:
+    """A column, memory-mapped, of the dtype and shape that the manifest says."""
+    if not re.fullmatch(r"[a-z_]{1,40}", name) or len(columns.value) > limits.COLUMNS:
+        raise UserError(f"{path}: {name[:40]!r} is no name of a column")
+    said, file = columns.record(name), within(path, f"{name}.npy")
+    said.hash("sha256")
+    try:
+        with open_regular(file):
             array = np.load(file, mmap_mode="r", allow_pickle=False)
-        except Exception as error:  # NumPy evaluates the header's text, and raises whatever that raises
-            raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:160]}") from error
-        if list(array.shape) != said["shape"] or array.dtype.str != said["dtype"]:
-            raise UserError(f"{file} holds {array.dtype}{list(array.shape)}; the manifest says {said['shape']}")
-    return Dataset(path, manifest["id"], spec_from(manifest["spec"]), manifest)
+    except Exception as error:  # NumPy evaluates the header's text, and raises whatever that raises
+        raise UserError(f"{file} cannot be read: {' '.join(str(error).split())[:160]}") from error
+    if array.dtype.kind not in "fiub" or any(type(size) is not int for size in array.shape):
+        raise UserError(f"{file} holds {array.dtype}{list(array.shape)}, not numbers")
+    if list(array.shape) != said.get("shape") or array.dtype.str != said.text("dtype"):
+        raise UserError(f"{file} holds {array.dtype}{list(array.shape)}; the manifest says {said.get('shape')}")
+    return array
+
+
+def _check_columns(arrays: Columns, spec: TaskSpec, path: Path) -> None:
+    """UserError: a column that every dataset has is missing, or does not fit the task or the others."""
+    missing = [name for name in NEEDED if name not in arrays]
+    if missing:
+        raise UserError(f"{path} lacks the column {missing[0]}; a dataset has {', '.join(NEEDED)}")
+    rows = len(arrays["action"]) if arrays["action"].ndim else -1
+    for name, array in arrays.items():
+        if array.ndim == 0 or len(array) != rows or (array.ndim != 1 and name in ("reward", "flags", "age")):
+            raise UserError(
+                f"{path}/{name}.npy has shape {list(array.shape)}, not one row for each of {rows:,} actions"
+            )
+    for name, kinds in (("flags", "u"), ("age", "iu"), ("reward", "f"), ("action", "f" if spec.continuous else "iu")):
+        if arrays[name].dtype.kind not in kinds:
+            raise UserError(f"{path}/{name}.npy holds {arrays[name].dtype}, which is no {name}")
+    frame = spec.obs_shape[1:] if spec.stack > 1 else spec.obs_shape
+    if arrays["frame"].shape[1:] != frame or arrays["frame"].dtype != np.dtype(spec.obs_dtype):
+        found = f"{arrays['frame'].dtype}{list(arrays['frame'].shape)}"
+        raise UserError(f"{path}/frame.npy holds {found}, not observations {spec.obs_dtype}{list(frame)}")
+    _check_rows(arrays, spec, path)
+
+
+def _check_rows(arrays: Columns, spec: TaskSpec, path: Path) -> None:
+    """UserError: an action that the task does not have, or an age that reaches back beyond the first row."""
+    action, age = np.asarray(arrays["action"]), np.asarray(arrays["age"]).astype(np.int64)
+    if action.shape[1:] != ((spec.actions,) if spec.continuous else ()):
+        raise UserError(f"{path}/action.npy has shape {list(action.shape)}, which no actions of {spec.id} have")
+    if len(action) and not spec.continuous and not 0 <= action.min() <= action.max() < spec.actions:
+        raise UserError(f"{path}/action.npy holds actions up to {action.max()}; {spec.id} has {spec.actions}")
+    if (age < 0).any() or (age > np.arange(len(age))).any():
+        raise UserError(f"{path}/age.npy counts steps from before the first row")
+
+
+def _count(dataset: Dataset) -> int:
+    """How many actions its rows hold: tails have none."""
+    flags = np.load(dataset.path / "flags.npy", mmap_mode="r")
+    return int((flags & TAIL == 0).sum())
 
 
 def verify(dataset: Dataset) -> None:
-    """Read every column and compare with the manifest's hashes. Raises UserError naming the first that differs."""
+    """Compare every column with the manifest's hashes. Raises UserError naming the first that differs."""
     for name, said in dataset.manifest["columns"].items():
         found = sha256_file(dataset.path / f"{name}.npy")
         if found != said["sha256"]:
@@ -151,8 +230,27 @@ def spec_value(spec: TaskSpec) -> dict[str, Any]:
 
 
 def spec_from(value: dict[str, Any]) -> TaskSpec:
-    """A TaskSpec from its JSON form."""
-    value = {**value, "obs_shape": tuple(value["obs_shape"])}
+    """A TaskSpec from its JSON form. UserError: a field is missing, unknown, or not of its kind."""
+    told = Record(value, "the task's spec")
+    if unknown := sorted(set(value) - {field.name for field in fields(TaskSpec)}):
+        raise UserError(f"the task's spec has an unknown field {unknown[0][:40]!r}")
+    shape = told.get("obs_shape")
+    if not isinstance(shape, list | tuple) or len(shape) > MOST_AXES or not all(map(_is_size, shape)):
+        raise told.refuse("obs_shape", "a list of sizes", shape)
+    known = {"id": told.text("id"), "obs_shape": tuple(shape), "protocol": told.record("protocol", {}).value}
+    numbers = {name: told.integer(name, low=1, high=1 << 20) for name in ("actions", "stack") if name in told}
+    if (dtype := told.text("obs_dtype")) not in DTYPES:
+        raise told.refuse("obs_dtype", f"one of {', '.join(DTYPES)}", dtype)
+    if (clip := told.get("reward_clip", None)) is not None and not is_finite(clip):
+        raise told.refuse("reward_clip", "a finite number or null", clip)
+    value = {**value, **known, **numbers}
     if bounds := value.get("bounds"):
+        pairs = isinstance(bounds, list | tuple) and len(bounds) == 2
+        if not pairs or not all(isinstance(side, list | tuple) and all(map(is_finite, side)) for side in bounds):
+            raise told.refuse("bounds", "two lists of finite numbers", bounds)
         value["bounds"] = tuple(map(tuple, bounds))
     return TaskSpec(**value)
+
+
+def _is_size(value: Any) -> bool:
+    return type(value) is int and 0 < value < 1 << 31

@@ -15,9 +15,10 @@ from typing import Any
 from safetensors import SafetensorError
 
 from reincarnate.errors import UserError
-
-FORMAT = 1  # of every JSON file this version writes; docs/formats.md specifies them
-
+from reincarnate.files import limits
+from reincarnate.files.records import FORMAT as FORMAT
+from reincarnate.files.records import check_format, loads
+from reincarnate.files.regular import content_hash, read_bounded
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NOT_ALLOWED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
@@ -79,15 +80,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of ours. Raises UserError when it is missing, torn, or of a newer format."""
+    """Read a JSON file of ours. Raises UserError when it is missing, torn, over the limits, or of a newer format."""
+    if not os.path.exists(path):
+        raise UserError(f"{path} does not exist")
     try:
-        value = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist") from None
-    except (ValueError, OSError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read: {error}") from error
-    if isinstance(value, dict) and value.get("format", FORMAT) != FORMAT:
-        raise UserError(f"{path} has format {value['format']}; this version reads format {FORMAT}")
+        value = loads(read_bounded(path, limits.JSON), path)
+    except UserError as error:
+        raise UserError(f"{path} cannot be read: {str(error).removeprefix(str(path)).lstrip(' :')}") from None
+    if isinstance(value, dict):
+        check_format(value, path)
     return value
 
 
@@ -118,9 +119,8 @@ def publish(folder: Path, target: Path) -> bool:
 
 
 def sha256_file(path: Path) -> str:
-    """Hash of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Hash of a file's content, computed once for as long as its stamp (name, size, times, inode) stays."""
+    return content_hash(path)
 
 
 def sha256_json(value: Any) -> str:

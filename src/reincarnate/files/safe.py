@@ -2,8 +2,6 @@
 
 import hashlib
 import io
-import json
-import os
 import pickle
 import re
 import zipfile
@@ -16,9 +14,13 @@ import torch
 from torch import Tensor
 
 from reincarnate.errors import UserError
+from reincarnate.files import limits
+from reincarnate.files.pickled import BoundedUnpickler, Inert, check_nesting
+from reincarnate.files.records import loads
+from reincarnate.files.regular import read_bounded
 
-MIB = 2**20
-FILE_LIMIT = 2048 * MIB
+FILE_LIMIT = limits.FILE
+MIB = limits.MIB
 
 
 def one_line(error: BaseException, limit: int = 160) -> str:
@@ -27,16 +29,8 @@ def one_line(error: BaseException, limit: int = 160) -> str:
 
 
 def read_file(path: Path, limit: int = FILE_LIMIT) -> bytes:
-    """The whole file. UserError: missing, a folder, unreadable, or over `limit` bytes."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size  # not the limit: a reader sets aside all that it is asked for
-            payload = file.read(min(size, limit) + 1)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from None
-    if len(payload) > limit:
-        raise UserError(f"{path}: over {limit // MIB} MiB, which is more than such a file may hold")
-    return payload
+    """The whole file. UserError: missing, a folder, a pipe or device, unreadable, or over `limit` bytes."""
+    return read_bounded(path, limit)
 
 
 def sha256(*payloads: bytes) -> str:
@@ -81,10 +75,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int, wh
 
 def parse_json(payload: bytes, what: str) -> dict[str, Any]:
     """A JSON object. UserError where it is anything else."""
-    try:
-        value = json.loads(payload)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{what}: not JSON: {one_line(error)}") from None
+    value = loads(payload, what, numbers_may_be_none=True)
     if not isinstance(value, dict):
         raise UserError(f"{what}: a JSON object was expected, not a {type(value).__name__}")
     return value
@@ -111,6 +102,7 @@ def read_saved(payload: bytes, what: str) -> Any:
     more memory than it is long. UserError: not torch's zip format, more than tensors, shapes beyond the data.
     """
     _check_torch_archive(payload, what)
+    _check_skeletons(payload, what)
     for name, tensor in _tensors_in(_load_saved(payload, "meta", what)):
         if tensor.layout != torch.strided or tensor.is_quantized:
             raise UserError(f"{what}: {name[:80]!r} is not a plain tensor")
@@ -148,6 +140,39 @@ def _check_torch_archive(payload: bytes, what: str) -> None:
         raise UserError(f"{what}: its members unpack to more than the file holds; refused")
 
 
+class _Table(dict):
+    """What a dictionary's own kinds become."""
+
+    def __init__(self, *_: Any):
+        dict.__init__(self)
+
+    def __setstate__(self, state: Any) -> None:
+        """Nothing of it is kept."""
+
+
+class _Skeleton(BoundedUnpickler):
+    """Reads what torch will read, to see whether it is within limits: torch's own reader has none."""
+
+    def find_class(self, module: str, name: str, /) -> Any:
+        return _Table if module == "collections" else BoundedUnpickler.find_class(self, module, name)
+
+    def persistent_load(self, pid: Any) -> Inert:
+        return Inert(pid)
+
+
+def _check_skeletons(payload: bytes, what: str) -> None:
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        names = [info.filename for info in archive.infolist() if info.filename.endswith("data.pkl")]
+    for name in names:
+        content = read_members(payload, {name: len(payload)}, what)[name]
+        try:  # a bytearray of a given size is the one thing that torch makes and that is as large as one likes
+            check_nesting(_Skeleton(io.BytesIO(content), [r"(?!builtins\.bytearray$).*"]).load())
+        except UserError as error:
+            raise UserError(f"{what}: {one_line(error)}") from None
+        except Exception as error:  # a damaged pickle fails in as many ways as it has opcodes
+            raise UserError(f"{what}: damaged weights: {one_line(error)}") from None
+
+
 def _load_saved(payload: bytes, device: str, what: str) -> Any:
     try:
         return torch.load(io.BytesIO(payload), weights_only=True, map_location=device)
@@ -159,42 +184,13 @@ def _load_saved(payload: bytes, device: str, what: str) -> Any:
         raise UserError(f"{what}: damaged weights: {one_line(error)}") from None
 
 
-class Inert:
-    """What a name in a pickle becomes here: it remembers how it was made, and does nothing."""
-
-    origin = ""
-    args: tuple[Any, ...]
-    state: Any
-
-    def __new__(cls, *args: Any):
-        """Whatever the pickle would have built it with."""
-        self = super().__new__(cls)
-        self.args, self.state = args, None
-        return self
-
-    def __setstate__(self, state: Any) -> None:
-        self.state = state
-
-
-class _InertUnpickler(pickle._Unpickler):  # the one in Python: the C one allocates by the file's own numbers
-    def __init__(self, file: io.BytesIO, allowed: Iterable[str]):
-        super().__init__(file)
-        self.allowed = re.compile("|".join(allowed))
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        origin = f"{module}.{name}"
-        if not self.allowed.fullmatch(origin):
-            raise UserError(f"refers to {origin[:80]}, which has no business there; refused, nothing was run")
-        return type("Named", (Inert,), {"origin": origin})
-
-
 def unpickle_inert(payload: bytes, allowed: Iterable[str], what: str) -> Any:
     """A pickle's skeleton: plain values as they are, every object an `Inert`; nothing is imported or called.
 
     `allowed` are regular expressions of the full names that may occur. UserError: any other name, or damage.
     """
     try:
-        return _InertUnpickler(io.BytesIO(payload), allowed).load()
+        return check_nesting(BoundedUnpickler(io.BytesIO(payload), allowed).load())
     except UserError as error:
         raise UserError(f"{what}: {one_line(error)}") from None
     except Exception as error:  # a damaged pickle fails in as many ways as it has opcodes

@@ -17,7 +17,8 @@ from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
 from reincarnate.data.readers import import_data, reader_of
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_bytes, write_json
+from reincarnate.files.atomic import FORMAT, sha256_json, write_bytes, write_json
+from reincarnate.files.records import Record, load_record
 from reincarnate.seeds import stream
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.evaluate import Evaluation, Scale, evaluate
@@ -82,8 +83,11 @@ def _measured(
     }
     path = store / "scores" / f"{sha256_json(request)[:16]}.json"
     if path.exists():
-        kept = read_json(path)
-        return Evaluation(tuple(kept["returns"]), kept["env_steps"])
+        kept = Record(load_record(path), path)
+        returns = kept.numbers("returns")
+        if len(returns) != episodes:
+            raise UserError(f"{path} holds {len(returns)} returns, not {episodes}; delete it: it is measured again")
+        return Evaluation(tuple(returns), kept.integer("env_steps", low=0))
     name = "teacher's score" if teacher else "random policy's score"
     result = evaluate(
         spec.id,
@@ -115,7 +119,7 @@ def teacher_data(
     }
     index = store / "requests" / f"{sha256_json(request)[:16]}.json"
     if index.exists():
-        folder = store / "data" / read_json(index)["data"][:16]
+        folder = store / "data" / Record(load_record(index), index).hash("data")[:16]
         if folder.exists():
             return open_dataset(folder)
     start = time.perf_counter()

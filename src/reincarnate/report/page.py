@@ -12,6 +12,7 @@ from urllib.parse import quote
 import numpy as np
 
 from reincarnate.files.atomic import write_bytes
+from reincarnate.files.text import visible
 from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.comparable import gaps
 from reincarnate.report.curves import MUTED, UPDATES, as_svg, figure, profiles, styles
@@ -66,7 +67,7 @@ def write_page(
         section("Every run", _every_run(runs, missing, path.parent, rng)),
         section("Where every number came from", *_origins(runs), _commands(runs), note(_bootstrap(seed))),
     ]
-    write_bytes(path, document(title, "\n".join(parts)).encode())
+    write_bytes(path, visible(document(title, "\n".join(parts))).encode())
 
 
 def _plot(svg: str, text: str) -> str:

@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT
+from reincarnate.files import limits
+from reincarnate.files.finished import check_done
+from reincarnate.files.records import FORMAT, Record, is_text, loads, shown
+from reincarnate.files.regular import read_bounded, within
 from reincarnate.report.statistics import Interval
 from reincarnate.training.evaluate import Scale
 
@@ -99,14 +102,16 @@ def load_run(directory: Path) -> FinishedRun:
     directory = Path(directory)
     if not (directory / "done").is_file():
         raise UserError(f"{directory} is not a finished run (no file 'done'): resume it, or leave it out")
+    check_done(directory)
     config, result = read_record(directory / "config.json"), read_record(directory / "result.json")
     where = directory / "result.json"
-    method = str(get(config, "method.name", directory / "config.json"))
+    method = _config(config, directory / "config.json")
+    _result(result, where)
     return FinishedRun(
         path=directory,
         label=method,
         method=method,
-        env=str(get(result, "env", where)),
+        env=Record(result, where).text("env"),
         seed=integer(result, "seed", where),
         env_steps=integer(result, "env_steps", where),
         updates=integer(result, "updates", where),
@@ -114,7 +119,7 @@ def load_run(directory: Path) -> FinishedRun:
         seconds=number(result, "seconds", where),
         score=number(result, "score", where),
         normalised=optional(result, "normalised", where),
-        returns=tuple(finite(x, "returns", where) for x in get(result, "returns", where)),
+        returns=tuple(finite(x, "returns", where) for x in _list(result, "returns", where)),
         random=_reference(result, "random", where),
         teacher=_reference(result, "teacher", where) if get(result, "reference.teacher", where) else None,
         evaluations=_evaluations(directory / "metrics.jsonl"),
@@ -205,6 +210,36 @@ def _reference(result: dict[str, Any], name: str, where: Path) -> Interval:
     return Interval(mean, low, high)
 
 
+def _config(config: dict[str, Any], where: Path) -> str:
+    """The method's name. UserError: what reports read of a run's settings is not of its kind."""
+    record = Record(config, where)
+    record.text("label", "")
+    record.text("command", "")
+    if record.get("student", None) is not None:
+        record.record("student")
+    return record.record("method").text("name")
+
+
+def _result(result: dict[str, Any], where: Path) -> None:
+    """UserError: what reports read of a result besides numbers is not of its kind."""
+    record = Record(result, where)
+    for name in ("prior", "protocol", "flops"):
+        if record.get(name, None) is not None:
+            record.record(name)
+    plan = record.get("plan", [])
+    if not isinstance(plan, list) or not all(map(is_text, plan)):
+        raise record.refuse("plan", "a list of texts", plan)
+    for name in ("protocol_hash", "machine"):
+        record.text(name, "")
+
+
+def _list(record: dict[str, Any], field: str, where: Path) -> list[Any]:
+    value = get(record, field, where)
+    if not isinstance(value, list) or not value:
+        raise UserError(f"{where}: {field} should be a list of numbers, not {shown(value)}")
+    return value
+
+
 def _evaluations(path: Path) -> tuple[Evaluation, ...]:
     lines = [(f"{path}:{i}", line) for i, line in enumerate(read_text(path).splitlines(), 1) if line.strip()]
     records = [(where, parse(line, where)) for where, line in lines]
@@ -266,17 +301,16 @@ def read_record(path: Path) -> dict[str, Any]:
 def read_text(path: Path) -> str:
     """A file's text. Raises UserError if it cannot be read."""
     try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        return read_bounded(within(path.parent, path.name), limits.METRICS).decode("utf-8")
+    except UserError as error:
+        raise UserError(f"cannot read {path} ({error}): the run is incomplete") from error
+    except UnicodeDecodeError as error:
         raise UserError(f"cannot read {path} ({error.__class__.__name__}): the run is incomplete") from error
 
 
 def parse(text: str, where: Path | str) -> dict[str, Any]:
     """A JSON object from text that came from `where`. Raises UserError if it is anything else."""
-    try:
-        record = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{where} is not JSON: {error}") from error
+    record = loads(text, where, numbers_may_be_none=True)
     if not isinstance(record, dict):
         raise UserError(f"{where} should hold an object, not {type(record).__name__}")
     return record
@@ -298,7 +332,7 @@ class NotFinite(UserError):
 def finite(value: Any, field: str, where: Path | str) -> float:
     """The value as a float. Raises NotFinite for NaN, infinity and whatever is no number."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise NotFinite(f"{where}: {field} is {value!r}, not a finite number")
+        raise NotFinite(f"{where}: {field} is {shown(value)}, not a finite number")
     return float(value)
 
 

@@ -1,5 +1,6 @@
 """Checkpoints of a run: whole or not there, incremental, hashed; the newest few are kept, and the best by score."""
 
+import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors import numpy as arrays
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -20,17 +22,21 @@ from reincarnate.files.atomic import (
     disk_errors,
     flush,
     publish,
-    read_json,
     sha256_file,
     sha256_json,
     staging,
     write_json,
 )
+from reincarnate.files.records import Record, load_record
+from reincarnate.files.regular import within
 from reincarnate.training.training import Training
 from reincarnate.types import Student
 
 BEHIND = 32_000_000  # bytes of new rows from which they are written while training goes on: some 0.2 s of disk
-DAMAGE = (UserError, OSError, KeyError, TypeError, AttributeError)  # what reading a file that has changed may raise
+DAMAGE = (UserError, OSError, KeyError, TypeError, AttributeError, ValueError, OverflowError, SafetensorError)
+"""What reading a file that has changed may raise."""
+NAME = re.compile(r"[0-9]{6,9}")  # of a checkpoint
+SEGMENT = re.compile(r"[0-9]{6,9}\.safetensors")  # of a file of the replay
 
 
 @dataclass(frozen=True)
@@ -122,14 +128,14 @@ class Checkpoints:
                 shutil.rmtree(folder)
         needed = set().union(*map(_segments_of, kept))
         for file in self._replay.glob("*"):
-            if file.name not in needed:
+            if file.name not in needed and SEGMENT.fullmatch(file.name):
                 file.unlink()
 
     # ---- reading -------------------------------------------------------------------------------------
 
     def _found(self) -> list[Path]:
         """Whatever has a checkpoint's name, newest first."""
-        return sorted((p for p in self._root.glob("*") if p.name.isdigit()), reverse=True)
+        return sorted((p for p in self._root.glob("*") if NAME.fullmatch(p.name) and p.is_dir()), reverse=True)
 
     def newest(self, check: Callable[[dict[str, Any]], None], at_most: int | None = None) -> tuple[Saved | None, list]:
         """The newest sound checkpoint (of at most this number), None without any; and warnings about damaged ones.
@@ -156,18 +162,28 @@ class Checkpoints:
     def open(self, barrier: int) -> Saved:
         """A checkpoint, its replay not looked at. Raises UserError or OSError where it is missing or has changed."""
         folder = self._root / f"{barrier:06d}"
-        state = read_json(folder / "state.json")
-        expected = state.pop("sha256")
+        state = load_record(within(folder, "state.json"))
+        expected = state.pop("sha256", None)
         if sha256_json(state) != expected:
             raise UserError(f"{folder / 'state.json'} has changed since it was written")
+        _check_state(Record(state, folder / "state.json"))
         for name in ("student", "sampler"):
-            file = folder / f"{name}.safetensors"
-            if not file.exists() or sha256_file(file) != state[f"{name}_sha256"]:
+            file = within(folder, f"{name}.safetensors")
+            if not file.is_file() or sha256_file(file) != state[f"{name}_sha256"]:
                 raise UserError(f"{file} is missing, or has changed since it was written")
         return Saved(folder, state)
 
     def load(self, saved: Saved, training: Training) -> None:
-        """Put a checkpoint back."""
+        """Put a checkpoint back. UserError: it is not of this run's student, memory or training."""
+        try:
+            self._load(saved, training)
+        except UserError:
+            raise
+        except (*DAMAGE, IndexError, RuntimeError) as error:  # right hashes, wrong structure
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            raise UserError(f"checkpoint {saved.folder} does not fit the run: {reason}") from error
+
+    def _load(self, saved: Saved, training: Training) -> None:
         state, memory = saved.state, training.memory
         if not memory.fresh:
             load_segments(memory.rows, self._replay, state["segments"])
@@ -207,9 +223,33 @@ def restore_cast(cast: Mapping[str, Student], state: dict[str, Tensor]) -> None:
         student.restore({k: v for k, v in own.items() if prefix or "/" not in k})
 
 
+def _check_state(state: Record) -> None:
+    """UserError: what a checkpoint says is not of its kind, or names files outside of the run."""
+    state.record("training")
+    state.record("replay")
+    state.integer("metrics_bytes", low=0)
+    for name in ("metrics_sha256", "config_sha256", "student_sha256", "sampler_sha256"):
+        state.hash(name)
+    for entry in state.records("segments"):
+        entry.hash("sha256")
+        if not SEGMENT.fullmatch(entry.text("file")):
+            raise entry.refuse("file", "the name of a file of the replay", entry.get("file"))
+        for pair in _ranges(entry):
+            if not isinstance(pair, list) or len(pair) != 2:
+                raise entry.refuse("rows", "where rows begin and end", pair)
+
+
+def _ranges(entry: Record) -> list[Any]:
+    """Where the rows of a segment, and the predictions in it, begin and end; format 1 knew one teacher's `logits`."""
+    if "logits" in entry.value:
+        return [entry.get("rows"), entry.get("logits")]
+    told = entry.record("predictions")
+    return [entry.get("rows"), *(told.record(name).get("rows") for name in told.value)]
+
+
 def _segments_of(folder: Path) -> set[str]:
     """Names of the files of replay that a checkpoint needs; of a damaged one, which nobody can load, none."""
     try:
-        return {entry["file"] for entry in read_json(folder / "state.json")["segments"]}
+        return {entry["file"] for entry in load_record(folder / "state.json")["segments"]}
     except DAMAGE:
         return set()

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -14,15 +15,17 @@ from reincarnate.files.atomic import (
     disk_errors,
     flush,
     publish,
-    read_json,
     sha256_file,
     staging,
-    write_bytes,
     write_json,
 )
+from reincarnate.files.finished import write_done
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
+from reincarnate.files.records import Record, is_hash, is_text, load_record
+from reincarnate.files.regular import refuse_links
 from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
+from reincarnate.store.trust import SEAL, seal
 from reincarnate.training.training import Training
 
 KEEP = 2  # checkpoints, unless the run says otherwise: the newest, and the one before should it be damaged
@@ -50,6 +53,7 @@ class RunDirectory:
         if not (path / "config.json").exists():
             raise UserError(f"{path} is not a run: it has no config.json")
         _refuse_finished(path)
+        _refuse_foreign(path)
         return cls(path, keep)
 
     def __enter__(self) -> "RunDirectory":
@@ -77,6 +81,7 @@ class RunDirectory:
         """Make the directory, with the record of what was asked for in it from the first moment, and hold it."""
         with staging(self.path.parent) as folder:
             write_json(folder / "config.json", {"format": FORMAT, **config})
+            seal(folder)
             if not publish(folder, self.path):
                 raise UserError(_taken(self.path))
         self._hold()
@@ -86,8 +91,14 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The record of what was asked for."""
-        return read_json(self.path / "config.json")
+        """The record of what was asked for. UserError: what a run needs to go on is missing, or is not of its kind."""
+        record = Record(load_record(self.path / "config.json"), self.path / "config.json")
+        record.mapping("prior", lambda x: x is None or is_hash(x), "an object of hashes")
+        record.mapping("versions", is_text, "an object of versions")
+        seeds = record.get("together")
+        if not isinstance(seeds, list) or not 0 < len(seeds) <= MOST_SEEDS or not all(type(x) is int for x in seeds):
+            raise record.refuse("together", f"a list of at most {MOST_SEEDS} seeds", seeds)
+        return record.value
 
     def record(self, line: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -123,12 +134,14 @@ class RunDirectory:
         return warnings
 
     def _sweep(self) -> None:
-        """Remove what a killed process left half-written: its names begin with a dot."""
+        """Remove what a killed process left half-written, by a name and a content that this program makes."""
         with disk_errors(self.path):
             for leftover in [*self.path.glob(".*"), *(self.path / "checkpoints").glob(".*")]:
-                if leftover.is_dir():
+                if leftover.is_symlink():
+                    continue
+                if leftover.is_dir() and _is_ours(leftover):
                     shutil.rmtree(leftover)
-                elif leftover.name != LOCK:
+                elif leftover.is_file() and HALF_WRITTEN.fullmatch(leftover.name):
                     leftover.unlink()
 
     def best(self, barrier: int) -> Saved | None:
@@ -147,7 +160,8 @@ class RunDirectory:
 
     def concluded(self) -> dict[str, Any] | None:
         """The result of a run that was killed after it had written it; None of any other."""
-        return read_json(self.path / "result.json") if (self.path / "result.json").exists() else None
+        path = self.path / "result.json"
+        return check_result(load_record(path), path) if path.exists() else None
 
     def conclude(self) -> None:
         """The last steps, once there is a result; `done` is the very last."""
@@ -155,7 +169,8 @@ class RunDirectory:
         self._checkpoints.drop()
         if self._lock:
             self._lock.remove()
-        write_bytes(self.path / "done", b"")
+        (self.path / SEAL).unlink(missing_ok=True)
+        write_done(self.path)
 
 
 def _taken(path: Path) -> str:
@@ -168,6 +183,62 @@ def _refuse_finished(path: Path) -> None:
         raise UserError(f"{path} is finished; a finished run is never modified")
 
 
+OWN = (
+    "config.json",
+    "metrics.jsonl",
+    "result.json",
+    "done",
+    LOCK,
+    "checkpoints",
+    "replay",
+    "tb",
+    "agent",
+    "agent-best",
+)
+"""What this program writes, or deletes, in a run's folder."""
+HALF_WRITTEN = re.compile(r"\.(config\.json|result\.json|failed\.json|done|\.seal)\.\d+")
+STAGED = re.compile(
+    r"[\w-]+\.(json|safetensors|npy)|card\.md|data|[0-9a-f]{16}|\.staging-\w+|\.[\w-]+\.(json|safetensors|npy|md)\.\d+"
+)
+"""Names of what is written into a folder before it has its own, also within one another."""
+MOST_SEEDS = 10_000
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is work of ours that was not finished, by its name and by all that is in it."""
+    if not folder.name.startswith(".staging-"):
+        return False
+    return all(STAGED.fullmatch(part) for path in folder.rglob("*") for part in path.relative_to(folder).parts)
+
+
+def _refuse_foreign(path: Path) -> None:
+    """UserError where a run's folder leads elsewhere: what is written and deleted in it would be there."""
+    refuse_links(path, OWN)
+    for name in ("checkpoints", "replay", "tb"):
+        if (path / name).is_dir():
+            refuse_links(path / name, sorted(os.listdir(path / name)))
+
+
+def check_result(value: dict[str, Any], where: Path) -> dict[str, Any]:
+    """The result itself. UserError: a field that everybody reads is missing, or is not of its kind."""
+    result = Record(value, where)
+    result.number("score")
+    if len(result.numbers("interval")) != 2:
+        raise result.refuse("interval", "two numbers", value["interval"])
+    result.numbers("returns")
+    if result.get("normalised") is not None:
+        result.number("normalised")
+    if result.get("best") is not None:
+        best = result.record("best")
+        best.number("score")
+        best.integer("env_steps")
+    return value
+
+
+def _no_link(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW, 0o644)
+
+
 class Metrics:
     """One JSON object a line. A checkpoint marks how far they went; a run that goes on from it is cut back there."""
 
@@ -176,7 +247,7 @@ class Metrics:
 
     def add(self, line: dict[str, Any]) -> None:
         """Append a line."""
-        with disk_errors(self.path), open(self.path, "a") as file:
+        with disk_errors(self.path), open(self.path, "a", opener=_no_link) as file:
             file.write(json.dumps(line, allow_nan=True) + "\n")
 
     def mark(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import importlib
 import io
 import json
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -143,9 +144,19 @@ def _onnx(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answ
 def _torchscript(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(graph, (example,), check_trace=False), buffer)
-    content = buffer.getvalue()
+    content = without_places(buffer.getvalue())
     loaded = torch.jit.load(io.BytesIO(content))
     return content, f"TorchScript, by torch {torch.__version__}", lambda obs: loaded(torch.from_numpy(obs)).numpy()
+
+
+def without_places(archive: bytes) -> bytes:
+    """A TorchScript archive without what torch keeps for its tracebacks: paths of source files on this machine."""
+    kept = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(archive)) as old, zipfile.ZipFile(kept, "w", zipfile.ZIP_STORED) as new:
+        for info in old.infolist():
+            if not info.filename.endswith(".debug_pkl"):
+                new.writestr(zipfile.ZipInfo(info.filename), old.read(info))
+    return kept.getvalue()
 
 
 def _safetensors(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:

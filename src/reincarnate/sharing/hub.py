@@ -1,6 +1,7 @@
 """Agents on the Hugging Face Hub: the folder that is put there, and the folder that comes back, every hash checked."""
 
 import importlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,8 +11,12 @@ from typing import Any
 
 from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT, publish, read_json, staging, write_bytes, write_json
+from reincarnate.files import limits
+from reincarnate.files.atomic import FORMAT, publish, staging, write_bytes, write_json
+from reincarnate.files.records import Record, is_hash, load_record
+from reincarnate.files.regular import open_regular, read_bounded, within
 from reincarnate.files.safe import one_line
+from reincarnate.report.runs import load_run
 from reincarnate.sharing.hub_card import ADDRESS, CURVE, hub_card
 from reincarnate.store.lineage import Places, lineage_of, read_agent
 from reincarnate.store.nodes import ORIGIN
@@ -53,7 +58,7 @@ def write_folder(agent: Path, repo: str, out: Path, places: Places) -> Agent:
         run = opened.path.parent if (opened.path.parent / "done").exists() and opened.path.name == "agent" else None
         if run:
             _draw(run, folder / CURVE)
-        returns = read_json(run / "result.json").get("returns", []) if run else []
+        returns = list(load_run(run).returns) if run else []
         lineage, value = lineage_of(str(opened.path), places), read_agent(opened.path)
         write_bytes(folder / "README.md", hub_card(lineage, value, returns, repo, run is not None).encode())
         publish(folder, out)
@@ -63,7 +68,7 @@ def write_folder(agent: Path, repo: str, out: Path, places: Places) -> Agent:
 def _draw(run: Path, file: Path) -> None:
     import numpy as np
 
-    from reincarnate.report import figure, load_run, save_png
+    from reincarnate.report import figure, save_png
 
     save_png(figure([load_run(run)], np.random.default_rng(0)), file)
 
@@ -101,7 +106,7 @@ def take(folder: Path, out: Path, address: str) -> Agent:
     """
     if out.exists():
         raise UserError(f"{out} exists already; choose another --out")
-    if not (folder / "agent.json").exists():
+    if not (folder / "agent.json").is_file():
         raise UserError(f"{address} holds no agent of reincarnate's: it has no agent.json")
     with staging(out.parent) as staged:
         _copy(folder, staged)
@@ -112,11 +117,46 @@ def take(folder: Path, out: Path, address: str) -> Agent:
 
 
 def _copy(source: Path, target: Path) -> None:
-    for pattern in FILES:
-        for file in source.glob(pattern):
-            place = target / file.relative_to(source)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(file, place)
+    """An agent's files, those that its manifests name and no other; no link out of the folder is followed."""
+    total = 0
+    for name in _files(source):
+        file, place = within(source, name), target / name
+        if not file.is_file():
+            continue
+        total += file.stat().st_size
+        if total > limits.SHARED:
+            raise UserError(f"{source}: an agent of over {limits.SHARED >> 30} GiB is not copied")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        with open_regular(file) as content, place.open("wb") as copy:
+            shutil.copyfileobj(content, copy)
+
+
+def _files(source: Path) -> list[str]:
+    """What an agent consists of, by its own word."""
+    kept = Record(load_record(within(source, "agent.json")), source / "agent.json").mapping(
+        "kept", is_hash, "an object of hashes", {}
+    )
+    names = ["agent.json", "weights.safetensors", "card.md"]
+    names += ["optimizer.safetensors"] if "optimizer" in kept else []
+    if "data" in kept:
+        folder = f"data/{kept['data'][:16]}"
+        columns = Record(load_record(within(source, f"{folder}/manifest.json")), folder).record("columns")
+        named = [f"{folder}/{name}.npy" for name in columns if re.fullmatch(r"[a-z_]{1,40}", name)]
+        names += [f"{folder}/manifest.json", *named[: limits.COLUMNS]]
+    return names
+
+
+def addresses_in(folder: Path) -> list[str]:
+    """What in an agent's manifest and cards tells of this machine: paths from the root or from somebody's home."""
+    text = "\n".join(
+        read_bounded(folder / name, limits.JSON).decode(errors="replace")
+        for name in ("agent.json", "card.md", "README.md")
+        if (folder / name).is_file()
+    )
+    found = re.findall(
+        r"(?<![\w.:/~])(?:file://|[a-z]{2,12}:)?(?:/|~/|[A-Za-z]:\\\\)[\w.@+-]+(?:[/\\][\w.@+-]+)+", text
+    )
+    return sorted(set(found))
 
 
 def _library() -> Any:

@@ -1,12 +1,15 @@
 """The card of an agent on the Hugging Face Hub: YAML that the Hub reads, and a page for people."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import yaml
 
+from reincarnate.files import limits
+from reincarnate.files.text import clean, fenced, markdown
 from reincarnate.store.lineage import Lineage
 from reincarnate.store.nodes import COSTS, DATA
 from reincarnate.store.render import HEADINGS, amount, as_text, score
@@ -21,7 +24,7 @@ def hub_card(lineage: Lineage, value: dict[str, Any], returns: Sequence[float], 
 
     `repo` is where it will lie, ORG/NAME; `curve`: a picture of its learning lies beside it.
     """
-    front = yaml.safe_dump(front_matter(lineage, value, returns, repo), sort_keys=False, allow_unicode=True)
+    front = yaml.safe_dump(front_matter(lineage, value, returns, repo), sort_keys=False)
     return f"---\n{front}---\n\n{_body(lineage, value, repo, curve)}"
 
 
@@ -68,11 +71,15 @@ def _body(lineage: Lineage, value: dict[str, Any], repo: str, curve: bool) -> st
         f"| {HEADINGS.get(name, 'FLOPs')} | {amount(name, node.cost[name])} | {amount(name, total[name])} |"
         for name in COSTS
     ]
-    methods = f"--env {node.task} --teacher store:agent"
+    task = shlex.quote(clean(node.task, limits.NAME))
+    use = (
+        f"reincarnate pull hf:{repo} --out agent\nreincarnate evaluate store:agent\n"
+        f"reincarnate train qdagger --env {task} --teacher store:agent"
+    )
     picture = f"![Its evaluations while it learnt]({CURVE})\n\n" if curve else ""
-    return f"""# {node.task} by {node.name}
+    return f"""# {markdown(node.task)} by {markdown(node.name)}
 
-A {node.detail} agent for `{node.task}`, trained by `reincarnate` with the method `{node.name}`.
+A {markdown(node.detail)} agent for {markdown(node.task)}, trained by `reincarnate` with {markdown(node.name)}.
 Score: **{score(node)}** (mean return with its 95 % interval).
 
 {picture}| cost | this run alone | with all it stands on |
@@ -83,25 +90,18 @@ Score: **{score(node)}** (mean return with its 95 % interval).
 
 ## Use it
 
-```
-reincarnate pull hf:{repo} --out agent
-reincarnate evaluate store:agent
-reincarnate train qdagger {methods}
-```
+{fenced(use)}
 
 ## Make it again
 
-```
-{about.get("command", "see card.md")}
-```
+{fenced(str(about.get("command", "see card.md")))}
 
 ## What it stands on
 
-```
-{as_text(lineage)}```
+{fenced(as_text(lineage))}
 
 - agent sha256 `{node.sha256}`
 - weights sha256 `{value["weights"]}`
-- protocol `{value["spec"]["protocol"]}`
-- versions `{about.get("versions", "not recorded")}`
+- protocol {markdown(str(value["spec"].get("protocol")), limits.LINE)}
+- versions {markdown(str(about.get("versions", "not recorded")), limits.LINE)}
 """

@@ -2,6 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from reincarnate.files import limits
+from reincarnate.files.text import clean
 from reincarnate.store.nodes import of_agent
 from reincarnate.store.render import amount, score
 
@@ -55,7 +57,7 @@ def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
 def _text(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(_text, value)) or "(none)"
-    text = f"{value:g}" if isinstance(value, float) else str(value)
+    text = clean(f"{value:g}" if isinstance(value, float) else str(value), limits.NAME)
     return f"{text[:12]}…" if len(text) == 64 and text.isalnum() else text
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import disk_errors, read_json, sha256_json
+from reincarnate.files.atomic import disk_errors, sha256_json
+from reincarnate.files.records import Record, is_text, load_record
+from reincarnate.files.regular import within
 from reincarnate.store.index import Index
 from reincarnate.store.nodes import AGENT, ancestors_in, of_agent
 from reincarnate.store.scan import RUN, STUDY, Found
@@ -51,11 +53,11 @@ def references(found: Iterable[Found]) -> References:
     for x in found:
         with suppress(UserError, KeyError, AttributeError, TypeError):  # damaged: it can refer to nothing
             if x.kind == AGENT:
-                _of_agent(read_json(x.path / "agent.json"), refers)
+                _of_agent(load_record(within(x.path, "agent.json")), refers)
             elif x.kind == RUN:
                 _of_run(x.path, refers)
             elif x.kind == STUDY:
-                _of_study(read_json(x.path / "study.json"), refers)
+                _of_study(Record(load_record(within(x.path, "study.json")), x.path / "study.json"), refers)
     return refers
 
 
@@ -68,18 +70,21 @@ def _of_agent(value: dict[str, Any], refers: References) -> None:
 
 def _of_run(folder: Path, refers: References) -> None:
     """A run also uses a teacher that only sets its scale. Its priors are in its config from its first moment on."""
-    config = read_json(folder / "config.json")
-    refers.tasks.add(config["env"])
-    records = [config, read_json(folder / "result.json")] if (folder / "result.json").exists() else [config]
-    for prior in (record.get("prior") or {} for record in records):
-        refers.hashes |= {prior[kind] for kind in ("teacher", "data", "weights") if prior.get(kind)}
+    for name in ("config.json", "result.json"):
+        if name == "config.json" or (folder / name).exists():
+            record = Record(load_record(within(folder, name)), folder / name)
+            refers.tasks.add(record.text("env", ""))
+            prior = record.record("prior", None) if record.get("prior", None) is not None else Record({}, folder / name)
+            refers.hashes |= {prior.text(kind) for kind in ("teacher", "data", "weights") if prior.get(kind, None)}
 
 
-def _of_study(study: dict[str, Any], refers: References) -> None:
+def _of_study(study: Record, refers: References) -> None:
     """A study pins the priors of runs that it has not begun yet."""
-    for task, pins in study["pins"].items():
+    pinned = study.record("pins")
+    for task in pinned:
         refers.tasks.add(task)
-        refers.hashes |= {sha256 for kind in ("teacher", "data", "weights") for sha256 in pins.get(kind, {}).values()}
+        for kind in ("teacher", "data", "weights"):
+            refers.hashes |= set(pinned.record(task).mapping(kind, is_text, "an object of hashes", {}).values())
 
 
 def orphans(store: Path, refers: References, days: float) -> list[Orphan]:
@@ -96,7 +101,7 @@ def _orphans(folder: Path, kind: str, refers: References) -> Iterator[Orphan]:
         if path.name.startswith(".staging-"):
             yield _orphan(path, kind, LEFTOVER)
             continue
-        with suppress(UserError, KeyError, TypeError):  # what cannot be read is not ours to delete
+        with suppress(UserError):  # what cannot be read is not ours to delete
             words = _unused(path, kind, refers, logits)
             if words:
                 yield _orphan(path, kind, words)
@@ -105,19 +110,22 @@ def _orphans(folder: Path, kind: str, refers: References) -> Iterator[Orphan]:
 def _unused(path: Path, kind: str, refers: References, logits: set[str]) -> str | None:
     """What something is, if nothing refers to it; None if something does, or it is nothing of the store's."""
     if kind == "data":
-        manifest = read_json(path / "manifest.json")
-        ours = manifest["kind"] == "dataset" and path.name == manifest["id"][:16]
-        words = f"{manifest['spec']['id']}, {manifest['about'].get('kind', 'data')}, {manifest['transitions']:,} rows"
-        return words if ours and manifest["id"] not in refers.hashes else None
+        manifest = Record(load_record(within(path, "manifest.json")), path / "manifest.json")
+        ours = manifest.get("kind", None) == "dataset" and path.name == manifest.hash("id")[:16]
+        kind, rows = manifest.record("about").text("kind", "data"), manifest.integer("transitions")
+        words = f"{manifest.record('spec').text('id')}, {kind}, {rows:,} rows"
+        return words if ours and manifest.hash("id") not in refers.hashes else None
     if kind == "logits":
         return None if path.name in logits or path.suffix != ".npy" else "a teacher's logits"
-    record = read_json(path)
-    request, task = record["request"], (record["request"].get("protocol") or {}).get("env", "")
+    record = Record(load_record(path), path)
+    request = record.record("request")
+    task = request.record("protocol", {}).text("env", "") if request.get("protocol", {}) is not None else ""
     if kind == "requests":
-        gone = record["data"] not in refers.hashes
-        return f"where {request['kind']} lies" if gone else None
-    used = task in refers.tasks and (request["who"] == "random" or request["who"] in refers.hashes)
-    return None if used else f"{task}, score of {request['who'][:12]}"
+        gone = record.hash("data") not in refers.hashes
+        return f"where {request.text('kind')} lies" if gone else None
+    who = request.text("who")
+    used = task in refers.tasks and (who == "random" or who in refers.hashes)
+    return None if used else f"{task}, score of {who[:12]}"
 
 
 def _orphan(path: Path, kind: str, words: str) -> Orphan:

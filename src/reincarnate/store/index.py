@@ -8,6 +8,8 @@ from pathlib import Path
 
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors
+from reincarnate.files.regular import refuse_links
+from reincarnate.files.text import printable
 from reincarnate.store.scan import Found, Tell, look, scan
 
 NAME = "index.sqlite"
@@ -15,6 +17,9 @@ WAIT = 60.0  # seconds for others that write
 VERSION = 1
 TABLE = """CREATE TABLE IF NOT EXISTS place
 (path TEXT PRIMARY KEY, kind TEXT NOT NULL, sha256 TEXT NOT NULL, task TEXT NOT NULL, words TEXT NOT NULL)"""
+
+
+COLUMNS = "path, kind, sha256, task, words"
 
 
 class Index:
@@ -29,9 +34,9 @@ class Index:
             store.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = self._open()
-        except sqlite3.OperationalError as error:  # nothing says that it is damaged
-            raise UserError(f"{self.path} cannot be opened: {error}") from error
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            if isinstance(error, sqlite3.OperationalError) and not _lacks(error):  # nothing says that it is damaged
+                raise UserError(f"{self.path} cannot be opened: {error}") from error
             aside = self.path.with_name(f"{NAME}.damaged-{os.getpid()}")
             with suppress(FileNotFoundError):  # another process has done it
                 os.replace(self.path, aside)
@@ -39,6 +44,7 @@ class Index:
             self._connection = self._open()
 
     def _open(self) -> sqlite3.Connection:
+        refuse_links(self.path.parent, [NAME])
         connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
@@ -47,6 +53,8 @@ class Index:
             (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if sound != "ok":
                 raise sqlite3.DatabaseError(sound)
+            if version == VERSION:
+                connection.execute(f"SELECT {COLUMNS} FROM place LIMIT 1").fetchone()
             if version == 0:
                 connection.execute(TABLE)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
@@ -79,12 +87,13 @@ class Index:
 
     def all(self) -> list[Found]:
         """Every place that is known, whether or not something lies there still."""
-        rows = self._connection.execute("SELECT path, kind, sha256, task, words FROM place ORDER BY path")
-        return [Found(Path(path), *rest) for path, *rest in rows]
+        rows = self._connection.execute(f"SELECT {COLUMNS} FROM place ORDER BY path")
+        texts = (row for row in rows if all(isinstance(part, str) and printable(part) for part in row))
+        return [Found(Path(path), *rest) for path, *rest in texts if "\0" not in path]
 
     def gone(self) -> list[Found]:
         """Places from which a folder was moved or deleted."""
-        return [found for found in self.all() if not found.path.exists()]
+        return [found for found in self.all() if not os.path.exists(found.path)]
 
     def refresh(self, roots: Iterable[Path], tell: Tell = lambda _: None) -> list[Found]:
         """Read every known place and all `roots` again. Returns what is gone from its place, which is forgotten."""
@@ -100,6 +109,11 @@ class Index:
 
     def __exit__(self, *_: object) -> None:
         self._connection.close()
+
+
+def _lacks(error: sqlite3.Error) -> bool:
+    """Whether an index has no such table or column: it was made by somebody else."""
+    return str(error).startswith(("no such table", "no such column"))
 
 
 def register(store: Path, folder: Path) -> str | None:

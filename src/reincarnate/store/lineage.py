@@ -1,5 +1,6 @@
 """The graph of an agent's ancestors, put together from manifests that are found and from what descendants recorded."""
 
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -8,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import read_json
+from reincarnate.files.records import Record, load_record
+from reincarnate.files.regular import within
 from reincarnate.store.index import NAME, Index
 from reincarnate.store.nodes import (
     AGENT,
@@ -76,7 +78,7 @@ def known_places(store: Path, roots: Iterable[Path], tell: Tell = lambda _: None
         found += [y for x in known if not x.finished and (x.path / "done").exists() for y in look(x.path)]
     places: dict[str, list[Found]] = {}
     for x in dict.fromkeys(found):
-        if x.sha256 and x.path.exists():
+        if x.sha256 and os.path.exists(x.path):
             places.setdefault(x.sha256, []).append(x)
     return places
 
@@ -125,9 +127,10 @@ def find_agent(address: str, places: Places) -> Path:
 
 def read_agent(folder: Path) -> dict[str, Any]:
     """An `agent.json`. Raises UserError where it is none."""
-    value = read_json(folder / "agent.json")
-    if not isinstance(value, dict) or value.get("kind") != "agent":
+    value = load_record(within(folder, "agent.json"))
+    if value.get("kind") != "agent":
         raise UserError(f"{folder}/agent.json does not describe an agent")
+    Record(value, folder / "agent.json").record("spec")
     return value
 
 
@@ -146,7 +149,7 @@ def _read(path: Path, kind: str, parent: Parent, told: Node | None) -> tuple[Nod
         value = read_agent(path)
         return of_agent(value, pulled_from(path) or parent.address), ancestors_in(value)
     if kind == DATA:
-        return of_data(read_json(path / "manifest.json"), parent.address), {}
+        return of_data(load_record(within(path, "manifest.json")), parent.address), {}
     return told or Node(parent.sha256, TEACHER, address=parent.address), {}
 
 
@@ -157,7 +160,7 @@ def _candidates(parent: Parent, told: Node | None, places: Places) -> Iterator[t
             yield found.path, found.kind
     for address in (parent.address, told.address if told else None):
         folder = local(address)
-        if folder is None or not folder.exists():
+        if folder is None or not os.path.exists(folder):
             continue
         for path in (folder, folder / "agent"):
             kept = path / "data" / parent.sha256[:16]

@@ -9,13 +9,15 @@ from reincarnate.agents.agent import Agent
 from reincarnate.config import to_dict
 from reincarnate.data.dataset import spec_value
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import read_json
+from reincarnate.files import limits
+from reincarnate.files.records import load_record
+from reincarnate.files.regular import within
 from reincarnate.store.reading import Number, hash_of, interval_of, mapping, number, text
 from reincarnate.students import STUDENTS
 from reincarnate.types import TeacherCard
 
 ORIGIN = "origin.json"  # in an agent's folder that was pulled: where from
-AGENT, TEACHER, DATA = "agent", "teacher", "data"
+KINDS = AGENT, TEACHER, DATA = "agent", "teacher", "data"
 COSTS: tuple[str, ...] = ("env_steps", "eval_env_steps", "updates", "seconds", "flops")
 
 
@@ -106,14 +108,16 @@ def made_by(config: dict[str, Any]) -> dict[str, Any]:
 def ancestors_in(value: dict[str, Any]) -> dict[str, Node]:
     """What an `agent.json` says of the agent's ancestors, by hash."""
     told = mapping(mapping(mapping(value, "about"), "prior"), "ancestors")
+    if len(told) > limits.ANCESTORS:
+        raise UserError(f"it names {len(told):,} ancestors; a lineage has at most {limits.ANCESTORS:,}")
     return {hash_of(sha256): from_record(sha256, record) for sha256, record in told.items()}
 
 
 def pulled_from(folder: Path) -> str | None:
     """The address that an agent's folder was pulled from, if it was: truer than where it lies now."""
     try:
-        return text(read_json(folder / ORIGIN).get("address")) or None
-    except (UserError, AttributeError):
+        return text(load_record(within(folder, ORIGIN)).get("address")) or None
+    except UserError:
         return None
 
 
@@ -164,10 +168,10 @@ def student_words(student: dict[str, Any]) -> str:
     words = [text(student.get("name"))]
     if student.get("torso", "auto") != "auto":
         words.append(text(student["torso"]))
-    if (width := student.get("width", 1)) != 1:
+    if (width := number(student.get("width", 1))) != 1:
         words.append(f"×{width}")
-    if hidden := student.get("hidden"):
-        words.append("-".join(map(str, hidden)))
+    if isinstance(hidden := student.get("hidden"), list) and hidden:
+        words.append("-".join(str(number(size)) for size in hidden[:8]))
     return " ".join(words + [name for name in ("dueling", "noisy") if student.get(name)])
 
 
@@ -218,9 +222,10 @@ def record(node: Node) -> dict[str, Any]:
 
 def from_record(sha256: str, value: Any) -> Node:
     """A node from its record. Raises UserError where it is none."""
-    if not isinstance(value, dict) or value.get("kind") not in (AGENT, TEACHER, DATA):
+    if not isinstance(value, dict) or not isinstance(kind := value.get("kind"), str) or kind not in KINDS:
         raise UserError(f"not a record of an agent, a teacher or data: {str(value)[:80]}")
-    known, least = mapping(value, "cost"), value.get("at_least") or []
+    known, least = mapping(value, "cost"), value.get("at_least")
+    least = least if isinstance(least, list) else []
     numbers = {name: number(known.get(name)) for name in COSTS}
     return Node(
         sha256=hash_of(sha256),

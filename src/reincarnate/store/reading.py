@@ -3,6 +3,9 @@
 from typing import Any
 
 from reincarnate.errors import UserError
+from reincarnate.files import limits
+from reincarnate.files.records import is_hash, shown
+from reincarnate.files.text import clean
 
 Number = int | float
 
@@ -15,12 +18,12 @@ def mapping(value: dict[str, Any], key: str) -> dict[str, Any]:
 
 def text(value: Any) -> str:
     """One line of at most 300 letters, none of which commands a terminal; "" for what is no text."""
-    return "".join(c for c in " ".join(value.split())[:300] if c.isprintable()) if isinstance(value, str) else ""
+    return clean(" ".join(value[: limits.LINE].split()), limits.NAME) if isinstance(value, str) else ""
 
 
 def number(value: Any) -> Number | None:
     """A finite number; None for anything else."""
-    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+    usable = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e40
     return value if usable else None
 
 
@@ -34,6 +37,6 @@ def interval_of(value: Any) -> tuple[Number, Number] | None:
 
 def hash_of(value: Any) -> str:
     """A SHA-256 in lower-case hex. Raises UserError for anything else: hashes become names of files."""
-    if not isinstance(value, str) or len(value) != 64 or not set(value) <= set("0123456789abcdef"):
-        raise UserError(f"a sha256 was expected, not {str(value)[:80]!r}")
+    if not is_hash(value):
+        raise UserError(f"a sha256 was expected, not {shown(value)}")
     return value

@@ -11,6 +11,8 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from reincarnate.files import limits
+from reincarnate.files.text import clean
 from reincarnate.store.lineage import Lineage
 from reincarnate.store.nodes import AGENT, COSTS, Amount, Cost, Node
 from reincarnate.store.reading import Number
@@ -43,7 +45,10 @@ def tree(lineage: Lineage, here: bool = True) -> Tree:
     return root
 
 
-def _grow(branch: Tree, lineage: Lineage, node: Node, drawn: set[str], here: bool) -> None:
+def _grow(branch: Tree, lineage: Lineage, node: Node, drawn: set[str], here: bool, depth: int = 1) -> None:
+    if depth > limits.DRAWN and node.parents:
+        branch.add(f"[dim]… {len(lineage.ancestors(node.sha256)):,} more, not drawn[/]")
+        return
     for parent in node.parents:
         other = lineage.node(parent)
         role = {"player": "played by", "replay": "replay of"}.get(parent.role, parent.role)
@@ -52,7 +57,7 @@ def _grow(branch: Tree, lineage: Lineage, node: Node, drawn: set[str], here: boo
             branch.add(f"{words}  [dim]{other.sha256[:SHORT]}[/]")
             continue
         drawn.add(other.sha256)
-        _grow(branch.add(_label(lineage, other, role, here)), lineage, other, drawn, here)
+        _grow(branch.add(_label(lineage, other, role, here)), lineage, other, drawn, here, depth + 1)
 
 
 def _label(lineage: Lineage, node: Node, role: str, here: bool) -> str:
@@ -67,7 +72,7 @@ def _label(lineage: Lineage, node: Node, role: str, here: bool) -> str:
     if here:
         lines.append(_where(lineage, node))
     elif (node.address or "").startswith("hf:"):
-        lines.append(escape(str(node.address)))
+        lines.append(escape(clean(str(node.address), limits.NAME)))
     return "\n".join(lines)
 
 

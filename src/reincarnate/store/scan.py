@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import read_json
+from reincarnate.files.records import load_record, shown
+from reincarnate.files.regular import within
 from reincarnate.store.nodes import AGENT, DATA, TEACHER, ancestors_in, of_agent, of_data
 from reincarnate.store.reading import text
 
@@ -55,9 +56,7 @@ def look(folder: Path, tell: Tell = lambda _: None) -> list[Found]:
 def _look(file: Path, tell: Tell) -> Iterator[Found]:
     """What a manifest describes; others' files of these names are passed over in silence."""
     try:
-        value = read_json(file)
-        if not isinstance(value, dict):
-            return
+        value = load_record(within(file.parent, file.name))
         if file.name == "config.json":
             yield from _run(file.parent, value)
         elif file.name == "study.json" and value.get("kind") == "study":
@@ -78,8 +77,8 @@ def _run(folder: Path, config: dict[str, Any]) -> Iterator[Found]:
     sha256 = ""
     if (folder / "done").exists():
         with suppress(UserError):
-            sha256 = of_agent(read_json(folder / "agent" / "agent.json")).sha256
-    words = f"{text(method.get('name'))}, seed {config.get('seed')}"
+            sha256 = of_agent(load_record(within(folder, "agent/agent.json"))).sha256
+    words = text(f"{text(method.get('name'))}, seed {shown(config.get('seed'))}")
     yield Found(folder.absolute(), RUN, sha256, text(config["env"]), words)
 
 
@@ -89,7 +88,7 @@ def _agent(folder: Path, value: dict[str, Any]) -> Iterator[Found]:
     yield Found(folder, AGENT, node.sha256, node.task, f"{node.name}, {node.detail}")
     for teacher in ancestors_in(value).values():
         path = local(teacher.address) if teacher.kind == TEACHER else None
-        if path is not None and path.exists():
+        if path is not None and os.path.exists(path):
             yield Found(path.absolute(), TEACHER, teacher.sha256, teacher.task, f"{teacher.name}, {teacher.detail}")
 
 

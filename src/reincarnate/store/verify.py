@@ -6,14 +6,15 @@ from pathlib import Path
 
 from reincarnate.agents.agent import open_agent
 from reincarnate.data import Dataset, open_dataset
-from reincarnate.data.dataset import verify as verify_columns
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import sha256_file, sha256_json
-from reincarnate.store.lineage import Lineage, read_agent
+from reincarnate.files.atomic import sha256_file
+from reincarnate.files.finished import check_done
+from reincarnate.store.lineage import Lineage
 from reincarnate.store.nodes import AGENT, DATA, Node
 from reincarnate.store.render import short_path
-from reincarnate.teachers import open_teacher
+from reincarnate.teachers import SCHEMES, open_teacher, recognise
 
+READ = frozenset(SCHEMES) - {"py", "hf"}  # kinds of teachers that are read without running anybody's code
 SOUND, MISSING, WRONG, UNCHECKED = "sound", "missing", "wrong", "not checked"
 
 
@@ -50,7 +51,7 @@ def _check(node: Node, path: Path, actions: int | None) -> Checked:
         check_agent(path)
     elif node.kind == DATA:
         check_dataset(path, node.sha256)
-    elif (node.address or "").startswith("py:"):
+    elif (node.address or "").startswith("py:") or path.suffix == ".py":
         return Checked(node, UNCHECKED, f"{path} is code, which is not run to look at it")
     else:
         _check_teacher(node, path, actions)
@@ -59,11 +60,10 @@ def _check(node: Node, path: Path, actions: int | None) -> Checked:
 
 def check_agent(folder: Path) -> str:
     """Hash every file of an agent, and its identity; returns its hash. Raises UserError naming what is wrong."""
-    value = read_agent(folder)
-    identity = {key: value.get(key) for key in ("student", "spec", "weights")}
-    if sha256_json(identity) != value.get("sha256"):
-        raise UserError(f"{folder}/agent.json has changed: its settings, task or weights are not those of its hash")
-    agent = open_agent(folder)  # hashes the weights
+    agent = open_agent(folder)  # hashes the weights, and computes its identity
+    run = agent.path.parent
+    if agent.path.name in ("agent", "agent-best") and (run / "done").is_file():
+        check_done(run)
     agent.network()  # they fit, and are finite
     if "optimizer" in agent.kept:
         agent.optimizer_state()
@@ -75,20 +75,22 @@ def check_agent(folder: Path) -> str:
 
 def check_dataset(folder: Path, sha256: str) -> Dataset:
     """Hash every column of a dataset, and its identity. Raises UserError naming what is wrong."""
-    dataset = open_dataset(folder)
-    identity = {"spec": dataset.manifest["spec"], "columns": dataset.manifest["columns"]}
-    if sha256_json(identity) != dataset.id or dataset.id != sha256:
-        raise UserError(f"{folder}/manifest.json has changed: its columns are not those of its hash")
-    verify_columns(dataset)
+    dataset = open_dataset(folder)  # hashes every column, and computes its identity
+    if dataset.id != sha256:
+        raise UserError(f"{folder}/manifest.json has changed: it is another dataset than the one of that hash")
     return dataset
 
 
 def _check_teacher(node: Node, path: Path, actions: int | None) -> None:
-    """A file whose hash it is, or a teacher whose reader says so."""
+    """A file whose hash it is, or a teacher whose reader says so; of the address only how it is to be read is taken."""
     if path.is_file() and sha256_file(path) == node.sha256:
         return
-    scheme, colon, rest = (node.address or "").partition(":")
+    scheme, _, rest = (node.address or "").partition(":")
     _, question, query = rest.partition("?")  # how it is to be read is part of what it is
-    found = open_teacher(f"{scheme}:{path}{question}{query}" if colon else str(path), actions).card.sha256
+    place = path.absolute()  # so that no name of a file can be taken for a scheme
+    kind = scheme if scheme in READ else recognise(place)
+    if kind not in READ:
+        raise UserError(f"{path} is read by {kind}:, which may run code or ask the network; it is not looked at")
+    found = open_teacher(f"{kind}:{place}{question}{query}", actions).card.sha256
     if found != node.sha256:
         raise UserError(f"{path} has changed: {found[:12]}… but was {node.sha256[:12]}…")

@@ -7,10 +7,12 @@ from typing import Any
 
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
+from reincarnate.files.records import shown
 from reincarnate.methods import METHODS
 from reincarnate.run.prepare import Prepared, prepare_all
 from reincarnate.run.settings import NAMES, Run
 
+MOST_SEEDS = 10_000
 KEYS = ("title", "tasks", "methods", "seeds", "run")
 
 
@@ -66,23 +68,33 @@ def _check(path: Path, file: dict[str, Any]) -> None:
         if not file.get(key) and key != "run":
             raise UserError(f"{path}: {key} is missing or empty")
         if not isinstance(file.get(key) or kind(), kind):
-            raise UserError(f"{path}: {key} must be {what}, not {file[key]!r}")
+            raise UserError(f"{path}: {key} must be {what}, not {shown(file[key])}")
+    for name in file["methods"]:
+        if not isinstance(name, str):
+            raise UserError(f"{path}: the name of a method must be text, not {shown(name)}")
     for name, settings in [("task", task) for task in file["tasks"]] + list(file["methods"].items()):
-        if not isinstance(settings or {}, dict):
-            raise UserError(f"{path}: the settings of {_which(name)} must be a mapping, not {settings!r}")
+        if not isinstance({} if settings is None and name != "task" else settings, dict):
+            raise UserError(f"{path}: the settings of {_which(name)} must be a mapping, not {shown(settings)}")
+        for key, kind, what in (("run", dict, "a mapping"), ("method", str, "a name")):
+            if name != "task" and settings and not isinstance(settings.get(key, kind()), kind):
+                raise UserError(f"{path}: {key} of {_which(name)} must be {what}, not {shown(settings[key])}")
     ids = [task.get("env", (file.get("run") or {}).get("env")) for task in file["tasks"]]
     for env in ids:
+        if not isinstance(env, str | None):
+            raise UserError(f"{path}: env must be the id of a task, not {shown(env)}")
         if ids.count(env) > 1:
             raise UserError(f"{path}: two tasks share the env {env!r}; give each a study of its own")
 
 
 def _which(name: str) -> str:
-    return "a task" if name == "task" else f"method {name!r}"
+    return "a task" if name == "task" else f"method {shown(name)}"
 
 
 def _seeds(path: Path, value: Any) -> list[int]:
     """A number of seeds, or a list of them."""
-    seeds = list(range(value)) if type(value) is int else value
+    seeds = list(range(min(value, MOST_SEEDS + 1))) if type(value) is int else value
+    if isinstance(seeds, list) and len(seeds) > MOST_SEEDS:
+        raise UserError(f"{path}: over {MOST_SEEDS:,} seeds")
     whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: seeds must be a number above 0 or a list of different ones, not {value!r}")

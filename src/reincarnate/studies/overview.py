@@ -26,7 +26,7 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0) -> lis
         ui.note(f"warning: {run.path}: {run.state}{f': {run.reason}' if run.reason else ''}")
     for line in report.gaps(loaded.runs, loaded.missing):
         ui.note(line)
-    ui.console.print(f"page: {out / 'index.html'}", highlight=False)
+    ui.say(f"page: {out / 'index.html'}")
     return rows
 
 

@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
+from reincarnate.files.atomic import FORMAT, sha256_json, write_json
+from reincarnate.files.finished import check_done
+from reincarnate.files.records import Record, is_text, load_record
+from reincarnate.files.regular import within
 from reincarnate.run.prepare import Prepared
 from reincarnate.run.settings import Run, method_name
 from reincarnate.studies.matrix import Cell, Study
@@ -19,7 +22,7 @@ class Pinned:
 
     def __init__(self, out: Path):
         self.path = out / FILE
-        self.pins: Pins = read_json(self.path)["pins"] if self.path.exists() else {}
+        self.pins: Pins = _pins(Record(load_record(self.path), self.path)) if self.path.exists() else {}
 
     def check(self, prepared: Prepared) -> None:
         """Pin a run's task, teacher and weights. Raises UserError where one was another when the study began."""
@@ -37,13 +40,14 @@ class Pinned:
 
     def adopt(self, run: Run, directory: Path) -> None:
         """The same for what a finished run stood on, by its own result."""
-        result = read_json(directory / "result.json")
-        prior = result.get("prior") or {}
+        check_done(directory)
+        result = load_record(directory / "result.json")
+        prior = Record(result, directory / "result.json").record("prior", {}).value
         addresses = {"teacher": run.teacher, "weights": run.weights, "data": _data_address(run)}
         self._pin(run.env, "protocol", run.env, str(result.get("protocol_hash")))
         for kind, address in addresses.items():
             if prior.get(kind):
-                self._pin(run.env, kind, str(address), prior[kind])
+                self._pin(run.env, kind, str(address), str(prior[kind]))
 
     def _pin(self, env: str, kind: str, address: str, found: str) -> None:
         known = self.pins.setdefault(env, {}).setdefault(kind, {}).setdefault(address, found)
@@ -59,6 +63,15 @@ class Pinned:
         settings = json.loads(json.dumps(study.settings, default=str))
         record = {"format": FORMAT, "kind": "study", "title": study.title, "settings": settings}
         write_json(self.path, {**record, "pins": self.pins, "runs": runs})
+
+
+def _pins(record: Record) -> Pins:
+    """UserError: they are not hashes by address, kind and task."""
+    pinned = record.record("pins")
+    return {
+        task: {kind: pinned.record(task).mapping(kind, is_text, "hashes by address") for kind in pinned.record(task)}
+        for task in pinned
+    }
 
 
 def _data_address(run: Run) -> str:
@@ -77,7 +90,15 @@ def read_study_record(directory: Path) -> dict[str, Any]:
     if not (directory / FILE).exists():
         hint = f"`reincarnate compare {directory}` compares runs of any origin"
         raise UserError(f"{directory} holds no study ({FILE} is missing); {hint}")
-    record = read_json(directory / FILE)
-    if not isinstance(record, dict) or record.get("kind") != "study":
+    value = load_record(within(directory, FILE))
+    if value.get("kind") != "study":
         raise UserError(f"{directory / FILE} does not describe a study")
-    return record
+    record = Record(value, directory / FILE)
+    record.text("title")
+    for run in record.records("runs"):
+        for name in ("env", "label"):
+            run.text(name)
+        place = Path(run.text("directory"))
+        if place.is_absolute() or ".." in place.parts or "\0" in str(place):
+            raise run.refuse("directory", "a folder of the study's", str(place))
+    return value

@@ -16,7 +16,7 @@ class Watch:
         self._todo = sum(map(len, units))
         self._parts: dict[str, float] = {}
         columns = (
-            TextColumn("[bold]{task.description}"),
+            TextColumn("{task.description}", style="bold", markup=False),
             BarColumn(bar_width=None),
             TextColumn("{task.completed:.1f}/{task.total:.0f} runs"),
             TimeElapsedColumn(),

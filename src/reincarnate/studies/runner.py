@@ -8,8 +8,9 @@ import torch
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import disk_errors, read_json
+from reincarnate.files.atomic import disk_errors
 from reincarnate.files.lock import Lock
+from reincarnate.files.records import load_record
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.settings import record
 from reincarnate.studies.executors import Executor, LocalProcesses, refuse_starting_up
@@ -68,7 +69,7 @@ def _same_settings(study: Study, out: Path) -> None:
     for cell in study.cells:
         config = out / cell.directory / "config.json"
         if config.exists():
-            found = read_json(config)
+            found = load_record(config)
             asked = json.loads(json.dumps(record(cell.run)))
             for key in asked:
                 if key not in ("versions", "command") and found.get(key) != asked[key]:

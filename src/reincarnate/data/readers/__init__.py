@@ -12,7 +12,8 @@ from reincarnate.data.dataset import Columns, Dataset, open_dataset, write_datas
 from reincarnate.data.replay import TAIL
 from reincarnate.data.rows import action_dtype, clipped, narrowed
 from reincarnate.errors import UserError
-from reincarnate.files.atomic import FORMAT, read_json, sha256_json, write_json
+from reincarnate.files.atomic import FORMAT, sha256_json, write_json
+from reincarnate.files.records import Record, load_record
 from reincarnate.types import TaskSpec
 
 READERS = {"dopamine": "dopamine", "minari": "minari", "d3rlpy": "d3rlpy", "d4rl": "d4rl", "sb3-replay": "sb3"}
@@ -80,7 +81,7 @@ def import_data(address: str, spec: TaskSpec | None, store: Path, tick: Tick) ->
     request = {"kind": "import", "source": logged.source, "reader": logged.format, "spec": spec and spec.protocol}
     index = store / "requests" / f"{sha256_json(request)[:16]}.json"
     if index.exists():
-        folder = store / "data" / read_json(index)["data"][:16]
+        folder = store / "data" / Record(load_record(index), index).hash("data")[:16]
         if folder.exists():
             return open_dataset(folder)
     dataset = convert(logged, spec, store / "data", tick)

@@ -8,6 +8,7 @@ import numpy as np
 
 from reincarnate.data.readers import npz
 from reincarnate.errors import UserError
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import MIB, one_line
 
 PIECE = 1 << 16  # compressed bytes unpacked at once: at most 66 MB come out, for deflate expands no more than 1032-fold
@@ -23,7 +24,7 @@ class GzipArray:
     def __init__(self, path: Path):
         self.path = path
         try:
-            self._file = path.open("rb")
+            self._file = open_regular(path)
         except OSError as error:
             raise UserError(f"{path}: cannot be read: {error.strerror or one_line(error)}") from None
         self._inflate, self._out = zlib.decompressobj(GZIP), memoryview(b"")
@@ -109,7 +110,7 @@ def read_bytes(path: Path, limit: int) -> bytes:
     """What was compressed, not an array. UserError: over `limit` bytes unpacked, or damaged."""
     out, inflate = bytearray(), zlib.decompressobj(GZIP)
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             while not inflate.eof and (piece := file.read(PIECE)):
                 out += inflate.decompress(piece)
                 if len(out) > limit:

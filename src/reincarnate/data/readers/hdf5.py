@@ -9,6 +9,8 @@ import numpy as np
 
 from reincarnate.data.readers.flat import listed
 from reincarnate.errors import UserError
+from reincarnate.files import limits
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import one_line
 
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -19,9 +21,9 @@ COLUMN_LIMIT = 1 << 32  # bytes of a column that is read whole
 def is_hdf5(path: Path) -> bool:
     """Whether a file begins as HDF5 files do."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return file.read(len(MAGIC)) == MAGIC
-    except OSError:
+    except (OSError, ValueError, UserError):
         return False
 
 
@@ -47,13 +49,34 @@ def opened(path: Path) -> Iterator[Any]:
         import h5py
     except ImportError:
         raise UserError(f"{path} needs h5py: pip install 'reincarnate[hdf5]'") from None
+    if not is_hdf5(path):
+        raise UserError(f"{path}: not an HDF5 file, or a damaged one")
     try:
         with h5py.File(path, "r") as file:
+            _check_links(file, path)
             yield file
     except UserError:
         raise
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, OverflowError) as error:
         raise UserError(f"{path}: not an HDF5 file, or a damaged one: {one_line(error)}") from None
+
+
+def _check_links(file: Any, path: Path) -> None:
+    """UserError: a name in the file stands for something elsewhere, or there are too many names."""
+    import h5py
+
+    count = 0
+
+    def look(name: bytes, link: Any) -> str | None:
+        nonlocal count
+        count += 1
+        if link.type != h5py.h5l.TYPE_HARD:  # pyright: ignore[reportAttributeAccessIssue]
+            return f"{name.decode(errors='replace')[:80]} is a link to another place or file"
+        return f"it has over {limits.LINKS:,} names" if count > limits.LINKS else None
+
+    wrong = file.id.links.visit(look, info=True)
+    if wrong is not None:
+        raise UserError(f"{path}: {wrong}; refused")
 
 
 def column(group: Any, name: str, what: str) -> Any:

@@ -2,7 +2,6 @@
 
 import mmap
 import pickle
-import re
 import struct
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.files.safe import Inert, _InertUnpickler, one_line
+from reincarnate.files.pickled import BoundedUnpickler, Inert, check_nesting
+from reincarnate.files.regular import open_regular
+from reincarnate.files.safe import one_line
 
 LARGE = 1 << 16  # bytes from which on content is not copied
 
@@ -37,14 +38,8 @@ class _Mapped:
         return line[0] + b"\n"
 
 
-class _MappedUnpickler(_InertUnpickler):
-    dispatch: ClassVar[dict[int, Any]] = dict(_InertUnpickler.dispatch)
-    read: Any  # pickle sets these two while it loads
-    append: Any
-
-    def __init__(self, file: Any, allowed: Iterable[str]):
-        pickle._Unpickler.__init__(self, file)
-        self.allowed = re.compile("|".join(allowed))
+class _MappedUnpickler(BoundedUnpickler):
+    dispatch: ClassVar[dict[int, Any]] = dict(BoundedUnpickler.dispatch)
 
     def load_bytearray8(self) -> None:
         (size,) = struct.unpack("<Q", self.read(8))
@@ -59,12 +54,12 @@ def load(path: Path, allowed: Iterable[str]) -> Any:
     Arrays in it (`array`) are views of the file. UserError: names that are not `allowed`, or damage.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {one_line(error)}") from None
     try:
-        return _MappedUnpickler(_Mapped(memoryview(content)), allowed).load()
+        return check_nesting(_MappedUnpickler(_Mapped(memoryview(content)), allowed).load())
     except UserError as error:
         raise UserError(f"{path}: {one_line(error)}") from None
     except Exception as error:  # a damaged pickle fails in as many ways as it has opcodes

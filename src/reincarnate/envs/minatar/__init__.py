@@ -27,7 +27,7 @@ GAMES = {
 STICKY = 0.1  # MinAtar's own default
 MAX_STEPS = 5000  # MinAtar has no limit of its own; without one a student that only survives plays for ever
 TOGETHER_FROM = 16  # copies, from which on stepping them together is faster (benchmarks/minatar_steps.py)
-RULES: dict[str, Callable[[int], Game]] = {
+RULES: dict[str, Callable[[int], Any]] = {
     "asterix": lambda n: Asterix(n, MAX_STEPS),
     "breakout": Breakout,
     "freeway": Freeway,

@@ -45,7 +45,9 @@ MOVED, MEETS, PICTURES = _tables()
 STEPS = _steps()
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(bool)
 FREE = _BITS.sum(1)  # how many rows are free, by the bits that `np.packbits` makes of them
-FREE_ROW = np.array([np.resize([*np.flatnonzero(bits) + 1, *[0] * ROWS], ROWS) for bits in _BITS]).reshape(-1)
+FREE_ROW = np.array(
+    [np.resize(np.append(np.flatnonzero(bits) + 1, np.zeros(ROWS, np.int64)), ROWS) for bits in _BITS]
+).reshape(-1)
 SPAWNED = np.array([_entity(0 if right else 9, right, gold) for gold in (0, 1) for right in (0, 1)])
 ROW = np.arange(100) // 10
 

@@ -81,7 +81,8 @@ class SpaceInvaders:
         """The lowest alien of the column nearest to the cannon shoots; of two columns as near, the left one's."""
         each, aliens = np.arange(len(rows)), self.aliens[rows]
         order = NEAREST[self.cannon[rows]]
-        column = order[each, aliens.any(1)[each[:, None], order].argmax(1)]
+        occupied: np.ndarray = aliens.any(1)  # pyright: ignore[reportAssignmentType]
+        column = order[each, occupied[each[:, None], order].argmax(1)]
         row = BOTTOM - aliens[each, ::-1, column].argmax(1)
         self.enemy[rows, row, column] = True
 
@@ -92,7 +93,7 @@ class SpaceInvaders:
             return np.zeros(len(hit))
         self.aliens ^= hit
         self.friendly ^= hit
-        cleared = (~self.aliens.any((1, 2))).nonzero()[0]
+        cleared = np.flatnonzero(~self.aliens.any((1, 2)))
         self.interval[cleared] -= self.interval[cleared] > LEAST_INTERVAL
         self.aliens[cleared, *WAVE] = True
         return hit.sum((1, 2))

@@ -15,7 +15,9 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from reincarnate.errors import UserError
+from reincarnate.files import limits
 from reincarnate.files.safe import read_file, sha256
+from reincarnate.teachers.effort import within_seconds
 from reincarnate.teachers.exported import TELLS, Asked, Lift, choose, counted, read_address, widened
 from reincarnate.teachers.frozen import Memoryless
 from reincarnate.teachers.onnx.external import read_external
@@ -26,7 +28,7 @@ DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool":
     f"{sign}int{bits}": f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)
 }
 """Element types of onnxruntime -> numpy's."""
-MEMORY = 4 * 2**30  # bytes that all such teachers together may work in
+MEMORY = limits.MEMORY  # bytes that all such teachers together may work in
 
 
 class OnnxTeacher(Memoryless):
@@ -35,6 +37,7 @@ class OnnxTeacher(Memoryless):
     def __init__(self, card: TeacherCard, session: Any, output: str, lift: Lift, batch: int | None, kept: Any):
         self.card, self._session, self._output, self._lift = card, session, output, lift
         self._input, self._dtype, self._batch = session.get_inputs()[0].name, np.dtype(card.obs_dtype), batch
+        self._looked = set[tuple[int, ...]]()  # shapes of observations whose answer came in time
         self._kept = kept  # arrays that the session may point to
 
     def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
@@ -51,10 +54,16 @@ class OnnxTeacher(Memoryless):
         return rows
 
     def _run(self, rows: np.ndarray) -> np.ndarray:
+        def answer() -> Any:
+            return self._session.run([self._output], {self._input: rows})
+
         try:
-            (out,) = self._session.run([self._output], {self._input: rows})
+            (out,) = answer() if rows.shape in self._looked else within_seconds(answer, self.card.uri)
+        except UserError:
+            raise
         except Exception as error:  # onnxruntime's own kinds share no base
             raise UserError(f"{self.card.uri}: failed on observations {list(rows.shape)}: {_reason(error)}") from None
+        self._looked.add(rows.shape)
         return np.array(out)  # a copy: the session may use its memory again
 
     def _run_padded(self, rows: np.ndarray, batch: int) -> np.ndarray:

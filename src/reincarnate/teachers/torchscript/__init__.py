@@ -17,6 +17,7 @@ from torch import Tensor
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line, read_file, sha256
+from reincarnate.teachers.effort import bounded
 from reincarnate.teachers.exported import TELLS, Lift, choose, counted, read_address, widened
 from reincarnate.teachers.frozen import Memoryless
 from reincarnate.teachers.torchscript.archive import recognised, take_apart
@@ -31,12 +32,15 @@ class TorchScriptTeacher(Memoryless):
     def __init__(self, card: TeacherCard, module: Any, output: int | None, lift: Lift):
         self.card, self._module, self._output, self._lift = card, module, output, lift
         self._tensors = [*module.parameters(), *module.buffers()]
+        self._looked = set[tuple[int, ...]]()
         self._versions = [tensor._version for tensor in self._tensors]
 
     def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
         """Raw observations [B, *O] to what the card says it tells. UserError: the module fails."""
         try:
-            out = self._module(obs.cpu())
+            out = self._answer(obs.cpu())
+        except UserError:
+            raise
         except Exception as error:  # the interpreter raises whatever operators do
             said = " ".join(line for line in str(error).splitlines() if line.strip())
             reason = said.rpartition("RuntimeError: ")[2] or said
@@ -44,6 +48,14 @@ class TorchScriptTeacher(Memoryless):
         if [tensor._version for tensor in self._tensors] != self._versions:
             raise UserError(f"{self.card.uri}: changes itself while it acts; a teacher must stay as it is")
         return self._lift(self._taken(out), len(obs))
+
+    def _answer(self, obs: Tensor) -> Any:
+        """The first time for observations of a shape every operator is looked at before it runs."""
+        if obs.shape[1:] in self._looked:
+            return self._module(obs)
+        out = bounded(self._module, obs, self.card.uri)
+        self._looked.add(obs.shape[1:])
+        return out
 
     def _taken(self, out: Any) -> Tensor:
         out = out if self._output is None else out[self._output]
@@ -93,7 +105,7 @@ def open_address(rest: str, actions: int | None = None) -> TorchScriptTeacher:
         actions=known if word == "actions" or (bounds and len(bounds[0]) > 1) else None,
         preprocessing="whatever its code does",
         safety=f"its code was read first: only listed operators, at most {MOST_CALLS:,} calls, no access to files; "
-        "the memory that it works in is not limited",
+        "the size of what they make and their work are limited, looked at on the first observations",
         warnings=() if word else ("its output is taken for logits; if it is not, say so with ?tells=",),
         bounds=bounds,
     )

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import torch
 
 from reincarnate.errors import UserError
-from reincarnate.files.safe import _InertUnpickler, one_line
+from reincarnate.files.pickled import BoundedUnpickler, check_nesting
+from reincarnate.files.safe import one_line
 
 DTYPES = {
     f"torch.{name}Storage": dtype
@@ -67,16 +68,16 @@ KNOWN: dict[str, Callable[..., Any]] = {
 }
 
 
-class _Unpickler(_InertUnpickler):
+class _Unpickler(BoundedUnpickler):
     def __init__(self, file: io.BytesIO, allowed: Iterable[str], size_of: SizeOf | None, known: dict[str, Callable]):
-        _InertUnpickler.__init__(self, file, allowed)
+        BoundedUnpickler.__init__(self, file, allowed)
         self.size_of, self.known = size_of, KNOWN | known
 
     def find_class(self, module: str, name: str, /) -> Any:
         origin = f"{module}.{name}"
         if origin in self.known:
             return self.known[origin]
-        return DTYPES[origin] if origin in DTYPES else _InertUnpickler.find_class(self, module, name)
+        return DTYPES[origin] if origin in DTYPES else BoundedUnpickler.find_class(self, module, name)
 
     def persistent_load(self, pid: Any) -> Storage:
         match pid:
@@ -106,7 +107,7 @@ def read_declared(
     UserError: any other name, a tensor beyond its storage, a storage beyond the file, or damage.
     """
     try:
-        return _Unpickler(file, allowed, size_of, dict(known)).load()
+        return check_nesting(_Unpickler(file, allowed, size_of, dict(known)).load())
     except UserError as error:
         raise UserError(f"{what}: {error}") from None
     except Exception as error:  # a damaged pickle fails in as many ways as it has opcodes

@@ -1,0 +1,40 @@
+"""`done`, the last file of a finished run: the hashes of its records, so that nothing in them changes unseen."""
+
+import json
+import os
+from pathlib import Path
+from typing import Final
+
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import sha256_file, write_bytes
+from reincarnate.files.records import FORMAT, Record, load_record
+from reincarnate.files.regular import within
+
+DONE: Final = "done"
+COVERED: Final = ("config.json", "metrics.jsonl", "result.json")
+SMALL: Final = 1 << 16  # bytes
+
+
+def write_done(folder: Path) -> None:
+    """Finish a run: from now on its records are what they are."""
+    hashes = {name: sha256_file(folder / name) for name in COVERED if (folder / name).exists()}
+    write_bytes(folder / DONE, (json.dumps({"format": FORMAT, "kind": "done", "sha256": hashes}) + "\n").encode())
+
+
+def check_done(folder: Path) -> None:
+    """UserError: a record of a finished run has changed since. Runs of before say nothing (an empty `done`)."""
+    path = within(folder, DONE)
+    if os.stat(path).st_size == 0:
+        return
+    said = Record(load_record(path, SMALL), path).record("sha256")
+    for name in (*COVERED, *(other for other in said if other not in COVERED)):
+        file, expected = within(folder, name), said.hash(name, None)
+        found = sha256_file(file) if file.is_file() else None
+        if found != expected:
+            raise UserError(
+                f"{file} has changed since the run was finished: {_short(found)}, it was {_short(expected)}"
+            )
+
+
+def _short(sha256: str | None) -> str:
+    return f"{sha256[:12]}…" if sha256 else "missing"

@@ -1,0 +1,139 @@
+"""Whose run a folder is: one that began on this machine is resumed as it is, a stranger's runs no code unasked.
+
+A run that begins is sealed: `.seal` in its folder holds a keyed hash of its `config.json`. The key lies in the user's
+own state folder and never leaves this machine, so that nobody else can make a seal; a run that was moved keeps its own.
+"""
+
+import hashlib
+import hmac
+import importlib.machinery
+import os
+import re
+import secrets
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from reincarnate.errors import UserError
+from reincarnate.files import limits
+from reincarnate.files.atomic import write_bytes
+from reincarnate.files.regular import read_bounded, within
+from reincarnate.files.safe import sha256
+
+SEAL: Final = ".seal"
+USUAL_STORE: Final = ".reincarnate"
+CODE: Final = re.compile(r"(?:^|[^A-Za-z0-9_])py:")
+NOT_ADDRESSES: Final = ("command", "label", "versions")  # of a run's config: nothing opens them
+
+
+# ---- seals -----------------------------------------------------------------------------------------------
+
+
+def seal(run: Path) -> None:
+    """Mark a run as begun here. Where there is no place for a key (no home), it goes unmarked."""
+    key = _key()
+    if key is not None:
+        write_bytes(run / SEAL, _mark(key, run).encode())
+
+
+def sealed(run: Path) -> bool:
+    """Whether a run began on this machine, and its settings are those it began with."""
+    key = _key()
+    with suppress(UserError, OSError):
+        return key is not None and hmac.compare_digest(read_bounded(within(run, SEAL), 200).decode(), _mark(key, run))
+    return False
+
+
+def _mark(key: bytes, run: Path) -> str:
+    return hmac.new(key, read_bounded(within(run, "config.json"), limits.JSON), hashlib.sha256).hexdigest()
+
+
+def _key() -> bytes | None:
+    """This user's key on this machine, made when it is first needed; None where there is nowhere to keep it."""
+    try:
+        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "reincarnate"
+        path = folder / "key"
+        if not path.exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            fresh = folder / f".key.{os.getpid()}.{secrets.token_hex(4)}"
+            handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with os.fdopen(handle, "wb") as file:
+                file.write(secrets.token_bytes(32))
+            with suppress(FileExistsError):  # another process was first
+                os.link(fresh, path)
+            fresh.unlink()
+        key = read_bounded(path, 64)
+        return key if len(key) == 32 else None
+    except (OSError, RuntimeError, UserError):
+        return None
+
+
+# ---- before a run goes on --------------------------------------------------------------------------------
+
+
+def check(run: Path, config: dict[str, Any], trusted: bool) -> None:
+    """Refuse to go on with what a record names before any of it is run.
+
+    UserError: the run did not begin here, and names code or a store of its own, and is not `trusted`; or the code is
+    not that with which it began, whoever's it is.
+    """
+    code = sorted(set(_code_in(config)))
+    if not trusted and (code or config.get("store", USUAL_STORE) != USUAL_STORE) and not sealed(run):
+        named = f"code ({code[0][:120]})" if code else f"a store ({str(config.get('store'))[:120]})"
+        hint = "look at what it names first" if code else "everything is kept in there"
+        raise UserError(
+            f"{run} names {named}, and nothing says that it began on this machine: {hint}, then `resume {run} --trust`"
+        )
+    began = config.get("prior")
+    expected, teacher = began.get("teacher") if isinstance(began, dict) else None, config.get("teacher")
+    if isinstance(teacher, str) and teacher.startswith("py:") and expected is not None:
+        found = fingerprint(teacher.removeprefix("py:"))
+        if found is not None and found != expected:
+            then = f"it was {expected} then and is {found} now; nothing of it was run"
+            raise UserError(f"the teacher of {run} has changed since the run began: {then}; put it back to resume")
+
+
+def _code_in(value: Any, key: str = "") -> Iterator[str]:
+    """Whatever in a run's settings names code: a teacher in Python, a task's module, modules to import."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if key or name not in NOT_ADDRESSES:
+                yield from _code_in(item, str(name))
+    elif isinstance(value, list):
+        for item in value:
+            yield from _code_in(item, key)
+    elif isinstance(value, str) and (CODE.search(value) or (key == "env" and ":" in value) or key.startswith("import")):
+        yield value
+
+
+def fingerprint(rest: str) -> str | None:
+    """The hash that the teacher `py:rest` will have on its card, none of it imported; None where it is not found.
+
+    It is that of the source, and of each argument: the content of the file it names, else the text itself.
+    """
+    target, _, query = rest.partition("?")
+    place = target.rpartition(":")[0]
+    source = Path(place) if place.endswith(".py") else _source(place)
+    if source is None or not source.is_file():
+        return None
+    from reincarnate.teachers.python import _arguments
+
+    parts = [read_bounded(source)]
+    for name, value in sorted(_arguments(rest, query).items()):
+        content = read_bounded(Path(value)) if Path(value).is_file() else value.encode()
+        parts += [b"\0", name.encode(), b"=", sha256(content).encode()]
+    return sha256(*parts)
+
+
+def _source(module: str) -> Path | None:
+    """Where a module lies. `find_spec` would import the packages that it is in."""
+    path, spec = list(sys.path), None
+    for i in range(module.count(".") + 1):
+        name = ".".join(module.split(".")[: i + 1])
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        if spec is None:
+            return None
+        path = list(spec.submodule_search_locations or ())
+    return Path(spec.origin) if spec and spec.origin else None

@@ -1,0 +1,112 @@
+"""How much work somebody's program may take for an answer: seconds for any, counted operations where torch runs it."""
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils.flop_counter import flop_registry
+
+from reincarnate.errors import UserError
+from reincarnate.files import limits
+
+
+def within_seconds(answer: Callable[[], Any], what: str, seconds: float | None = None) -> Any:
+    """What `answer` gives. UserError: it takes longer; then it is left to itself, for native code cannot be stopped.
+
+    It must release Python's lock while it works, as onnxruntime does.
+    """
+    seconds, found = seconds or limits.SECONDS, list[Any]()
+
+    def run() -> None:
+        try:
+            found.append((True, answer()))
+        except BaseException as error:
+            found.append((False, error))
+
+    worker = threading.Thread(target=run, daemon=True, name="teacher")
+    worker.start()
+    worker.join(seconds)
+    if not found:
+        raise UserError(f"{what}: no answer within {seconds:g} s, more work than a policy can need; refused")
+    fine, value = found[0]
+    if not fine:
+        raise value
+    return value
+
+
+class Bounded(TorchDispatchMode):
+    """While it is entered, every operator is looked at before it runs: the size of what it makes, and its work.
+
+    UserError: a tensor of over `limits.NUMBERS` numbers, over `limits.WORK` multiplications for each of `rows`
+    observations, or too long.
+    """
+
+    def __init__(self, what: str, rows: int):
+        super().__init__()
+        self.what, self.rows = what, max(rows, 1)
+        self.failed: Exception | None = None
+        self.work, self.deadline = 0.0, time.monotonic() + limits.SECONDS
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operator, if it is within limits."""
+        kwargs = kwargs or {}
+        try:
+            self._look(func, args, kwargs)
+            if time.monotonic() > self.deadline:
+                raise UserError(f"{self.what}: no answer within {limits.SECONDS:g} s; refused")
+            return func(*args, **kwargs)
+        except Exception as error:
+            self.failed = error  # torch's interpreter makes one of its own of it, and loses the words
+            raise
+
+    def _look(self, func: Any, args: Any, kwargs: Any) -> None:
+        packet = func.overloadpacket
+        try:
+            makes = "device" in kwargs or not _has_tensor(args)  # out of nothing: on the device that it is told
+            meta = tree_map(_as_meta, (args, {**kwargs, **({"device": "meta"} if makes else {})}))
+            out = func(*meta[0], **meta[1])
+        except Exception:  # its size depends on numbers: then it is no larger than what it is made of
+            return
+        numbers = sum(x.numel() for x in tree_flatten(out)[0] if isinstance(x, Tensor))
+        if numbers > limits.NUMBERS:
+            raise UserError(
+                f"{self.what}: {packet} would make {numbers:,} numbers, more than a policy can need; refused"
+            )
+        formula = flop_registry.get(packet)
+        work = numbers if formula is None else _flops(formula, meta, out)
+        self.work += max(work, numbers)
+        if not math.isfinite(self.work) or self.work > limits.WORK * self.rows:
+            raise UserError(f"{self.what}: over {limits.WORK:.0e} multiplications for one answer; refused")
+
+
+def _flops(formula: Any, meta: Any, out: Any) -> float:
+    try:
+        return float(formula(*meta[0], **meta[1], out_val=out))
+    except Exception:
+        return 0.0
+
+
+def _as_meta(value: Any) -> Any:
+    return value.to("meta") if isinstance(value, Tensor) else value
+
+
+def _has_tensor(value: Any) -> bool:
+    return any(isinstance(x, Tensor) for x in tree_flatten(value)[0])
+
+
+def bounded(module: Any, obs: Tensor, what: str) -> Any:
+    """What a TorchScript module answers, every operator looked at before it runs."""
+    mode = Bounded(what, len(obs))
+    try:
+        with torch.no_grad(), mode:
+            return module(obs)
+    except Exception:
+        if mode.failed is not None:
+            raise mode.failed from None
+        raise
