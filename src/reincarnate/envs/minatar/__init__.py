@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from reincarnate.envs.minatar.asterix import Asterix
-from reincarnate.envs.minatar.batch import Game, Games
+from reincarnate.envs.minatar.batch import Games
 from reincarnate.envs.minatar.breakout import Breakout
 from reincarnate.envs.minatar.freeway import Freeway
 from reincarnate.envs.minatar.seaquest import Seaquest
