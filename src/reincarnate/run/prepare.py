@@ -188,5 +188,7 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
     if run.compile != "auto":
         return run.compile == "on"
+    if device_of(run.device).type == "cuda":
+        return seeds == 1 and hasattr(run.student, "critic")  # graphs are recorded in milliseconds
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
     return natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()

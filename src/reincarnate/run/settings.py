@@ -110,7 +110,7 @@ def check_settings(run: Run) -> None:
     for name in ("envs", "seed", "threads"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
-    if run.compile == "on" and not can_compile():
+    if run.compile == "on" and run.device == "cpu" and not can_compile():
         raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
     _refuse_infinite(run)
     run.student.check(run.copies)
