@@ -2,9 +2,9 @@
 
     python benchmarks/gpu.py [--seconds 6] [--out gpu.json]
 
-Parity: the same student, batches and draws on the CPU and on the GPU, differences of weights after some updates.
+Parity: one student, the same batches and draws on CPU and GPU, and how far its weights are apart after some updates.
 Throughput: `dqn` (Nature), `rainbow` on Impala and `pqn` on ALE/Breakout-v5 with 1, 16 and 64 copies, with CUDA graphs
-and without, and on the CPU beside it; the library's own loop, no evaluations. Without a GPU it says so and does nothing.
+and without, and on the CPU beside it; in the library's own loop, without evaluations. Without a GPU it says so.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """MinAtar's environment steps per second: the package's environments in a list against ours stepped together.
 
 Both play the same random actions from the same seeds; the raw loop is the package alone (act, state, reset) without
-our bookkeeping. All sides take turns within one process. `python benchmarks/minatar_steps.py [--copies 64] [--repeats 7]`
+our bookkeeping. All sides take turns in one process. `python benchmarks/minatar_steps.py [--copies 64] [--repeats 7]`
 """
 
 import argparse

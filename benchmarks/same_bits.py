@@ -1,4 +1,4 @@
-"""Do two states of the code train to the same bits? Digests of weights and metrics of small runs of every value student.
+"""Do two states of the code train to the same bits? Digests of small runs of every value student, weights and metrics.
 
     python benchmarks/same_bits.py record before.json     # in one checkout
     python benchmarks/same_bits.py record after.json      # in the other, on the same machine
