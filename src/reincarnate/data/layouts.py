@@ -134,7 +134,7 @@ class Rollout:
         position = rows.mark[:, None] + np.arange(int((rows.added - rows.mark).max()))
         flags = rows.columns["flags"][rows.base[:, None] + position % rows.rows]
         acted = (flags & TAIL == 0) & (position < rows.added[:, None])
-        steps = int(acted[0].sum())
+        steps = int(acted.sum(1).min())  # of a last step some streams may have had no part
         return np.take_along_axis(position, np.argsort(~acted, axis=1, kind="stable")[:, :steps], 1)
 
 

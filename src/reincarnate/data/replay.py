@@ -97,30 +97,34 @@ class Replay:
         next_obs: np.ndarray,
         predictions: Mapping[str, Prediction] = NOTHING,
         notes: Mapping[str, np.ndarray] = NOTHING,
+        which: np.ndarray | None = None,
     ) -> None:
         """Store one transition of every stream; arrays [streams, …]. `next_obs` is the true successor.
 
-        `predictions` are of policies that watch, which must have watched from the start.
+        `predictions` are of policies that watch, which must have watched from the start. Only the streams in `which`
+        were played, where it is given.
         """
-        clip = self.spec.reward_clip
+        clip, own = self.spec.reward_clip, slice(None) if which is None else which
         if clip is not None:
             reward = np.clip(reward, -clip, clip)
         ended = terminated | truncated
         flags = ended * ENDED + terminated * TERMINATED
-        at = self.base + self.added % self.rows
+        at = self.base[own] + self.added[own] % self.rows
         columns = self.columns
-        columns["frame"][at] = obs[:, -1] if self.spec.stack > 1 else obs
-        columns["action"][at] = action
-        columns["reward"][at] = reward
-        columns["flags"][at] = flags
-        columns["age"][at] = self.open
+        columns["frame"][at] = obs[own, -1] if self.spec.stack > 1 else obs[own]
+        columns["action"][at] = action[own]
+        columns["reward"][at] = reward[own]
+        columns["flags"][at] = flags[own]
+        columns["age"][at] = self.open[own]
         for name, values in notes.items():
-            self.column(name, values.shape[1:], values.dtype)[at] = values
-        self.added += 1
-        self.open += 1
-        self.played += 1
+            self.column(name, values.shape[1:], values.dtype)[at] = values[own]
+        self.added[own] += 1
+        self.open[own] += 1
+        self.played[own] += 1
         for name, prediction in predictions.items():
-            self._predicted(name, prediction, at)
+            self._predicted(name, prediction, at, own)
+        if which is not None:
+            ended = ended & np.isin(np.arange(self.streams), which)
         if ended.any():
             self._tail(np.flatnonzero(ended), next_obs)
 
@@ -141,11 +145,11 @@ class Replay:
         """What has been added until now is learnt from: the next rollout begins here."""
         self.mark = self.added.copy()
 
-    def _predicted(self, name: str, prediction: Prediction, at: np.ndarray) -> None:
+    def _predicted(self, name: str, prediction: Prediction, at: np.ndarray, own: Any) -> None:
         count = self.predictions_of(name, prediction.kind, prediction.x.shape[-1])
-        assert (count == self.added - 1).all(), "a policy that watches must have watched from the start"
-        self.columns[name][at] = prediction.x.numpy()
-        count[:] = self.added
+        assert (count[own] == self.added[own] - 1).all(), "a policy that watches must have watched from the start"
+        self.columns[name][at] = prediction.x.cpu().numpy()[own]
+        count[own] = self.added[own]
 
     def _tail(self, which: np.ndarray, next_obs: np.ndarray) -> None:
         # nobody acts on a tail: it needs no prediction where all rows before it have theirs

@@ -56,12 +56,13 @@ class Weaning:
 def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bool, prior_share: float = 0.0) -> Phase:
     """The online phase of a student that is being weaned. `newborn`: it has learnt nothing before."""
     schedule, weight = wean.schedule(), at_least("--weight", 0.0, weight)
+    coupled = Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule)
     return Phase(
         "online",
         env_steps=env_steps,
         objective=Objective(
             terms=(WeightedTerm(term, Scaled(weight, schedule)),),
-            lr_scale=Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule),
+            lr_scale=coupled if weight else None,  # without a teacher's term there is no λ to couple it to
         ),
         newborn=newborn,
         refresh=frozenset() if newborn else frozenset({LAGGING}),

@@ -148,7 +148,7 @@ def collect(
     stage = Stage(env, player, env.reset(rng))
     try:
         for i in range(rounds):
-            obs, action, step, _, notes = stage.play(0.0, rng)
+            obs, action, step, _, notes, _ = stage.play(0.0, rng)
             assert player.said is not None
             said = {"teacher": player.said}
             own = {name: value for name, value in notes.items() if name == "mask"}

@@ -12,6 +12,9 @@ _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
     "protocol_hash": lambda run: run.result.get("protocol_hash"),
     "env_steps": lambda run: run.env_steps,
     "eval_episodes": lambda run: run.config.get("eval_episodes"),
+    "eval_epsilon": lambda run: run.config.get("eval_epsilon"),
+    "final_episodes": lambda run: run.config.get("final_episodes"),
+    "evaluations": lambda run: run.config.get("evaluations"),  # weaning by score looks at each
     "prior.teacher": lambda run: run.prior.get("teacher"),
     "prior.data": lambda run: run.prior.get("data"),
     "prior.weights": lambda run: run.prior.get("weights"),
@@ -24,7 +27,8 @@ _MAY_LACK = {"prior.teacher", "prior.data", "prior.weights", "reference.teacher"
 def check_comparable(runs: Sequence[FinishedRun]) -> None:
     """Nothing, if runs of one task differ only in method, student and seed; else UserError says in what more.
 
-    Held equal: the environment's protocol, the budget of env steps, the evaluation episodes, the hashes of
+    Held equal: the environment's protocol, the budget of env steps, evaluations (how many, their episodes and
+    ε, the final episodes), within a method the copies of the task, the hashes of
     teacher, data and weights, and the reference scores. A run without one of these goes with any. A seed
     that one method ran twice is refused too: a copy is not an independent run.
     """
@@ -33,6 +37,8 @@ def check_comparable(runs: Sequence[FinishedRun]) -> None:
             _refuse(group, f"protocol.{key}", lambda run, key=key: (run.result.get("protocol") or {}).get(key))
         for field, value in _HELD_EQUAL.items():
             _refuse([run for run in group if value(run) is not None or field not in _MAY_LACK], field, value)
+        for same in by_label(group).values():
+            _refuse(same, "envs (copies of the task)", lambda run: run.config.get("envs"))
         _refuse_copies(group)
 
 

@@ -19,10 +19,12 @@ from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threa
 from reincarnate.run.settings import Note, Run, from_record, record
 from reincarnate.run.tensorboard import TensorBoard
 from reincarnate.store.index import register
+from reincarnate.surroundings import own_torch
 from reincarnate.training.training import Record, Training
 from reincarnate.types import Phase
 
 
+@own_torch()
 def execute(
     run: Run, out: Path, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
 ) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def execute(
     return execute_together([run], [out], [resume], tick, note)[0]
 
 
+@own_torch()
 def execute_together(
     runs: Sequence[Run],
     outs: Sequence[Path],

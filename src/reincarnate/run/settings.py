@@ -12,6 +12,7 @@ import tyro
 from reincarnate.agents.card import command
 from reincarnate.config import from_dict, to_dict
 from reincarnate.errors import UserError
+from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.priors import weights
 from reincarnate.students import STUDENTS, AnyStudent
@@ -112,6 +113,10 @@ def check_settings(run: Run) -> None:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
     if run.compile == "on" and run.device == "cpu" and not can_compile():
         raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
+    if run.evaluations > limits.EVALUATIONS:
+        raise UserError(
+            f"--evaluations {run.evaluations} is too many; at most {limits.EVALUATIONS:,}, each is a checkpoint"
+        )
     _refuse_infinite(run)
     run.student.check(run.copies)
     run.phases()  # raises where the method's settings cannot mean anything

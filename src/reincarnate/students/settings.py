@@ -151,7 +151,7 @@ class ReplaySettings(ValueSettings):
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         ValueSettings.check(self, copies)
-        smallest = max(copies * (self.n_step + 8), self.batch_size)
+        smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
         _refuse_below(
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
         )

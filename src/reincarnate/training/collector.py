@@ -67,21 +67,27 @@ class Collector:
         self._pool = ThreadPoolExecutor(1) if overlap else None
         self.finished: list[tuple[int, float]] = []  # (copy, return) of episodes that ended, until somebody takes them
 
-    def during(self, explores: list[float], work: Callable[[], None]) -> list[Transition]:
-        """Act once per exploration, do `work` meanwhile (or afterwards), and return what was experienced."""
+    def during(
+        self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
+    ) -> list[Transition]:
+        """Act once per exploration, do `work` meanwhile (or afterwards), and return what was experienced.
+
+        Copies that are `idle` are left alone in the last step: a budget need not divide by the number of copies.
+        """
         if self._pool is None:
-            experience = self._act(explores)
+            experience = self._act(explores, idle)
             work()
             return experience
-        future = self._pool.submit(self._act, explores)
+        future = self._pool.submit(self._act, explores, idle)
         work()
         return future.result()
 
-    def _act(self, explores: list[float]) -> list[Transition]:
-        return [self._step(explore) for explore in explores]
+    def _act(self, explores: list[float], idle: np.ndarray | None) -> list[Transition]:
+        last = len(explores) - 1
+        return [self._step(explore, idle if i == last else None) for i, explore in enumerate(explores)]
 
-    def _step(self, explore: float) -> Transition:
-        transition = self.stage.play(explore, self._rng)
+    def _step(self, explore: float, idle: np.ndarray | None) -> Transition:
+        transition = self.stage.play(explore, self._rng, idle)
         if self.stage.begins.any():
             self.finished += self.stage.ended()
         return transition

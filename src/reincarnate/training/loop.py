@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -85,14 +86,15 @@ class Loop:
         before = first.at.phase_env_steps
         steps = steps_ahead(first.pace, n, stop - before)
         explores = [first.exploration(phase, before + i * n) for i in range(steps)]
-        due = self._due(phase, before, before + steps * n)
+        spent = min(steps * n, stop - before)
+        due = self._due(phase, before, before + spent)
         fresh = {name for name in learn if first.memories[name].fresh}
 
         def beside() -> None:
             for name in due.keys() - fresh:
                 learn[name](due[name])
 
-        experience = collector.during(explores, beside)
+        experience = collector.during(explores, beside, self._idle(steps * n - spent))
         if phase.learns or not fresh:
             self.teams["student"].add(self.trainings, experience)
         for name in sorted(due.keys() & fresh):
@@ -101,7 +103,13 @@ class Loop:
             team.publish()
         returns = self._returns(collector)
         for training, ended in zip(self.trainings, returns, strict=True):
-            training.played(steps * n, ended)
+            training.played(spent, ended)
+
+    def _idle(self, spare: int) -> np.ndarray | None:
+        """Copies of each training that have no part in the last step before a budget is spent."""
+        if spare <= 0:
+            return None
+        return np.tile(np.arange(self.copies) >= self.copies - spare, len(self.trainings))
 
     def _due(self, phase: Phase, before: int, after: int) -> dict[str, int]:
         """Updates that each student of the cast has to make now."""
@@ -174,6 +182,8 @@ class Loop:
                 training.memories[who].begin(training.cast[who], ask)
         if not phases[0].offline and any(len(source) < pace.batch for source in sources):
             return
+        if not phases[0].offline and self.first.memories[who].fresh:  # one that a barrier cut is passed as often as any
+            count = max(1, round(count * len(self.first.memories[who]) / pace.env_steps))
         for _ in range(count):
             weighings = self._weighings(who, phases)
             means = team.learn(sources, pace.batch, weighings, rngs, self._ask(weighings), self._hear)

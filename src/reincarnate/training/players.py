@@ -42,6 +42,7 @@ class Transition(NamedTuple):
     step: Step
     predictions: Mapping[str, Prediction] = NOTHING
     notes: Mapping[str, np.ndarray] = NOTHING
+    which: np.ndarray | None = None  # copies that acted, where not all did
 
 
 class Stage:
@@ -85,9 +86,13 @@ class Stage:
         if before.shape[-1]:
             notes = {**notes, "carry.student": before.cpu().numpy()}
         obs, self.obs, self.carry = self.obs, step.obs, acted.carry
+        which = None
+        if idle is not None and idle.any():
+            which = np.flatnonzero(~idle)
+            self.obs = np.where(idle.reshape(-1, *[1] * (obs.ndim - 1)), obs, step.obs)  # some tasks step all the same
         self.totals += step.reward
         self.begins = step.terminated | step.truncated
-        return Transition(obs, action, step, self.predictions, notes)
+        return Transition(obs, action, step, self.predictions, notes, which)
 
     def _listen(self, now: TimeStep) -> None:
         said = {}

@@ -64,8 +64,10 @@ class Alone:
     def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
         """Store what was experienced."""
         rows = trainings[0].memory.rows
-        for obs, action, step, predictions, notes in experience:
-            rows.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes)
+        for obs, action, step, predictions, notes, which in experience:
+            rows.add(
+                obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes, which
+            )
         if trainings[0].memory.fresh:
             rows.foresee(experience[-1].step.obs)
 
@@ -125,7 +127,8 @@ class Apart:
         for transition in experience:
             for i in range(parts):
                 own = slice(i * copies, (i + 1) * copies)
-                obs, action, step, predictions, notes = transition
+                obs, action, step, predictions, notes, which = transition
+                mine = None if which is None else which[(which >= own.start) & (which < own.stop)] - own.start
                 said = {name: p._replace(x=p.x[own]) for name, p in predictions.items()}
                 trainings[i].memory.rows.add(
                     obs[own],
@@ -136,6 +139,7 @@ class Apart:
                     step.next_obs[own],
                     said,
                     {name: value[own] for name, value in notes.items()},
+                    mine,
                 )
         for training, obs in zip(trainings, np.split(experience[-1].step.obs, parts), strict=True):
             if training.memory.fresh:
@@ -230,9 +234,9 @@ class Stacked(Apart):
 
     def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
         """Store what was experienced, in one table."""
-        for obs, action, step, predictions, notes in experience:
+        for obs, action, step, predictions, notes, which in experience:
             self._whole.add(
-                obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes
+                obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes, which
             )
 
     def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
