@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from reincarnate import envs
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
@@ -65,7 +66,7 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
     if options.seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {options.seeds}")
-    return run, options.out or Path("runs") / f"{run.env.replace('/', '-')}-{method}", options
+    return run, options.out or Path("runs") / f"{envs.parse(run.env).folder}-{method}", options
 
 
 def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]:

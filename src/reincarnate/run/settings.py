@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from reincarnate import envs
 from reincarnate.agents.card import command
 from reincarnate.config import from_dict, to_dict
 from reincarnate.errors import UserError
@@ -75,6 +76,10 @@ class Run:
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
+
+    def __post_init__(self):
+        if not isinstance(self.env, str) or ":" in self.env or "?" in self.env:  # settings, or a callable from Python
+            object.__setattr__(self, "env", envs.settings_of(self.env).address)
 
     @property
     def copies(self) -> int:

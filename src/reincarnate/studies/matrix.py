@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reincarnate import envs
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.files.records import shown
@@ -113,7 +114,7 @@ def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any
         run = from_dict(Run, {**shared, "method": method, "seed": seed, "label": label}, NAMES)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    return Cell(Path(run.env.replace("/", "-")) / f"{_plain(name)}-s{seed}", run)
+    return Cell(Path(envs.parse(run.env).folder) / f"{_plain(name)}-s{seed}", run)
 
 
 def _plain(name: str) -> str:

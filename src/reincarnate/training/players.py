@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
+from reincarnate.envs.checks import finite
 from reincarnate.envs.vector import IDLE
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.teachers.lifts import play
@@ -121,6 +122,9 @@ class Player:
     def __init__(self, policy: Policy, spec: TaskSpec, tells: str, how: str = "auto", strays: float | None = None):
         self.policy, self.spec, self._tells, self._how, self._strays = policy, spec, tells, how, strays
         self.said: Prediction | None = None  # its last prediction
+        self.asked = 0  # how often
+        card = getattr(policy, "card", None)
+        self._who = f"the teacher {card.uri}" if card else "the policy"
 
     @classmethod
     def of_teacher(cls, teacher, spec: TaskSpec, how: str = "auto", strays: float | None = None) -> "Player":
@@ -135,6 +139,8 @@ class Player:
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Actions [n], or [n, A] in the task's units."""
         self.said, carry = self.policy.predict(step, carry)
+        self.asked += 1
+        finite(self.said.x.cpu().numpy(), self._who, self.asked)
         action = acted(self.said, self._tells, self.spec, rng, self._how)
         if self._strays is not None:
             strays = rng.random(len(action)) < self._strays
@@ -157,6 +163,7 @@ class Greedy:
         """Actions [n], or [n, A] in the task's units."""
         if self.spec.continuous:
             said, carry = self.policy.predict(step, carry)
+            finite(said.x.cpu().numpy(), "the student", 0)
             return ActorOutput(acted(said, said.kind, self.spec, rng, "greedy"), carry)
         return epsilon_greedy(self.policy, step, carry, self.spec.actions, self.epsilon, rng)
 
