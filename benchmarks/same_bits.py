@@ -23,9 +23,10 @@ METHODS = {
     "finetune": {},
     "qdagger": {"offline_updates": 60},
     "dqfd": {"offline_updates": 60},
+    "kickstart": {},
     "jsrl": {"horizon": 50},
 }
-IGNORED = ("seconds",)  # of a line of metrics
+IGNORED = ("seconds", "agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale")  # of a line of metrics
 
 
 def record() -> dict[str, str]:
@@ -51,9 +52,10 @@ def run_one(student: str, method: str, settings: dict, weights: str | None, out:
     names = {f.name for f in fields(config)}
     small = {"warmup": 64, "target_every": 50, "replay_size": 2_000, "epsilon_steps": 300}
     config = replace(config, **{k: v for k, v in small.items() if k in names and student != "pqn"})
+    method_of = methods[method](**settings)
     run = Run(
         env=ENV,
-        method=methods[method](**settings),
+        method=_as_the_paper(method_of),
         student=config,
         teacher=f"store:{PRIOR}",
         weights=weights,
@@ -69,10 +71,17 @@ def run_one(student: str, method: str, settings: dict, weights: str | None, out:
     execute(run, out)
 
 
+def _as_the_paper(method):
+    """Weaned as in the paper, where newer code would anchor the student."""
+    known = {f.name for f in fields(method.wean)} if hasattr(method, "wean") else set()
+    asked = {k: v for k, v in {"anchor": 0.0, "score": "mean"}.items() if k in known}
+    return replace(method, wean=replace(method.wean, **asked)) if asked else method
+
+
 def digest(out: Path) -> str:
     """Of an agent's weights and of its metrics, seconds left out."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    kept = [{k: v for k, v in line.items() if k not in IGNORED} for line in lines]
+    kept = [{k: v for k, v in line.items() if not k.startswith(IGNORED)} for line in lines]
     weights = (out / "agent" / "weights.safetensors").read_bytes()
     return sha256(weights + json.dumps(kept, sort_keys=True).encode()).hexdigest()
 

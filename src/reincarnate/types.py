@@ -279,6 +279,8 @@ class Guide:
     drawn: bool = True
 
 
+BEST = "best"
+"""Whose prediction a term reads that is `of` the student itself as its phase's best evaluation found it."""
 LAGGING, OPTIMIZER = "lagging", "optimizer"  # what a student can be asked to refresh
 
 

@@ -6,23 +6,36 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reincarnate.losses import values
-from reincarnate.types import Batch, Prediction
+from reincarnate.types import BEST, Batch, Prediction
 
 
 @dataclass(frozen=True)
 class Distil:
-    """KL from the teacher's softened policy to the student's, per example; see `values.distillation`."""
+    """KL from the teacher's softened policy to the student's, per example; see `values.distillation`.
+
+    `of` the student's own best, it is the anchor of one whose teacher leaves.
+    """
 
     temperature: float | None  # None: measured when the run begins
     teacher_temperature: float | None
     of: str = "teacher"
-    name = "distil"
+
+    @property
+    def name(self) -> str:
+        """What its loss is called in metrics."""
+        return "distil" if self.of != BEST else "anchor"
+
+    def own_best(self) -> "Distil":
+        """The same towards the student's own best, which is told in the student's own unit: one temperature."""
+        return Distil(self.temperature, self.temperature, BEST)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
         return values.distillation(out.x, batch.predictions[self.of].x, self.temperature, self.teacher_temperature)
 
     def __str__(self) -> str:
+        if self.of == BEST:
+            return f"KL(own best ‖ student), τ = {_number(self.temperature)}"
         return f"KL(teacher ‖ student), τ = {_number(self.temperature)} / {_number(self.teacher_temperature)} (teacher)"
 
 
@@ -34,27 +47,29 @@ def _number(temperature: float | None) -> str:
 class LargeMargin:
     """The expert's action leads all others by `margin`; see `values.large_margin`.
 
-    The expert is the teacher (its best action), or without `teacher` whoever took the action of the batch.
+    The expert's best action leads; where it is `of` nobody, the one that was taken in the batch.
     """
 
     margin: float
     all_actions: bool
-    teacher: bool
-    name = "margin"
+    of: str | None = "teacher"
 
     @property
-    def of(self) -> str | None:
-        """The teacher, where that is the expert."""
-        return "teacher" if self.teacher else None
+    def name(self) -> str:
+        """What its loss is called in metrics."""
+        return "margin" if self.of != BEST else "anchor"
+
+    def own_best(self) -> "LargeMargin":
+        """The same with the student's own best as the expert."""
+        return LargeMargin(self.margin, self.all_actions, BEST)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        if not self.teacher:
-            return values.large_margin(out.x, batch.action, self.margin, self.all_actions)
-        return values.large_margin(out.x, batch.predictions["teacher"].x.argmax(-1), self.margin, self.all_actions)
+        expert = batch.predictions[self.of].x.argmax(-1) if self.of else batch.action
+        return values.large_margin(out.x, expert, self.margin, self.all_actions)
 
     def __str__(self) -> str:
         rivals = "every action" if self.all_actions else "the best action"
-        expert = "the teacher's" if self.teacher else "the data's"
+        expert = {None: "the data's", BEST: "its own best's"}.get(self.of, "the teacher's")
         return f"margin({rivals} against {expert} + {self.margin:g})"
 
 

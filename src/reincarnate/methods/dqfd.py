@@ -34,9 +34,11 @@ class DQfD(Method):
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline phase, then a weaned online one."""
-        term = LargeMargin(at_least("--margin", 0.0, self.margin), self.form == "all", self.expert == "teacher")
+        term = LargeMargin(
+            at_least("--margin", 0.0, self.margin), self.form == "all", "teacher" if self.expert == "teacher" else None
+        )
         offline = WeightedTerm(term, Constant(at_least("--weight", 0.0, self.weight)))
-        weight = self.weight if term.teacher else 0.0
+        weight = self.weight if term.of else 0.0
         return [
             Phase(
                 "offline",

@@ -39,22 +39,39 @@ class ByScore:
     1 before the phase's first evaluation. `sticky`: once an evaluation has reached the teacher's score the value
     stays 0 (the authors' code; the paper's formula has no such memory). 0 for ever once `end` of the phase is over
     (the paper's t0). Scores are clipped to [0, 1], so that the value is too, for teachers of any worth and rewards
-    of any sign (Agarwal et al., 2022, appendix A.3).
+    of any sign (Agarwal et al., 2022, appendix A.3). `lower`, ours: the lower end of an evaluation's 95 % interval
+    stands for its score, so that a lucky one ends no teaching.
     """
 
     end: float = 1.0
     sticky: bool = True
+    lower: bool = False
 
     def __call__(self, progress: Progress) -> float:
         if progress.fraction > self.end:
             return 0.0
-        if not progress.scores:
+        scores = progress.lows if self.lower else progress.scores
+        if not scores:
             return 1.0
-        score = max(progress.scores) if self.sticky and max(progress.scores) >= 1 else progress.scores[-1]
+        score = max(scores) if self.sticky and max(scores) >= 1 else scores[-1]
         return 1.0 - min(max(score, 0.0), 1.0)
 
     def __str__(self) -> str:
-        return f"max(1 − score, 0){' (sticky)' if self.sticky else ''}, 0 after {self.end:.0%}"
+        score = "score's lower bound" if self.lower else "score"
+        return f"max(1 − {score}, 0){' (sticky)' if self.sticky else ''}, 0 after {self.end:.0%}"
+
+
+@dataclass(frozen=True)
+class Rest:
+    """1 − another schedule, what that one gives up; 0 before the phase's first evaluation, which finds a first best."""
+
+    inner: Schedule
+
+    def __call__(self, progress: Progress) -> float:
+        return 1.0 - self.inner(progress) if progress.scores else 0.0
+
+    def __str__(self) -> str:
+        return f"1 − [{self.inner}]"
 
 
 @dataclass(frozen=True)
@@ -107,17 +124,22 @@ class Guarded:
         held, lifts, best = 0.0, 0, -math.inf
         for k, score in enumerate(progress.scores):
             fraction = (k + 1) / max(progress.evaluations, len(progress.scores))
-            weight = max(held, self.inner(replace(progress, fraction=fraction, scores=progress.scores[:k])))
+            weight = max(held, self.inner(_then(progress, fraction, k)))
             if weight < 1.0 and best > 0.0 and score < min(1.0, (1.0 - self.drop) * best):
                 held, lifts, best = min(1.0, max(weight + self.step, 1.0 - score)), lifts + 1, score
                 continue
             held = max(0.0, held - self.step / 2**lifts)
-            now = self.inner(replace(progress, fraction=fraction, scores=progress.scores[: k + 1]))
+            now = self.inner(_then(progress, fraction, k + 1))
             best = max(best, score) if max(held, now) < 1.0 else best
         return max(held, self.inner(progress))
 
     def __str__(self) -> str:
         return f"[{self.inner}], + {self.step:g} when the score falls {self.drop:.0%} below its best"
+
+
+def _then(progress: Progress, fraction: float, evaluations: int) -> Progress:
+    """What was known at this fraction, after so many evaluations."""
+    return replace(progress, fraction=fraction, scores=progress.scores[:evaluations], lows=progress.lows[:evaluations])
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """How a teacher is taken away: settings that three methods share, and the online phase they describe."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
-from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Scaled
+from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Rest, Scaled
 from reincarnate.types import ACTIONS, LAGGING, LOGITS, VALUES, Objective, Phase, Schedule, Term, WeightedTerm
 
 Temperature = float | Literal["kind", "auto"]
@@ -28,12 +28,17 @@ class Weaning:
     """The teacher's weight λ0·λ(progress) while the student plays for itself.
 
     `by`: "score" is the paper's max(1 − normalised score, 0), renewed at each evaluation; "linear" falls with env
-    steps; "fixed" never falls. `end` is the fraction of the phase after which λ is 0 (the paper's t0: 0.6), save
-    for "fixed". `lr_final` couples the learning rate to λ, as the authors' code does:
-    student.lr · (λ + (1 − λ) · lr_final). `guard` is ours: see `schedules.Guarded`.
+    steps; "fixed" never falls. `score`, ours: an evaluation's score is the lower end of its interval, or as in the
+    paper its mean. `end` is the fraction of the phase after which λ is 0 (the paper's t0: 0.6), save for "fixed".
+    `anchor`, ours: as the teacher leaves, the student's own best takes its place, in a term of the same form with
+    weight anchor · (1 − λ). The best is the phase's best evaluation by its mean, the latest of equals. `lr_final`
+    couples the learning rate to λ, as the authors' code does: student.lr · (λ + (1 − λ) · lr_final). `guard` is ours:
+    see `schedules.Guarded`.
     """
 
     by: Literal["score", "linear", "fixed"] = "score"  # what λ falls with
+    score: Literal["lower", "mean"] = "lower"  # by score: an evaluation's lower bound, or its mean (the paper's)
+    anchor: float = 0.5  # weight of the pull to the student's own best once the teacher is gone; 0: none (the paper's)
     end: float = 0.6  # fraction of the online phase after which the teacher is gone
     sticky: bool = True  # by score: once 0, always 0
     lr_final: float = 0.1  # what remains of the learning rate at λ = 0
@@ -46,22 +51,35 @@ class Weaning:
             raise UserError("--wean.guard must lie in [0, 1) and --wean.guard-step in (0, 1]")
         end = checked("--wean.end", positive("--wean.end", self.end))
         plain = {
-            "score": ByScore(end, self.sticky),
+            "score": ByScore(end, self.sticky, self.score == "lower"),
             "linear": Linear(end),
             "fixed": Constant(1.0),
         }[self.by]
         return Guarded(plain, self.guard, self.guard_step) if self.guard else plain
 
 
-def taught(env_steps: int, term: Term, weight: float, wean: Weaning, newborn: bool, prior_share: float = 0.0) -> Phase:
+class Weanable(Term, Protocol):
+    """A term that a student can be weaned off: it has a like towards the student's own best."""
+
+    def own_best(self) -> Term:
+        """That like."""
+        ...
+
+
+def taught(
+    env_steps: int, term: Weanable, weight: float, wean: Weaning, newborn: bool, prior_share: float = 0.0
+) -> Phase:
     """The online phase of a student that is being weaned. `newborn`: it has learnt nothing before."""
     schedule, weight = wean.schedule(), at_least("--weight", 0.0, weight)
     coupled = Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule)
+    anchor, terms = at_least("--wean.anchor", 0.0, wean.anchor), [WeightedTerm(term, Scaled(weight, schedule))]
+    if anchor and weight and wean.by != "fixed":  # else nobody has taught it, or nobody ever leaves
+        terms.append(WeightedTerm(term.own_best(), Scaled(anchor, Rest(schedule))))
     return Phase(
         "online",
         env_steps=env_steps,
         objective=Objective(
-            terms=(WeightedTerm(term, Scaled(weight, schedule)),),
+            terms=tuple(terms),
             lr_scale=coupled if weight else None,  # without a teacher's term there is no λ to couple it to
         ),
         newborn=newborn,

@@ -2,7 +2,7 @@
 
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +29,9 @@ from reincarnate.files.atomic import (
 )
 from reincarnate.files.records import Record, load_record
 from reincarnate.files.regular import within
+from reincarnate.training.snapshot import Snapshot
 from reincarnate.training.training import Training
-from reincarnate.types import Student
+from reincarnate.types import BEST
 
 BEHIND = 32_000_000  # bytes of new rows from which they are written while training goes on: some 0.2 s of disk
 DAMAGE = (UserError, OSError, KeyError, TypeError, AttributeError, ValueError, OverflowError, SafetensorError)
@@ -79,7 +80,7 @@ class Checkpoints:
         if not memory.fresh:  # rollouts do not outlive a barrier
             self._segments = [e for e in self._segments if still_needed(memory.rows, e)]
             segment, self._since = take_segment(memory.rows, self._since), memory.state()
-        student = {name: value.to("cpu", copy=True) for name, value in state_of(training.cast).items()}
+        student = {name: value.to("cpu", copy=True) for name, value in state_of(training).items()}
         state = {"training": training.state(), "replay": memory.state(), **mark}
         write = partial(self._write, training.at.barrier, state, student, memory.tensors(), segment)
         if segment is None or segment.bytes < BEHIND:
@@ -189,7 +190,7 @@ class Checkpoints:
             load_segments(memory.rows, self._replay, state["segments"])
         memory.restore(state["replay"])
         memory.restore_tensors(arrays.load_file(saved.folder / "sampler.safetensors"))
-        restore_cast(training.cast, saved.student())
+        restore_students(training, saved.student())
         training.restore(state["training"])
         self._segments, self._since = state["segments"], state["replay"]
 
@@ -206,21 +207,29 @@ class Checkpoints:
         shutil.rmtree(self._replay, ignore_errors=True)
 
 
-def state_of(cast: Mapping[str, Student]) -> dict[str, Tensor]:
-    """The tensors of all students; those of others than the one that is kept carry their name."""
-    found = dict(cast["student"].state())
-    for name, student in cast.items():
+def state_of(training: Training) -> dict[str, Tensor]:
+    """The tensors of all students, and of the student's own best; those of others than the student carry a name."""
+    found = dict(training.student.state())
+    for name, student in training.cast.items():
         if name != "student":
-            found |= {f"{name}/{key}": value for key, value in student.state().items()}
-    return found
+            found |= _named(name, student.state())
+    return found | (_named(BEST, training.best.weights()) if training.best else {})
 
 
-def restore_cast(cast: Mapping[str, Student], state: dict[str, Tensor]) -> None:
+def restore_students(training: Training, state: dict[str, Tensor]) -> None:
     """Put `state_of` back."""
-    for name, student in cast.items():
-        prefix = "" if name == "student" else f"{name}/"
-        own = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-        student.restore({k: v for k, v in own.items() if prefix or "/" not in k})
+    for name, student in training.cast.items():
+        student.restore(_of(name, state) if name != "student" else {k: v for k, v in state.items() if "/" not in k})
+    best = _of(BEST, state)
+    training.best = Snapshot(training.student, best) if best else None
+
+
+def _named(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}/{key}": value for key, value in tensors.items()}
+
+
+def _of(name: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {k.removeprefix(f"{name}/"): v for k, v in state.items() if k.startswith(f"{name}/")}
 
 
 def _check_state(state: Record) -> None:

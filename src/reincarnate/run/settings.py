@@ -161,4 +161,11 @@ def default_student(kind: type | None, address: str | None) -> Any:
 def from_record(value: dict[str, Any]) -> Run:
     """A run from its record, strictly."""
     value = {k: v for k, v in value.items() if k not in NOTES}
-    return from_dict(Run, value, NAMES)
+    return from_dict(Run, {**value, "method": _as_then(value.get("method"))}, NAMES)
+
+
+def _as_then(method: Any) -> Any:
+    """A method of a record that may be older than a setting, whose default is what nobody could choose then."""
+    if not isinstance(method, dict) or not isinstance(method.get("wean"), dict):
+        return method
+    return {**method, "wean": {"score": "mean", "anchor": 0.0, **method["wean"]}}

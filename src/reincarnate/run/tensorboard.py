@@ -23,6 +23,7 @@ TAGS = {  # the tags that other tools of the field read
     "lr_scale": "charts/lr_scale",
     "epsilon": "charts/epsilon",
 }
+SEEN = ("agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale")  # of `training.diagnostics`
 
 
 class TensorBoard:
@@ -56,7 +57,7 @@ class TensorBoard:
             self._offline = line["updates"]
         step = self._offline + line["env_steps"]
         for key, value in line.items():
-            tag = TAGS.get(key) or (f"losses/{key.removeprefix('loss_')}" if key.startswith("loss_") else None)
+            tag = TAGS.get(key) or _tag(key)
             if tag and value is not None:
                 self._write(Event(wall_time=time.time(), step=step, summary=scalar(tag, value)))
 
@@ -69,6 +70,12 @@ class TensorBoard:
         """Write out what is left, if there is room: all of it is in metrics.jsonl too."""
         with contextlib.suppress(OSError):
             self._file.close()
+
+
+def _tag(key: str) -> str | None:
+    if key.startswith("loss_"):
+        return f"losses/{key.removeprefix('loss_')}"
+    return f"diagnostics/{key}" if key.startswith(SEEN) else None
 
 
 def _check(data: bytes) -> bytes:

@@ -115,7 +115,8 @@ class ValueSettings:
 
     def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy:
         """A network with an agent's weights as a frozen policy."""
-        return ValuePolicy(network, self.critic(), frozen=True)
+        device = next((p.device for p in network.parameters()), CPU)
+        return ValuePolicy(network, self.critic().to(device), frozen=True)
 
     # ---- what others tell of it ----------------------------------------------------------------------
 

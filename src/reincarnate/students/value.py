@@ -251,6 +251,19 @@ class ValueStudent:
             return
         self._program = FunctionalGradient(self.online, self.target, self.critic, self.settings.double)
 
+    def gradient_norms(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> dict[str, float]:
+        """The length of each loss's own gradient on a batch, its weight included. Changes nothing."""
+        draws, terms = self.draw(len(batch.action), rng), [term for _, term in weighing.terms]
+        self._set_noise(draws)
+        out = self.online.module(batch.obs, *draws.online)
+        each = losses_of(self.critic, out, self._target_of(batch, draws), batch, draws.online, terms)
+        parameters = [p for p in self.online.module.parameters() if p.requires_grad]
+        weights, found = (weighing.own, *(weight for weight, _ in weighing.terms)), {}
+        for weight, (name, loss) in zip(weights, each.items(), strict=True):
+            parts = torch.autograd.grad(loss.mean(), parameters, retain_graph=True, allow_unused=True)
+            found[name] = weight * float(torch.cat([part.flatten() for part in parts if part is not None]).norm())
+        return found
+
     # ---- what is changed from outside ----------------------------------------------------------------
 
     def refresh(self, what: frozenset[str]) -> None:

@@ -11,11 +11,24 @@ from reincarnate.data.mixture import Mixture
 from reincarnate.envs.vector import begin_together
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
+from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.exchange import Exchange, Nothing
 from reincarnate.training.players import Player, Stage
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
-from reincarnate.types import Actor, Batch, Phase, Policy, Prediction, Predictor, Source, TimeStep, VectorEnv, Weighing
+from reincarnate.types import (
+    BEST,
+    Actor,
+    Batch,
+    Phase,
+    Policy,
+    Prediction,
+    Predictor,
+    Source,
+    TimeStep,
+    VectorEnv,
+    Weighing,
+)
 
 Tick = Callable[[Phase], None]
 
@@ -65,6 +78,7 @@ class Loop:
             while at.phase_updates < stop:
                 learn["student"](1)
                 tick(phase)
+            self._diagnose(number)
             return
         rngs = [training.stream("act") for training in self.trainings]
         collector = Collector(self._stage(number, rngs), rngs, self.overlap)
@@ -75,6 +89,7 @@ class Loop:
                 tick(phase)
         finally:
             collector.close()
+        self._diagnose(number)
         self.teams["student"].cut(self.trainings, collector.stage.obs)
 
     def _cycle(self, phase: Phase, collector: Collector, learn: Mapping[str, Callable[[int], None]], stop: int) -> None:
@@ -130,6 +145,31 @@ class Loop:
         collector.finished.clear()
         return found
 
+    def _diagnose(self, number: int) -> None:
+        """See how each student stands as a stretch ends, on a batch that nobody learns from and a stream of its own."""
+        for training in self.trainings:
+            phase, rng = training.phases[number], training.stream("diagnostics")
+            source = self._source(training, phase, "student") if phase.learns else training.memory
+            if n := min(EXAMPLES, len(source)):
+                batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
+                if batch.reward.ndim == 1:
+                    training.diagnose(phase, batch, rng)
+
+    def _watched(self, training: Training, phase: Phase) -> dict[str, Predictor]:
+        """What has been kept of a teacher that watches. Any other is asked apart: nothing of it is kept, so that
+        training's own asking goes on in the same portions, to the same bits."""
+        return {"teacher": self._teacher_of} if training.watches and "teacher" in phase.listens else {}
+
+    def _heard_by_all(self, training: Training, phase: Phase, batch: Batch) -> Batch:
+        """The batch with what everybody that the phase listens to says of it, whatever weight that has now."""
+        said = dict(batch.predictions)
+        for name in phase.objective.listens - said.keys():
+            if name in training.live:
+                said[name] = _of_live(training.live[name], batch)
+            elif name == "teacher" and not training.watches and batch.reward.ndim == 1:
+                said[name] = self._teacher_of(batch.obs)
+        return batch._replace(predictions=said)
+
     # ---- who acts ----------------------------------------------------------------------------------
 
     def _stage(self, number: int, rngs: Generators) -> Stage:
@@ -177,9 +217,10 @@ class Loop:
     ) -> None:
         team, pace = self.teams[who], self.first.cast[who].settings.pace(self.copies)
         if not phases[0].offline and self.first.memories[who].fresh:
-            ask = self._ask(self._weighings(who, phases))
-            for training in self.trainings:
-                training.memories[who].begin(training.cast[who], ask)
+            weighings = self._weighings(who, phases)
+            ask = self._ask(weighings)
+            for training, weighing in zip(self.trainings, weighings, strict=True):
+                training.memories[who].begin(training.cast[who], {**ask, **_own_best(training, weighing)})
         if not phases[0].offline and any(len(source) < pace.batch for source in sources):
             return
         if not phases[0].offline and self.first.memories[who].fresh:  # one that a barrier cut is passed as often as any
@@ -209,10 +250,11 @@ class Loop:
     @torch.no_grad()
     def _hear(self, training: Training, batch: Batch, weighing: Weighing) -> Batch:
         """The batch with what live policies, students of the cast, say of it now."""
-        live = {term.of for _, term in weighing.terms if term.of in training.cast}
-        if not live:
+        asked = {term.of for _, term in weighing.terms if term.of} - batch.predictions.keys()
+        if not asked:
             return batch
-        said = {name: _of_live(training.cast[name].policy, batch) for name in live if name}
+        live = training.live
+        said = {name: _of_live(live[name], batch) for name in asked if name in live}
         return batch._replace(predictions={**batch.predictions, **said})
 
 
@@ -224,6 +266,22 @@ def predictor_of(policy: Policy) -> Predictor:
         return policy.predict(TimeStep(obs, torch.ones(n, dtype=torch.bool)), policy.initial(n))[0]
 
     return predict
+
+
+def _own_best(training: Training, weighing: Weighing) -> dict[str, Predictor]:
+    """The student's own best, which can be asked about a whole rollout at once; it changes at barriers alone."""
+    if not training.best or all(term.of != BEST for _, term in weighing.terms):
+        return {}
+    policy, device = training.best.policy, training.student.device
+    if policy.initial(1).shape[-1]:
+        return {}  # shown whole sequences, later
+
+    @torch.no_grad()
+    def predict(obs: Tensor) -> Prediction:
+        said = predictor_of(policy)(obs.to(device))
+        return Prediction(said.kind, said.x.cpu())
+
+    return {BEST: predict}
 
 
 def _of_live(policy: Policy, batch: Batch) -> Prediction:

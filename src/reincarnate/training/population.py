@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.memory import Memory, joined
+from reincarnate.data.memory import Memory, each_tensor, joined
 from reincarnate.data.replay import Replay
 from reincarnate.training.players import Transition
 from reincarnate.training.training import Training
 from reincarnate.types import (
+    BEST,
     Actor,
     ActorOutput,
     Batch,
+    Prediction,
     Predictor,
     Source,
     Student,
@@ -254,6 +256,7 @@ class Stacked(Apart):
     ) -> Sequence[Means]:
         """One update of all, each on a batch that it would draw alone."""
         batches, rows = self._draw(sources, n, rngs, ask)
+        batches = self._heard(batches, weighings, hear)
         learnt = self._stack.update(batches, weighings, rngs)
         each = learnt.each.unflatten(0, (len(rngs), -1))
         for i, source in enumerate(sources):
@@ -262,6 +265,18 @@ class Stacked(Apart):
         means = {name: values.tolist() for name, values in learnt.means.items()}
         active = [{term.name for _, term in weighing.terms} for weighing in weighings]
         return [{k: v[i] for k, v in means.items() if k == "td" or k in active[i]} for i in range(len(rngs))]
+
+    def _heard(self, batches: Batch, weighings: Sequence[Weighing], hear: Hear) -> Batch:
+        """With what each student's own best says of its part; zeros, which have no weight, of one that has none yet."""
+        if not any(term.of == BEST for weighing in weighings for _, term in weighing.terms):
+            return batches
+        n = len(batches.reward) // len(weighings)
+        parts = [each_tensor(batches, lambda t, i=i: t[i * n : (i + 1) * n]) for i in range(len(weighings))]
+        trios = zip(self._trainings, parts, weighings, strict=True)
+        said = [hear(training, part, weighing).predictions.get(BEST) for training, part, weighing in trios]
+        told = next(prediction for prediction in said if prediction)
+        x = torch.cat([prediction.x if prediction else torch.zeros_like(told.x) for prediction in said])
+        return batches._replace(predictions={**batches.predictions, BEST: Prediction(told.kind, x)})
 
     def _draw(
         self, sources: Sequence[Source], n: int, rngs: Generators, ask: Mapping[str, Predictor]

@@ -13,8 +13,10 @@ from reincarnate.data.memory import Memory
 from reincarnate.errors import UserError
 from reincarnate.seeds import stream
 from reincarnate.training.counting import Counters, length
+from reincarnate.training.diagnostics import diagnose
 from reincarnate.training.evaluate import Evaluation, Scale
-from reincarnate.types import Pace, Phase, Source, Student, Teacher
+from reincarnate.training.snapshot import Snapshot
+from reincarnate.types import BEST, Batch, Pace, Phase, Policy, Source, Student, Teacher
 
 Record = dict[str, Any]
 Write = Callable[[Record], None]
@@ -40,10 +42,12 @@ class Training:
     seed: int
     copies: int
     plays: str = "auto"
+    best: Snapshot | None = None  # the student as the phase's best evaluation found it, where a term listens to it
     at: Counters = field(default_factory=Counters)
     _sums: dict[str, Tensor | float] = field(default_factory=dict)
     _learned: dict[str, int] = field(default_factory=dict)
     _returns: list[float] = field(default_factory=list)
+    _seen: dict[str, float] = field(default_factory=dict)  # what diagnostics found as the stretch ended
     _clock: float = 0.0
 
     @property
@@ -60,6 +64,12 @@ class Training:
     def pace(self) -> Pace:
         """How often the student learns."""
         return self.student.settings.pace(self.copies)
+
+    @property
+    def live(self) -> dict[str, Policy]:
+        """Policies that are asked anew for each batch, by name: the students of the cast, the student's own best."""
+        own = {BEST: self.best.policy} if self.best else {}
+        return {name: student.policy for name, student in self.cast.items()} | own
 
     def stream(self, purpose: str) -> np.random.Generator:
         """The generator for a purpose until the next barrier."""
@@ -99,7 +109,7 @@ class Training:
         self._report(phase, write)
         self._evaluate(phase, write)
         if self.at.done(phase) >= length(phase):
-            self.at = self.at.next_phase()
+            self.at, self.best = self.at.next_phase(), None
         self._pass_barrier(barrier)
 
     def _publish(self) -> None:
@@ -128,6 +138,12 @@ class Training:
             self.at.updates += 1
             self.at.phase_updates += 1
 
+    def diagnose(self, phase: Phase, batch: Batch, rng: np.random.Generator) -> None:
+        """See how the student stands on a batch, for the next report."""
+        self._publish()
+        weighing = phase.objective.at(self.at.progress(phase))
+        self._seen = diagnose(self.student, batch, phase.objective, weighing, rng)
+
     # ---- what is written down ----------------------------------------------------------------------
 
     def _evaluate(self, phase: Phase, write: Write, counts: bool = True) -> None:
@@ -139,6 +155,8 @@ class Training:
         if self.scale and normalised is not None and counts:
             self.at.scores.append(normalised)
             self.at.lows.append(self.scale.normalise(low))
+            if BEST in phase.listens and normalised >= max(self.at.scores):  # the latest of equals
+                self.best = Snapshot(self.student, self.student.weights())
         scores = {"score": result.mean, "normalised": normalised, "low": low, "high": high}
         write({**self._where(phase, "eval"), **scores, "weight": self.weight(phase)})
 
@@ -157,8 +175,8 @@ class Training:
         played = {"return": float(np.mean(self._returns)), "episodes": len(self._returns)} if self._returns else {}
         if not phase.offline:
             rates[self.student.settings.explores] = self.exploration(phase, self.at.phase_env_steps)
-        write({**self._where(phase, "train"), **means, **rates, **played})
-        self._sums, self._learned, self._returns = {}, {}, []
+        write({**self._where(phase, "train"), **means, **rates, **played, **self._seen})
+        self._sums, self._learned, self._returns, self._seen = {}, {}, [], {}
 
     def _count(self, name: str) -> int:
         who = next((who for who in self.cast if name.startswith(f"{who}_")), "student")

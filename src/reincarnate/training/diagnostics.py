@@ -1,0 +1,70 @@
+"""How a student stands, on one batch as a stretch ends: whether its policy rests on its values or on its teacher's.
+
+Of students and policies that tell values or logits of discrete actions; of others nothing is told but gradients.
+"""
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reincarnate.losses.divergences import DISCRETE, categorical_kl
+from reincarnate.types import Batch, Objective, Prediction, Student, TimeStep, Weighing
+
+EXAMPLES = 128  # in the batch
+
+
+@runtime_checkable
+class Norms(Protocol):
+    """A student that can tell the lengths of its losses' gradients."""
+
+    def gradient_norms(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> dict[str, float]:
+        """By the losses' names, weights included."""
+        ...
+
+
+def diagnose(
+    student: Student, batch: Batch, objective: Objective, weighing: Weighing, rng: np.random.Generator
+) -> dict[str, float]:
+    """`entropy` (nats) of softmax(x / τ), `action_gap` (median), `value_scale` (mean |x|), `grad_<loss>`; and of each
+    policy in the batch's predictions `agreement_<who>` of greedy actions and `kl_<who>` to it, in nats.
+
+    τ is that of the objective's first term with one, 1 without. A gradient's length includes its loss's weight.
+    """
+    begins = torch.ones(len(batch.obs), dtype=torch.bool)
+    with torch.no_grad():
+        said = student.policy.predict(TimeStep(batch.obs, begins, mask=batch.mask), student.initial(len(begins)))[0]
+        found = _of_actions(said, batch, *_temperatures(objective)) if said.kind in DISCRETE else {}
+    if isinstance(student, Norms):
+        norms = student.gradient_norms(batch, weighing, rng)
+        found |= {f"grad_{name}": value for name, value in norms.items()}
+    return found
+
+
+def _of_actions(said: Prediction, batch: Batch, tau: float, teacher_tau: float) -> dict[str, float]:
+    log_p = (said.x / tau).log_softmax(-1)
+    best = said.x.topk(min(2, said.x.shape[-1]), -1).values
+    found = {
+        "entropy": _mean(-(log_p.exp() * log_p).sum(-1)),
+        "action_gap": float((best[:, 0] - best[:, -1]).median()),
+        "value_scale": _mean(said.x.abs()),
+    }
+    for name, other in batch.predictions.items():
+        if other.kind in DISCRETE:
+            x, own_tau = other.x.to(said.x.device), teacher_tau if name == "teacher" else tau
+            found[f"agreement_{name}"] = _mean((x.argmax(-1) == said.x.argmax(-1)).float())
+            found[f"kl_{name}"] = _mean(categorical_kl(x, said.x, own_tau, tau))
+    return found
+
+
+def _temperatures(objective: Objective) -> tuple[float, float]:
+    """Of the student's policy and of the teacher's."""
+    for term, _ in objective.terms:
+        if own := getattr(term, "temperature", None):
+            return own, getattr(term, "teacher_temperature", None) or own
+    return 1.0, 1.0
+
+
+def _mean(x: Tensor) -> float:
+    return float(x.mean())
