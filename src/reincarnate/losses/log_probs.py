@@ -81,3 +81,21 @@ def squashed_log_prob(
 def unsquash(action: Float[Tensor, "*L A"], largest: float = LARGEST_ACTION) -> Float[Tensor, "*L A"]:
     """artanh(a), with |a| clipped to `largest` < 1: the number before tanh, finite at the bounds too."""
     return action.clamp(-largest, largest).atanh()
+
+
+def log_prob_of(kind: str, x: Float[Tensor, "*L K"], action: Tensor) -> Float[Tensor, "*L"]:
+    """ln π(a|s) by what a policy predicts: of `logits` and an action's number, of a `gaussian` and the action as drawn.
+
+    TypeError: kinds without a density to be asked for here.
+    """
+    if kind == "logits":
+        return categorical_log_prob(x, action)
+    if kind == "gaussian":
+        mean, log_std = x.chunk(2, -1)
+        return gaussian_log_prob(mean, log_std, action)
+    raise TypeError(f"a policy that tells {kind!r} has no probabilities of actions")
+
+
+def entropy_of(kind: str, x: Float[Tensor, "*L K"]) -> Float[Tensor, "*L"]:
+    """The entropy of what a policy predicts, `logits` or a `gaussian` (before its draws are clipped), in nats."""
+    return categorical_entropy(x) if kind == "logits" else gaussian_entropy(x.chunk(2, -1)[1])

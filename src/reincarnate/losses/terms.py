@@ -6,7 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reincarnate.losses import values
-from reincarnate.types import BEST, Batch, Prediction
+from reincarnate.losses.divergences import divergence
+from reincarnate.types import BEST, CONTINUOUS, Batch, Prediction
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,10 @@ class Distil:
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
-        return values.distillation(out.x, batch.predictions[self.of].x, self.temperature, self.teacher_temperature)
+        told = batch.predictions[self.of]
+        if out.kind in CONTINUOUS:
+            return divergence(told, out)
+        return values.distillation(out.x, told.x, self.temperature, self.teacher_temperature)
 
     def __str__(self) -> str:
         if self.of == BEST:

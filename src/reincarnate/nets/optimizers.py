@@ -12,6 +12,8 @@ from jaxtyping import Bool, Float32
 from torch import Tensor
 
 OptimizerName = Literal["adam", "rmsprop"]
+PolicyOptimizer = Literal["adam", "rmsprop"]
+"""Of on-policy students, whose RMSProp is PyTorch's."""
 Rate = float | Sequence[float]
 """A learning rate, or one for each row of a stack."""
 
@@ -90,6 +92,21 @@ class RMSProp:
                 part.addcdiv_(slope, scale, value=-rate)
 
 
+class UncentredRMSProp:
+    """RMSProp as PyTorch has it, step / (√v + ε), and so the A2C of Stable-Baselines3 (smoothing 0.99, ε 1e-5)."""
+
+    def __init__(self, size: int, eps: float, smoothing: float = 0.99, device: torch.device | None = None):
+        self.eps, self.smoothing = eps, smoothing
+        self.state = {"square": torch.zeros(size, dtype=torch.float32, device=device)}
+
+    @torch.no_grad()
+    def step(self, data: Tensor, grad: Tensor, lr: float) -> None:
+        """One step; the shapes of `data`, `grad` and the moments agree."""
+        square = self.state["square"]
+        square.mul_(self.smoothing).addcmul_(grad, grad, value=1 - self.smoothing)
+        data.addcdiv_(grad, square.sqrt().add_(self.eps), value=-lr)
+
+
 def _by_rate(lr: Rate, *stacks: Tensor) -> list[tuple[Any, ...]]:
     """(learning rate, and of each stack a list of its rows), for each learning rate that occurs."""
     if not isinstance(lr, Sequence):
@@ -111,6 +128,13 @@ def optimizer(
 ) -> Adam | RMSProp:
     """A fresh optimiser for `size` parameters."""
     return Adam(size, eps, decay, device=device) if name == "adam" else RMSProp(size, eps, device=device)
+
+
+def policy_optimizer(
+    name: PolicyOptimizer, size: int, eps: float, device: torch.device | None = None
+) -> Adam | UncentredRMSProp:
+    """A fresh optimiser of an on-policy student."""
+    return Adam(size, eps, device=device) if name == "adam" else UncentredRMSProp(size, eps, device=device)
 
 
 class Frozen:

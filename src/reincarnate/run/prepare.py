@@ -21,6 +21,7 @@ from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
+from reincarnate.students.settings import ValueSettings
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import Student, TaskSpec, Teacher
@@ -146,7 +147,9 @@ def device_of(asked: str) -> torch.device:
 
 
 def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Student) -> None:
-    """Refuse a teacher whose word the student cannot learn from."""
+    """Refuse a method that the student cannot follow, and a teacher whose word it cannot learn from."""
+    if reason := getattr(student, "unfit", lambda phases: None)(run.phases()):
+        raise UserError(f"{method_name(run)}: {reason}")
     if teacher is None or not run.asks_teacher:
         return
     if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
@@ -187,8 +190,9 @@ def threads(run: Run, spec: TaskSpec) -> int:
 def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
     if run.compile != "auto":
-        return run.compile == "on"
+        return run.compile == "on" and isinstance(run.student, ValueSettings)
     if device_of(run.device).type == "cuda":
-        return seeds == 1 and hasattr(run.student, "critic")  # graphs are recorded in milliseconds
+        return seeds == 1 and isinstance(run.student, ValueSettings)  # graphs are recorded in milliseconds
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
-    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()
+    able = isinstance(run.student, ValueSettings)
+    return able and natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()

@@ -3,11 +3,13 @@
 from typing import TYPE_CHECKING, Any, Union
 
 from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
+from reincarnate.students.policy_settings import A2C, PPO, PolicySettings, PPOCleanRL, PPOContinuous
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.students.value import ValueStudent
 
 STUDENTS = {"dqn": DQN, "rainbow": Rainbow, "qrdqn": QRDQN, "iqn": IQN, "modern": Modern, "pqn": PQN}
+STUDENTS |= {"ppo": PPO, "ppo-cleanrl": PPOCleanRL, "ppo-continuous": PPOContinuous, "a2c": A2C}
 
 # What a Run accepts: any registered student (spelled for tools that make flags from types).
 AnyStudent = ReplaySettings if TYPE_CHECKING else Union[tuple(STUDENTS.values())]  # noqa: UP007
@@ -18,4 +20,20 @@ def stacker(settings: Any) -> Any:
     return StackedStudent if isinstance(settings, ValueSettings) else None
 
 
-__all__ = ["DQN", "IQN", "PQN", "QRDQN", "STUDENTS", "AnyStudent", "Modern", "Rainbow", "ValueSettings", "ValueStudent"]
+__all__ = [
+    "A2C",
+    "DQN",
+    "IQN",
+    "PPO",
+    "PQN",
+    "QRDQN",
+    "STUDENTS",
+    "AnyStudent",
+    "Modern",
+    "PPOCleanRL",
+    "PPOContinuous",
+    "PolicySettings",
+    "Rainbow",
+    "ValueSettings",
+    "ValueStudent",
+]

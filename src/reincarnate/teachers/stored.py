@@ -19,12 +19,13 @@ class StoredTeacher(nn.Module):
         self.agent, self._policy = agent, agent.policy()
         self.view = self._policy.view
         spec, network = agent.spec, self._policy
+        tells = getattr(self._policy, "kind", agent.student.predicts)  # some students' depends on the task
         self.card = TeacherCard(
             uri=uri,
             format="reincarnate agent",
             algorithm=type(agent.student).__name__,
-            tells=agent.student.predicts,
-            network=f"{agent.student.described(spec)}, {spec.actions} {agent.student.predicts}",
+            tells=tells,
+            network=f"{agent.student.described(spec)}, {spec.actions} {tells}",
             parameters=sum(p.numel() for p in network.parameters()),  # pyright: ignore
             sha256=agent.sha256,
             obs_shape=spec.obs_shape,
@@ -35,6 +36,7 @@ class StoredTeacher(nn.Module):
             env=spec.id,
             trained_env_steps=agent.about.get("env_steps"),
             protocol=spec.protocol,
+            bounds=spec.bounds,
         )
 
     def initial(self, n: int) -> Tensor:

@@ -1,0 +1,399 @@
+"""The on-policy student: an actor with state values, learning from the rollout it has just played (PPO and A2C)."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reincarnate.data.layouts import from_unit
+from reincarnate.data.memory import each_tensor
+from reincarnate.losses.log_probs import entropy_of, log_prob_of
+from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
+from reincarnate.losses.returns import advantages, standardised
+from reincarnate.nets import Flat
+from reincarnate.nets.actors import ActorCritic, ActorKind, Spread, build_actor_critic, drawn
+from reincarnate.nets.dense import DenseShape
+from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.normalise import ObservationNorm, RewardNorm
+from reincarnate.nets.optimizers import Frozen, clip_norm, policy_optimizer
+from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.types import (
+    LOGITS,
+    OPTIMIZER,
+    ActorOutput,
+    Batch,
+    Cost,
+    Learnt,
+    Phase,
+    Prediction,
+    TaskSpec,
+    TimeStep,
+    Weighing,
+)
+
+if TYPE_CHECKING:
+    from reincarnate.students.policy_settings import PolicySettings
+
+SAME = 1e-4  # in [-1, 1]: how far float32 takes an action on its way to the task's units and back
+BY_ACTION = ("margin", "cql")  # terms that compare one of so many actions with the others
+Losses = dict[str, Tensor]
+
+
+def kind_for(spec: TaskSpec) -> ActorKind:
+    """What an on-policy student tells of a task: logits, or a Gaussian of continuous actions."""
+    return "gaussian" if spec.continuous else "logits"
+
+
+class PolicyNetwork(ActorCritic):
+    """An actor with state values, and what it has learnt of the size of observations and rewards."""
+
+    obs_norm: ObservationNorm | None
+    reward_norm: RewardNorm | None
+
+    def __init__(self, parts: ActorCritic, obs_norm: ObservationNorm | None, reward_norm: RewardNorm | None):
+        ActorCritic.__init__(self, parts.torso, parts.head, parts.critic_torso, parts.value, parts.kind)
+        self.obs_norm, self.reward_norm = obs_norm, reward_norm
+
+    @classmethod
+    def fresh(
+        cls,
+        spec: TaskSpec,
+        actor: DenseShape,
+        critic: DenseShape | None,
+        kind: ActorKind,
+        seed: int,
+        spread: Spread,
+        norm_obs: bool,
+        gamma: float | None,
+    ) -> "PolicyNetwork":
+        """A network drawn from `seed` alone; `critic` None shares the torso, `gamma` None leaves rewards alone."""
+        parts = build_actor_critic(spec, actor, critic, kind, seed, spread)
+        obs_norm = ObservationNorm(spec.obs_shape) if norm_obs else None
+        return cls(parts, obs_norm, None if gamma is None else RewardNorm(1, gamma))
+
+    def seen(self, obs: Tensor) -> Tensor:
+        """Observations as the layers see them."""
+        return obs if self.obs_norm is None else self.obs_norm(obs)
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """Predictions [B, K] and state values [B] of raw observations."""
+        return ActorCritic.forward(self, self.seen(obs))
+
+    def tell(self, obs: Tensor) -> Tensor:
+        """Predictions [B, K] of raw observations."""
+        return ActorCritic.tell(self, self.seen(obs))
+
+    def values(self, obs: Tensor) -> Tensor:
+        """State values [B] of raw observations, in units of the rewards as they are learnt from."""
+        torso = self.torso if self.critic_torso is None else self.critic_torso
+        return self.value(torso(self.seen(obs)))[:, 0]
+
+
+class ActorPolicy(nn.Module):
+    """An actor as a policy: logits, or mean and ln σ."""
+
+    view = "student"
+
+    def __init__(self, network: PolicyNetwork, frozen: bool = False):
+        nn.Module.__init__(self)
+        self.network, self.frozen, self.kind = network, frozen, network.kind
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What it says of observations [n, *O]."""
+        return Prediction(self.kind, self(step.obs)), carry
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """Predictions [n, K] of raw observations."""
+        return self.network.tell(obs)
+
+
+class PolicyStudent:
+    """An on-policy student being trained. It knows nothing about teachers.
+
+    Whoever acted, a rollout is learnt from with this student's probabilities of its actions, so that a teacher may
+    lead. Prior data has no such meaning: there the policy learns by terms alone, and the critic by TD of n steps.
+    """
+
+    view, frozen = "student", False
+
+    def __init__(self, settings: "PolicySettings", network: PolicyNetwork, spec: TaskSpec, device: torch.device):
+        self.settings, self.spec, self.device, self.kind = settings, spec, device, network.kind
+        network = network.to(device)
+        self.acting = Flat(copy.deepcopy(network), trainable=False)
+        self.online = Flat(network)
+        self.optimizer = policy_optimizer(settings.optimizer, self.online.data.numel(), settings.adam_eps, device)
+        critic = [name for name in ("critic_torso", "value") if getattr(network, name) is not None]
+        self._critic = frozen_mask(network, tuple(critic)).to(device)  # 1 where the critic's own parameters are
+        self.updates, self.seen = 0, 0  # updates; env steps that were prepared before those being learnt from
+        self._preparing = 0
+
+    @property
+    def network(self) -> PolicyNetwork:
+        """The online network: what an agent keeps."""
+        return self.online.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def policy(self) -> "PolicyStudent":
+        """What it published last."""
+        return self
+
+    def unfit(self, phases: Sequence[Phase]) -> str | None:
+        """Why it cannot learn what a method asks of it, or None."""
+        for phase in phases:
+            if phase.prior_share:
+                return "an on-policy student learns from what it has just played; no prior data can be mixed into that"
+            if not phase.learns:
+                return f"phase {phase.name!r} fills a replay without learning, and an on-policy student has none"
+            wrong = [t.term.name for t in phase.objective.terms if t.term.name in BY_ACTION]
+            if wrong and self.kind != LOGITS:
+                return f"the method's {wrong[0]} loss compares discrete actions; those of {self.spec.id} are continuous"
+        return None
+
+    # ---- acting --------------------------------------------------------------------------------------
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What the network of the last `publish` says."""
+        return Prediction(self.kind, self._acting.tell(step.obs.to(self.device))), carry
+
+    @property
+    def _acting(self) -> PolicyNetwork:
+        return self.acting.module  # pyright: ignore[reportReturnType]
+
+    @torch.no_grad()
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """A draw from the policy; `explore` changes nothing. Gaussian draws are kept as `base`, before the clip."""
+        x = self._acting.tell(step.obs.to(self.device)).cpu()
+        if self.kind == LOGITS:
+            logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
+            return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)  # Gumbel-max: ~ softmax
+        noise = torch.from_numpy(rng.standard_normal((len(x), self.spec.actions), np.float32))
+        action, base, _ = drawn(self.kind, x, noise)
+        return ActorOutput(from_unit(self.spec, action.numpy()), carry, {"base": base.numpy()})
+
+    def publish(self) -> None:
+        """Let the acting network be what the online network is now."""
+        self.acting.data.copy_(self.online.data)
+        for mine, other in zip(self._acting.buffers(), self.network.buffers(), strict=True):
+            if mine.shape == other.shape:  # where a run stands in each copy's return is no part of the policy
+                mine.copy_(other)
+
+    # ---- learning ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prepare(self, rollout: Batch) -> Batch:
+        """A rollout [C, T] as examples [T·C], oldest first, with advantages by the network that acted.
+
+        Statistics take the rollout in first. `reward` becomes the value's target, A + V(s); `notes` hold `advantage`,
+        `value` and `log_prob` of the actions that were taken.
+        """
+        assert rollout.next_obs is not None and rollout.ended is not None
+        net, shape = self.network, rollout.reward.shape
+        action = self._as_drawn(rollout)
+        obs, ended = rollout.obs.flatten(0, 1), rollout.ended
+        log_prob = log_prob_of(self.kind, _masked(self._acting.tell(obs), _flat(rollout.mask)), action.flatten(0, 1))
+        if net.obs_norm is not None:
+            net.obs_norm.update(obs)
+        reward = self._normalised(rollout)
+        value = net.values(obs).view(shape)
+        after = self._after(rollout, value)
+        advantage = advantages(reward, rollout.discount, value, after, ended, self.settings.lam)
+        notes = {"advantage": advantage, "value": value, "log_prob": log_prob.view(shape)}
+        self.seen, self._preparing = self.seen + self._preparing, shape.numel()
+        whole = rollout._replace(
+            action=action,
+            reward=advantage + value,
+            discount=torch.zeros_like(reward),
+            next_obs=None,
+            begins=None,
+            ended=None,
+            carry=None,
+            next_mask=None,
+            notes=notes,
+        )
+        return each_tensor(whole, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
+
+    def _as_drawn(self, rollout: Batch) -> Tensor:
+        """Actions before the clip; where somebody else acted, what that one did."""
+        if "base" not in rollout.notes:
+            return rollout.action
+        base = rollout.notes["base"]
+        own = ((base.clamp(-1, 1) - rollout.action).abs() < SAME).all(-1, keepdim=True)
+        return torch.where(own, base, rollout.action)
+
+    def _normalised(self, rollout: Batch) -> Tensor:
+        norm = self.network.reward_norm
+        if norm is None:
+            return rollout.reward
+        assert rollout.begins is not None and rollout.ended is not None
+        if len(norm.running) != len(rollout.reward):
+            norm.running = torch.zeros(len(rollout.reward), dtype=torch.float64, device=self.device)
+        norm.running.masked_fill_(rollout.begins[:, 0], 0)
+        return norm.over(rollout.reward, rollout.ended)
+
+    def _after(self, rollout: Batch, value: Tensor) -> Tensor:
+        """V of each step's true successor: mostly the next step's, anew where an episode ended and at the end."""
+        assert rollout.next_obs is not None and rollout.ended is not None
+        after, anew = value.roll(-1, 1), rollout.ended.clone()
+        anew[:, -1] = True
+        after[anew] = self.network.values(rollout.next_obs[anew])
+        return after
+
+    def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+        """One gradient step on own · own loss + Σ weight · term, each averaged over the batch.
+
+        The own loss is PPO's on a rollout's examples, V's error alone on prior data.
+        """
+        assert self.online.grad is not None
+        self.online.grad.zero_()
+        each, weights = self.losses(batch, weighing)
+        means = {name: loss.mean() for name, loss in each.items()}
+        torch.stack([w * means[name] for name, w in weights.items()]).sum().backward()
+        self._step(weighing.lr_scale)
+        told = {name: mean.detach() for name, mean in means.items()}
+        return Learnt(told, sum((w * each[name] for name, w in weights.items()), torch.zeros(())).detach())
+
+    def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, dict[str, float]]:
+        """Each example's losses by name, own ones and terms, and what they weigh."""
+        s, own, fresh = self.settings, weighing.own, "advantage" in batch.notes
+        if not fresh and self.network.obs_norm is not None:
+            self.network.obs_norm.update(batch.obs)
+        x, value = self.network(batch.obs)
+        each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
+        weights = {"policy": own, "entropy": -own * s.entropy, "value": own * s.value_weight}
+        said = Prediction(self.kind, x)
+        for weight, term in weighing.terms:
+            each[term.name], weights[term.name] = term(said, batch), weight
+        return each, {name: weight for name, weight in weights.items() if name in each}
+
+    def _on_policy(self, batch: Batch, x: Tensor, value: Tensor) -> Losses:
+        """PPO's losses of a rollout's examples, and how far the policy is from the one that acted."""
+        s, notes, x = self.settings, batch.notes, _masked(x, batch.mask)
+        log_prob = log_prob_of(self.kind, x, batch.action)
+        advantage = standardised(notes["advantage"]) if s.norm_advantage else notes["advantage"]
+        return {
+            "policy": clipped_surrogate(log_prob, notes["log_prob"], advantage, s.clip),
+            "value": clipped_value_error(value, notes["value"], batch.reward, s.clip_value)
+            if s.clip_value
+            else value_error(value, batch.reward),
+            "entropy": entropy_of(self.kind, x),
+            "kl": approximate_kl(log_prob, notes["log_prob"]),
+        }
+
+    @torch.no_grad()
+    def _target(self, batch: Batch) -> Tensor:
+        """r + discount · V(s') of prior data, in the unit of V."""
+        assert batch.next_obs is not None
+        norm = self.network.reward_norm
+        reward = batch.reward if norm is None else norm(batch.reward)
+        return reward + batch.discount * self.network.values(batch.next_obs)
+
+    def _step(self, lr_scale: float) -> None:
+        """Move the parameters along the gradient that was found, and count."""
+        s, grad = self.settings, self.online.grad
+        assert grad is not None
+        if self.updates < s.critic_updates:
+            grad.mul_(self._critic)
+        if s.max_grad_norm:
+            clip_norm(grad, s.max_grad_norm)
+        left = max(0.0, 1 - self.seen / s.anneal_env_steps) if s.anneal_env_steps else 1.0
+        self.optimizer.step(self.online.data, grad, s.lr * lr_scale * left)
+        self.updates += 1
+
+    # ---- what is changed from outside ----------------------------------------------------------------
+
+    def refresh(self, what: frozenset[str]) -> None:
+        """Renew the optimiser's memory, if asked to; nothing lags behind."""
+        if OPTIMIZER in what:
+            for tensor in self.optimizer.state.values():
+                tensor.zero_()
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Go on from these weights, statistics among them, with an empty optimiser."""
+        with torch.no_grad():
+            self.network.load_state_dict(weights)
+        self.refresh(frozenset({OPTIMIZER}))
+        self.publish()
+
+    # ---- keeping -------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything an update changes, as flat tensors."""
+        moments = {f"{self.settings.optimizer}.{name}": value for name, value in self.optimizer.state.items()}
+        counts = {name: torch.tensor(getattr(self, name)) for name in ("updates", "seen", "_preparing")}
+        return {"online": self.online.data, **moments, **self._statistics(), **counts}
+
+    def _statistics(self) -> dict[str, Tensor]:
+        """What is known of observations and rewards; where copies stand in their returns begins anew at a barrier."""
+        parameters = {name for name, _ in self.network.named_parameters()}
+        return {name: value for name, value in self.network.state_dict().items() if name not in parameters}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put `state()` back, in place."""
+        own, counts = self.state(), ("updates", "seen", "_preparing")
+        for name in own.keys() - {*counts}:
+            own[name].copy_(state[name])  # from whatever device
+        for name in counts:
+            setattr(self, name, int(state[name]))
+        self.publish()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's parameters and statistics by name, as an agent keeps them."""
+        return {name: p.detach().contiguous() for name, p in self.network.state_dict().items()}
+
+    def adopt(self, state: dict[str, Tensor]) -> str:
+        """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
+        own, name = self.optimizer.state, self.settings.optimizer
+        if "online" not in state or not torch.equal(state["online"], self.online.data.cpu()):
+            return "optimiser: new (the network is not as it was)"
+        if any(f"{name}.{key}" not in state or state[f"{name}.{key}"].shape != own[key].shape for key in own):
+            return "optimiser: new (it was another one)"
+        for key, tensor in own.items():
+            tensor.copy_(state[f"{name}.{key}"])
+        return "optimiser: its state is reused"
+
+    def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
+        """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""
+        mask = frozen_mask(self.network, tuple(prefixes))
+        self.optimizer = Frozen(self.optimizer, mask.bool().to(self.device))  # pyright: ignore
+        return int(mask.sum()), mask.numel()
+
+    def cost(self) -> Cost:
+        """Floating-point operations; see `nets.flops`. Prior data's successors take a pass of the critic's more."""
+        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        act, value = (float(forward_flops(_Part(part), obs)) for part in (self.network.tell, self.network.values))
+        whole = float(forward_flops(self.network, obs))
+        batch = self.settings.pace(self.settings.copies).batch
+        learn = whole * batch * LEARNING_PASSES
+        return Cost(act, learn, learn + value * batch, act + value)
+
+
+class _Part(nn.Module):
+    """A part of a network, to be counted."""
+
+    def __init__(self, forward):
+        nn.Module.__init__(self)
+        self._forward = forward
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self._forward(obs)
+
+
+def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits of actions that are not allowed taken away."""
+    return x if mask is None else x.masked_fill(~mask, -torch.inf)
+
+
+def _flat(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.flatten(0, 1)
