@@ -7,6 +7,9 @@ from torch import Tensor
 
 from reincarnate.losses import values
 from reincarnate.losses.divergences import divergence
+from reincarnate.losses.divergences import divergence
+from reincarnate.losses.log_probs import log_prob_of
+from reincarnate.losses.policy import proximal_distillation
 from reincarnate.types import BEST, CONTINUOUS, Batch, Prediction
 
 
@@ -41,6 +44,30 @@ class Distil:
         if self.of == BEST:
             return f"KL(own best ‖ student), τ = {_number(self.temperature)}"
         return f"KL(teacher ‖ student), τ = {_number(self.temperature)} / {_number(self.teacher_temperature)} (teacher)"
+
+
+@dataclass(frozen=True)
+class Proximal:
+    """Proximal policy distillation (PPD: Spigler, 2025): the KL, weighed by the ratio that PPO clips.
+
+    See `losses.policy.proximal_distillation`. Of prior data nobody knows who acted: there it is the KL itself.
+    """
+
+    temperature: float | None
+    teacher_temperature: float | None
+    clip: float = 0.2
+    of: str = "teacher"
+    name = "distil"
+
+    def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
+        kl = Distil(self.temperature, self.teacher_temperature, self.of)(out, batch)
+        if "log_prob" not in batch.notes:
+            return kl
+        log_prob = log_prob_of(out.kind, out.x, batch.action)
+        return proximal_distillation(kl, log_prob, batch.notes["log_prob"], self.clip)
+
+    def __str__(self) -> str:
+        return f"max(ρ, {1 - self.clip:g}) · {Distil(self.temperature, self.teacher_temperature, self.of)}"
 
 
 def _number(temperature: float | None) -> str:

@@ -54,7 +54,8 @@ class PolicyNetwork(ActorCritic):
     reward_norm: RewardNorm | None
 
     def __init__(self, parts: ActorCritic, obs_norm: ObservationNorm | None, reward_norm: RewardNorm | None):
-        ActorCritic.__init__(self, parts.torso, parts.head, parts.critic_torso, parts.value, parts.kind)
+        kind: ActorKind = parts.kind  # pyright: ignore[reportAssignmentType]
+        ActorCritic.__init__(self, parts.torso, parts.head, parts.critic_torso, parts.value, kind)
         self.obs_norm, self.reward_norm = obs_norm, reward_norm
 
     @classmethod
