@@ -233,6 +233,22 @@ def test_one_epoch_over_one_batch_has_the_policy_gradient():
     torch.testing.assert_close(student.network.head.logits.weight.grad, expected)
 
 
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("spec", [POINT, ARM], ids=["categorical", "gaussian"])
+def test_the_quick_way_through_small_networks_has_their_numbers_and_gradients(spec, activation):
+    students = [replace(TINY, hidden=(8, 5), activation=activation, entropy=0.1).newborn(spec, 0) for _ in range(2)]
+    students[1]._quick = students[1]._quick_acting = None
+    assert students[0]._quick is not None
+    whole = rollout(students[0])
+    ready = [student.prepare(whole) for student in students]
+    for name in ("advantage", "value", "log_prob"):
+        torch.testing.assert_close(ready[0].notes[name], ready[1].notes[name])
+    learnt = [student.update(ready[0], Weighing(), np.random.default_rng(0)) for student in students]
+    torch.testing.assert_close(students[0].online.grad, students[1].online.grad)
+    torch.testing.assert_close(learnt[0].means, learnt[1].means)
+    assert students[0].online.grad.abs().sum() > 0 and learnt[0].each.shape == (18,)
+
+
 # ---- what its settings do -------------------------------------------------------------------------------
 
 
@@ -474,7 +490,7 @@ def test_seeds_together_equal_seeds_apart(store, tmp_path):
 
 
 def test_a_student_improves_in_seconds(store, tmp_path):
-    quick = replace(SMALL, hidden=(32,), rollout=64, epochs=8, batch_size=64, lr=2e-3)
+    quick = replace(SMALL, hidden=(32,), rollout=64, epochs=4, batch_size=128, lr=5e-3)
     execute(cartpole(Scratch(), store, quick, env_steps=4096, evaluations=2), tmp_path / "run")
     first, last = [line["return"] for line in lines_of(tmp_path / "run") if line["kind"] == "train"]
     assert last > 1.5 * first

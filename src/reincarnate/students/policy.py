@@ -17,6 +17,7 @@ from reincarnate.nets import Flat
 from reincarnate.nets.actors import ActorCritic, ActorKind, Spread, build_actor_critic, drawn
 from reincarnate.nets.dense import DenseShape
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.normalise import ObservationNorm, RewardNorm
 from reincarnate.nets.optimizers import Frozen, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
@@ -130,6 +131,9 @@ class PolicyStudent:
         self.acting = Flat(copy.deepcopy(network), trainable=False)
         self.online = Flat(network)
         self.optimizer = policy_optimizer(settings.optimizer, self.online.data.numel(), settings.adam_eps, device)
+        self._quick = FusedActorCritic(network) if fits(network) else None
+        self._quick_acting = FusedActorCritic(self._acting) if fits(network) else None
+        self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
         critic = [name for name in ("critic_torso", "value") if getattr(network, name) is not None]
         self._critic = frozen_mask(network, tuple(critic)).to(device)  # 1 where the critic's own parameters are
         self.updates, self.seen = 0, 0  # updates; env steps that were prepared before those being learnt from
@@ -166,7 +170,16 @@ class PolicyStudent:
     @torch.no_grad()
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What the network of the last `publish` says."""
-        return Prediction(self.kind, self._acting.tell(step.obs.to(self.device))), carry
+        return Prediction(self.kind, self._told(step.obs)), carry
+
+    def _told(self, obs: Tensor) -> Tensor:
+        """What the network that acts says, by the quickest way through it."""
+        obs = obs.to(self.device)
+        return self._quick_acting.tell(self._acting.seen(obs)) if self._quick_acting else self._acting.tell(obs)
+
+    def _valued(self, obs: Tensor) -> Tensor:
+        """What the online network says of states, without gradient."""
+        return self._quick.values(self.network.seen(obs)) if self._quick else self.network.values(obs)
 
     @property
     def _acting(self) -> PolicyNetwork:
@@ -175,7 +188,7 @@ class PolicyStudent:
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """A draw from the policy; `explore` changes nothing. Gaussian draws are kept as `base`, before the clip."""
-        x = self._acting.tell(step.obs.to(self.device)).cpu()
+        x = self._told(step.obs).cpu()
         if self.kind == LOGITS:
             logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
             return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)  # Gumbel-max: ~ softmax
@@ -203,11 +216,11 @@ class PolicyStudent:
         net, shape = self.network, rollout.reward.shape
         action = self._as_drawn(rollout)
         obs, ended = rollout.obs.flatten(0, 1), rollout.ended
-        log_prob = log_prob_of(self.kind, _masked(self._acting.tell(obs), _flat(rollout.mask)), action.flatten(0, 1))
+        log_prob = log_prob_of(self.kind, _masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
         if net.obs_norm is not None:
             net.obs_norm.update(obs)
         reward = self._normalised(rollout)
-        value = net.values(obs).view(shape)
+        value = self._valued(obs).view(shape)
         after = self._after(rollout, value)
         advantage = advantages(reward, rollout.discount, value, after, ended, self.settings.lam)
         notes = {"advantage": advantage, "value": value, "log_prob": log_prob.view(shape)}
@@ -248,7 +261,7 @@ class PolicyStudent:
         assert rollout.next_obs is not None and rollout.ended is not None
         after, anew = value.roll(-1, 1), rollout.ended.clone()
         anew[:, -1] = True
-        after[anew] = self.network.values(rollout.next_obs[anew])
+        after[anew] = self._valued(rollout.next_obs[anew])
         return after
 
     def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
@@ -258,25 +271,28 @@ class PolicyStudent:
         """
         assert self.online.grad is not None
         self.online.grad.zero_()
-        each, weights = self.losses(batch, weighing)
-        means = {name: loss.mean() for name, loss in each.items()}
-        torch.stack([w * means[name] for name, w in weights.items()]).sum().backward()
+        each, wanted = self.losses(batch, weighing)
+        if wanted != self._weights[0]:
+            self._weights = (wanted, torch.tensor(wanted, device=self.device))
+        weights = self._weights[1]
+        rows = torch.stack(list(each.values()))
+        means = rows.mean(1)
+        means.dot(weights).backward()
         self._step(weighing.lr_scale)
-        told = {name: mean.detach() for name, mean in means.items()}
-        return Learnt(told, sum((w * each[name] for name, w in weights.items()), torch.zeros(())).detach())
+        return Learnt(dict(zip(each, means.detach().unbind(), strict=True)), weights @ rows.detach())
 
-    def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, dict[str, float]]:
-        """Each example's losses by name, own ones and terms, and what they weigh."""
+    def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
+        """Each example's losses by name, own ones and terms, and what each weighs; what is only told weighs nothing."""
         s, own, fresh = self.settings, weighing.own, "advantage" in batch.notes
         if not fresh and self.network.obs_norm is not None:
             self.network.obs_norm.update(batch.obs)
-        x, value = self.network(batch.obs)
+        x, value = self._quick(self.network.seen(batch.obs)) if self._quick else self.network(batch.obs)
         each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
-        weights = {"policy": own, "entropy": -own * s.entropy, "value": own * s.value_weight}
+        weights = {"policy": own, "value": own * s.value_weight, "entropy": -own * s.entropy, "kl": 0.0}
         said = Prediction(self.kind, x)
         for weight, term in weighing.terms:
             each[term.name], weights[term.name] = term(said, batch), weight
-        return each, {name: weight for name, weight in weights.items() if name in each}
+        return each, tuple(weights[name] for name in each)
 
     def _on_policy(self, batch: Batch, x: Tensor, value: Tensor) -> Losses:
         """PPO's losses of a rollout's examples, and how far the policy is from the one that acted."""
@@ -288,7 +304,7 @@ class PolicyStudent:
             "value": clipped_value_error(value, notes["value"], batch.reward, s.clip_value)
             if s.clip_value
             else value_error(value, batch.reward),
-            "entropy": entropy_of(self.kind, x),
+            "entropy": entropy_of(self.kind, x if s.entropy else x.detach()),
             "kl": approximate_kl(log_prob, notes["log_prob"]),
         }
 
@@ -298,7 +314,7 @@ class PolicyStudent:
         assert batch.next_obs is not None
         norm = self.network.reward_norm
         reward = batch.reward if norm is None else norm(batch.reward)
-        return reward + batch.discount * self.network.values(batch.next_obs)
+        return reward + batch.discount * self._valued(batch.next_obs)
 
     def _step(self, lr_scale: float) -> None:
         """Move the parameters along the gradient that was found, and count."""
