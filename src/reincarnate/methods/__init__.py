@@ -7,6 +7,7 @@ from reincarnate.methods.dqfd import DQfD
 from reincarnate.methods.finetune import FineTune
 from reincarnate.methods.jsrl import JSRL
 from reincarnate.methods.kickstart import Kickstart
+from reincarnate.methods.ppd import PPD
 from reincarnate.methods.pretrain import Pretrain
 from reincarnate.methods.qdagger import QDagger
 from reincarnate.methods.rehearsal import Rehearsal
@@ -24,6 +25,7 @@ METHODS = {
     "dqfd": DQfD,
     "jsrl": JSRL,
     "kickstart": Kickstart,
+    "ppd": PPD,
     "qdagger": QDagger,
     "dagger": Dagger,
     "wsrl": WSRL,
@@ -36,6 +38,7 @@ AnyMethod = Any if TYPE_CHECKING else Union[tuple(METHODS.values())]  # noqa: UP
 __all__ = [
     "JSRL",
     "METHODS",
+    "PPD",
     "RLPD",
     "WSRL",
     "AnyMethod",

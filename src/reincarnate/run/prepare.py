@@ -11,6 +11,7 @@ from reincarnate import envs
 from reincarnate.agents.agent import Agent
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
+from reincarnate.losses.terms import Proximal
 from reincarnate.methods import METHODS
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
@@ -24,7 +25,7 @@ from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.students.settings import ValueSettings
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.frozen import why_watching
-from reincarnate.types import Student, TaskSpec, Teacher
+from reincarnate.types import VALUES, Student, TaskSpec, Teacher
 
 
 @dataclass(frozen=True)
@@ -150,6 +151,11 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     """Refuse a method that the student cannot follow, and a teacher whose word it cannot learn from."""
     if reason := getattr(student, "unfit", lambda phases: None)(run.phases()):
         raise UserError(f"{method_name(run)}: {reason}")
+    terms = [weighted.term for phase in run.phases() for weighted in phase.objective.terms]
+    if any(isinstance(term, Proximal) for term in terms) and run.student.predicts == VALUES:
+        raise UserError(
+            f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
+        )
     if teacher is None or not run.asks_teacher:
         return
     if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:

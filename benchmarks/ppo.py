@@ -1,0 +1,109 @@
+"""PPO training throughput against Stable-Baselines3.
+
+    python benchmarks/ppo.py                       # all tasks, one thread; writes ppo.json
+
+Unit: env steps per second, learner included; the clock starts after the first rollout's updates. Both sides alternate,
+each repeat in a process of its own. Identical work: task, copies, rollout, minibatches, epochs, networks (64-64 tanh
+for the actor, as many for the critic), Adam, clipping, normalised advantages, gradient norm 0.5. Stable-Baselines3
+monitors episodes; ours logs losses and returns. On HalfCheetah nothing is normalised on either side.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+
+TASKS: dict[str, dict[str, Any]] = {
+    "cartpole": {"env": "CartPole-v1", "copies": 8, "rollout": 256, "batch": 64, "epochs": 10, "steps": 16_384},
+    "cheetah": {"env": "HalfCheetah-v5", "copies": 1, "rollout": 2048, "batch": 64, "epochs": 10, "steps": 16_384},
+}
+
+
+class Clock:
+    """Reads the time whenever a rollout has been learnt from, from the first on."""
+
+    def __init__(self, training: Any):
+        self._training = training
+        self._marks: list[tuple[int, float, float]] = []
+
+    def __call__(self, phase: Any) -> None:
+        mark = (self._training.at.phase_env_steps, time.perf_counter(), time.process_time())
+        self._marks[1:] = [mark]
+
+    def read(self) -> dict[str, float]:
+        (before, start, busy), (after, end, busy_end) = self._marks
+        return {"per_second": (after - before) / (end - start), "cores_busy": (busy_end - busy) / (end - start)}
+
+
+def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
+    import torch
+
+    from reincarnate import envs
+    from reincarnate.data.memory import memory_for
+    from reincarnate.students import PPO
+    from reincarnate.training.evaluate import Evaluation, Scale
+    from reincarnate.training.loop import Loop
+    from reincarnate.training.population import Alone
+    from reincarnate.training.training import Training
+    from reincarnate.types import Phase
+
+    torch.set_num_threads(threads)
+    copies, spec = task["copies"], envs.spec(task["env"])
+    config = PPO(rollout=task["rollout"], batch_size=task["batch"], epochs=task["epochs"], lr=task["lr"])
+    env = envs.make(task["env"], copies)
+    training = Training(
+        cast={"student": config.newborn(spec, 0)},
+        memories={"student": memory_for(spec, config.layout(), config.storage(spec, copies), copies)},
+        phases=[Phase("online", env_steps=task["steps"], evaluations=1)],
+        prior=None,
+        teacher=None,
+        scale=Scale(0.0, 1.0),
+        evaluate=lambda index: Evaluation((0.0,), 0),
+        seed=0,
+        copies=copies,
+    )
+    clock = Clock(training)
+    Loop([training], {"student": Alone(training)}, env).run([lambda line: None], [lambda: None], clock)
+    env.close()
+    return clock.read()
+
+
+def measure(side: str, task: dict[str, Any], threads: int) -> dict[str, float]:
+    """One repeat of one side, in a fresh process."""
+    if side == "ours":
+        return harness.fresh("ppo.py", "--side", threads, json.dumps(task), threads=threads)
+    return harness.fresh("rivals/sb3_ppo.py", threads, json.dumps(task), threads=threads)
+
+
+def contest(name: str, threads: int, repeats: int, steps: int | None) -> dict[str, Any]:
+    task = {**TASKS[name], "lr": 3e-4}
+    task["steps"] = steps or task["steps"]
+    task["clock"] = task["copies"] * task["rollout"]
+    sides = {side: lambda side=side: measure(side, task, threads) for side in ("ours", "sb3")}
+    rows = harness.table(harness.alternate(sides, repeats))
+    ratio = harness.ratio(rows["ours"]["per_second"], rows["sb3"]["per_second"])
+    print(f"{name}: {ratio['of_medians']} times Stable-Baselines3 ({ratio['min']} to {ratio['max']})", flush=True)
+    return {"task": name, "threads": threads, **task, "sides": rows, "ratios": {"ours / sb3": ratio}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
+    parser.add_argument("--threads", nargs="+", type=int, default=[1])
+    parser.add_argument("--steps", type=int, help="env steps instead of the task's own, for a quick look")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--side", nargs=2, metavar=("THREADS", "TASK"), help="one repeat of ours")
+    args = parser.parse_args()
+    if args.side:
+        print(json.dumps(ours(json.loads(args.side[1]), int(args.side[0]))))
+        return
+    rows = [contest(name, threads, args.repeats, args.steps) for name in args.tasks for threads in args.threads]
+    harness.write(args.out, "ppo.py", "env steps per second", {"repeats": args.repeats, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
