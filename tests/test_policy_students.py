@@ -424,6 +424,13 @@ def test_every_method_trains_a_categorical_student_or_refuses_in_a_line(name, ru
     assert not torch.equal(weights["head.logits.weight"], fresh["head.logits.weight"])
 
 
+def test_ratios_are_for_on_policy_students_and_no_update_is_compiled(rule, store):
+    with pytest.raises(UserError, match="needs an on-policy student"):
+        prepare(cartpole(METHODS["ppd"](), store, STUDENTS["dqn"](), teacher=rule))
+    with pytest.raises(UserError, match="cannot be compiled"):
+        prepare(cartpole(Scratch(), store, compile="on"))
+
+
 def test_an_agent_is_fine_tuned_exported_and_teaches(store, tmp_path):
     student = replace(SMALL, norm_obs=True)
     execute(cartpole(Scratch(), store, student, keep="all"), tmp_path / "first")

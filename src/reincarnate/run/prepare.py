@@ -151,6 +151,8 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     """Refuse a method that the student cannot follow, and a teacher whose word it cannot learn from."""
     if reason := getattr(student, "unfit", lambda phases: None)(run.phases()):
         raise UserError(f"{method_name(run)}: {reason}")
+    if run.compile == "on" and not isinstance(run.student, ValueSettings):
+        raise UserError("--compile on: this student's updates cannot be compiled; leave it off")
     terms = [weighted.term for phase in run.phases() for weighted in phase.objective.terms]
     if any(isinstance(term, Proximal) for term in terms) and run.student.predicts == VALUES:
         raise UserError(
