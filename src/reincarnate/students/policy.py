@@ -14,13 +14,12 @@ from reincarnate.losses.log_probs import entropy_of, log_prob_of
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.returns import advantages, standardised
 from reincarnate.nets import Flat
-from reincarnate.nets.actors import ActorCritic, ActorKind, Spread, build_actor_critic, drawn
-from reincarnate.nets.dense import DenseShape
+from reincarnate.nets.actors import drawn
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
-from reincarnate.nets.normalise import ObservationNorm, RewardNorm
 from reincarnate.nets.optimizers import Frozen, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
@@ -41,79 +40,6 @@ if TYPE_CHECKING:
 SAME = 1e-4  # in [-1, 1]: how far float32 takes an action on its way to the task's units and back
 BY_ACTION = ("margin", "cql")  # terms that compare one of so many actions with the others
 Losses = dict[str, Tensor]
-
-
-def kind_for(spec: TaskSpec) -> ActorKind:
-    """What an on-policy student tells of a task: logits, or a Gaussian of continuous actions."""
-    return "gaussian" if spec.continuous else "logits"
-
-
-class PolicyNetwork(ActorCritic):
-    """An actor with state values, and what it has learnt of the size of observations and rewards."""
-
-    obs_norm: ObservationNorm | None
-    reward_norm: RewardNorm | None
-
-    def __init__(self, parts: ActorCritic, obs_norm: ObservationNorm | None, reward_norm: RewardNorm | None):
-        kind: ActorKind = parts.kind  # pyright: ignore[reportAssignmentType]
-        ActorCritic.__init__(self, parts.torso, parts.head, parts.critic_torso, parts.value, kind)
-        self.obs_norm, self.reward_norm = obs_norm, reward_norm
-
-    @classmethod
-    def fresh(
-        cls,
-        spec: TaskSpec,
-        actor: DenseShape,
-        critic: DenseShape | None,
-        kind: ActorKind,
-        seed: int,
-        spread: Spread,
-        norm_obs: bool,
-        gamma: float | None,
-    ) -> "PolicyNetwork":
-        """A network drawn from `seed` alone; `critic` None shares the torso, `gamma` None leaves rewards alone."""
-        parts = build_actor_critic(spec, actor, critic, kind, seed, spread)
-        obs_norm = ObservationNorm(spec.obs_shape) if norm_obs else None
-        return cls(parts, obs_norm, None if gamma is None else RewardNorm(1, gamma))
-
-    def seen(self, obs: Tensor) -> Tensor:
-        """Observations as the layers see them."""
-        return obs if self.obs_norm is None else self.obs_norm(obs)
-
-    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
-        """Predictions [B, K] and state values [B] of raw observations."""
-        return ActorCritic.forward(self, self.seen(obs))
-
-    def tell(self, obs: Tensor) -> Tensor:
-        """Predictions [B, K] of raw observations."""
-        return ActorCritic.tell(self, self.seen(obs))
-
-    def values(self, obs: Tensor) -> Tensor:
-        """State values [B] of raw observations, in units of the rewards as they are learnt from."""
-        torso = self.torso if self.critic_torso is None else self.critic_torso
-        return self.value(torso(self.seen(obs)))[:, 0]
-
-
-class ActorPolicy(nn.Module):
-    """An actor as a policy: logits, or mean and ln σ."""
-
-    view = "student"
-
-    def __init__(self, network: PolicyNetwork, frozen: bool = False):
-        nn.Module.__init__(self)
-        self.network, self.frozen, self.kind = network, frozen, network.kind
-
-    def initial(self, n: int) -> Tensor:
-        """It remembers nothing: [n, 0]."""
-        return torch.zeros(n, 0)
-
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        """What it says of observations [n, *O]."""
-        return Prediction(self.kind, self(step.obs)), carry
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Predictions [n, K] of raw observations."""
-        return self.network.tell(obs)
 
 
 class PolicyStudent:

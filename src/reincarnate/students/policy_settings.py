@@ -15,7 +15,8 @@ from reincarnate.nets.dense import Activation, DenseShape
 from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
-from reincarnate.students.policy import ActorPolicy, PolicyNetwork, PolicyStudent, kind_for
+from reincarnate.students.policy import PolicyStudent
+from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
 from reincarnate.types import LOGITS, Pace, TaskSpec
 
 CPU = torch.device("cpu")
