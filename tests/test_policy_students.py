@@ -37,7 +37,7 @@ def lean(obs):
     push = (obs[:, 2] + obs[:, 3] > 0).float()
     return torch.stack([1 - push, push], 1) * 4
 """
-QUICK = {"eval_episodes": 2, "final_episodes": 4, "reference_episodes": 2, "data_env_steps": 200, "evaluations": 3}
+QUICK = {"eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1, "data_env_steps": 100, "evaluations": 2}
 
 
 def rollout(student, copies=3, steps=6, seed=0):
@@ -380,7 +380,7 @@ def store(tmp_path_factory):
     return str(tmp_path_factory.mktemp("store"))
 
 
-SMALL = PPO(hidden=(16,), rollout=16, batch_size=32, epochs=2, lr=1e-3)
+SMALL = PPO(hidden=(16,), rollout=8, batch_size=32, epochs=2, lr=1e-3)
 
 
 def lines_of(run: Path):
@@ -392,7 +392,7 @@ def lines_of(run: Path):
 
 def cartpole(method, store, student=SMALL, **changes):
     return Run(
-        "CartPole-v1", method, student, store=store, teacher_plays="greedy", **{**QUICK, "env_steps": 300, **changes}
+        "CartPole-v1", method, student, store=store, teacher_plays="greedy", **{**QUICK, "env_steps": 130, **changes}
     )
 
 
@@ -401,8 +401,8 @@ SHORT = {
     "dagger": {"offline_updates": 20},
     "dqfd": {"offline_updates": 20},
     "pretrain": {"offline_updates": 20},
-    "warmcritic": {"critic_env_steps": 128},
-    "wsrl": {"start": "teacher", "warmup_env_steps": 100},
+    "warmcritic": {"critic_env_steps": 64},
+    "wsrl": {"start": "teacher", "warmup_env_steps": 60},
     "jsrl": {"horizon": 20},
 }
 REFUSED = {"rehearsal": "no prior data can be mixed", "rlpd": "no prior data can be mixed", "wsrl": "fills a replay"}
@@ -450,7 +450,7 @@ def test_a_gaussian_student_learns_from_a_gaussian_teacher_and_refuses_the_rest(
     student = replace(SMALL, norm_obs=True, norm_reward=True)
     for name in ("kickstart", "qdagger", "dqfd", "pretrain"):
         run = cartpole(METHODS[name](**SHORT.get(name, {})), store, student, teacher=f"sb3:{zoo}")
-        run = replace(run, env="Pendulum-v1", reference_episodes=1, eval_episodes=1, final_episodes=1, evaluations=1)
+        run = replace(run, env="Pendulum-v1", evaluations=1)
         if name in REFUSED_OF_GAUSSIANS:
             with pytest.raises(UserError, match=REFUSED_OF_GAUSSIANS[name]):
                 prepare(run)
@@ -465,17 +465,17 @@ class Stop(Exception):
 
 
 @pytest.mark.parametrize(
-    "config", [replace(SMALL, norm_obs=True, norm_reward=True, anneal_env_steps=600), A2C(hidden=(16,))]
+    "config", [replace(SMALL, norm_obs=True, norm_reward=True, anneal_env_steps=300), A2C(hidden=(16,))]
 )
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, rule, store, tmp_path, monkeypatch):
-    run = cartpole(QDagger(offline_updates=10), store, config, env_steps=600, teacher=rule)
+    run = cartpole(QDagger(offline_updates=10), store, config, env_steps=260, teacher=rule)
     execute(run, tmp_path / "whole")
     checkpoint, count = RunDirectory.checkpoint, []
 
     def stops(self, training):
         checkpoint(self, training)
         count.append(1)
-        if len(count) in (2, 5):
+        if len(count) in (2, 4):
             raise Stop
 
     monkeypatch.setattr(RunDirectory, "checkpoint", stops)

@@ -82,7 +82,7 @@ def fits(network: nn.Module) -> bool:
     towers = (network.torso, network.critic_torso)
     head = network.head
     free = isinstance(head, GaussianHead) and isinstance(head.log_std, nn.Parameter)
-    plain = free and not head.tanh_mean and head.spread.bound == "none"
+    plain = free and not head.tanh_mean and head.spread.bound == "none"  # pyright: ignore[reportAttributeAccessIssue]
     return (isinstance(head, CategoricalHead) or plain) and all(_plain(tower) for tower in towers)
 
 
