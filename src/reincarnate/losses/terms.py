@@ -57,7 +57,15 @@ class Proximal:
     teacher_temperature: float | None
     clip: float = 0.2
     of: str = "teacher"
-    name = "distil"
+
+    @property
+    def name(self) -> str:
+        """What its loss is called in metrics."""
+        return "distil" if self.of != BEST else "anchor"
+
+    def own_best(self) -> "Proximal":
+        """The same towards the student's own best."""
+        return Proximal(self.temperature, self.temperature, self.clip, BEST)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         kl = Distil(self.temperature, self.teacher_temperature, self.of)(out, batch)
