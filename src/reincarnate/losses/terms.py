@@ -7,7 +7,6 @@ from torch import Tensor
 
 from reincarnate.losses import values
 from reincarnate.losses.divergences import divergence
-from reincarnate.losses.divergences import divergence
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import proximal_distillation
 from reincarnate.types import BEST, CONTINUOUS, Batch, Prediction
