@@ -1,4 +1,7 @@
-"""Terms: the losses of `losses/` as values that a method hands to a student, with their hyper-parameters."""
+"""Terms: the losses of `losses/` as values that a method hands to a student, with their hyper-parameters.
+
+`suits`, where a term has it, are the kinds of predictions (of the student) that it can read.
+"""
 
 from dataclasses import dataclass
 
@@ -6,14 +9,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reincarnate.losses import values
-from reincarnate.types import BEST, Batch, Prediction
+from reincarnate.losses.divergences import divergence
+from reincarnate.types import BEST, VALUES, Batch, Prediction
 
 
 @dataclass(frozen=True)
 class Distil:
-    """KL from the teacher's softened policy to the student's, per example; see `values.distillation`.
+    """From what a teacher says to what the student says, per example; see `divergences.divergence`.
 
-    `of` the student's own best, it is the anchor of one whose teacher leaves.
+    Of discrete actions the KL of the softened policies. Of continuous ones, which have no temperature, the KL of
+    Gaussians of one kind, else the squared error of the actions in [-1, 1]. `of` the student's own best, it is the
+    anchor of one whose teacher leaves.
     """
 
     temperature: float | None  # None: measured when the run begins
@@ -31,7 +37,12 @@ class Distil:
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
-        return values.distillation(out.x, batch.predictions[self.of].x, self.temperature, self.teacher_temperature)
+        return divergence(
+            batch.predictions[self.of],
+            out,
+            temperature=self.temperature,
+            teacher_temperature=self.teacher_temperature,
+        )
 
     def __str__(self) -> str:
         if self.of == BEST:
@@ -53,6 +64,7 @@ class LargeMargin:
     margin: float
     all_actions: bool
     of: str | None = "teacher"
+    suits = frozenset({VALUES})
 
     @property
     def name(self) -> str:
@@ -80,6 +92,7 @@ class Conservative:
     temperature: float
     name = "cql"
     of = None
+    suits = frozenset({VALUES})
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         return values.conservative(out.x, batch.action, self.temperature)
