@@ -11,8 +11,8 @@ from reincarnate.types import LAGGING, Method, Objective, Phase
 class WarmCritic(Method):
     """The teacher acts for `critic_env_steps` while the student learns from it by TD; then the student acts.
 
-    As WSRL, but for learning in the first phase. An actor that comes with weights is left alone there. `start`: a newborn, or an agent's weights (`--weights`). The env
-    steps are part of the run's budget.
+    As WSRL, but for learning in the first phase. `start`: a newborn, or an agent's weights (`--weights`); an actor that
+    comes with weights is left alone in the first phase. The env steps are part of the run's budget.
     """
 
     start: Literal["scratch", "weights"] = "scratch"  # what the student is at first

@@ -20,6 +20,7 @@ from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
+from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.frozen import why_watching
@@ -147,7 +148,23 @@ def device_of(asked: str) -> torch.device:
 
 def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Student) -> None:
     """Refuse a teacher whose word the student cannot learn from."""
-    if teacher is None or not run.asks_teacher:
+    for term in (weighted.term for phase in run.phases() for weighted in phase.objective.terms):
+        kinds = getattr(term, "suits", None)
+        if kinds and run.student.predicts not in kinds:
+            raise UserError(
+                f"{method_name(run)} teaches by a {term.name} term, which reads {' or '.join(sorted(kinds))}; a "
+                f"{type(run.student).__name__} student tells {run.student.predicts}: kickstart and qdagger suit it"
+            )
+    if run.compile == "on" and stacker(run.student) is None:
+        raise UserError(f"--compile on: updates of a {type(run.student).__name__} student cannot be compiled yet")
+    if teacher is None:
+        return
+    if teacher.card.continuous != spec.continuous:
+        sorts = [("discrete", "continuous")[kind] for kind in (teacher.card.continuous, spec.continuous)]
+        raise UserError(f"the teacher {teacher.card.uri} has {sorts[0]} actions; the student's are {sorts[1]}")
+    if run.method.measures and spec.continuous:
+        raise UserError("--temperature auto measures the gaps between discrete actions; continuous ones have none")
+    if not run.asks_teacher:
         return
     if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
         raise UserError("a teacher with a memory cannot say what it thinks of given data; let it play its own")
@@ -186,6 +203,8 @@ def threads(run: Run, spec: TaskSpec) -> int:
 
 def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
+    if stacker(run.student) is None:
+        return False
     if run.compile != "auto":
         return run.compile == "on"
     if device_of(run.device).type == "cuda":

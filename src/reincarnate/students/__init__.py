@@ -2,12 +2,26 @@
 
 from typing import TYPE_CHECKING, Any, Union
 
+from reincarnate.students.continuous import ContinuousStudent
+from reincarnate.students.continuous_settings import D4PG, SAC, TD3, TQC, ContinuousSettings, ModernSAC
 from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.students.value import ValueStudent
 
-STUDENTS = {"dqn": DQN, "rainbow": Rainbow, "qrdqn": QRDQN, "iqn": IQN, "modern": Modern, "pqn": PQN}
+STUDENTS = {
+    "dqn": DQN,
+    "rainbow": Rainbow,
+    "qrdqn": QRDQN,
+    "iqn": IQN,
+    "modern": Modern,
+    "pqn": PQN,
+    "td3": TD3,
+    "sac": SAC,
+    "tqc": TQC,
+    "d4pg": D4PG,
+    "modern_sac": ModernSAC,
+}
 
 # What a Run accepts: any registered student (spelled for tools that make flags from types).
 AnyStudent = ReplaySettings if TYPE_CHECKING else Union[tuple(STUDENTS.values())]  # noqa: UP007
@@ -18,4 +32,22 @@ def stacker(settings: Any) -> Any:
     return StackedStudent if isinstance(settings, ValueSettings) else None
 
 
-__all__ = ["DQN", "IQN", "PQN", "QRDQN", "STUDENTS", "AnyStudent", "Modern", "Rainbow", "ValueSettings", "ValueStudent"]
+__all__ = [
+    "D4PG",
+    "DQN",
+    "IQN",
+    "PQN",
+    "QRDQN",
+    "SAC",
+    "STUDENTS",
+    "TD3",
+    "TQC",
+    "AnyStudent",
+    "ContinuousSettings",
+    "ContinuousStudent",
+    "Modern",
+    "ModernSAC",
+    "Rainbow",
+    "ValueSettings",
+    "ValueStudent",
+]
