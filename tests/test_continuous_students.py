@@ -3,7 +3,6 @@
 import json
 import shutil
 from dataclasses import replace
-from pathlib import Path
 
 import gymnasium as gym
 import numpy as np
@@ -20,7 +19,7 @@ from reincarnate.run.checkpoints import Checkpoints
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
-from reincarnate.students import D4PG, DQN, SAC, STUDENTS, TD3, TQC, ContinuousSettings, ModernSAC
+from reincarnate.students import D4PG, SAC, STUDENTS, TD3, TQC, ContinuousSettings, ModernSAC
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, Successor, TruncatedQuantiles
 from reincarnate.training.evaluate import play_episodes
 from reincarnate.training.players import Greedy
