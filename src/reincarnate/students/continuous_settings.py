@@ -133,7 +133,9 @@ class ContinuousSettings:
 
     def _build(self, spec: TaskSpec, seed: int) -> ActorCriticNetwork:
         if not spec.continuous:
-            raise UserError(f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones")
+            raise UserError(
+                f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones: use --student dqn"
+            )
         if natural_torso(spec) != "mlp":
             raise UserError(
                 f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone"
