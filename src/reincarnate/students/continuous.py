@@ -21,6 +21,7 @@ from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.optimizers import Frozen, Optimizer, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students import exploration
 from reincarnate.students.qcritics import StateActionCritic, Successor
 from reincarnate.types import (
     LAGGING,
@@ -142,7 +143,8 @@ class ContinuousStudent:
         if explore >= RANDOM:
             unit = rng.uniform(-1, 1, shape).astype(np.float32)
         else:
-            unit = self.settings.explored(self._said(step.obs), explore, self._noise(shape, rng)).cpu().numpy()
+            said = self.settings.explored(self._said(step.obs), explore, self._noise(shape, rng))
+            unit = exploration.to_host(said)
         return ActorOutput(from_unit(self.spec, unit), carry)
 
     @torch.no_grad()

@@ -134,7 +134,8 @@ class ContinuousSettings:
     def _build(self, spec: TaskSpec, seed: int) -> ActorCriticNetwork:
         if not spec.continuous:
             raise UserError(
-                f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones: use --student dqn"
+                f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones: "
+                "use --student dqn"
             )
         if natural_torso(spec) != "mlp":
             raise UserError(

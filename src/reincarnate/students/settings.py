@@ -103,7 +103,8 @@ class ValueSettings:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
         if spec.continuous:
             raise UserError(
-                f"{spec.id} has continuous actions; a student of action values needs discrete ones: use --student sac, or td3"
+                f"{spec.id} has continuous actions; a student of action values needs discrete ones: "
+                "use --student sac, or td3"
             )
         if self.augment != "none" and natural_torso(spec) != "nature":
             raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
