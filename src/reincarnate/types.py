@@ -242,25 +242,33 @@ class WeightedTerm(NamedTuple):
 
 
 class Weighing(NamedTuple):
-    """An objective at one moment: the weight of the student's own loss, of each term, what multiplies its rate."""
+    """An objective at one moment: the weight of the student's own loss, of each term, what multiplies its rate.
+
+    `policy` is a further weight of the part of its own loss that moves the policy and not the values: an actor's.
+    """
 
     own: float = 1.0
     terms: Sequence[tuple[float, Term]] = ()
     lr_scale: float = 1.0
+    policy: float = 1.0
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What a student learns in a phase: the weight of its own loss, terms, and what multiplies its learning rate."""
+    """What a student learns in a phase: the weight of its own loss, terms, and what multiplies its learning rate.
+
+    `policy` 0 leaves an actor alone while its critic learns; where values are the policy it changes nothing.
+    """
 
     own: float = 1.0
     terms: tuple[WeightedTerm, ...] = ()
     lr_scale: Schedule | None = None  # None: leaves it alone
+    policy: float = 1.0
 
     def at(self, progress: Progress) -> Weighing:
         """What holds now; terms without weight are left out."""
         terms = [(w, t.term) for t in self.terms if (w := t.weight(progress)) > 0]
-        return Weighing(self.own, terms, self.lr_scale(progress) if self.lr_scale else 1.0)
+        return Weighing(self.own, terms, self.lr_scale(progress) if self.lr_scale else 1.0, self.policy)
 
     @property
     def listens(self) -> frozenset[str]:

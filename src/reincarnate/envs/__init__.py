@@ -22,6 +22,7 @@ FAMILIES = {
     "Balloon/": "balloon",
     "MiniGrid-": "partial",
     "popgym-": "partial",
+    "dm_control/": "control",
     "": "classic",
 }
 GROUP = "reincarnate.envs"  # entry points of other packages: the prefix is the name, the module the value

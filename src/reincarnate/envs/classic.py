@@ -133,7 +133,9 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
     except UserError:
         raise
     except (gym.error.DependencyNotInstalled, ImportError) as error:
-        raise UserError(f"{task.id} needs a package that is not installed: {error}") from error
+        hint = '; pip install "reincarnate[mujoco]"' if "mujoco" in str(error).lower() else ""
+        said = " ".join(str(error).split())
+        raise UserError(f"{task.id} needs a package that is not installed: {said}{hint}") from error
     except Exception as error:
         said = f"{task.id} cannot be made: {type(error).__name__}: {error}"
         hint = "; --env-kwargs.NAME VALUE gives it an argument" if "argument" in str(error) else ""

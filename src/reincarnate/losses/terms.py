@@ -1,4 +1,7 @@
-"""Terms: the losses of `losses/` as values that a method hands to a student, with their hyper-parameters."""
+"""Terms: the losses of `losses/` as values that a method hands to a student, with their hyper-parameters.
+
+`suits`, where a term has it, are the kinds of predictions (of the student) that it can read.
+"""
 
 from dataclasses import dataclass
 
@@ -9,14 +12,16 @@ from reincarnate.losses import values
 from reincarnate.losses.divergences import divergence
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import proximal_distillation
-from reincarnate.types import BEST, CONTINUOUS, Batch, Prediction
+from reincarnate.types import BEST, VALUES, Batch, Prediction
 
 
 @dataclass(frozen=True)
 class Distil:
-    """KL from the teacher's softened policy to the student's, per example; see `values.distillation`.
+    """From what a teacher says to what the student says, per example; see `divergences.divergence`.
 
-    `of` the student's own best, it is the anchor of one whose teacher leaves.
+    Of discrete actions the KL of the softened policies. Of continuous ones, which have no temperature, the KL of
+    Gaussians of one kind, else the squared error of the actions in [-1, 1]. `of` the student's own best, it is the
+    anchor of one whose teacher leaves.
     """
 
     temperature: float | None  # None: measured when the run begins
@@ -34,10 +39,12 @@ class Distil:
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
-        told = batch.predictions[self.of]
-        if out.kind in CONTINUOUS:
-            return divergence(told, out)
-        return values.distillation(out.x, told.x, self.temperature, self.teacher_temperature)
+        return divergence(
+            batch.predictions[self.of],
+            out,
+            temperature=self.temperature,
+            teacher_temperature=self.teacher_temperature,
+        )
 
     def __str__(self) -> str:
         if self.of == BEST:
@@ -91,6 +98,7 @@ class LargeMargin:
     margin: float
     all_actions: bool
     of: str | None = "teacher"
+    suits = frozenset({VALUES})
 
     @property
     def name(self) -> str:
@@ -118,6 +126,7 @@ class Conservative:
     temperature: float
     name = "cql"
     of = None
+    suits = frozenset({VALUES})
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         return values.conservative(out.x, batch.action, self.temperature)

@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reincarnate.methods.checks import THROUGHOUT, rest
-from reincarnate.types import LAGGING, Method, Phase
+from reincarnate.types import LAGGING, Method, Objective, Phase
 
 
 @dataclass(frozen=True)
 class WarmCritic(Method):
     """The teacher acts for `critic_env_steps` while the student learns from it by TD; then the student acts.
 
-    As WSRL, but for learning in the first phase. `start`: a newborn, or an agent's weights (`--weights`). The env
-    steps are part of the run's budget.
+    As WSRL, but for learning in the first phase. `start`: a newborn, or an agent's weights (`--weights`); an actor that
+    comes with weights is left alone in the first phase. The env steps are part of the run's budget.
     """
 
     start: Literal["scratch", "weights"] = "scratch"  # what the student is at first
@@ -27,8 +27,9 @@ class WarmCritic(Method):
     def phases(self, env_steps: int) -> list[Phase]:
         """A phase in which the teacher acts, then one in which the student does."""
         left = rest(env_steps, "--critic-env-steps", self.critic_env_steps)
+        kept = Objective(policy=0.0 if self.start == "weights" else 1.0)  # an actor that can do something already
         return [
-            Phase("critic", env_steps=self.critic_env_steps, newborn=False, guide=THROUGHOUT),
+            Phase("critic", env_steps=self.critic_env_steps, objective=kept, newborn=False, guide=THROUGHOUT),
             Phase("online", env_steps=left, newborn=False, refresh=frozenset({LAGGING}), warm=True),
         ]
 

@@ -131,8 +131,10 @@ def _common_barrier(
 def gains(prepared: Prepared) -> bool:
     """Whether training seeds together is quicker than in processes: where the work is overhead (measured: MLPs)."""
     run, spec = prepared.run, prepared.spec
+    if not stacks(prepared) or why_apart(prepared) is not None:
+        return False
     torso = natural_torso(spec) if run.student.torso == "auto" else run.student.torso
-    return torso == "mlp" and why_apart(prepared) is None and stacks(prepared)
+    return torso == "mlp"
 
 
 def why_apart(prepared: Prepared) -> str | None:

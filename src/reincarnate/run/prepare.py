@@ -21,8 +21,8 @@ from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
+from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
-from reincarnate.students.settings import ValueSettings
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import VALUES, Student, TaskSpec, Teacher
@@ -151,14 +151,27 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     """Refuse a method that the student cannot follow, and a teacher whose word it cannot learn from."""
     if reason := getattr(student, "unfit", lambda phases: None)(run.phases()):
         raise UserError(f"{method_name(run)}: {reason}")
-    if run.compile == "on" and not isinstance(run.student, ValueSettings):
-        raise UserError("--compile on: this student's updates cannot be compiled; leave it off")
-    terms = [weighted.term for phase in run.phases() for weighted in phase.objective.terms]
-    if any(isinstance(term, Proximal) for term in terms) and run.student.predicts == VALUES:
-        raise UserError(
-            f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
-        )
-    if teacher is None or not run.asks_teacher:
+    for term in (weighted.term for phase in run.phases() for weighted in phase.objective.terms):
+        kinds = getattr(term, "suits", None)
+        if kinds and run.student.predicts not in kinds:
+            raise UserError(
+                f"{method_name(run)} teaches by a {term.name} term, which reads {' or '.join(sorted(kinds))}; a "
+                f"{type(run.student).__name__} student tells {run.student.predicts}: kickstart and qdagger suit it"
+            )
+        if isinstance(term, Proximal) and run.student.predicts == VALUES:
+            raise UserError(
+                f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
+            )
+    if run.compile == "on" and stacker(run.student) is None:
+        raise UserError(f"--compile on: updates of a {type(run.student).__name__} student cannot be compiled yet")
+    if teacher is None:
+        return
+    if teacher.card.continuous != spec.continuous:
+        sorts = [("discrete", "continuous")[kind] for kind in (teacher.card.continuous, spec.continuous)]
+        raise UserError(f"the teacher {teacher.card.uri} has {sorts[0]} actions; the student's are {sorts[1]}")
+    if run.method.measures and spec.continuous:
+        raise UserError("--temperature auto measures the gaps between discrete actions; continuous ones have none")
+    if not run.asks_teacher:
         return
     if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
         raise UserError("a teacher with a memory cannot say what it thinks of given data; let it play its own")
@@ -197,10 +210,12 @@ def threads(run: Run, spec: TaskSpec) -> int:
 
 def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
+    if stacker(run.student) is None:
+        return False
     if run.compile != "auto":
-        return run.compile == "on" and isinstance(run.student, ValueSettings)
+        return run.compile == "on"
     if device_of(run.device).type == "cuda":
-        return seeds == 1 and isinstance(run.student, ValueSettings)  # graphs are recorded in milliseconds
+        return seeds == 1  # graphs are recorded in milliseconds
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
     able = isinstance(run.student, ValueSettings)
     return able and natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()

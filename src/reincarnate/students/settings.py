@@ -102,7 +102,10 @@ class ValueSettings:
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
         if spec.continuous:
-            raise UserError(f"{spec.id} has continuous actions; a student of action values needs discrete ones")
+            raise UserError(
+                f"{spec.id} has continuous actions; a student of action values needs discrete ones: "
+                "use --student sac, or td3"
+            )
         if self.augment != "none" and natural_torso(spec) != "nature":
             raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
         return ValueStudent(self, self.critic(), spec, seed, device)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.types import MEANS, TaskSpec, TeacherCard
+from reincarnate.types import TaskSpec, TeacherCard
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
@@ -12,8 +12,8 @@ def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
     The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
     UserError: it has another number of actions, or sees observations of another shape.
     """
-    if (card.tells == MEANS) != spec.continuous:
-        kinds = [("discrete", "continuous")[kind] for kind in (card.tells == MEANS, spec.continuous)]
+    if card.continuous != spec.continuous:
+        kinds = [("discrete", "continuous")[kind] for kind in (card.continuous, spec.continuous)]
         raise UserError(f"the teacher {card.uri} has {kinds[0]} actions, {spec.id} {kinds[1]} ones")
     if card.actions is not None and card.actions != spec.actions:
         raise _misfit(card, spec)

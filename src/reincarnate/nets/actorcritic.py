@@ -1,0 +1,36 @@
+"""The network of an off-policy actor-critic: all that its agent keeps. Layer names are stable (`docs/formats.md`)."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from reincarnate.nets.actors import Actor
+from reincarnate.nets.normalise import ObservationNorm
+from reincarnate.nets.qcritics import QCritics
+
+
+class Entropy(nn.Module):
+    """ln α, the weight of SAC's entropy, as a parameter."""
+
+    def __init__(self, alpha: float):
+        nn.Module.__init__(self)
+        self.log_alpha = nn.Parameter(torch.tensor(math.log(alpha)))
+
+
+class ActorCriticNetwork(nn.Module):
+    """An actor and n critics, behind one normalisation of observations where there is one.
+
+    `largest_reward` is that of all batches so far, 0 before: the scale of rewards, where they are scaled.
+    """
+
+    largest_reward: Tensor
+
+    def __init__(self, actor: Actor, critic: QCritics, norm: ObservationNorm | None, entropy: Entropy | None):
+        nn.Module.__init__(self)
+        self.norm, self.actor, self.critic, self.entropy = norm or nn.Identity(), actor, critic, entropy
+        self.register_buffer("largest_reward", torch.zeros(()))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """What the actor says of raw observations [B, *O], [B, K]."""
+        return self.actor(self.norm(obs))

@@ -1,0 +1,388 @@
+"""The off-policy student of continuous actions: an actor, critics, lagging copies of both, and an entropy it may weigh.
+
+One class for TD3, D4PG, SAC and TQC: they differ in their settings, and in what the critics' outputs mean (`qcritics`).
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from reincarnate.data.layouts import from_unit
+from reincarnate.losses import actor_critic
+from reincarnate.losses.divergences import q_scale
+from reincarnate.nets import Flat
+from reincarnate.nets.actorcritic import ActorCriticNetwork
+from reincarnate.nets.actors import Drawn, drawn
+from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.normalise import ObservationNorm
+from reincarnate.nets.optimizers import Frozen, Optimizer, clip_norm, optimizer
+from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students import exploration
+from reincarnate.students.qcritics import StateActionCritic, Successor
+from reincarnate.types import (
+    LAGGING,
+    OPTIMIZER,
+    SQUASHED,
+    ActorOutput,
+    Batch,
+    Cost,
+    Learnt,
+    Prediction,
+    TaskSpec,
+    TimeStep,
+    Weighing,
+)
+
+if TYPE_CHECKING:
+    from reincarnate.students.continuous_settings import ContinuousSettings
+
+RANDOM = 1.0
+"""The exploration at which actions are uniformly random; no σ of noise in [-1, 1] is as large."""
+
+
+class ActorPolicy(nn.Module):
+    """An agent's network as a frozen policy: its actor's word."""
+
+    view, frozen = "student", True
+
+    def __init__(self, network: ActorCriticNetwork, kind: str):
+        nn.Module.__init__(self)
+        self.network, self.kind = network, kind
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """Means [n, A], or mean and log σ before tanh [n, 2A]."""
+        return Prediction(self.kind, self(step.obs)), carry
+
+    def forward(self, obs: Tensor) -> Tensor:
+        """The numbers of the prediction, of raw observations."""
+        return self.network(obs)
+
+
+class _Seen(NamedTuple):
+    """A batch's observations as the networks see them, and its rewards as the critics do."""
+
+    obs: Tensor
+    next_obs: Tensor
+    reward: Tensor
+
+
+class ContinuousStudent:
+    """An off-policy actor-critic being trained. It knows nothing about teachers.
+
+    A method's terms speak to the actor. Each is multiplied by mean|Q| of the batch (at least `q_floor`), so that its
+    weight against −Q does not depend on the size of rewards (TD3+BC: Fujimoto & Gu, 2021, seen from the other side).
+    Without a loss of its own (`own` 0) the critics stay as they are, and terms are taken as they are.
+    """
+
+    view, frozen = "student", False  # it is its own policy: what it published last
+
+    def __init__(
+        self,
+        settings: "ContinuousSettings",
+        critic: StateActionCritic,
+        spec: TaskSpec,
+        network: ActorCriticNetwork,
+        device: torch.device,
+    ):
+        self.settings, self.critic, self.spec, self.device = settings, critic, spec, device
+        self.network = network.to(device)
+        lagging = {"critic": network.critic} | ({"actor": network.actor} if settings.target_actor else {})
+        self.targets = {name: Flat(copy.deepcopy(part), trainable=False) for name, part in lagging.items()}
+        self._acting = Flat(copy.deepcopy(network.actor), trainable=False)
+        self._acting_norm = copy.deepcopy(network.norm)
+        judge = Flat(copy.deepcopy(network.critic), trainable=False)
+        parts = {"actor": network.actor, "critic": network.critic} | (
+            {"entropy": network.entropy} if self._soft else {}
+        )
+        self.online = {name: Flat(part) for name, part in parts.items()}  # pyright: ignore[reportArgumentType]
+        judge.move(self.online["critic"].data, None)
+        self._judge = judge.module  # the critics, for the actor: no gradient reaches their parameters
+        self._optimizers: dict[str, Optimizer] = {name: self._optimizer(name) for name in parts}
+        self.updates = 0
+
+    @property
+    def policy(self) -> "ContinuousStudent":
+        """What it published last."""
+        return self
+
+    @property
+    def _soft(self) -> bool:
+        """Whether it draws its actions, and is paid for their entropy."""
+        return self.settings.predicts == SQUASHED
+
+    def _optimizer(self, name: str) -> Optimizer:
+        decay = 0.0 if name == "entropy" else self.settings.weight_decay
+        return optimizer("adam", self.online[name].data.numel(), self.settings.adam_eps, decay, self.device)
+
+    # ---- acting --------------------------------------------------------------------------------------
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What the actor that acts (the one of the last `publish`) says, without noise."""
+        return Prediction(self.settings.predicts, self._said(step.obs)), carry
+
+    def _said(self, obs: Tensor) -> Tensor:
+        return self._acting.module(self._acting_norm(obs.to(self.device)))
+
+    @torch.no_grad()
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """Training's actions [n, A] in the task's units: under noise, drawn, or at `RANDOM` uniform."""
+        shape = (len(step.begins), self.spec.actions)
+        if explore >= RANDOM:
+            unit = rng.uniform(-1, 1, shape).astype(np.float32)
+        else:
+            said = self.settings.explored(self._said(step.obs), explore, self._noise(shape, rng))
+            unit = exploration.to_host(said)
+        return ActorOutput(from_unit(self.spec, unit), carry)
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """Let the acting network be what the online one is now."""
+        self._acting.data.copy_(self.online["actor"].data)
+        for own, new in zip(self._acting_norm.buffers(), self.network.norm.buffers(), strict=True):
+            own.copy_(new)
+
+    def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
+        return torch.from_numpy(rng.standard_normal(shape, np.float32)).to(self.device)
+
+    # ---- learning ------------------------------------------------------------------------------------
+
+    def prepare(self, rollout: Batch) -> Batch:
+        """It learns from a replay."""
+        raise NotImplementedError("an off-policy student does not learn from rollouts")
+
+    def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+        """One step of the critics, and where it is due of the actor and of α, each by an optimiser of its own.
+
+        The actor's loss is own · policy · own loss + Σ weight · mean|Q| · term. Returns the losses' means, unweighted
+        and without mean|Q|, and each example's loss in the critics; without a loss of its own, in the terms.
+        """
+        self._observe(batch)
+        seen, means, each = self._see(batch), {}, None
+        if weighing.own:
+            each = self._learn_values(seen, batch, weighing, rng)
+            means["td"] = each.mean()
+        self.updates += 1
+        every = self.settings.actor_every if weighing.own else 1
+        if self.updates % every == 0 and (weighing.own * weighing.policy or weighing.terms):
+            losses = self._learn_policy(seen, batch, weighing, rng)
+            # a sum over updates, of which so many pass without: its mean shall be the loss's
+            means |= {name: loss.mean() * every for name, loss in losses.items()}
+            each = sum(losses.values(), torch.zeros_like(batch.reward)) if each is None else each
+        if weighing.own and self.updates % self.settings.target_every == 0:
+            self._follow(self.settings.tau)
+        return Learnt(means, batch.reward.new_zeros(len(batch.reward)) if each is None else each)
+
+    def _observe(self, batch: Batch) -> None:
+        """Take in what observations and rewards are like."""
+        if isinstance(self.network.norm, ObservationNorm):
+            self.network.norm.update(batch.obs)
+        if self._worth:
+            largest = batch.reward.abs().max() / sum(self.settings.gamma**k for k in range(self.settings.n_step))
+            self.network.largest_reward.copy_(torch.maximum(self.network.largest_reward, largest))
+
+    @property
+    def _worth(self) -> float:
+        return getattr(self.settings, "worth", 0.0)
+
+    @torch.no_grad()
+    def _see(self, batch: Batch) -> _Seen:
+        assert batch.next_obs is not None, "an off-policy student needs successors"
+        norm, reward = self.network.norm, batch.reward
+        if self._worth:  # so that the largest, earned for ever, is worth what was asked
+            forever = self.network.largest_reward / (1 - self.settings.gamma)
+            reward = reward * (self._worth / forever.clamp(min=torch.finfo(forever.dtype).tiny))
+        return _Seen(norm(batch.obs), norm(batch.next_obs), reward)
+
+    def _learn_values(self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Tensor:
+        target = self._target(seen, batch, rng)
+        each = self.critic.loss(self.network.critic(seen.obs, batch.action), target)
+        self._descend("critic", weighing.own * _mean(each, batch), self.settings.lr * weighing.lr_scale)
+        return each.detach()
+
+    @torch.no_grad()
+    def _target(self, seen: _Seen, batch: Batch, rng: np.random.Generator) -> Tensor:
+        settings, noise = self.settings, self._noise(tuple(batch.action.shape), rng)
+        members = None
+        if settings.asked:
+            chosen = rng.choice(settings.critics, settings.asked, replace=False)
+            members = torch.from_numpy(chosen).to(self.device)
+        if self._soft:
+            ahead = self._draw(self.network.actor(seen.next_obs), noise)
+            action, entropy = ahead.action, self.alpha * ahead.log_prob
+            entropy = entropy if settings.backup_entropy else None  # pyright: ignore[reportAttributeAccessIssue]
+        else:
+            std, clip = settings.target_noise, settings.target_clip  # pyright: ignore[reportAttributeAccessIssue]
+            action = actor_critic.smoothed_action(self.targets["actor"].module(seen.next_obs), noise, std, clip)
+            entropy = None
+        out = self.targets["critic"].module(seen.next_obs, action)
+        return self.critic.target(Successor(out, seen.reward, batch.discount, entropy, members))
+
+    def _learn_policy(
+        self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
+    ) -> dict[str, Tensor]:
+        """One step of the actor, and of α with it. Returns each example's losses by name."""
+        out = self.network.actor(seen.obs)
+        total, losses, scale = out.new_zeros(()), {}, 1.0
+        if weighing.own:
+            losses["actor"], q, log_prob = self._climb(seen, out, rng)
+            total = weighing.own * weighing.policy * _mean(losses["actor"], batch)
+            scale = q_scale(q, self.settings.q_floor)
+            if log_prob is not None and weighing.policy:
+                self._learn_alpha(log_prob, weighing.lr_scale)
+        said = Prediction(self.settings.predicts, out)
+        for weight, term in weighing.terms:
+            losses[term.name] = term(said, batch)
+            total = total + weight * scale * _mean(losses[term.name], batch)
+        rate = self.settings.actor_lr or self.settings.lr
+        self._descend("actor", total, rate * weighing.lr_scale)
+        return {name: loss.detach() for name, loss in losses.items()}
+
+    def _climb(self, seen: _Seen, out: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The actor's own loss, the value Q of its actions, and where they are drawn their log-probabilities."""
+        if self._soft:
+            now = self._draw(out, self._noise((len(out), self.spec.actions), rng))
+            q = self._value(seen.obs, now.action)
+            return actor_critic.soft_actor(now.log_prob, q, self.alpha), q, now.log_prob
+        limit = getattr(self.settings, "clip", 0.0)
+        if not limit:
+            q = self._value(seen.obs, out)
+            return actor_critic.deterministic_actor(q), q, None
+        action = out.detach().requires_grad_()
+        q = self._value(seen.obs, action)
+        (slope,) = torch.autograd.grad(q.sum(), action)
+        return actor_critic.clipped_dpg(out, slope, limit), q, None
+
+    def _value(self, obs: Tensor, action: Tensor) -> Tensor:
+        """What the actor climbs, [B]."""
+        values = self.critic.values(self._judge(obs, action))
+        reads = self.settings.reads
+        return values[0] if reads == "first" else values.mean(0) if reads == "mean" else values.amin(0)
+
+    def _draw(self, out: Tensor, noise: Tensor) -> Drawn:
+        return drawn(self.settings.predicts, out, noise)
+
+    @property
+    def alpha(self) -> Tensor:
+        """What a nat of entropy is worth."""
+        assert self.network.entropy is not None
+        return self.network.entropy.log_alpha.detach().exp()
+
+    def _learn_alpha(self, log_prob: Tensor, lr_scale: float) -> None:
+        settings = self.settings
+        assert self.network.entropy is not None
+        if not settings.learn_alpha:  # pyright: ignore[reportAttributeAccessIssue]
+            return
+        wanted = -settings.entropy * self.spec.actions  # pyright: ignore[reportAttributeAccessIssue]
+        loss = actor_critic.temperature_loss(self.network.entropy.log_alpha, log_prob, wanted).mean()
+        rate = settings.alpha_lr or settings.lr  # pyright: ignore[reportAttributeAccessIssue]
+        self._descend("entropy", loss, rate * lr_scale)
+
+    def _descend(self, name: str, loss: Tensor, lr: float) -> None:
+        part = self.online[name]
+        assert part.grad is not None
+        part.grad.zero_()
+        loss.backward()
+        if self.settings.max_grad_norm and name != "entropy":
+            clip_norm(part.grad, self.settings.max_grad_norm)
+        self._optimizers[name].step(part.data, part.grad, lr)
+
+    @torch.no_grad()
+    def _follow(self, tau: float) -> None:
+        """Move the lagging networks towards the online ones."""
+        for name, target in self.targets.items():
+            target.data.lerp_(self.online[name].data, tau)
+
+    # ---- what is changed from outside ----------------------------------------------------------------
+
+    def refresh(self, what: frozenset[str]) -> None:
+        """Renew what lags behind (the target networks), or the optimisers' memory."""
+        if LAGGING in what:
+            self._follow(1.0)
+        if OPTIMIZER in what:
+            for own in self._optimizers.values():
+                for tensor in own.state.values():
+                    tensor.zero_()
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Go on from these weights with empty optimisers; the target networks are synchronised."""
+        with torch.no_grad():
+            self.network.load_state_dict(weights)
+        self.refresh(frozenset({LAGGING, OPTIMIZER}))
+        self.publish()
+
+    # ---- keeping -------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything an update changes: flat vectors of parameters and moments, and what was seen of the task."""
+        parts = {name: part.data for name, part in self.online.items()}
+        targets = {f"target.{name}": target.data for name, target in self.targets.items()}
+        moments = {f"adam.{part}.{key}": v for part, own in self._optimizers.items() for key, v in own.state.items()}
+        return {
+            **parts,
+            **targets,
+            **moments,
+            **dict(self.network.named_buffers()),
+            "updates": torch.tensor(self.updates),
+        }
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put `state()` back, in place."""
+        own = self.state()
+        for name in own.keys() - {"updates"}:
+            own[name].copy_(state[name])  # from whatever device
+        self.updates = int(state["updates"])
+        self.publish()
+
+    def weights(self) -> dict[str, Tensor]:
+        """What an agent keeps, by name: actor, critics, ln α and statistics; targets are not."""
+        return {name: p.detach().contiguous() for name, p in self.network.state_dict().items()}
+
+    def adopt(self, state: dict[str, Tensor]) -> str:
+        """Take over the optimisers' memory in another's `state()`, where the networks are as they were."""
+        for name, part in self.online.items():
+            if name not in state or not torch.equal(state[name], part.data.cpu()):
+                return "optimiser: new (the network is not as it was)"
+        for name, own in self._optimizers.items():
+            for key, tensor in own.state.items():
+                tensor.copy_(state[f"adam.{name}.{key}"])
+        return "optimiser: its state is reused"
+
+    def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
+        """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""
+        mask = frozen_mask(self.network, tuple(prefixes))
+        first = 0
+        for name, part in self.online.items():  # in the order of the network's parameters
+            own = mask[first : first + part.data.numel()]
+            first += len(own)
+            self._optimizers[name] = Frozen(self._optimizers[name], own.bool().to(self.device))  # pyright: ignore
+        return int(mask.sum()), mask.numel()
+
+    def cost(self) -> Cost:
+        """Floating-point operations; see `nets.flops`. A critic's step has a pass of the targets before it."""
+        settings = self.settings
+        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        action = torch.zeros(1, self.spec.actions, device=self.device)
+        act = float(forward_flops(self.network, obs))
+        critic = float(forward_flops(self.network.critic, self.network.norm(obs), action))
+        values = critic * (1 + LEARNING_PASSES) + act
+        policy = act * LEARNING_PASSES + critic * (LEARNING_PASSES - 1)  # no products for the critics' own gradient
+        learn = settings.batch_size * (values + policy / settings.actor_every)
+        return Cost(act, learn, learn)
+
+
+def _mean(each: Tensor, batch: Batch) -> Tensor:
+    """Over the batch, by its weights."""
+    return each.mean() if batch.weight is None else (each * batch.weight).mean()
