@@ -141,7 +141,7 @@ def test_an_interrupted_run_of_format_1_goes_on_to_the_end_of_the_finished_one(o
 def test_an_agent_of_format_1_teaches_and_its_dataset_feeds_qdagger(old):
     small = {"env_steps": 60, "evaluations": 1, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2}
     student, method = DQN(hidden=(8,), warmup=20, batch_size=8), QDagger(offline_updates=10)
-    taught = Run("CartPole-v1", method, student, teacher="store:old/run", data="store:old/dataset", **small)
+    taught = Run("CartPole-v1", method, student, teacher="store:old/run", data="old/dataset", **small)
     assert open_teacher("store:old/run").card.tells == VALUES
     assert execute(taught, old.parent / "taught")["offline_updates"] == 10
 
