@@ -23,7 +23,7 @@ WARMUP, CLOCK, EVERY = 1000, 1200, 4
 
 def cell(task: str, copies: int, batch: int, steps: int, threads: int) -> dict[str, float]:
     import torch
-    from ours import timed, training
+    from ours import settings, timed, training
 
     from reincarnate.methods import Scratch
     from reincarnate.students import DQN
@@ -31,8 +31,8 @@ def cell(task: str, copies: int, batch: int, steps: int, threads: int) -> dict[s
     torch.set_num_threads(threads)
     hidden = (64, 64) if task == "cartpole" else ()
     config = DQN(hidden=hidden, n_step=1, batch_size=batch, update_every=EVERY, target_every=500, replay_size=50_000)
-    raised = training(config, TASKS[task], Scratch().phases(steps), copies, warmup=WARMUP)
-    return timed(raised, "online", CLOCK)
+    raised = training(settings(config, WARMUP), TASKS[task], Scratch().phases(steps), copies)
+    return timed(raised, TASKS[task], "online", CLOCK)
 
 
 def grid(task: str, args: argparse.Namespace) -> dict[str, Any]:

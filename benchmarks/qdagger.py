@@ -59,9 +59,10 @@ UPDATES = 200  # of part "annotation"
 
 
 def ours(phase: str, task: dict[str, Any]) -> dict[str, float]:
-    from ours import timed, training
+    from ours import settings, timed, training
 
     from reincarnate import envs
+    from reincarnate.data.memory import Memory
     from reincarnate.methods import QDagger
     from reincarnate.methods.weaning import Weaning
     from reincarnate.priors import reference as prior
@@ -79,22 +80,20 @@ def ours(phase: str, task: dict[str, Any]) -> dict[str, float]:
         replay_size=task["capacity"],
     )
     spec, updates = envs.spec(task["env"]), task["offline_updates"]
-    phases = QDagger(offline_updates=updates, wean=Weaning(by="fixed")).phases(task["steps"])
+    phases = QDagger(offline_updates=updates, temperature=0.1, wean=Weaning(by="fixed")).phases(task["steps"])
     with tempfile.TemporaryDirectory() as folder:
         judge = teacher(spec, "nature", Path(folder))
         data, rows = None, task["prior_rows"]
         if phase == "offline":
             data = prior.teacher_data(spec, judge, "auto", rows, 0.1, Path(folder) / "store", lambda *_: None)
         raised = training(
-            config,
+            settings(config, task["warmup"], task["epsilon"]),
             task["env"],
             [p for p in phases if p.name == phase],
-            warmup=task["warmup"],
-            final_epsilon=task["epsilon"],
-            prior=data.source(config.n_step, config.gamma) if data else None,
+            prior=Memory(data.rows(), config.layout_of_data()) if data else None,
             teacher=judge,
         )
-        return timed(raised, phase, task["clock"][phase])
+        return timed(raised, task["env"], phase, task["clock"][phase])
 
 
 def teacher(spec, torso: str, folder: Path):
@@ -130,35 +129,40 @@ def contest(phase: str, threads: int, args: argparse.Namespace) -> dict[str, Any
 def annotation(torso: str, side: str, updates: int) -> dict[str, float]:
     """Seconds for `updates` updates with the teacher's logits, found `once` per row or `each` batch."""
     import numpy as np
-    import torch
+    from ours import memory_of
 
     from reincarnate import envs
     from reincarnate.losses.terms import Distil
     from reincarnate.students import DQN
+    from reincarnate.training.loop import predictor_of
+    from reincarnate.types import Weighing
 
     spec, rng = envs.spec(TASK["env"]), np.random.default_rng(0)
     config = DQN(n_step=1, batch_size=TASK["batch"], replay_size=updates * TASK["batch"] // SAMPLED + 1000)
     student, term = config.newborn(spec, 0), Distil(0.1, 0.1)
     student.overlap()
-    replay = filled(config.memory(spec, 1), updates * TASK["batch"] // SAMPLED, rng)
+    memory = memory_of(config, TASK["env"])
+    filled(memory.rows, updates * TASK["batch"] // SAMPLED, rng)
     with tempfile.TemporaryDirectory() as folder:
         judge = teacher(spec, torso, Path(folder))
 
-    def annotate(obs: torch.Tensor) -> torch.Tensor:
-        return judge.logits(obs, None)[0]
+    predict, weighing = predictor_of(judge), Weighing(terms=[(3.0, term)])
 
-    def update(batch) -> None:
-        student.update(batch if side == "once" else batch._replace(teacher=annotate(batch.obs)), [(3.0, term)], rng)
+    def annotated(batch):
+        return batch._replace(predictions={"teacher": predict(batch.obs)})
 
     for _ in range(3):
-        warm = replay.sample(config.batch_size, rng)
-        student.update(warm._replace(teacher=annotate(warm.obs)), [(3.0, term)], rng)
+        student.update(annotated(memory.sample(config.batch_size, rng)), weighing, rng)
     start, found = time.perf_counter(), 0.0
     if side == "once":
-        replay.annotate(annotate)
+        memory.rows.annotate("teacher", predict)
         found = time.perf_counter() - start
     for _ in range(updates):
-        update(replay.sample(config.batch_size, rng, teacher=side == "once"))
+        if side == "once":
+            batch = memory.sample(config.batch_size, rng, {"teacher": predict})
+        else:
+            batch = annotated(memory.sample(config.batch_size, rng))
+        student.update(batch, weighing, rng)
     return {"seconds": time.perf_counter() - start, "of_these_annotating": found}
 
 

@@ -57,11 +57,16 @@ class Filler:
         self._no, self._zero = np.zeros(1, bool), np.zeros(1)
 
     def add(self, replay: Any, rows: int, teacher: np.ndarray | None = None) -> None:
+        import torch
+
+        from reincarnate.types import Prediction
+
         for _ in range(rows):
             self._step += 1
             self._obs[0, -1, self._step % 84] += 1
             ended = np.array([self._step % EPISODE == 0])
-            replay.add(self._obs, self._zero, self._zero, ended, self._no, self._obs, teacher)
+            said = {} if teacher is None else {"teacher": Prediction("values", torch.from_numpy(teacher))}
+            replay.add(self._obs, self._zero, self._zero, ended, self._no, self._obs, said)
 
     def until_full(self, replay: Any, teacher: np.ndarray | None = None) -> None:
         while replay.added[0] < replay.rows:
@@ -74,6 +79,12 @@ def config(rows: int, priority: float = 0.0) -> Any:
     return DQN(n_step=N_STEP, gamma=GAMMA, replay_size=rows, priority=priority)
 
 
+def memory_of(rows: int, priority: float = 0.0) -> Any:
+    import ours
+
+    return ours.memory_of(config(rows, priority), TASK)
+
+
 # ---- memory --------------------------------------------------------------------------------------------
 
 
@@ -82,17 +93,17 @@ def memory(rows: int, kind: str) -> dict[str, float]:
 
     filler, rng = Filler(), np.random.default_rng(0)
     teacher = np.zeros((1, ACTIONS), np.float32) if kind == "everything" else None
-    small = config(1000, 0.5).memory(filler.spec, 1)  # whatever is imported or cached at first use
-    filler.add(small, 900, teacher)
+    small = memory_of(1000, 0.5)  # whatever is imported or cached at first use
+    filler.add(small.rows, 900, teacher)
     small.learnt(batch := small.sample(32, rng), torch.zeros(32))
     del small, batch
     before = harness.memory_kb("VmRSS")
-    replay = config(rows, 0.5 if kind == "everything" else 0.0).memory(filler.spec, 1)
-    filler.until_full(replay, teacher)
+    replay = memory_of(rows, 0.5 if kind == "everything" else 0.0)
+    filler.until_full(replay.rows, teacher)
     for _ in range(100):
         replay.sample(32, rng)
     added = (harness.memory_kb("VmRSS") - before) * 1024
-    held = int((replay.columns["flags"] & 4 == 0).sum())  # rows that are not an episode's last observation
+    held = int((replay.rows.columns["flags"] & 4 == 0).sum())  # rows that are not an episode's last observation
     return {"rows": rows, "transitions": held, "gb": added / 1e9, "bytes_per_transition": added / held}
 
 
@@ -101,8 +112,8 @@ def memory(rows: int, kind: str) -> dict[str, float]:
 
 def sampling(rows: int, rounds: int) -> dict[str, Any]:
     filler = Filler()
-    replay = config(rows).memory(filler.spec, 1)
-    filler.until_full(replay)
+    replay = memory_of(rows)
+    filler.until_full(replay.rows)
     result = {"fresh heap": {f"batch {batch}": _against_memcpy(replay, batch, rounds) for batch in BATCHES}}
     np.ones(ACTIVATIONS, np.uint8)  # and free it at once
     result["grown heap"] = {f"batch {batch}": _against_memcpy(replay, batch, rounds) for batch in BATCHES}
@@ -114,7 +125,7 @@ def _against_memcpy(replay: Any, batch: int, rounds: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     drawn = replay.sample(batch, rng)
     size = drawn.obs.nbytes + drawn.next_obs.nbytes
-    frames = replay.columns["frame"].reshape(-1)
+    frames = replay.rows.columns["frame"].reshape(-1)
     target, source = np.ones(size, np.uint8), np.ones(size, np.uint8)
 
     def copy_cold() -> None:
@@ -148,10 +159,10 @@ def _seconds(work: Any, times: int) -> float:
 
 def priorities(rows: int, rounds: int) -> dict[str, Any]:
     filler, rng = Filler(), np.random.default_rng(0)
-    prioritised = config(rows, 0.5).memory(filler.spec, 1)
-    filler.until_full(prioritised)
-    uniform = config(rows).memory(filler.spec, 1)
-    uniform.columns = prioritised.columns  # the same frames; both add equally many rows, in the same places
+    prioritised = memory_of(rows, 0.5)
+    filler.until_full(prioritised.rows)
+    uniform = memory_of(rows)
+    uniform.rows.columns = prioritised.rows.columns  # the same frames; both add equally many rows, in the same places
     uniform.restore(prioritised.state())
     _learn_all(prioritised, rng)
     replays = {"uniform": uniform, "prioritised": prioritised}
@@ -171,7 +182,7 @@ def _learn_all(replay: Any, rng: np.random.Generator) -> None:
     """Give rows the losses of a run under way: different ones."""
     import torch
 
-    for _ in range(replay.rows // 256):
+    for _ in range(replay.rows.rows // 256):
         replay.learnt(replay.sample(256, rng), torch.from_numpy(rng.exponential(size=256)))
 
 
@@ -180,7 +191,7 @@ def _sample_and_learn(replay: Any, batch: int, filler: Filler, rng: np.random.Ge
 
     losses, seconds = torch.from_numpy(rng.exponential(size=batch)), 0.0
     for _ in range(times):
-        filler.add(replay, ADDED)
+        filler.add(replay.rows, ADDED)
         start = time.perf_counter()
         replay.learnt(replay.sample(batch, rng), losses)
         seconds += time.perf_counter() - start
@@ -202,14 +213,13 @@ def checkpoint(rows: int, priority: float, folder: str) -> dict[str, Any]:
         directory = RunDirectory.fresh(Path(place) / "run")
         directory.create({})
         for _ in range(rows // WHILE_FILLING):
-            filler.add(raised.memory, WHILE_FILLING)
+            filler.add(raised.memory.rows, WHILE_FILLING)
             _checkpoint(directory, raised)
-        filler.until_full(raised.memory)
+        filler.until_full(raised.memory.rows)
         _checkpoint(directory, raised)
         for new in (new for new in NEW_ROWS if new <= rows):
-            filler.add(raised.memory, new)
+            filler.add(raised.memory.rows, new)
             result[f"{new} new rows"] = _checkpoint(directory, raised)
-    raised.env.close()
     return result
 
 

@@ -38,64 +38,76 @@ WARMUP = 200
 SEEDS = 10
 
 
-def training_of(task: dict, seed: int = 0, shared=None, prepare=lambda student: None):
+def training_of(task: dict, seed: int = 0, memory=None, prepare=lambda student: None):
     from ours import training
 
     from reincarnate.methods import Scratch
 
     phases = Scratch().phases(task["steps"])
-    config, kept = config_of(task), {"seed": seed, "shared": shared, "prepare": prepare}
-    return training(config, task["env"], phases, warmup=WARMUP, **kept)
+    return training(config_of(task), task["env"], phases, seed=seed, memory=memory, prepare=prepare)
 
 
 def config_of(task: dict):
+    from ours import settings
+
     from reincarnate.students import DQN
 
-    settings = {key: task[key] for key in ("hidden", "update_every")}
-    return DQN(**settings, batch_size=task["batch"], replay_size=20_000, target_every=500)
+    own = {key: task[key] for key in ("hidden", "update_every")}
+    return settings(DQN(**own, batch_size=task["batch"], replay_size=20_000, target_every=500), WARMUP)
 
 
 def one(task: dict, compiled: bool) -> float:
-    from reincarnate import envs
+    from ours import loop
+
+    from reincarnate.types import Weighing
 
     def prepare(student) -> None:
         if compiled:
             student.compile()
-            warm_up(student.update, student, envs.spec(task["env"]), 1)
+            warm_up(lambda batch, rng: student.update(batch, Weighing(), rng), student, 1)
 
-    raised = training_of(task, prepare=prepare)
-    return clock(lambda: raised.run(lambda line: None, lambda: None, lambda phase: None))
+    whole = loop(training_of(task, prepare=prepare), task["env"])
+    return clock(lambda: whole.run([lambda line: None], [lambda: None], lambda phase: None))
 
 
 def ten(task: dict, compiled: bool) -> float:
-    from reincarnate import envs
-    from reincarnate.students.stacked import StackedStudent
-    from reincarnate.training.population import Together
+    from dataclasses import replace
 
-    spec, config = envs.spec(task["env"]), config_of(task)
-    memory, env = config.memory(spec, SEEDS), envs.make(task["env"], SEEDS)
-    trainings = [training_of(task, seed, (memory.part(seed, SEEDS), env)) for seed in range(SEEDS)]
+    from ours import memory_of
+
+    from reincarnate import envs
+    from reincarnate.data.memory import Memory
+    from reincarnate.students.stacked import StackedStudent
+    from reincarnate.training.loop import Loop
+    from reincarnate.training.population import Stacked
+    from reincarnate.types import Weighing
+
+    config = config_of(task)
+    whole = memory_of(replace(config, replay_size=config.replay_size * SEEDS), task["env"], SEEDS)
+    parts = [whole.rows.part(seed, SEEDS) for seed in range(SEEDS)]
+    memories = [Memory(part, config.layout(), whole.sampler.like(part)) for part in parts]
+    trainings = [training_of(task, seed, memories[seed]) for seed in range(SEEDS)]
     stacked = StackedStudent([t.student for t in trainings], compiled)
     if compiled:
-        update = lambda batch, terms, rng: stacked.update(batch, terms, [rng] * SEEDS, 1.0, [1.0] * SEEDS)
-        warm_up(update, stacked, spec, SEEDS)
-    both = Together(trainings, stacked, env, memory)
+        update = lambda batch, rng: stacked.update(batch, [Weighing()] * SEEDS, [rng] * SEEDS)
+        warm_up(update, trainings[0].student, SEEDS)
+    both = Loop(trainings, {"student": Stacked(trainings, stacked, whole.rows)}, envs.make(task["env"], SEEDS))
     nothing = [lambda *_: None] * SEEDS
     return clock(lambda: both.run(nothing, nothing, lambda phase: None))
 
 
-def warm_up(update, student, spec, seeds: int) -> None:
+def warm_up(update, student, seeds: int) -> None:
     """Compile before the clock starts, and say on stderr how long that took."""
     import numpy as np
     import torch
 
     from reincarnate.types import Batch
 
-    size = student.config.batch_size * seeds
+    size, spec = student.settings.batch_size * seeds, student.spec
     obs = [torch.zeros(size, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype)) for _ in range(2)]
     start = time.perf_counter()
     numbers = [torch.zeros(size) for _ in range(2)]
-    update(Batch(obs[0], torch.zeros(size, dtype=torch.int64), *numbers, obs[1]), [], np.random.default_rng(0))
+    update(Batch(obs[0], torch.zeros(size, dtype=torch.int64), *numbers, obs[1]), np.random.default_rng(0))
     print(f"compiled in {time.perf_counter() - start:.1f} s", file=sys.stderr)
 
 

@@ -65,20 +65,17 @@ def config(task: dict[str, Any], bfloat16: bool = False) -> Any:
 
 
 def ours(task: dict[str, Any], side: str) -> dict[str, float]:
-    from ours import timed, training
+    from ours import settings, timed, training
 
     from reincarnate.methods import Scratch
 
     raised = training(
-        config(task, side == "bfloat16"),
+        settings(config(task, side == "bfloat16"), task["warmup"], task["final_epsilon"], task["steps"] // 10),
         task["env"],
         Scratch().phases(task["steps"]),
-        warmup=task["warmup"],
-        epsilon_steps=task["steps"] // 10,
-        final_epsilon=task["final_epsilon"],
         prepare=lambda student: student.compile() if side == "compiled" else None,
     )
-    return timed(raised, "online", task["clock"])
+    return timed(raised, task["env"], "online", task["clock"])
 
 
 def bare(task: dict[str, Any]) -> dict[str, float]:
@@ -87,7 +84,7 @@ def bare(task: dict[str, Any]) -> dict[str, float]:
     import torch
 
     from reincarnate import envs
-    from reincarnate.types import Batch
+    from reincarnate.types import Batch, Weighing
 
     spec, rng, size = envs.spec(task["env"]), np.random.default_rng(0), task["batch"]
     student = config(task).newborn(spec, 0)
@@ -100,11 +97,11 @@ def bare(task: dict[str, Any]) -> dict[str, float]:
 
     batches = [batch() for _ in range(BATCHES)]
     for ready in batches:
-        student.update(ready, [], rng)
+        student.update(ready, Weighing(), rng)
     updates = (task["steps"] - task["clock"]) // task["every"]
     start, busy = time.perf_counter(), time.process_time()
     for i in range(updates):
-        student.update(batches[i % BATCHES], [], rng)
+        student.update(batches[i % BATCHES], Weighing(), rng)
     seconds = time.perf_counter() - start
     return {"per_second": updates * task["every"] / seconds, "cores_busy": (time.process_time() - busy) / seconds}
 

@@ -4,10 +4,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data import Replay
+from reincarnate.data.memory import Memory, memory_for
 from reincarnate.envs.vector import Copies
 from reincarnate.nets import build
+from reincarnate.seeds import stream
 from reincarnate.students import DQN
-from reincarnate.types import ACTIONS, VALUES, TaskSpec, TeacherCard
+from reincarnate.training.evaluate import Scale, play_episodes
+from reincarnate.training.loop import Loop, predictor_of
+from reincarnate.training.players import Greedy, Player, Stage
+from reincarnate.training.population import Alone
+from reincarnate.training.training import Training
+from reincarnate.types import ACTIONS, LOGITS, VALUES, Policy, Prediction, TaskSpec, TeacherCard, TimeStep
 
 
 class Catch:
@@ -68,9 +76,9 @@ def catch(n: int = 1) -> Copies:
 
 
 class CatchTeacher:
-    """Heads for the ball; with probability `noise` it would act at random, and its logits say so."""
+    """Heads for the ball; with probability `noise` it would act at random, and its values say so."""
 
-    view = "student"
+    view, frozen = "student", True
 
     def __init__(self, noise: float = 0.3):
         self.noise = noise
@@ -80,15 +88,19 @@ class CatchTeacher:
             "catch", "probe", "rule", VALUES, "none", 0, "c" * 64, (40,), "float32", 3, "none", "safe", env="Catch"
         )
 
-    def initial_state(self, n):
-        return None
+    def initial(self, n: int) -> Tensor:
+        return torch.zeros(n, 0)
 
-    def logits(self, obs: Tensor, state):
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        obs = step.seen(self.view)
         self.asked += len(obs)
+        return Prediction(self.card.tells, self.told(obs)), carry
+
+    def told(self, obs: Tensor) -> Tensor:
         board = obs.view(-1, Catch.rows, Catch.columns)
         ball, paddle = board[:, :-1].sum(1).argmax(-1), board[:, -1].argmax(-1)
         best = torch.nn.functional.one_hot(1 + (ball - paddle).sign(), 3)
-        return ((1 - self.noise) * best + self.noise / 3).log() * self.parameter, None
+        return ((1 - self.noise) * best + self.noise / 3).log() * self.parameter
 
 
 class CountingTeacher(CatchTeacher):
@@ -100,11 +112,72 @@ class CountingTeacher(CatchTeacher):
             "count", "probe", "rule", ACTIONS, "none", 0, "d" * 64, (40,), "float32", 3, "none", "safe", env="Catch"
         )
 
-    def initial_state(self, n):
+    def initial(self, n: int) -> Tensor:
         return torch.zeros(n, 1)
 
-    def logits(self, obs, state):
-        return state.expand(-1, 3).clone() * torch.tensor([1.0, 1.0, 1.001]), state + 1
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        count = carry.masked_fill(step.begins[:, None], 0.0)
+        return Prediction(LOGITS, count.expand(-1, 3).clone() * torch.tensor([1.0, 1.0, 1.001])), count + 1
+
+
+def plays_of(teacher, steps: int) -> Replay:
+    """A teacher's own play of Catch, with what it said."""
+    replay, env, rng = Replay(Catch.spec, 4 * steps, 1), catch(), stream(0, "prior")
+    player = Player.of_teacher(teacher, Catch.spec, "sample")
+    stage = Stage(env, player, env.reset(rng), {"teacher": teacher})
+    for _ in range(steps):
+        seen = stage.play(0.0, rng)
+        step = seen.step
+        replay.add(
+            *(seen.obs, seen.action, step.reward, step.terminated, step.truncated, step.next_obs, seen.predictions)
+        )
+    replay.cut(stage.obs)
+    return replay
+
+
+def memory_of(config, spec: TaskSpec, copies: int) -> Memory:
+    """An empty memory as a student with these settings has it."""
+    return memory_for(spec, config.layout(), config.storage(spec, copies), copies)
+
+
+def on_catch(config, phases, seed=0, copies=1, teacher=None, prior=None, evaluate=None, memory=None) -> Training:
+    """A training on Catch. `prior` are rows; by default 40 greedy episodes are an evaluation."""
+    student = config.newborn(Catch.spec, seed)
+
+    def greedily(index):
+        return play_episodes(catch(20), Greedy(student.policy, Catch.spec, 0.0), 40, stream(seed, "evaluate", index))
+
+    return Training(
+        cast={"student": student},
+        memories={"student": memory_of(config, Catch.spec, copies) if memory is None else memory},
+        phases=phases,
+        prior=Memory(prior, config.layout_of_data()) if prior is not None else None,
+        teacher=teacher,
+        scale=Scale(-0.6, 1.0),
+        evaluate=evaluate or greedily,
+        seed=seed,
+        copies=copies,
+    )
+
+
+def run(training: Training, write=lambda line: None, barrier=lambda: None, overlap: bool = False) -> None:
+    """Take a training on Catch to its end."""
+    if overlap:
+        training.student.overlap()  # pyright: ignore[reportAttributeAccessIssue]
+    teams = {"student": Alone(training)}
+    Loop([training], teams, catch(training.copies), overlap).run([write], [barrier], lambda phase: None)
+
+
+def says(policy: Policy, obs: np.ndarray) -> np.ndarray:
+    """What a policy without memory says of observations of no particular moment."""
+    return predictor_of(policy)(torch.from_numpy(obs)).x.detach().numpy()
+
+
+def acts(student, obs: np.ndarray, explore: float, rng) -> np.ndarray:
+    """What a student without memory does."""
+    n = len(obs)
+    step = TimeStep(torch.from_numpy(obs), torch.ones(n, dtype=torch.bool))
+    return student.act(step, student.initial(n), explore, rng).action
 
 
 def network_of(spec: TaskSpec, seed: int = 0, **settings):

@@ -20,8 +20,8 @@ from reincarnate.cli.main import main
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
 from reincarnate.files.lock import Lock
+from reincarnate.run import assemble as assembly
 from reincarnate.run import checkpoints
-from reincarnate.run import prepare as assembly
 from reincarnate.run.checkpoints import Checkpoints
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute

@@ -13,12 +13,13 @@ import pytest
 import torch
 from interrupting import at_barrier, essence, metrics, on_start, resumed, small_run, stopped
 
-from reincarnate.data.replay import Prioritised
+from reincarnate.data.sampling import Prioritised
 from reincarnate.methods import QDagger
 from reincarnate.run.execute import execute
 from reincarnate.students.exploration import Exploration
 from reincarnate.training.collector import Collector
-from reincarnate.training.loop import Training
+from reincarnate.training.loop import Loop
+from reincarnate.training.training import Training
 
 AT = 3  # of five checkpoints
 Seen = dict[str, list]
@@ -46,7 +47,7 @@ def keep(training: Training, seen: Seen) -> None:
     """Note the replay and its priorities as they are now."""
     memory: Any = training.memory
     tree = memory.sampler.priorities
-    seen["rows"] = [{name: column.copy() for name, column in memory.columns.items()}]
+    seen["rows"] = [{name: column.copy() for name, column in memory.rows.columns.items()}]
     seen["tree"] = [tree.state()["weights"], tree.max_weight, tree._top.copy(), tree._middle.copy()]
 
 
@@ -59,16 +60,16 @@ class watching:
     def __enter__(self):
         patch = self._stack.enter_context(pytest.MonkeyPatch.context())
         note = self._seen
-        epsilon, cycle, step, draw = Exploration.epsilon, Training._cycle, Collector._step, Prioritised.draw
+        epsilon, cycle, step, draw = Exploration.epsilon, Loop._cycle, Collector._step, Prioritised.draw
 
         def asked(own, *args):
             note["epsilon"].append(epsilon(own, *args))
             return note["epsilon"][-1]
 
         def learning(own, *args):
-            before = own.at.updates
+            before = own.first.at.updates
             cycle(own, *args)
-            note["cycles"].append(own.at.updates - before)
+            note["cycles"].append(own.first.at.updates - before)
 
         def acting(own, chance):
             found = step(own, chance)
@@ -81,7 +82,7 @@ class watching:
             return found
 
         patch.setattr(Exploration, "epsilon", asked)
-        patch.setattr(Training, "_cycle", learning)
+        patch.setattr(Loop, "_cycle", learning)
         patch.setattr(Collector, "_step", acting)
         patch.setattr(Prioritised, "draw", drawing)
 
@@ -145,7 +146,10 @@ def test_complaint_6_nothing_that_training_knows_is_missing_from_a_checkpoint(fo
     there, restored = states
     assert there.keys() == restored.keys()
     assert not [path for path in there if there[path] != restored[path]]
-    known = ("student.target.data", "student.optimizer.state.square", "student.updates", "at.scores", "memory.columns")
+    known = (
+        *("cast.student.target.data", "cast.student.optimizer.state.square", "cast.student.updates"),
+        *("at.scores", "memories.student.rows.columns", "memories.student.sampler.priorities"),
+    )
     for path in known:
         assert any(key.startswith(path) for key in there), path
 
@@ -166,7 +170,7 @@ def test_complaint_8_priorities_are_those_of_the_moment_not_new_ones(watched):
 # ---- looking at a training as it goes on -------------------------------------------------------------
 
 ASIDE = {  # not state: what is given anew, what is measured by the clock, and what is remembered for speed alone
-    *("env", "prior", "teacher", "evaluate", "phases", "scale", "exploration", "pace", "critic", "config", "spec"),
+    *("env", "prior", "teacher", "evaluate", "phases", "scale", "exploration", "critic", "settings", "spec"),
     *("_clock", "seconds", "_weights", "_forwards", "_program", "_beside", "module", "grad", "pool", "_pool"),
 }
 
@@ -174,12 +178,13 @@ ASIDE = {  # not state: what is given anew, what is measured by the clock, and w
 def everything(training: Training) -> dict:
     """All that a training's student, memory and counters hold, by the path to it."""
     found: dict = {}
-    memory: Any = training.memory
-    for part in ("student", "memory", "at", "_sums", "_returns", "_learned", "seed"):
+    memory: Any = training.memory.rows
+    for part in ("cast", "memories", "at", "_sums", "_returns", "_learned", "seed"):
         walk(getattr(training, part), part, found, set())
-    if "teacher" in memory.columns:  # rows that the teacher has not seen yet hold no logits
-        done = np.arange(max(0, int(memory.annotated[0]) - memory.rows), int(memory.annotated[0])) % memory.rows
-        found["memory.columns.teacher"] = memory.columns["teacher"][done].tobytes()
+    if "teacher" in memory.columns:  # rows that the teacher has not seen yet hold no word of it
+        count = int(memory.predicted["teacher"][0])
+        done = np.arange(max(0, count - memory.rows), count) % memory.rows
+        found["memories.student.rows.columns.teacher"] = memory.columns["teacher"][done].tobytes()
     return found
 
 

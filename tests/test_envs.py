@@ -7,6 +7,8 @@ from probes import Corridor, corridor_spec
 
 from reincarnate import envs
 from reincarnate.data import Replay
+from reincarnate.data.layouts import Transitions
+from reincarnate.data.memory import Memory
 from reincarnate.envs.atari import PROTOCOL
 from reincarnate.envs.vector import IDLE, Copies
 from reincarnate.errors import UserError
@@ -50,7 +52,7 @@ def test_atari_states_its_protocol_and_never_inherits_it():
 
 def test_atari_observations_come_back_from_the_replay_as_they_were_seen():
     env = envs.make("ALE/Pong-v5", 1)
-    replay, seen = Replay(env.spec, 1200, 1, 1, 0.99), set()
+    replay, seen = Replay(env.spec, 1200, 1), set()
     obs = env.reset(np.random.default_rng(0))
     for i in range(1100):  # random play loses a game of Pong in some 900 steps
         action = np.array([i % 6])
@@ -59,7 +61,7 @@ def test_atari_observations_come_back_from_the_replay_as_they_were_seen():
         seen.add((obs.tobytes(), step.next_obs.tobytes()))
         obs = step.obs
     assert (replay.columns["flags"] & 1).any()
-    batch = replay.sample(400, np.random.default_rng(1))
+    batch = Memory(replay, Transitions()).sample(400, np.random.default_rng(1))
     pairs = zip(batch.obs.numpy(), batch.next_obs.numpy(), strict=True)
     assert all((a.tobytes(), b.tobytes()) in seen for a, b in pairs)
     env.close()

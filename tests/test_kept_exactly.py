@@ -19,15 +19,15 @@ from reincarnate.errors import UserError
 from reincarnate.files.lock import Lock
 from reincarnate.methods import FineTune, Pretrain, Scratch
 from reincarnate.methods.weaning import Weaning
+from reincarnate.run import assemble as assembly
 from reincarnate.run import checkpoints, outcome
-from reincarnate.run import prepare as assembly
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import from_record
 from reincarnate.students import STUDENTS
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation
-from reincarnate.training.loop import Training
+from reincarnate.training.loop import Loop
 
 ROOT = Path(__file__).parents[1]
 AT = 3  # of five checkpoints
@@ -125,7 +125,7 @@ def test_a_run_killed_between_its_result_and_done_is_not_trained_again(folder, w
         patch.setattr(RunDirectory, "conclude", failing)
         execute(run, folder / "late")
     with monkeypatch.context() as patch:
-        patch.setattr(Training, "run", lambda *_: pytest.fail("it was trained again"))
+        patch.setattr(Loop, "run", lambda *_: pytest.fail("it was trained again"))
         resumed(run, folder / "late")
     assert conclude is RunDirectory.conclude and (folder / "late/done").exists()
     assert essence(folder / "late") == essence(whole)

@@ -8,19 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from probes import Catch, CatchTeacher, catch
+from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, says
 from safetensors.torch import load_file
-from test_training import CONFIG, SMALL, prior_data, raise_student
+from test_training import CONFIG, prior_data, raise_student
 
 from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.cli.main import main
 from reincarnate.data import Replay, save_dataset
+from reincarnate.data.layouts import Transitions
+from reincarnate.data.memory import Memory
 from reincarnate.data.mixture import Mixture
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Conservative, LargeMargin
 from reincarnate.methods import (
     JSRL,
-    METHODS,
     RLPD,
     WSRL,
     Dagger,
@@ -40,13 +41,15 @@ from reincarnate.priors import reference as prior
 from reincarnate.priors import weights
 from reincarnate.priors.temperature import measure
 from reincarnate.priors.weights import refill, reuse
+from reincarnate.run.assemble import assemble
 from reincarnate.run.directory import RunDirectory
-from reincarnate.run.prepare import prepare
+from reincarnate.run.prepare import measure_priors, prepare
 from reincarnate.run.settings import Run
 from reincarnate.students.families import Rainbow
 from reincarnate.training.collector import Guided
-from reincarnate.training.players import TeacherPlayer
-from reincarnate.types import Batch, Guide, Outputs, Progress
+from reincarnate.training.loop import predictor_of
+from reincarnate.training.players import Player, Stage
+from reincarnate.types import LAGGING, OPTIMIZER, VALUES, ActorOutput, Batch, Guide, Prediction, Progress, Weighing
 
 NOW = Progress(0.5, scores=(0.5,))
 
@@ -54,7 +57,12 @@ NOW = Progress(0.5, scores=(0.5,))
 def looks(method, env_steps=10_000):
     """Of each phase: name, env steps or updates, weight of TD, weights of its terms halfway at half the score."""
     return [
-        (p.name, p.env_steps or p.updates, p.td_weight, tuple((t.term.name, t.weight(NOW)) for t in p.terms))
+        (
+            p.name,
+            p.env_steps or p.updates,
+            p.objective.own,
+            tuple((t.term.name, t.weight(NOW)) for t in p.objective.terms),
+        )
         for p in method.phases(env_steps)
     ]
 
@@ -90,23 +98,23 @@ def test_phases_by_hand(method, expected):
 
 def test_kickstart_dqfd_and_qdagger_differ_only_in_terms_and_in_whether_they_learn_offline_first():
     kick, dagger, dqfd = Kickstart().phases(1000), QDagger().phases(1000), DQfD(weight=3.0).phases(1000)
-    assert replace(kick[0], anneal=False, sync_target=True) == dagger[1]
+    assert replace(kick[0], newborn=False, refresh=frozenset({LAGGING})) == dagger[1]
     for own, other in zip(dqfd, dagger, strict=True):
-        assert replace(own, terms=other.terms) == other
+        assert replace(own, objective=replace(own.objective, terms=other.objective.terms)) == other
 
 
 def test_finetune_reduces_the_learning_rate_sixfold_and_leaves_exploration_where_it_was():
     (phase,) = FineTune().phases(1000)
-    assert phase.lr_scale is not None and phase.lr_scale(NOW) == pytest.approx(1e-5 / 6e-5)
-    assert (phase.anneal, phase.warm, phase.terms) == (False, False, ())
+    assert phase.objective.at(NOW).lr_scale == pytest.approx(1e-5 / 6e-5)
+    assert (phase.newborn, phase.warm, phase.objective.terms) == (False, False, ())
     assert FineTune(reuse="all").phases(1000)[0].warm
 
 
 def test_what_the_methods_do_at_the_switch():
     pretrained, taught = Pretrain().phases(1000)[1], Dagger().phases(1000)[1]
-    assert (pretrained.sync_target, pretrained.new_optimizer, pretrained.anneal) == (True, True, False)
-    assert pretrained.lr_scale is not None and pretrained.lr_scale(NOW) == 0.1
-    assert (taught.sync_target, taught.new_optimizer, taught.anneal, taught.lr_scale) == (True, False, False, None)
+    assert (pretrained.refresh, pretrained.newborn) == ({LAGGING, OPTIMIZER}, False)
+    assert pretrained.objective.at(NOW).lr_scale == 0.1
+    assert (taught.refresh, taught.newborn, taught.objective.lr_scale) == ({LAGGING}, False, None)
 
 
 def test_shares_and_guides():
@@ -140,24 +148,13 @@ def test_settings_that_cannot_mean_anything_are_refused(method):
         method.phases(1000)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_every_method_trains_a_student_of_catch(name):
-    method = SMALL[name]
-    if name == "wsrl":
-        method = replace(method, warmup_env_steps=20)
-    if name == "warmcritic":
-        method = replace(method, critic_env_steps=45)
-    training, scores = raise_student(method, env_steps=60, evaluations=1)
-    assert training.at.env_steps == 60 and all(math.isfinite(score) for score in scores)
-    assert training.at.updates > 0 and torch.isfinite(training.student.state()["online"]).all()
-
-
 # ---- terms ------------------------------------------------------------------------------------------
 
 
 def of(q, action, teacher=None):
     batch = Batch(torch.zeros(1, 1), torch.tensor([action]), torch.zeros(1), torch.zeros(1), None)
-    return Outputs(torch.tensor([q])), batch._replace(teacher=None if teacher is None else torch.tensor([teacher]))
+    said = {} if teacher is None else {"teacher": Prediction(VALUES, torch.tensor([teacher]))}
+    return Prediction(VALUES, torch.tensor([q])), batch._replace(predictions=said)
 
 
 def test_the_margin_term_by_hand():
@@ -167,7 +164,7 @@ def test_the_margin_term_by_hand():
     assert LargeMargin(1.0, all_actions=True, teacher=True)(*seen).item() == pytest.approx(2.0 / 3)
     logged = of([1.0, 2.0, -0.5], action=1)
     assert LargeMargin(1.0, all_actions=False, teacher=False)(*logged).item() == 0.0
-    assert LargeMargin(1.0, False, teacher=True).needs_teacher and not LargeMargin(1.0, False, False).needs_teacher
+    assert LargeMargin(1.0, False, teacher=True).of == "teacher" and LargeMargin(1.0, False, False).of is None
 
 
 def test_the_conservative_term_by_hand():
@@ -179,10 +176,10 @@ def test_the_conservative_term_by_hand():
 def test_conservative_pretraining_prefers_the_datas_actions():
     plain, _ = raise_student(Pretrain(offline_updates=300, weight=0.0), env_steps=10, evaluations=1)
     wary, _ = raise_student(Pretrain(offline_updates=300, weight=1.0, temperature=1.0), env_steps=10, evaluations=1)
-    batch = prior_data(CatchTeacher()).sample(200, np.random.default_rng(0))
+    batch = Memory(prior_data(CatchTeacher()), Transitions()).sample(200, np.random.default_rng(0))
 
     def lead(training):
-        values = torch.from_numpy(training.student.values(batch.obs.numpy()))
+        values = torch.from_numpy(says(training.student, batch.obs.numpy()))
         return (values.gather(1, batch.action[:, None])[:, 0] - values.mean(1)).mean().item()
 
     assert lead(wary) > lead(plain) + 0.1
@@ -194,49 +191,72 @@ def test_conservative_pretraining_prefers_the_datas_actions():
 class Alarmed(CatchTeacher):
     """Always goes left, and is noticed."""
 
-    def logits(self, obs, state):
-        return torch.tensor([[9.0, 0.0, 0.0]]).expand(len(obs), 3).clone(), None
+    def told(self, obs):
+        return torch.tensor([[9.0, 0.0, 0.0]]).expand(len(obs), 3).clone()
+
+
+class RightAlways:
+    """A student that goes right."""
+
+    def initial(self, n):
+        return torch.zeros(n, 0)
+
+    def act(self, step, carry, explore, rng):
+        return ActorOutput(np.full(len(step.begins), 2), carry)
+
+
+def guided_by(teacher, guide, n):
+    player = Player.of_teacher(teacher, Catch.spec, "greedy")
+    return Guided(RightAlways(), player, guide, lambda: Progress(), n, np.random.default_rng(1))
 
 
 def test_the_guide_acts_in_exactly_the_first_steps_of_each_episode():
     env = catch(2)
-    env.reset(np.random.default_rng(0))
-    guided = Guided(
-        TeacherPlayer(Alarmed(), env, "greedy"),
-        Guide(Constant(3.0), drawn=False),
-        lambda: Progress(),
-        2,
-        np.random.default_rng(1),
-    )
-    begins, left = np.ones(2, bool), []
+    guided = guided_by(Alarmed(), Guide(Constant(3.0), drawn=False), 2)
+    stage, left = Stage(env, guided, env.reset(np.random.default_rng(0))), []
     for _ in range(2 * (Catch.rows - 1)):
-        action = guided(np.full(2, 2), begins)
-        left.append(action == 0)
-        step = env.step(action)
-        begins = step.terminated | step.truncated
+        left.append(stage.play(0.0, np.random.default_rng(2)).action == 0)
     once = [True] * 3 + [False] * 4
     assert np.array_equal(np.array(left), np.array([[x, x] for x in once + once]))
 
 
 def test_jsrl_draws_how_long_the_guide_acts_evenly():
     env = catch(1)
-    env.reset(np.random.default_rng(0))
     guide = JSRL(horizon=4).phases(10)[0].guide
     assert guide is not None
-    guided = Guided(TeacherPlayer(Alarmed(), env, "greedy"), guide, lambda: Progress(), 1, np.random.default_rng(1))
-    lengths = []
+    stage, lengths = Stage(env, guided_by(Alarmed(), guide, 1), env.reset(np.random.default_rng(0))), []
     for _ in range(400):
-        lengths.append(sum(int(guided(np.array([2]), np.array([k == 0]))[0] == 0) for k in range(7)))
+        played = [stage.play(0.0, np.random.default_rng(2)).action[0] for _ in range(Catch.rows - 1)]
+        lengths.append(sum(action == 0 for action in played))
     counts = np.bincount(lengths, minlength=6)
     assert counts[0] == counts[5] == 0 and abs(counts[1:5] - 100).max() < 40
 
 
+def test_a_guide_that_remembers_sees_every_step_of_every_episode():
+    teacher, counted = CountingTeacher(), []
+
+    class Watched(CountingTeacher):
+        def predict(self, step, carry):
+            said, carry = CountingTeacher.predict(self, step, carry)
+            counted.append(int(carry[0, 0]))
+            return said, carry
+
+    env = catch(1)
+    guided = guided_by(Watched(), Guide(Constant(2.0), drawn=False), 1)
+    assert guided.initial(1).shape == (1, 0) and teacher.initial(1).shape == (1, 1)  # the carry is the student's
+    stage = Stage(env, guided, env.reset(np.random.default_rng(0)))
+    for _ in range(2 * (Catch.rows - 1)):
+        stage.play(0.0, np.random.default_rng(2))
+    assert counted == [*range(1, Catch.rows), *range(1, Catch.rows)]
+
+
 def test_rehearsal_draws_prior_data_with_its_share():
-    own = Replay(Catch.spec, 300, 1, 1, 0.9)
+    own = Replay(Catch.spec, 300, 1)
     obs = np.full((1, 40), 7, np.float32)  # no board of Catch looks like this
     for _ in range(60):
         own.add(obs, np.zeros(1, int), np.zeros(1), np.zeros(1, bool), np.zeros(1, bool), obs)
-    mixture, rng = Mixture(prior_data(CatchTeacher()), own, Rehearsal().share), np.random.default_rng(0)
+    prior, memory = (Memory(rows, Transitions()) for rows in (prior_data(CatchTeacher()), own))
+    mixture, rng = Mixture(prior, memory, Rehearsal().share), np.random.default_rng(0)
     drawn = torch.cat([mixture.sample(32, rng).obs[:, 0] for _ in range(500)])
     share, error = float((drawn != 7).float().mean()), math.sqrt(1 / 16 * 15 / 16 / len(drawn))
     assert abs(share - 1 / 16) < 4 * error
@@ -251,7 +271,7 @@ def test_a_warm_phase_learns_from_its_first_step_and_a_warm_up_does_not_learn():
 
 def test_the_critic_warms_up_on_the_teachers_actions_alone():
     training, _ = raise_student(WarmCritic(critic_env_steps=99), env_steps=100, teacher=Alarmed(), evaluations=1)
-    columns = training.memory.columns
+    columns = training.memory.rows.columns
     live = columns["flags"][:99] & 4 == 0
     assert (columns["action"][:99][live] == 0).all() and training.at.updates == 100 - CONFIG.warmup
 
@@ -262,8 +282,8 @@ def test_the_critic_warms_up_on_the_teachers_actions_alone():
 class Gapped(CatchTeacher):
     """Values with a gap of 2 between the best and the second action; the third is far off."""
 
-    def logits(self, obs, state):
-        return torch.tensor([[3.0, 1.0, -90.0]]).expand(len(obs), 3).clone(), None
+    def told(self, obs):
+        return torch.tensor([[3.0, 1.0, -90.0]]).expand(len(obs), 3).clone()
 
 
 def test_the_automatic_temperature_by_hand(tmp_path):
@@ -276,9 +296,11 @@ def test_the_automatic_temperature_by_hand(tmp_path):
 
 
 def test_an_unmeasured_temperature_is_called_auto_in_a_plan():
-    term = QDagger(temperature="auto").phases(1000)[0].terms[0].term
+    term = QDagger(temperature="auto").phases(1000)[0].objective.terms[0].term
     assert str(term).endswith("τ = auto / auto (teacher)")
-    assert "auto / 0.5" in str(Kickstart(temperature="auto", teacher_temperature=0.5).phases(9)[0].terms[0].term)
+    assert "auto / 0.5" in str(
+        Kickstart(temperature="auto", teacher_temperature=0.5).phases(9)[0].objective.terms[0].term
+    )
 
 
 # ---- from weights -------------------------------------------------------------------------------------
@@ -304,7 +326,7 @@ BOARDS = np.random.default_rng(0).random((9, 40), np.float32)
 def test_a_student_that_starts_from_an_agent_has_its_values_and_a_synchronised_target(trained):
     training, agent = trained
     student, done = start(agent)
-    assert np.array_equal(student.values(BOARDS), training.student.values(BOARDS))
+    assert np.array_equal(says(student, BOARDS), says(training.student, BOARDS))
     state = student.state()
     assert torch.equal(state["target"], state["online"]) and not state["adam.mean"].any()
     assert "weights loaded: 4" in done[-1] and "not in the weights: 0" in done[-1]
@@ -312,11 +334,11 @@ def test_a_student_that_starts_from_an_agent_has_its_values_and_a_synchronised_t
 
 def test_widening_and_deepening_keep_the_values(trained):
     _, agent = trained
-    before = start(agent)[0].values(BOARDS)
+    before = says(start(agent)[0], BOARDS)
     wide, _ = start(agent, ("widen:torso.layers.0:48:0", "deepen:torso.layers.0"), replace(CONFIG, hidden=(48, 48)))
-    np.testing.assert_allclose(wide.values(BOARDS), before, atol=1e-5)
+    np.testing.assert_allclose(says(wide, BOARDS), before, atol=1e-5)
     noisy, done = start(agent, ("widen:torso.layers.0:48",), replace(CONFIG, hidden=(48,)))
-    assert 0 < abs(noisy.values(BOARDS) - before).max() < 0.1 and done[0] == "surgery: widen:torso.layers.0:48"
+    assert 0 < abs(says(noisy, BOARDS) - before).max() < 0.1 and done[0] == "surgery: widen:torso.layers.0:48"
 
 
 @pytest.mark.parametrize(
@@ -357,11 +379,11 @@ def test_settings_of_methods_that_cannot_mean_anything_are_refused(method, flag)
 
 def test_more_actions_and_more_channels_keep_the_old_ones_values(trained):
     _, agent = trained
-    before = start(agent)[0].values(BOARDS)
+    before = says(start(agent)[0], BOARDS)
     spec = replace(Catch.spec, actions=5, obs_shape=(43,))
     student, done = start(agent, spec=spec)
     seen = np.concatenate([BOARDS, np.ones((9, 3), np.float32)], 1)
-    np.testing.assert_allclose(student.values(seen)[:, :3], before, atol=1e-6)
+    np.testing.assert_allclose(says(student, seen)[:, :3], before, atol=1e-6)
     assert "actions 3 to 4 are new" in done[0] and "(40,) to (43,)" in done[1]
     for smaller in (replace(Catch.spec, actions=2), replace(Catch.spec, obs_shape=(39,))):
         with pytest.raises(UserError, match="fitted"):
@@ -386,9 +408,9 @@ def test_what_is_frozen_does_not_move_and_the_rest_does(trained, optimizer, deca
     _, agent = trained
     student, done = start(agent, ("freeze:torso",), replace(CONFIG, optimizer=optimizer, weight_decay=decay))
     before = {name: tensor.clone() for name, tensor in student.weights().items()}
-    source = prior_data(CatchTeacher())
+    source = Memory(prior_data(CatchTeacher()), Transitions())
     for _ in range(5):
-        student.update(source.sample(16, np.random.default_rng(0)), [], np.random.default_rng(0))
+        student.update(source.sample(16, np.random.default_rng(0)), Weighing(), np.random.default_rng(0))
     after = student.weights()
     for name in tensors(before, "torso.layers.0"):
         assert torch.equal(before[name], after[name])
@@ -423,40 +445,41 @@ def test_surgery_that_makes_no_sense_is_refused(trained, word, said):
 def test_the_optimisers_state_and_the_replay_are_kept_and_taken_up_again(trained):
     training, agent = trained
     student, _ = start(agent)
-    memory = CONFIG.memory(Catch.spec, 1)
+    memory = memory_of(CONFIG, Catch.spec, 1)
     done = reuse(student, memory, agent)
     assert done == ["optimiser: its state is reused", "replay: 120 of 120 transitions reused"]
     old, new = training.student.state(), student.state()
     assert torch.equal(old["adam.mean"], new["adam.mean"]) and torch.equal(old["adam.steps"], new["adam.steps"])
-    rows = int(memory.added[0])
-    for name, column in memory.columns.items():
-        assert np.array_equal(column[:rows], training.memory.columns[name][:rows])
+    rows = int(memory.rows.added[0])
+    for name, column in memory.rows.columns.items():
+        assert np.array_equal(column[:rows], training.memory.rows.columns[name][:rows])
     assert len(memory) == len(training.memory)
 
 
 def test_another_optimiser_or_network_starts_with_an_empty_state(trained):
     _, agent = trained
     student, _ = start(agent, config=replace(CONFIG, optimizer="rmsprop"))
-    assert "it was another one" in reuse(student, CONFIG.memory(Catch.spec, 1), agent)[0]
+    assert "it was another one" in reuse(student, memory_of(CONFIG, Catch.spec, 1), agent)[0]
     student, _ = start(agent, ("reset-head",))
-    assert "not as it was" in reuse(student, CONFIG.memory(Catch.spec, 1), agent)[0]
+    assert "not as it was" in reuse(student, memory_of(CONFIG, Catch.spec, 1), agent)[0]
 
 
 def test_a_small_memory_of_several_streams_takes_the_newest_whole_episodes(trained):
     training, agent = trained
-    memory = replace(CONFIG, replay_size=40).memory(Catch.spec, 2)  # 20 rows each: two episodes of 8 rows
-    data = agent.data()
-    assert data is not None and refill(memory, data) > 0
-    rows = np.concatenate([memory.base[s] + np.arange(memory.added[s]) for s in range(2)])
-    newest = training.memory.columns["frame"][int(training.memory.added[0]) - len(rows) : training.memory.added[0]]
-    assert sorted(map(bytes, memory.columns["frame"][rows])) == sorted(map(bytes, newest))
+    memory = memory_of(replace(CONFIG, replay_size=40), Catch.spec, 2)  # 20 rows each: two episodes of 8 rows
+    data, small = agent.data(), memory.rows
+    assert data is not None and refill(small, data) > 0
+    rows = np.concatenate([small.base[s] + np.arange(small.added[s]) for s in range(2)])
+    own = training.memory.rows
+    newest = own.columns["frame"][int(own.added[0]) - len(rows) : own.added[0]]
+    assert sorted(map(bytes, small.columns["frame"][rows])) == sorted(map(bytes, newest))
     assert memory.sample(64, np.random.default_rng(0)).obs.shape == (64, 40)
 
 
 def test_an_own_replay_that_has_wrapped_around_is_kept_from_its_first_whole_episode(tmp_path):
     training, _ = raise_student(Scratch(), config=replace(CONFIG, replay_size=50), env_steps=200, evaluations=1)
-    data = save_dataset(training.memory, tmp_path, {}, own=True)
-    source = data.source(1, 0.9)
+    data = save_dataset(training.memory.rows, tmp_path, {}, own=True)
+    source = data.rows()
     assert source.columns["age"][0] == 0 and source.columns["flags"][-1] & 4
     assert 50 - 8 < len(source.columns["age"]) <= 50 and source.transitions == data.transitions
 
@@ -476,11 +499,12 @@ def test_a_kept_replay_is_annotated_once_by_any_teacher(trained, tmp_path):
     teacher = CatchTeacher()
     for _ in range(2):
         data = prior.given_data(f"store:{agent.path}", Catch.spec, teacher, tmp_path / "store", lambda *_: None)
-    rows = len(data.source(1, 0.9).columns["action"])  # pyright: ignore
+    rows = len(data.rows().columns["action"])  # pyright: ignore
     assert teacher.asked == rows
-    batch = data.source(3, 0.9).sample(50, np.random.default_rng(0), teacher=True)  # pyright: ignore
-    assert batch.teacher is not None
-    torch.testing.assert_close(batch.teacher, teacher.logits(batch.obs, None)[0])
+    source = Memory(data.rows(), Transitions(3, 0.9))  # pyright: ignore
+    batch = source.sample(50, np.random.default_rng(0), {"teacher": predictor_of(teacher)})
+    assert teacher.asked == rows
+    torch.testing.assert_close(batch.predictions["teacher"].x, teacher.told(batch.obs))
     another = CatchTeacher(noise=0.9)
     another.card = replace(another.card, sha256="e" * 64)
     other = prior.given_data(str(agent.path), Catch.spec, another, tmp_path / "store", lambda *_: None)
@@ -493,7 +517,7 @@ def test_what_an_agent_says_it_kept_is_not_believed(trained, kept):
     value = json.loads((agent.path / "agent.json").read_text())
     (agent.path / "agent.json").write_text(json.dumps({**value, "kept": kept}))
     with pytest.raises(UserError):
-        reuse(CONFIG.newborn(Catch.spec, 0), CONFIG.memory(Catch.spec, 1), open_agent(agent.path))
+        reuse(CONFIG.newborn(Catch.spec, 0), memory_of(CONFIG, Catch.spec, 1), open_agent(agent.path))
 
 
 def test_a_student_of_another_family_takes_what_fits_and_says_so(trained):
@@ -549,14 +573,12 @@ def test_the_first_evaluation_of_a_fine_tuned_student_is_the_agents(tmp_path, mo
     monkeypatch.chdir(tmp_path)
     main(["train", "scratch", *fast("--student.hidden", "8", "--out", "a")])
     prepared = prepare(Run("CartPole-v1", FineTune(), CONFIG.__class__(hidden=(8,)), weights="store:a"))
-    from reincarnate.run.execute import training_of
-    from reincarnate.run.prepare import prior_of
-
-    training = training_of(prepared, prior_of(prepared, lambda *_: None)[0], None, lambda _: None)
-    training.env.close()
+    (training,), loop, _ = assemble([measure_priors(prepared, lambda *_: None, lambda _: None)], lambda _: None)
+    loop.env.close()
+    training.student.publish()
     obs = np.random.default_rng(0).random((5, 4), np.float32)
     expected = open_agent(Path("a")).network()(torch.from_numpy(obs)).numpy()
-    np.testing.assert_allclose(training.student.values(obs), expected, atol=1e-6)  # pyright: ignore
+    np.testing.assert_allclose(training.says(student, obs), expected, atol=1e-6)  # pyright: ignore
 
 
 def test_a_fine_tuned_run_that_was_interrupted_ends_with_the_same_bits(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import torch
 from probes import Catch, network_of
 
 from reincarnate import envs
+from reincarnate.envs import minatar
 from reincarnate.errors import UserError
 from reincarnate.nets import Flat, FusedMLP
 from reincarnate.types import TaskSpec
@@ -109,7 +110,7 @@ def test_a_torso_that_does_not_suit_the_observation_is_refused():
 
 
 def test_the_five_minatar_games_and_an_mlp_fit_together():
-    for env_id in sorted(envs._family("MinAtar/").ids()):
+    for env_id in sorted(minatar.ids()):
         spec = envs.spec(env_id)
         assert network_of(spec, 0, torso="mlp", hidden=(4,), dueling=False)(torch.zeros(1, *spec.obs_shape)).shape == (
             1,
@@ -122,7 +123,7 @@ import numpy as np
 import torch
 from reincarnate.students import DQN
 from reincarnate.losses.terms import Distil
-from reincarnate.types import Batch, TaskSpec
+from reincarnate.types import Batch, Prediction, TaskSpec, Weighing
 
 for spec in (TaskSpec("v", (5,), "float32", 3, 1, None, {}), TaskSpec("s", (4, 84, 84), "uint8", 3, 4, 1.0, {})):
     for double in (False, True):
@@ -131,11 +132,12 @@ for spec in (TaskSpec("v", (5,), "float32", 3, 1, None, {}), TaskSpec("s", (4, 8
         compiled.compile()
         look = lambda: (torch.rand(8, *spec.obs_shape) * 100).to(getattr(torch, spec.obs_dtype))
         action, reward, discount = torch.randint(0, 3, (8,)), torch.rand(8), torch.rand(8)
-        batch = Batch(look(), action, reward, discount, look(), torch.randn(8, 3))
+        said = {"teacher": Prediction("values", torch.randn(8, 3))}
+        batch = Batch(look(), action, reward, discount, look(), said)
         for terms in ([], [(0.5, Distil(0.5, 0.5))]):
             for student in (plain, compiled):
                 student.restore(config.newborn(spec, 1).state())
-            a, b = (student.update(batch, terms, np.random.default_rng(0)) for student in (plain, compiled))
+            a, b = (student.update(batch, Weighing(terms=terms), np.random.default_rng(0)) for student in (plain, compiled))
             assert a.means.keys() == b.means.keys()
             torch.testing.assert_close(plain.online.grad, compiled.online.grad, rtol=1e-3, atol=1e-5)
             torch.testing.assert_close(a.each, b.each)

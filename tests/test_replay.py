@@ -11,10 +11,13 @@ from probes import Corridor, corridor_spec
 
 from reincarnate.data import Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
+from reincarnate.data.layouts import Transitions
+from reincarnate.data.memory import Memory
+from reincarnate.data.sampling import Uniform
 from reincarnate.data.segments import check_segments, load_segments, take_segment
 from reincarnate.envs.vector import Copies, GymVector
 from reincarnate.errors import UserError
-from reincarnate.types import TaskSpec
+from reincarnate.types import LOGITS, VALUES, Prediction, TaskSpec
 
 
 def play(env, replay, steps, seed=0):
@@ -27,13 +30,13 @@ def play(env, replay, steps, seed=0):
     return obs
 
 
-def every_transition(replay):
+def every_transition(replay, layout):
     """All rows that may begin a transition, gathered."""
-    pairs = [(s, p) for s in range(replay.streams) for p in range(*replay.span(s))]
+    pairs = [(s, p) for s in range(replay.streams) for p in range(*replay.span(s, layout.ahead))]
     stream, position = (np.array(x, np.int64) for x in zip(*pairs, strict=True))
     rows = replay.base[stream] + position % replay.rows
     keep = replay.columns["flags"][rows] & 4 == 0
-    return replay.gather(stream[keep], position[keep])
+    return layout.gather(replay, stream[keep], position[keep], list(replay.kinds))
 
 
 @given(
@@ -48,9 +51,9 @@ def every_transition(replay):
 def test_every_stored_transition_is_the_one_that_happened(length, terminates, n_step, capacity, steps, streams):
     gamma = 0.5
     env = Copies(corridor_spec(), lambda: Corridor(length, terminates), streams, None)
-    replay = Replay(corridor_spec(), capacity * streams, streams, n_step, gamma)
+    replay = Replay(corridor_spec(), capacity * streams, streams)
     play(env, replay, steps)
-    batch = every_transition(replay)
+    batch = every_transition(replay, Transitions(n_step, gamma))
     t = batch.obs[:, 0]
     taken = torch.clamp(length - t, max=n_step)
     torch.testing.assert_close(batch.next_obs[:, 0], t + taken)
@@ -80,9 +83,9 @@ def test_no_transition_crosses_an_episode_under_any_autoreset_mode(mode, termina
             return *self.inner.step(action), {}
 
     env = GymVector(corridor_spec(), SyncVectorEnv([lambda: Gym(3), lambda: Gym(4)], autoreset_mode=mode))
-    replay = Replay(corridor_spec(), 200, 2, n_step=2, gamma=0.5)
+    replay = Replay(corridor_spec(), 200, 2)
     play(env, replay, 30)
-    batch = every_transition(replay)
+    batch = every_transition(replay, Transitions(2, 0.5))
     assert (batch.next_obs > batch.obs).all()
     assert set(batch.next_obs[:, 0].tolist()) <= {1.0, 2.0, 3.0, 4.0}
     assert (batch.discount == 0).any() == terminates
@@ -91,7 +94,7 @@ def test_no_transition_crosses_an_episode_under_any_autoreset_mode(mode, termina
 
 def test_frame_stacks_are_rebuilt_exactly_with_zeros_before_the_start():
     spec = TaskSpec("Frames", (3, 1, 1), "uint8", 2, 3, 1.0, {})
-    replay = Replay(spec, 30, 1, n_step=1, gamma=0.9)
+    replay = Replay(spec, 30, 1)
     rng, stack, seen = np.random.default_rng(0), np.zeros((1, 3, 1, 1), np.uint8), []
     stack[0, -1] = 1
     for _ in range(100):
@@ -103,7 +106,7 @@ def test_frame_stacks_are_rebuilt_exactly_with_zeros_before_the_start():
         stack = nxt if not over else np.zeros_like(nxt)
         if over:
             stack[0, -1] = rng.integers(1, 255)
-    batch = every_transition(replay)
+    batch = every_transition(replay, Transitions(1, 0.9))
     known = {(a.tobytes(), b.tobytes()) for a, b in seen}
     assert all(
         (o.numpy()[None].tobytes(), n.numpy()[None].tobytes()) in known
@@ -114,9 +117,9 @@ def test_frame_stacks_are_rebuilt_exactly_with_zeros_before_the_start():
 
 def test_sampling_is_uniform_over_transitions():
     env = Copies(corridor_spec(), lambda: Corridor(3, True), 1, None)
-    replay = Replay(corridor_spec(), 50, 1, 1, 0.9)
+    replay = Replay(corridor_spec(), 50, 1)
     play(env, replay, 30)
-    _, position, _, _ = replay.sampler.draw(replay, 30_000, np.random.default_rng(0))
+    _, position, _, _ = Uniform(1).draw(replay, 30_000, np.random.default_rng(0))
     counts = np.bincount(position)
     counts = counts[counts > 0]
     assert len(counts) == 30
@@ -125,38 +128,40 @@ def test_sampling_is_uniform_over_transitions():
 
 def test_the_teacher_is_asked_once_per_observation_and_only_when_needed():
     env = Copies(corridor_spec(), lambda: Corridor(4, True), 1, None)
-    replay = Replay(corridor_spec(), 100, 1, 1, 0.9)
+    replay = Replay(corridor_spec(), 100, 1)
     play(env, replay, 40)
+    memory = Memory(replay, Transitions(1, 0.9))
     asked = []
 
-    def annotate(obs):
+    def predict(obs):
         asked.append(len(obs))
-        return torch.cat([obs, -obs], 1)
+        return Prediction(LOGITS, torch.cat([obs, -obs], 1))
 
     rng = np.random.default_rng(0)
-    assert replay.sample(8, rng, False).teacher is None
+    assert memory.sample(8, rng).predictions == {}
     assert not asked
-    batch = replay.sample(8, rng, True, annotate)
-    torch.testing.assert_close(batch.teacher, torch.cat([batch.obs, -batch.obs], 1))
-    replay.sample(8, rng, True, annotate)
+    batch = memory.sample(8, rng, {"teacher": predict})
+    assert batch.predictions["teacher"].kind == LOGITS
+    torch.testing.assert_close(batch.predictions["teacher"].x, torch.cat([batch.obs, -batch.obs], 1))
+    memory.sample(8, rng, {"teacher": predict})
     assert asked == [50]  # 40 transitions and ten last observations, once
 
 
 def test_an_episode_cut_by_a_barrier_bootstraps_from_its_true_successor():
     env = Copies(corridor_spec(), lambda: Corridor(100, True), 1, None)
-    replay = Replay(corridor_spec(), 50, 1, 2, 0.5)
+    replay = Replay(corridor_spec(), 50, 1)
     replay.cut(play(env, replay, 5))
-    batch = every_transition(replay)
+    batch = every_transition(replay, Transitions(2, 0.5))
     assert batch.obs[-1, 0] == 4 and batch.next_obs[-1, 0] == 5 and batch.discount[-1] == 0.5
 
 
 def test_a_dataset_reads_back_for_any_n_and_tells_when_it_changed(tmp_path):
     env = Copies(corridor_spec(), lambda: Corridor(4, True), 2, None)
-    replay = Replay(corridor_spec(), 200, 2, 1, 1.0)
+    replay = Replay(corridor_spec(), 200, 2)
     replay.cut(play(env, replay, 10))
     dataset = save_dataset(replay, tmp_path, {"kind": "probe"})
     assert dataset.transitions == 20 and dataset.id == open_dataset(dataset.path).id
-    batch = every_transition(dataset.source(n_step=3, gamma=1.0))
+    batch = every_transition(dataset.rows(), Transitions(3, 1.0))
     assert set(batch.reward.tolist()) == {6.0, 9.0, 7.0, 4.0, 3.0, 2.0}
     verify(dataset)
     again = save_dataset(replay, tmp_path, {"kind": "probe"})
@@ -171,29 +176,31 @@ def test_a_dataset_reads_back_for_any_n_and_tells_when_it_changed(tmp_path):
 @settings(max_examples=30, deadline=None)
 def test_segments_restore_the_same_ring(first, second, streams, tmp_path_factory):
     folder = tmp_path_factory.mktemp("segments")
-    make = lambda: Replay(corridor_spec(), 30 * streams, streams, 2, 0.5)
+    make = lambda: Replay(corridor_spec(), 30 * streams, streams)
     env = Copies(corridor_spec(), lambda: Corridor(5, False), streams, None)
     replay = make()
     replay.cut(play(env, replay, first))
     entries = [take_segment(replay, None).save(folder / "1.safetensors")]
     before = replay.state()
-    replay.annotate(lambda obs: torch.cat([obs, obs], 1))
+    replay.annotate("teacher", lambda obs: Prediction(VALUES, torch.cat([obs, obs], 1)))
     replay.cut(play(env, replay, second))
     entries.append(take_segment(replay, before).save(folder / "2.safetensors"))
     copy = make()
     load_segments(copy, folder, entries)
     copy.restore(replay.state())
-    for a, b in zip(every_transition(replay), every_transition(copy), strict=True):
-        assert a is b or torch.equal(a, b)
-    for s in range(streams):  # what has the teacher's logits still has them
-        kept = np.arange(max(0, replay.added[s] - replay.rows), replay.annotated[s])
+    layout = Transitions(2, 0.5)
+    for a, b in zip(every_transition(replay, layout), every_transition(copy, layout), strict=True):
+        assert torch.equal(a, b) if isinstance(a, torch.Tensor) else a is b or a.keys() == b.keys()
+    assert copy.kinds == replay.kinds == {"teacher": VALUES}
+    for s in range(streams):  # what has the teacher's word still has it
+        kept = np.arange(max(0, replay.added[s] - replay.rows), replay.predicted["teacher"][s])
         rows = replay.base[s] + kept % replay.rows
         assert np.array_equal(replay.columns["teacher"][rows], copy.columns["teacher"][rows])
 
 
 def test_a_damaged_segment_is_refused(tmp_path):
     env = Copies(corridor_spec(), lambda: Corridor(5, False), 1, None)
-    replay = Replay(corridor_spec(), 30, 1, 1, 0.5)
+    replay = Replay(corridor_spec(), 30, 1)
     replay.cut(play(env, replay, 9))
     entry = take_segment(replay, None).save(tmp_path / "1.safetensors")
     data = bytearray((tmp_path / "1.safetensors").read_bytes())

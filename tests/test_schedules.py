@@ -10,7 +10,7 @@ from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.schedules import ByScore, Decaying, Guarded, KeepingUp, Linear
 from reincarnate.methods.weaning import Weaning
 from reincarnate.training.evaluate import Scale
-from reincarnate.types import Phase, Progress
+from reincarnate.types import LAGGING, Phase, Progress
 
 FINITE = st.floats(-1e6, 1e6)
 
@@ -57,34 +57,34 @@ def test_linear_weaning_by_hand():
 
 def test_the_learning_rate_is_coupled_to_lambda():
     online = QDagger().phases(1000)[1]
-    assert online.lr_scale is not None
-    assert online.lr_scale(Progress(0.1, scores=(0.0,))) == pytest.approx(1.0)
-    assert online.lr_scale(Progress(0.1, scores=(0.5,))) == pytest.approx(0.55)
-    assert online.lr_scale(Progress(0.9)) == pytest.approx(0.1)
+    assert online.objective.lr_scale is not None
+    assert online.objective.lr_scale(Progress(0.1, scores=(0.0,))) == pytest.approx(1.0)
+    assert online.objective.lr_scale(Progress(0.1, scores=(0.5,))) == pytest.approx(0.55)
+    assert online.objective.lr_scale(Progress(0.9)) == pytest.approx(0.1)
 
 
 def test_fixed_weaning_keeps_the_teacher_to_the_end():
     online = Kickstart(wean=Weaning(by="fixed")).phases(1000)[0]
-    assert online.terms[0].weight(Progress(1.0, scores=(2.0,))) == 3.0
+    assert online.objective.terms[0].weight(Progress(1.0, scores=(2.0,))) == 3.0
 
 
 def test_qdagger_unrolls_as_in_the_paper():
     offline, online = QDagger(offline_updates=500).phases(1000)
     assert (offline.updates, offline.env_steps, online.updates, online.env_steps) == (500, 0, 0, 1000)
-    assert offline.terms[0].weight(Progress(1.0, scores=(5.0,))) == 3.0  # λ = 1 throughout the offline phase
-    assert online.sync_target and not online.anneal and not offline.sync_target
-    assert offline.terms[0].term == online.terms[0].term
+    assert offline.objective.terms[0].weight(Progress(1.0, scores=(5.0,))) == 3.0  # λ = 1 throughout the offline phase
+    assert online.refresh == {LAGGING} and not online.newborn and not offline.refresh
+    assert offline.objective.terms[0].term == online.objective.terms[0].term
 
 
 def test_kickstarting_and_qdagger_differ_only_in_the_phases_they_yield():
     kick, dagger = Kickstart().phases(1000)[0], QDagger().phases(1000)[1]
-    assert kick.terms == dagger.terms and kick.lr_scale == dagger.lr_scale
-    assert (kick.anneal, kick.sync_target) == (True, False)
+    assert kick.objective == dagger.objective
+    assert (kick.newborn, kick.refresh) == (True, frozenset())
 
 
 def test_scratch_has_no_terms_and_needs_no_prior():
     (phase,) = Scratch().phases(1000)
-    assert not phase.terms and not Scratch.needs
+    assert not phase.objective.terms and not Scratch.needs
 
 
 def test_a_phase_names_env_steps_or_updates_and_not_both():

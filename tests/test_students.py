@@ -4,6 +4,7 @@ import copy
 import json
 from dataclasses import replace
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +12,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from probes import Catch, CatchTeacher, catch
-from reincarnate.data.rollouts import Rollouts
+from probes import Catch, CatchTeacher, acts, catch, memory_of, on_catch, plays_of, run, says
 from torch.nn import functional as F
 
 from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.cli.main import main
 from reincarnate.config import from_dict, to_dict
-from reincarnate.data import Replay
+from reincarnate.data.layouts import Rollout, Transitions
+from reincarnate.data.memory import Memory, Storage, each_tensor, memory_for, rollout_rows
 from reincarnate.data.mixture import Mixture
 from reincarnate.errors import UserError
 from reincarnate.losses import distributions
@@ -30,14 +31,13 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.settings import NAMES, Run
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, QRDQN, STUDENTS, Modern, Rainbow
-from reincarnate.students.exploration import Exploration
 from reincarnate.students.gradient import weigh
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.teachers import open_teacher
-from reincarnate.training.evaluate import Evaluation, Scale, play_episodes
-from reincarnate.training.loop import Training
-from reincarnate.training.players import TeacherPlayer
-from reincarnate.types import Batch, Memory, Source, Student, TaskSpec
+from reincarnate.training.evaluate import Evaluation, play_episodes
+from reincarnate.training.loop import predictor_of
+from reincarnate.training.players import Greedy
+from reincarnate.types import NOTHING, VALUES, Batch, Prediction, Settings, Source, Student, TaskSpec, Weighing
 
 TAIL = 4  # flag of a row that begins no transition
 POINT = TaskSpec("Point", (2,), "float32", 3, 1, None, {})
@@ -104,7 +104,7 @@ def apart(config, spec=POINT, seed=0):
 
 def twin(student):
     """Another student in the same state."""
-    other = student.config.newborn(student.spec, student.seed)
+    other = student.settings.newborn(student.spec, student.seed)
     other.restore({name: tensor.clone() for name, tensor in student.state().items()})
     return other
 
@@ -113,38 +113,20 @@ def twin(student):
 
 
 @cache
-def prior_data(n_step):
-    """A rule's play of Catch, with its logits."""
-    replay, env, rng, teacher = Replay(Catch.spec, 800, 1, n_step, 0.99), catch(), stream(0, "prior"), CatchTeacher()
-    player, obs, begins = TeacherPlayer(teacher, env, "sample"), env.reset(rng), np.ones(1, bool)
-    for _ in range(200):
-        action = player.act(logits := player.logits(begins), rng)
-        step = env.step(action)
-        replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, logits)
-        obs, begins = step.obs, step.terminated | step.truncated
-    replay.cut(obs)
-    return replay
+def prior_data():
+    """A rule's play of Catch, with its word."""
+    return plays_of(CatchTeacher(), 200)
 
 
-def training_of(config, phases, envs=None, seed=0, evaluate=None, overlap=False):
+def training_of(config, phases, envs=None, seed=0, evaluate=None):
     """A training on Catch, ready to run."""
-    student, envs = config.newborn(Catch.spec, seed), envs or config.copies
-    if overlap:
-        student.overlap()
-    return Training(
-        student=student,
-        env=catch(envs),
-        phases=phases,
-        memory=config.memory(Catch.spec, envs),
-        prior=prior_data(config.n_step),
-        teacher=CatchTeacher(),
-        scale=Scale(-0.6, 1.0),
-        exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
-        evaluate=evaluate or (lambda index: Evaluation((-0.5, -0.4), 1)),
-        seed=seed,
-        pace=config.pace(envs),
-        overlap=overlap,
-    )
+    evaluate = evaluate or (lambda index: Evaluation((-0.5, -0.4), 1))
+    return on_catch(config, phases, seed, envs or config.copies, CatchTeacher(), prior_data(), evaluate)
+
+
+def method_of(name):
+    """A method with the temperature that suits the teacher of Catch."""
+    return METHODS[name]().suited(VALUES)
 
 
 def shortened(method, env_steps):
@@ -155,14 +137,17 @@ def shortened(method, env_steps):
     ]
 
 
-@students
-@pytest.mark.parametrize("method", METHODS)
-def test_every_method_trains_every_student(method, name):
+# every method with some student, and every student with the method that has the most parts
+PAIRS = dict.fromkeys([*zip(METHODS, cycle(STUDENTS), strict=False), *(("qdagger", name) for name in STUDENTS)])
+
+
+@pytest.mark.parametrize("method, name", PAIRS)
+def test_every_method_and_every_student_train(method, name):
     config = small(name, hidden=(8,), batch_size=8, warmup=8, **({"rollout": 2} if name == "pqn" else {}))
-    training = training_of(config, shortened(METHODS[method](), 128 if name == "pqn" else 32))
+    training = training_of(config, shortened(method_of(method), 128 if name == "pqn" else 32))
     training.student.load(config.newborn(Catch.spec, 7).weights())  # as for methods that begin with weights
     states, lines = [], []
-    training.run(lines.append, lambda: states.append(training.student.state()["online"].clone()), lambda phase: None)
+    run(training, lines.append, lambda: states.append(training.student.state()["online"].clone()))
     assert len(states) == 1 + len(training.phases)
     for phase, before, after in zip(training.phases, states[:-1], states[1:], strict=True):
         assert torch.isfinite(after).all()
@@ -176,9 +161,10 @@ def test_every_method_trains_every_student(method, name):
 @students
 def test_every_student_fulfils_the_protocols(name):
     config = small(name)
-    memory = config.memory(Catch.spec, 2)
-    assert isinstance(config.newborn(Catch.spec, 0), Student) and isinstance(config, ValueSettings)
-    assert isinstance(memory, Memory) and isinstance(Mixture(memory, memory, 0.5), Source)
+    memory = memory_of(config, Catch.spec, 2)
+    assert isinstance(config.newborn(Catch.spec, 0), Student)
+    assert isinstance(config, ValueSettings) and isinstance(config, Settings)
+    assert isinstance(memory, Source) and isinstance(Mixture(memory, memory, 0.5), Source)
 
 
 @students
@@ -189,12 +175,11 @@ def test_every_student_learns_catch_from_scratch(name):
     def evaluate(index):
         if index == 0:
             return Evaluation((-0.6, -0.6), 1)
-        return play_episodes(catch(20), lambda obs, *_: training.student.act(obs, 0.0, dice), 100, stream(0, "e"))
+        return play_episodes(catch(20), Greedy(training.student.policy, Catch.spec, 0.0), 100, stream(0, "e"))
 
-    dice = np.random.default_rng(5)
     phases = [replace(p, evaluations=1) for p in Scratch().phases(steps)]
     training, scores = training_of(config, phases, envs, evaluate=evaluate), []
-    training.run(lambda line: scores.append(line.get("score")), lambda: None, lambda phase: None)
+    run(training, lambda line: scores.append(line.get("score")))
     assert scores[-1] > 0.3  # random play: -0.6
 
 
@@ -252,7 +237,7 @@ def test_an_update_follows_the_gradient_worked_by_hand(config, double, targets):
     each = hand_losses(config, online, copy.deepcopy(target), batch, draws)
     online.zero_grad()
     each.mean().backward()
-    learnt = student.update(batch, [], np.random.default_rng(3))
+    learnt = student.update(batch, Weighing(), np.random.default_rng(3))
     torch.testing.assert_close(learnt.each, each.detach())
     torch.testing.assert_close(learnt.means, {"td": each.detach().mean()})
     found = student.online.windows(student.online.grad)
@@ -270,38 +255,38 @@ def test_the_online_and_the_target_network_of_those_tests_do_disagree():
 @kinds
 def test_terms_see_expected_values_and_the_gradient_adds_up(config):
     class Spy:
-        name, needs_teacher = "spy", False
+        name, of = "spy", None
 
         def __call__(self, out, batch):
-            self.q = out.q.detach()
-            return out.q.square().sum(-1)
+            self.q = out.x.detach()
+            return out.x.square().sum(-1)
 
     student, batch, spy = apart(config), random_batch(POINT), Spy()
     before = twin(student)
-    student.update(batch, [(0.5, spy)], np.random.default_rng(3))
+    student.update(batch, Weighing(terms=[(0.5, spy)]), np.random.default_rng(3))
     assert spy.q.shape == (6, 3)
     if not student.noise_size and not isinstance(config, IQN):
-        np.testing.assert_allclose(spy.q, before.values(batch.obs.numpy()), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(spy.q, says(before, batch.obs.numpy()), rtol=1e-5, atol=1e-6)
     grads = {}
     for what, terms, td in (("td", [], 1.0), ("spy", [(1.0, spy)], 0.0)):
         other = twin(before)
-        other.update(batch, terms, np.random.default_rng(3), td)
+        other.update(batch, Weighing(td, terms), np.random.default_rng(3))
         grads[what] = other.online.grad
     torch.testing.assert_close(student.online.grad, grads["td"] + 0.5 * grads["spy"], rtol=1e-4, atol=1e-6)
 
 
 def test_iqns_term_sees_the_mean_over_the_fractions_that_were_drawn():
     class Spy:
-        name, needs_teacher = "spy", False
+        name, of = "spy", None
 
         def __call__(self, out, batch):
-            self.q = out.q.detach()
-            return out.q.sum(-1)
+            self.q = out.x.detach()
+            return out.x.sum(-1)
 
     student, batch, spy = KINDS["iqn"].newborn(POINT, 0), random_batch(POINT), Spy()
     tau = torch.from_numpy(np.random.default_rng(3).random((2, 6, 3), np.float32))[0]
     expected = student.online.module(batch.obs, tau).detach().mean(-1)
-    student.update(batch, [(1.0, spy)], np.random.default_rng(3))
+    student.update(batch, Weighing(terms=[(1.0, spy)]), np.random.default_rng(3))
     torch.testing.assert_close(spy.q, expected)
 
 
@@ -317,21 +302,22 @@ def test_importance_multiplies_every_loss_and_the_means_are_told_without():
 @pytest.mark.parametrize("config", [KINDS["dqn"], KINDS["rainbow"]], ids=["dqn", "rainbow"])
 def test_an_update_weighs_its_examples_by_importance(config):
     weight, term = torch.tensor([1.0, 0.25, 0.5, 0.0, 1.0, 0.125]), Distil(1.0, 1.0)
-    batch = random_batch(POINT, teacher=torch.randn(6, 3, generator=torch.Generator().manual_seed(1)))
+    said = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
+    batch = random_batch(POINT, predictions={"teacher": Prediction(VALUES, said)})
     student, parts = apart(config), torch.zeros(config.newborn(POINT, 0).online.data.numel())
     for b in range(6):  # one example at a time, without weights
-        one = Batch(*(None if x is None else x[b : b + 1] for x in batch))
+        one = each_tensor(batch, lambda x, b=b: x[b : b + 1])
         alone = twin(student)
-        alone.update(one, [(2.0, term)], np.random.default_rng(0))
+        alone.update(one, Weighing(terms=[(2.0, term)]), np.random.default_rng(0))
         parts += weight[b] * alone.online.grad / 6
-    student.update(batch._replace(weight=weight), [(2.0, term)], np.random.default_rng(0))
+    student.update(batch._replace(weight=weight), Weighing(terms=[(2.0, term)]), np.random.default_rng(0))
     torch.testing.assert_close(student.online.grad, parts, rtol=1e-4, atol=1e-6)
 
 
 def test_a_batch_without_successors_is_learnt_towards_its_rewards():
     student, batch = PQN(hidden=(5,)).newborn(POINT, 0), random_batch(POINT, next_obs=None)
-    q = student.values(batch.obs.numpy())[np.arange(6), batch.action.numpy()]
-    learnt = student.update(batch, [], np.random.default_rng(0))
+    q = says(student, batch.obs.numpy())[np.arange(6), batch.action.numpy()]
+    learnt = student.update(batch, Weighing(), np.random.default_rng(0))
     torch.testing.assert_close(learnt.each, F.huber_loss(torch.from_numpy(q), batch.reward, reduction="none"))
 
 
@@ -340,33 +326,33 @@ def test_a_batch_without_successors_is_learnt_towards_its_rewards():
 
 def test_iqn_acts_the_same_every_time_and_draws_nothing_for_it():
     student, obs = KINDS["iqn"].newborn(POINT, 0), random_batch(POINT, 50).obs.numpy()
-    assert np.array_equal(student.values(obs), student.values(obs))
-    a, b = (student.act(obs, 0.0, np.random.default_rng(seed)) for seed in (0, 1))
+    assert np.array_equal(says(student, obs), says(student, obs))
+    a, b = (acts(student, obs, 0.0, np.random.default_rng(seed)) for seed in (0, 1))
     assert np.array_equal(a, b)
     tau = torch.tensor([[0.125, 0.375, 0.625, 0.875]]).expand(50, -1)
     expected = student.online.module(torch.from_numpy(obs), tau).detach().mean(-1)
-    np.testing.assert_allclose(student.values(obs), expected, rtol=1e-6)
+    np.testing.assert_allclose(says(student, obs), expected, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["noisy", "noisy-iqn"])
 def test_a_noisy_student_acts_under_fresh_noise_and_is_judged_without(kind):
     student, obs = KINDS[kind].newborn(POINT, 0), random_batch(POINT, 200).obs.numpy()
-    judged, rng = student.values(obs), np.random.default_rng(0)
-    played = [student.act(obs, 0.0, rng) for _ in range(4)]
+    judged, rng = says(student, obs), np.random.default_rng(0)
+    played = [acts(student, obs, 0.0, rng) for _ in range(4)]
     assert len({actions.tobytes() for actions in played}) > 1
-    assert np.array_equal(student.values(obs), judged)  # noise left behind by acting does not matter
+    assert np.array_equal(says(student, obs), judged)  # noise left behind by acting does not matter
     again = np.random.default_rng(0)
-    assert all(np.array_equal(student.act(obs, 0.0, again), actions) for actions in played)
+    assert all(np.array_equal(acts(student, obs, 0.0, again), actions) for actions in played)
     assert any("sigma" in name for name in student.weights()) and not any("noise" in n for n in student.weights())
 
 
 def test_acting_is_with_the_weights_last_published():
     student, batch = DQN(hidden=(5,), lr=0.1).newborn(POINT, 0), random_batch(POINT)
-    before = student.values(batch.obs.numpy())
-    student.update(batch, [], np.random.default_rng(0))
-    assert np.array_equal(student.values(batch.obs.numpy()), before)
+    before = says(student, batch.obs.numpy())
+    student.update(batch, Weighing(), np.random.default_rng(0))
+    assert np.array_equal(says(student, batch.obs.numpy()), before)
     student.publish()
-    assert not np.array_equal(student.values(batch.obs.numpy()), before)
+    assert not np.array_equal(says(student, batch.obs.numpy()), before)
 
 
 # ---- prioritised replay ----------------------------------------------------------------------------
@@ -385,9 +371,9 @@ def experience(replay, rng, steps):
             replay.cut(obs[1])
 
 
-def valid_rows(replay):
+def valid_rows(replay, ahead):
     """Rows of the table that begin a transition, found one by one."""
-    places = [(s, p) for s in range(replay.streams) for p in range(*replay.span(s))]
+    places = [(s, p) for s in range(replay.streams) for p in range(*replay.span(s, ahead))]
     rows = [int(replay.base[s] + p % replay.rows) for s, p in places]
     return {row for row in rows if not replay.columns["flags"][row] & TAIL}
 
@@ -402,20 +388,22 @@ def valid_rows(replay):
 @settings(max_examples=40, deadline=None)
 def test_only_rows_that_begin_a_transition_are_ever_drawn(seed, streams, n_step, rows, stacked):
     rng = np.random.default_rng(seed)
-    replay = Replay(FRAMES if stacked else POINT, rows * streams, streams, n_step, 0.9).prioritise(0.6, 0.4)
+    spec, layout = FRAMES if stacked else POINT, Transitions(n_step, 0.9)
+    memory = memory_for(spec, layout, Storage(rows * streams, 0.6, 0.4), streams)
+    replay = memory.rows
     for _ in range(12):
         experience(replay, rng, int(rng.integers(1, 25)))
-        valid = valid_rows(replay)
+        valid = valid_rows(replay, n_step)
         if not valid:
             with pytest.raises(ValueError, match="nothing to sample"):
-                replay.sample(4, rng)
+                memory.sample(4, rng)
             continue
-        batch = replay.sample(16, rng)
+        batch = memory.sample(16, rng)
         assert set(batch.rows.tolist()) <= valid
-        assert set(np.flatnonzero(replay.tensors()["weights"]).tolist()) == valid
-        plain = replay.gather(*_where(replay, batch.rows))
-        assert all(x is None or torch.equal(x, getattr(batch, n)) for n, x in plain._asdict().items())
-        replay.learnt(batch, torch.from_numpy(rng.exponential(size=16).astype(np.float32)))
+        assert set(np.flatnonzero(memory.tensors()["weights"]).tolist()) == valid
+        plain = layout.gather(replay, *_where(replay, batch.rows), [])
+        assert all(torch.equal(getattr(plain, name), getattr(batch, name)) for name in Batch._fields[:5])
+        memory.learnt(batch, torch.from_numpy(rng.exponential(size=16).astype(np.float32)))
 
 
 def _where(replay, rows):
@@ -427,25 +415,25 @@ def _where(replay, rows):
     return stream_, np.array(position)
 
 
-def learnt_replay(alpha=0.7, beta=0.4, seed=0):
-    """A small prioritised replay, all of whose rows have a loss of their own; (replay, valid rows, losses)."""
+def learnt_memory(alpha=0.7, beta=0.4, seed=0):
+    """A small prioritised memory, all of whose rows have a loss of their own; (memory, valid rows, losses)."""
     rng = np.random.default_rng(seed)
-    replay = Replay(POINT, 60, 2, 2, 0.9).prioritise(alpha, beta)
-    experience(replay, rng, 50)
-    batch = replay.sample(1, rng)
-    rows = np.array(sorted(valid_rows(replay)))
+    memory = memory_for(POINT, Transitions(2, 0.9), Storage(60, alpha, beta), 2)
+    experience(memory.rows, rng, 50)
+    batch = memory.sample(1, rng)
+    rows = np.array(sorted(valid_rows(memory.rows, 2)))
     loss = rng.exponential(size=len(rows)).astype(np.float32)
-    replay.learnt(batch._replace(rows=rows), torch.from_numpy(loss))
-    return replay, rows, loss
+    memory.learnt(batch._replace(rows=rows), torch.from_numpy(loss))
+    return memory, rows, loss
 
 
 def test_rows_are_drawn_as_often_as_their_losses_say_and_weighed_against_it():
-    replay, rows, loss = learnt_replay()
+    memory, rows, loss = learnt_memory()
     share = loss.astype(np.float64) ** 0.7
     share /= share.sum()
     rng, counts = np.random.default_rng(1), np.zeros(60)
     for _ in range(600):
-        batch = replay.sample(50, rng)
+        batch = memory.sample(50, rng)
         counts += np.bincount(batch.rows, minlength=60)
         drawn = share[np.searchsorted(rows, batch.rows)]
         np.testing.assert_allclose(batch.weight, (drawn.min() / drawn) ** 0.4, rtol=1e-4)
@@ -455,30 +443,30 @@ def test_rows_are_drawn_as_often_as_their_losses_say_and_weighed_against_it():
 
 
 def test_a_new_row_is_as_likely_as_the_likeliest_so_far():
-    replay, _, loss = learnt_replay(alpha=1.0)
+    memory, _, loss = learnt_memory(alpha=1.0)
     rng = np.random.default_rng(2)
-    before = valid_rows(replay)
-    experience(replay, rng, 3)
-    weights = replay.tensors()["weights"]
-    fresh = sorted(valid_rows(replay) - before)
+    before = valid_rows(memory.rows, 2)
+    experience(memory.rows, rng, 3)
+    weights = memory.tensors()["weights"]
+    fresh = sorted(valid_rows(memory.rows, 2) - before)
     assert fresh and (weights[fresh] == max(1.0, float(loss.max()) + 1e-10)).all()
 
 
 def test_restored_priorities_draw_the_same():
-    replay, _, _ = learnt_replay()
-    twin = Replay(POINT, 60, 2, 2, 0.9).prioritise(0.7, 0.4)
-    for name, column in replay.columns.items():
-        twin.columns[name][:] = column
-    tensors = {name: np.array(value) for name, value in replay.tensors().items()}
-    twin.restore(json.loads(json.dumps(replay.state())))
+    memory, _, _ = learnt_memory()
+    twin = memory_for(POINT, Transitions(2, 0.9), Storage(60, 0.7, 0.4), 2)
+    for name, column in memory.rows.columns.items():
+        twin.rows.columns[name][:] = column
+    tensors = {name: np.array(value) for name, value in memory.tensors().items()}
+    twin.restore(json.loads(json.dumps(memory.state())))
     twin.restore_tensors(tensors)
     for seed in range(20):
-        pair = [r.sample(16, np.random.default_rng(seed)) for r in (replay, twin)]
-        for a, b in zip(*pair, strict=True):
-            assert a is b or np.array_equal(a, b)
-        for r, batch in zip((replay, twin), pair, strict=True):
-            r.learnt(batch, torch.linspace(0, seed, 16))
-            experience(r, np.random.default_rng(seed), 2)
+        pair = [m.sample(16, np.random.default_rng(seed)) for m in (memory, twin)]
+        for name in (*Batch._fields[:5], "weight", "rows"):
+            assert np.array_equal(getattr(pair[0], name), getattr(pair[1], name)), name
+        for m, batch in zip((memory, twin), pair, strict=True):
+            m.learnt(batch, torch.linspace(0, seed, 16))
+            experience(m.rows, np.random.default_rng(seed), 2)
 
 
 # ---- a run that is stopped -------------------------------------------------------------------------
@@ -498,7 +486,7 @@ class Stop(Exception):
 
 @pytest.mark.parametrize("config", STOPPED.values(), ids=list(STOPPED))
 def test_a_run_stopped_at_a_barrier_goes_on_to_the_same_bits(config, tmp_path):
-    phases = [replace(p, evaluations=5) for p in shortened(METHODS["qdagger"](), 240)]
+    phases = [replace(p, evaluations=5) for p in shortened(method_of("qdagger"), 240)]
 
     def raise_in(folder, stop=None, resume=False):
         training = training_of(config, phases, envs=4)
@@ -510,7 +498,7 @@ def test_a_run_stopped_at_a_barrier_goes_on_to_the_same_bits(config, tmp_path):
             if training.at.barrier == stop:
                 raise Stop
 
-        training.run(directory.record, barrier, lambda phase: None)
+        run(training, directory.record, barrier)
         return training
 
     whole = raise_in(tmp_path / "whole")
@@ -533,8 +521,8 @@ def test_stepping_beside_the_learner_changes_no_student(config):
     phases = shortened(Scratch(), 300)
     finals = []
     for overlap in (False, True):
-        training = training_of(config, phases, envs=2 if isinstance(config, ReplaySettings) else 4, overlap=overlap)
-        training.run(lambda line: None, lambda: None, lambda phase: None)
+        training = training_of(config, phases, envs=2 if isinstance(config, ReplaySettings) else 4)
+        run(training, overlap=overlap)
         finals.append(training.student.state()["online"])
     assert torch.equal(*finals)
 
@@ -545,7 +533,7 @@ def test_stepping_beside_the_learner_changes_no_student(config):
 def updated(student, times):
     for _ in range(times):
         batch = random_batch(POINT, seed=student.updates)
-        student.update(batch, [], np.random.default_rng(student.updates))
+        student.update(batch, Weighing(), np.random.default_rng(student.updates))
     return student
 
 
@@ -567,11 +555,11 @@ def test_a_reset_does_not_touch_the_network_that_acts():
     # which may be acting on another thread; it is published with every other change, at the cycle's end
     config = replace(KINDS["modern"], reset_every=1)
     student, obs = config.newborn(POINT, 0), random_batch(POINT).obs.numpy()
-    before = student.values(obs)
+    before = says(student, obs)
     updated(student, 1)
-    assert np.array_equal(student.values(obs), before)
+    assert np.array_equal(says(student, obs), before)
     student.publish()
-    assert not np.array_equal(student.values(obs), before)
+    assert not np.array_equal(says(student, obs), before)
 
 
 def test_what_a_reset_draws_depends_on_seed_and_updates_alone():
@@ -608,32 +596,48 @@ def brute_return(t, reward, best, terminated, truncated, gamma, lam):
     return reward[t] + gamma * (lam * after + (1 - lam) * best[t])
 
 
+def rollouts(streams, length, gamma, spec=POINT):
+    """A memory of rollouts."""
+    return memory_for(spec, Rollout(length, gamma), rollout_rows(spec, length, streams), streams)
+
+
 def fill(memory, steps, seed=0, p=0.2):
     """Random experience; observations count up, so that each is known by its first number."""
-    rng, n, log = np.random.default_rng(seed), memory.copies, []
+    rows, log = memory.rows, []
+    rng, n = np.random.default_rng(seed), rows.streams
+    look = lambda t: np.stack([np.full(2, t * n + i, np.float32) for i in range(n)])
     for t in range(steps):
-        obs = np.stack([np.full(2, t * n + i, np.float32) for i in range(n)])
         ended, limit = rng.random(n) < p, rng.random(n) < p
-        item = (obs, rng.integers(3, size=n), rng.normal(size=n).astype(np.float32), ended, limit & ~ended, obs + 0.5)
-        memory.add(*item)
+        after = np.where((ended | limit)[:, None], look(t) + 0.5, look(t + 1))
+        action, reward = rng.integers(3, size=n), rng.normal(size=n).astype(np.float32)
+        item = (look(t), action, reward, ended, limit & ~ended, after)
+        rows.add(*item)
         log.append(item)
+    rows.foresee(look(steps))
     return [np.stack(column) for column in zip(*log, strict=True)]
 
 
 def lookup(obs):
     """Some action values [n, 3] of an observation."""
-    return np.stack([np.sin(obs[:, 0]), np.cos(obs[:, 0]), obs[:, 0] / 50], 1).astype(np.float32)
+    return torch.stack([obs[:, 0].sin(), obs[:, 0].cos(), obs[:, 0] / 50], 1)
+
+
+def knowing(values, lam=0.65):
+    """A PQN that has these action values."""
+    student = PQN(hidden=(5,), lam=lam).newborn(POINT, 0)
+    student._values = values
+    return student
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.65, 1.0])
 def test_lambda_returns_are_those_of_the_recursion(lam):
-    memory = Rollouts(POINT, 3, 12, 0.9, lam)
+    memory = rollouts(3, 12, 0.9)
     _, action, reward, terminated, truncated, next_obs = fill(memory, 12)
     assert terminated.any() and truncated.any()
-    memory.settle(lookup)
+    memory.begin(knowing(lookup, lam))
     batch = memory.sample(36, np.random.default_rng(0))
     assert batch.next_obs is None and not batch.discount.any()
-    best = lookup(next_obs.reshape(-1, 2)).max(1).reshape(12, 3)
+    best = lookup(torch.from_numpy(next_obs.reshape(-1, 2))).amax(1).view(12, 3).numpy()
     for obs, taken, target in zip(batch.obs, batch.action, batch.reward, strict=True):
         t, i = divmod(int(obs[0]), 3)
         column = (reward[:, i], best[:, i], terminated[:, i], truncated[:, i])
@@ -644,25 +648,26 @@ def test_lambda_returns_are_those_of_the_recursion(lam):
 def test_lambda_returns_by_hand():
     # γ = λ = 1/2, best next values 4, 8, 6; the second step ends the episode, the third ends the rollout:
     # G3 = 1 + ½·6 = 4; G2 = 2; G1 = 3 + ½·(½·2 + ½·4) = 4.5
-    memory = Rollouts(POINT, 1, 3, 0.5, 0.5)
+    memory = rollouts(1, 3, 0.5)
     obs = np.zeros((1, 2), np.float32)
     for reward, over in ((3, False), (2, True), (1, False)):
-        memory.add(obs, np.zeros(1), np.array([reward], np.float32), np.array([over]), np.array([False]), obs)
-    memory.settle(lambda seen: np.array([[4.0], [8.0], [6.0]], np.float32))
+        memory.rows.add(obs, np.zeros(1), np.array([reward], np.float32), np.array([over]), np.array([False]), obs)
+    memory.rows.foresee(obs)
+    memory.begin(knowing(lambda seen: torch.tensor([[4.0], [8.0], [6.0]]), 0.5))
     assert sorted(memory.sample(3, np.random.default_rng(0)).reward.tolist()) == [2.0, 4.0, 4.5]
 
 
 def test_rewards_are_clipped_where_the_task_says_so():
-    memory = Rollouts(replace(POINT, reward_clip=1.0), 1, 1, 0.9, 0.5)
-    memory.add(np.zeros((1, 2)), np.zeros(1), np.array([7.0]), np.array([True]), np.array([False]), np.zeros((1, 2)))
-    memory.settle(lambda obs: np.zeros((len(obs), 3)))
+    memory, obs = rollouts(1, 1, 0.9, replace(POINT, reward_clip=1.0)), np.zeros((1, 2), np.float32)
+    memory.rows.add(obs, np.zeros(1), np.array([7.0]), np.array([True]), np.array([False]), obs)
+    memory.begin(knowing(lookup, 0.5))
     assert memory.sample(1, np.random.default_rng(0)).reward.tolist() == [1.0]
 
 
 def test_minibatches_of_one_pass_share_no_example():
-    memory, rng = Rollouts(POINT, 4, 8, 0.9, 0.65), np.random.default_rng(0)
+    memory, rng = rollouts(4, 8, 0.9), np.random.default_rng(0)
     fill(memory, 8)
-    memory.settle(lookup)
+    memory.begin(knowing(lookup))
     orders = []
     for _ in range(2):  # two passes, in different orders
         seen = [int(x) for _ in range(4) for x in memory.sample(8, rng).obs[:, 0]]
@@ -672,44 +677,47 @@ def test_minibatches_of_one_pass_share_no_example():
 
 
 def test_on_policy_memory_forgets_at_a_barrier_and_after_learning():
-    memory = Rollouts(POINT, 2, 4, 0.9, 0.65)
+    memory = rollouts(2, 4, 0.9)
     fill(memory, 3)
-    memory.cut(np.zeros((2, 2)))
+    memory.rows.cut(np.zeros((2, 2), np.float32))
+    memory.cut()
     assert len(memory) == 0 and memory.state() == {} and memory.tensors() == {}
     fill(memory, 4)
-    memory.settle(lookup)
+    memory.begin(knowing(lookup))
     assert len(memory) == 8
     fill(memory, 2)
-    memory.settle(lookup)
+    memory.begin(knowing(lookup))
     assert len(memory) == 4
-    memory.cut(np.zeros((2, 2)))
+    memory.cut()
     assert len(memory) == 0
 
 
-def test_rollouts_keep_the_logits_of_a_teacher_that_watched_and_ask_others_once():
-    memory, rng = Rollouts(POINT, 2, 4, 0.9, 0.65), np.random.default_rng(0)
+def test_rollouts_keep_the_word_of_a_teacher_that_watched_and_ask_others_once():
+    memory, rng = rollouts(2, 4, 0.9), np.random.default_rng(0)
     asked = []
 
-    def annotate(obs):
+    def predict(obs):
         asked.append(len(obs))
-        return obs[:, :1] * torch.tensor([1.0, 2.0, 3.0])
+        return Prediction(VALUES, obs[:, :1] * torch.tensor([1.0, 2.0, 3.0]))
 
     fill(memory, 4)
-    memory.settle(lookup)
+    memory.begin(knowing(lookup), {"teacher": predict})
     for _ in range(3):
-        batch = memory.sample(4, rng, True, annotate)
-        torch.testing.assert_close(batch.teacher, annotate(batch.obs))
-    assert asked == [8, 4, 4, 4]
-    obs, flag = np.ones((2, 2), np.float32), np.zeros(2, bool)
-    memory.add(obs, np.zeros(2), np.zeros(2, np.float32), flag, flag, obs, np.full((2, 3), 5.0, np.float32))
-    memory.settle(lookup)
-    assert (memory.sample(2, rng, True, annotate).teacher == 5).all()
+        batch = memory.sample(4, rng, {"teacher": predict})
+        torch.testing.assert_close(batch.predictions["teacher"].x, batch.obs[:, :1] * torch.tensor([1.0, 2.0, 3.0]))
+    assert asked == [8]
+    memory = rollouts(2, 4, 0.9)
+    obs, flag, said = np.ones((2, 2), np.float32), np.zeros(2, bool), Prediction(VALUES, torch.full((2, 3), 5.0))
+    memory.rows.add(obs, np.zeros(2), np.zeros(2, np.float32), flag, flag, obs, {"teacher": said})
+    memory.rows.foresee(obs)
+    memory.begin(knowing(lookup), {"teacher": predict})
+    assert (memory.sample(2, rng, {"teacher": predict}).predictions["teacher"].x == 5).all() and asked == [8]
 
 
 def test_pqn_learns_every_rollout_in_epochs_of_disjoint_batches():
     config = small("pqn", rollout=4, batch_size=16, epochs=3)
     training = training_of(config, shortened(Scratch(), 64), envs=8)  # two rollouts of 32 examples
-    training.run(lambda line: None, lambda: None, lambda phase: None)
+    run(training)
     assert training.student.updates == 2 * 3 * 2
 
 
@@ -731,7 +739,7 @@ class Marked:
     def __len__(self):
         return 99
 
-    def sample(self, n, rng, teacher=False, annotate=None):
+    def sample(self, n, rng, ask=NOTHING):
         obs = torch.full((n, 2), self.mark)
         zeros, rows = torch.zeros(n), np.arange(n) if self.rows else None
         return Batch(
@@ -740,7 +748,7 @@ class Marked:
             zeros,
             zeros + 0.5,
             obs if self.next_obs else None,
-            zeros[:, None].expand(-1, 3).contiguous() if teacher else None,
+            {name: predict(obs) for name, predict in ask.items()},
             zeros + 0.25 if self.rows else None,
             rows,
         )
@@ -765,8 +773,9 @@ def test_a_mixture_has_its_share_and_puts_prior_data_first():
 
 @pytest.mark.parametrize("share, mark", [(0.0, 2.0), (1.0, 1.0)])
 def test_a_mixture_may_be_all_of_one(share, mark):
-    batch = Mixture(Marked(1.0, False), Marked(2.0, True), share).sample(8, np.random.default_rng(0), True)
-    assert (batch.obs == mark).all() and batch.teacher.shape == (8, 3)
+    ask = {"teacher": lambda obs: Prediction(VALUES, torch.zeros(len(obs), 3))}
+    batch = Mixture(Marked(1.0, False), Marked(2.0, True), share).sample(8, np.random.default_rng(0), ask)
+    assert (batch.obs == mark).all() and batch.predictions["teacher"].x.shape == (8, 3)
 
 
 def test_only_own_rows_hear_of_their_losses():
@@ -782,19 +791,20 @@ def test_fresh_experience_without_successors_mixes_with_prior_data():
     batch = Mixture(Marked(1.0, False), Marked(2.0, False, next_obs=False), 0.5).sample(8, np.random.default_rng(0))
     own = batch.obs[:, 0] == 2
     assert 0 < own.sum() < 8 and batch.next_obs.shape == batch.obs.shape
-    memory = Rollouts(Catch.spec, 4, 4, 0.99, 0.65)
+    memory = rollouts(4, 4, 0.99, Catch.spec)
     env = catch(4)
     obs = env.reset(np.random.default_rng(0))
     for _ in range(4):
         step = env.step(np.ones(4, np.int64))
-        memory.add(obs, np.ones(4), step.reward, step.terminated, step.truncated, step.next_obs)
+        memory.rows.add(obs, np.ones(4), step.reward, step.terminated, step.truncated, step.next_obs)
         obs = step.obs
     student = small("pqn").newborn(Catch.spec, 0)
-    memory.settle(student.values)
-    mixed = Mixture(prior_data(1), memory, 0.5).sample(16, np.random.default_rng(1))
-    targets = mixed.reward + mixed.discount * torch.from_numpy(student.values(mixed.next_obs.numpy()).max(1))
-    learnt = student.update(mixed, [], np.random.default_rng(0))
-    fresh = small("pqn").newborn(Catch.spec, 0).values(mixed.obs.numpy())[np.arange(16), mixed.action.numpy()]
+    memory.rows.foresee(obs)
+    memory.begin(student)
+    mixed = Mixture(Memory(prior_data(), Transitions(1, 0.99)), memory, 0.5).sample(16, np.random.default_rng(1))
+    targets = mixed.reward + mixed.discount * torch.from_numpy(says(student, mixed.next_obs.numpy()).max(1))
+    learnt = student.update(mixed, Weighing(), np.random.default_rng(0))
+    fresh = says(small("pqn").newborn(Catch.spec, 0), mixed.obs.numpy())[np.arange(16), mixed.action.numpy()]
     torch.testing.assert_close(learnt.each, F.huber_loss(torch.from_numpy(fresh), targets, reduction="none"))
 
 
@@ -804,22 +814,22 @@ def test_fresh_experience_without_successors_mixes_with_prior_data():
 @pytest.mark.parametrize("augment", ["shift", "shift-intensity"])
 def test_the_student_sees_moved_screens_and_the_teachers_logits_stay(augment):
     logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
-    batch = random_batch(SCREEN, 4, teacher=logits)
+    batch = random_batch(SCREEN, 4, predictions={"teacher": Prediction(VALUES, logits)})
     student = DQN(hidden=(8,), augment=augment).newborn(SCREEN, 0)
     seen = student.augmented(batch, np.random.default_rng(0))
     assert not torch.equal(seen.obs.float(), batch.obs.float()) and seen.obs.shape == batch.obs.shape
     assert not torch.equal(seen.next_obs.float(), batch.next_obs.float())
-    assert all(a is b for a, b in zip(seen[1:4], batch[1:4], strict=True)) and seen.teacher is logits
+    assert all(a is b for a, b in zip(seen[1:4], batch[1:4], strict=True)) and seen.predictions["teacher"].x is logits
     assert seen.obs.dtype == (torch.uint8 if augment == "shift" else torch.float32)
 
     class Spy(Distil):
         def __call__(self, out, seen_batch):
-            assert seen_batch.teacher is logits
+            assert seen_batch.predictions["teacher"].x is logits
             return Distil.__call__(self, out, seen_batch)
 
     before = student.state()["online"].clone()
     for k in range(2):
-        learnt = student.update(batch, [(1.0, Spy(1.0, 1.0))], np.random.default_rng(k))
+        learnt = student.update(batch, Weighing(terms=[(1.0, Spy(1.0, 1.0))]), np.random.default_rng(k))
         assert torch.isfinite(learnt.each).all() and learnt.means["distil"] > 0
     assert not torch.equal(student.state()["online"], before)
 
@@ -860,7 +870,7 @@ def test_gradients_are_clipped_by_their_norm():
     student, batch = DQN(hidden=(5,), max_grad_norm=0.01).newborn(POINT, 0), random_batch(POINT)
     free = DQN(hidden=(5,)).newborn(POINT, 0)
     for s in (student, free):
-        s.update(batch, [], np.random.default_rng(0))
+        s.update(batch, Weighing(), np.random.default_rng(0))
     norm = free.online.grad.norm()
     assert norm > 0.01 and student.online.grad.norm() == pytest.approx(0.01, rel=1e-3)
     torch.testing.assert_close(student.online.grad, free.online.grad * 0.01 / norm, rtol=1e-3, atol=1e-8)
@@ -888,9 +898,13 @@ def test_a_stored_agent_teaches_what_the_student_knew(config, tmp_path):
     student.publish()
     agent = save_agent(tmp_path / "agent", student, {"env_steps": 3}, "# A card")
     teacher, obs = open_teacher(f"store:{tmp_path / 'agent'}", POINT.actions), batch.obs
-    logits, state = teacher.logits(obs, None)
-    assert state is None and teacher.card.tells == "values" and teacher.card.algorithm == type(config).__name__
-    np.testing.assert_allclose(logits, student.values(obs.numpy()), rtol=1e-6, atol=1e-7)
+    logits = predictor_of(teacher)(obs).x
+    assert (
+        teacher.initial(1).shape == (1, 0)
+        and teacher.card.tells == "values"
+        and teacher.card.algorithm == type(config).__name__
+    )
+    np.testing.assert_allclose(logits, says(student, obs.numpy()), rtol=1e-6, atol=1e-7)
     assert open_agent(agent.path).student == config
 
 
@@ -950,7 +964,7 @@ def test_settings_that_cannot_mean_anything_are_refused(config, flag):
 
 def test_a_replay_larger_than_memory_is_refused_in_one_line():
     with pytest.raises(UserError, match="more than fits into memory"):
-        DQN(replay_size=10**15).memory(POINT, 1)
+        memory_of(DQN(replay_size=10**15), POINT, 1)
 
 
 def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_path, capsys, monkeypatch):

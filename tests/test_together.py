@@ -6,69 +6,66 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from probes import Catch, CatchTeacher, catch
-from test_training import prior_data
+from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, on_catch, plays_of, run
 
 from reincarnate.cli.main import main
+from reincarnate.data.memory import Memory
+from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
-from reincarnate.methods import JSRL, Kickstart, QDagger, Scratch
+from reincarnate.methods import JSRL, RLPD, DQfD, FineTune, Kickstart, QDagger, Rehearsal, Scratch, WarmCritic
 from reincarnate.methods.weaning import Weaning
+from reincarnate.run.assemble import assemble
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
+from reincarnate.run.prepare import measure_priors, prepare_all
 from reincarnate.run.settings import Run
-from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, Modern, Rainbow
-from reincarnate.students.exploration import Exploration
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.studies.matrix import Cell
 from reincarnate.studies.units import groups, work
-from reincarnate.training.evaluate import Scale, play_episodes
-from reincarnate.training.loop import Training
-from reincarnate.training.population import Together, cannot_share
-from reincarnate.types import TaskSpec
+from reincarnate.training.loop import Loop
+from reincarnate.training.population import Apart, Stacked
+from reincarnate.types import LOGITS, VALUES, Prediction
 
 SEEDS = 3
 SMALL = {"hidden": (16,), "warmup": 40, "batch_size": 8, "update_every": 2, "target_every": 20, "replay_size": 3000}
 LINEAR = Weaning(by="linear")
+ROLLOUTS = PQN(hidden=(16,), rollout=8, batch_size=8)
 
 
-def newborn(method, config, seed, copies=2, memory=None, env=None):
-    """A training on Catch, and the list its records go to."""
-    student, teacher = config.newborn(Catch.spec, seed), CatchTeacher()
-
-    def evaluate(index):
-        policy = lambda obs, begins, rng: student.values(obs).argmax(-1)
-        return play_episodes(catch(10), policy, 20, stream(seed, "evaluate", index))
-
-    return Training(
-        student=student,
-        env=env or catch(copies),
-        phases=[replace(p, evaluations=2) for p in method.phases(120)],
-        memory=config.memory(Catch.spec, copies) if memory is None else memory,
-        prior=prior_data(teacher, config=config) if "data" in method.needs else None,
-        teacher=teacher if "teacher" in method.needs else None,
-        scale=Scale(-0.6, 1.0),
-        exploration=Exploration(config.warmup, 100, 0.05),
-        evaluate=evaluate,
-        seed=seed,
-        pace=config.pace(copies),
+def newborn(method, config, seed, copies=2, memory=None):
+    """A training on Catch."""
+    method = method.suited(VALUES)
+    return on_catch(
+        config,
+        [replace(p, evaluations=2) for p in method.phases(120)],
+        seed,
+        copies,
+        CatchTeacher() if "teacher" in method.needs else None,
+        plays_of(CatchTeacher(), 600) if "data" in method.needs else None,
+        memory=memory,
     )
 
 
 def alone(method, config, seed):
     training, lines = newborn(method, config, seed), []
-    training.run(lines.append, lambda: None, lambda phase: None)
+    run(training, lines.append)
     return training, lines
 
 
 def together(method, config, copies=2):
-    memory, env = config.memory(Catch.spec, SEEDS * copies), catch(SEEDS * copies)
-    memory.teacher_column(Catch.spec.actions)
-    parts = [memory.part(i, SEEDS) for i in range(SEEDS)]
-    trainings = [newborn(method, config, seed, copies, parts[seed], env) for seed in range(SEEDS)]
+    """All seeds in step: stacked into one where that is done, else apart over one environment."""
+    memories, whole = [None] * SEEDS, None
+    if not config.on_rollouts:
+        whole = memory_of(replace(config, replay_size=config.replay_size * SEEDS), Catch.spec, SEEDS * copies)
+        whole.rows.predictions_of("teacher", VALUES, Catch.spec.actions)
+        parts = [whole.rows.part(i, SEEDS) for i in range(SEEDS)]
+        memories = [Memory(part, config.layout(), whole.sampler.like(part)) for part in parts]
+    trainings = [newborn(method, config, seed, copies, memories[seed]) for seed in range(SEEDS)]
+    team = Stacked(trainings, StackedStudent([t.student for t in trainings]), whole.rows) if whole else Apart(trainings)
     lines = [[] for _ in range(SEEDS)]
-    both = Together(trainings, StackedStudent([t.student for t in trainings]), env, memory)
-    both.run([rows.append for rows in lines], [lambda: None] * SEEDS, lambda phase: None)
+    loop = Loop(trainings, {"student": team}, catch(SEEDS * copies))
+    loop.run([rows.append for rows in lines], [lambda: None] * SEEDS, lambda phase: None)
     return trainings, lines
 
 
@@ -81,6 +78,14 @@ def together(method, config, copies=2):
         (QDagger(offline_updates=20, wean=LINEAR), Rainbow(**SMALL, noisy=True, dueling=True)),
         (Kickstart(wean=LINEAR), IQN(**SMALL | {"hidden": (16, 8)})),
         (Scratch(), Modern(**SMALL, reset_every=20)),
+        (JSRL(horizon=5), DQN(**SMALL)),
+        (WarmCritic(critic_env_steps=40), DQN(**SMALL)),
+        (Rehearsal(share=0.5), Rainbow(**SMALL)),
+        (DQfD(offline_updates=20, share=0.25), DQN(**SMALL)),
+        (Scratch(), ROLLOUTS),
+        (Kickstart(), ROLLOUTS),
+        (JSRL(horizon=5), ROLLOUTS),
+        (RLPD(), ROLLOUTS),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -90,11 +95,10 @@ def test_seeds_trained_together_equal_seeds_trained_alone(method, config):
         other, expected = alone(method, config, seed)
         assert one.at.__dict__ | {"seconds": 0} == other.at.__dict__ | {"seconds": 0}
         torch.testing.assert_close(one.student.state()["online"], other.student.state()["online"], rtol=1e-3, atol=1e-4)
+        tables = [training.memory.rows for training in (one, other)]
         for name in ("action", "reward", "flags", "age"):
-            rows_kept = [
-                c.columns[name].reshape(c.streams, c.rows)[:, : c.added.min()] for c in (one.memory, other.memory)
-            ]
-            assert np.array_equal(*rows_kept)
+            kept = [t.columns[name].reshape(t.streams, t.rows)[:, : min(t.added.min(), t.rows)] for t in tables]
+            assert np.array_equal(*kept)
         for line, told in zip(rows, expected, strict=True):
             assert line.keys() == told.keys()
             numbers = {key for key, value in line.items() if isinstance(value, float)} - {"seconds"}
@@ -118,7 +122,7 @@ def test_putting_one_stacked_student_back_changes_nothing_of_another(name):
 
 def test_a_part_of_a_replay_is_what_was_added_to_its_streams():
     config = DQN(**SMALL)
-    memory = config.memory(Catch.spec, 4)
+    memory = memory_of(config, Catch.spec, 4).rows
     parts = [memory.part(i, 2) for i in range(2)]
     obs = np.arange(4 * 40, dtype=np.float32).reshape(4, 40)
     for step in range(5):
@@ -127,19 +131,65 @@ def test_a_part_of_a_replay_is_what_was_added_to_its_streams():
     memory.cut(obs + 5)
     assert [part.added.tolist() for part in parts] == [[6, 7], [6, 6]]
     assert [part.transitions for part in parts] == [10, 10] and memory.transitions == 20
-    batch = parts[1].sample(64, np.random.default_rng(0))
+    batch = Memory(parts[1], config.layout()).sample(64, np.random.default_rng(0))
     assert set((batch.obs[:, 0] // 40).int().tolist()) == {2, 3}
 
 
-@pytest.mark.parametrize(
-    "config, spec, reason",
-    [
-        (DQN(), TaskSpec("Screens", (4, 84, 84), "uint8", 6, 4, 1.0, {}), "screens"),
-        (PQN(), Catch.spec, "without a replay"),
-    ],
-)
-def test_what_cannot_go_together_says_why(config, spec, reason):
-    assert reason in cannot_share(Scratch().phases(100), spec, config.memory(spec, 2).on_policy)
+# ---- teachers that watch -------------------------------------------------------------------------------
+
+
+class Recounting(CountingTeacher):
+    """It remembers: says 1, 2, 3 … from each episode's start."""
+
+    def predict(self, step, carry):
+        _, count = CountingTeacher.predict(self, step, carry)
+        return Prediction(LOGITS, count.expand(-1, 3).clone()), count
+
+
+class Viewing(CatchTeacher):
+    """It sees the task by a view of its own."""
+
+    view = "ball"
+
+    def told(self, obs):
+        return obs[:, :1].expand(-1, 3).clone()
+
+
+class TwoViews(Copies):
+    """Catch, which also shows nothing but the ball's height."""
+
+    def view(self, name):
+        if name != "ball":
+            return Copies.view(self, name)
+        boards = Copies.view(self, "student").reshape(self.n, Catch.rows, Catch.columns)
+        return boards.any(-1)[:, :-1].argmax(-1).astype(np.float32)[:, None] + 1
+
+
+@pytest.mark.parametrize("teacher", [Recounting, Viewing])
+@pytest.mark.parametrize("config", [DQN(**SMALL), ROLLOUTS], ids=["stacked", "apart"])
+def test_a_teacher_that_watches_sees_every_episode_of_every_seed_from_its_start(teacher, config):
+    # 1 2 3 4 …, not 1 1 1 1: what it says of each step, for each seed
+    seen = []
+
+    class Kept(Apart):
+        def add(self, trainings, experience):
+            seen.extend((t.predictions["teacher"].x[:, 0].tolist(), t.step.terminated) for t in experience)
+            Apart.add(self, trainings, experience)
+
+    method = Kickstart(temperature=1.0, wean=Weaning(by="fixed"))
+    trainings = [on_catch(config, method.phases(64), seed, 2, teacher()) for seed in range(SEEDS)]
+    env = TwoViews(Catch.spec, Catch, SEEDS * 2, None)
+    Loop(trainings, {"student": Kept(trainings)}, env).run([lambda line: None] * SEEDS, [lambda: None] * SEEDS, print)
+    count = np.zeros(SEEDS * 2)
+    for said, ended in seen[: Catch.rows * 2]:
+        count += 1
+        assert said == count.tolist()
+        count[ended] = 0
+    for training in trainings if not config.on_rollouts else ():
+        rows = training.memory.rows
+        n, columns = int(rows.added[0]), rows.columns
+        live = (columns["flags"][:n] & 4) == 0
+        assert np.array_equal(columns["teacher"][:n][live, 0], columns["age"][:n][live] + np.float32(1))
 
 
 RUN = Run(
@@ -160,6 +210,14 @@ def lean(obs):
     return torch.stack([1 - push, push], 1) * 4
 """
 
+COUNTING = """
+import torch
+class Counting:
+    def __init__(self, a): pass
+    def initial_state(self, n): return torch.zeros(n, 1)
+    def __call__(self, obs, state): return (state + 1) * torch.ones(1, 2), state + 1
+"""
+
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
@@ -171,8 +229,8 @@ def here(tmp_path, monkeypatch):
 def test_each_seed_leaves_the_directory_it_would_leave_alone(here):
     runs = [replace(RUN, seed=seed) for seed in (3, 4)]
     results = execute_together(runs, [here / "a", here / "b"])
-    for run, folder, result in zip(runs, ("a", "b"), results, strict=True):
-        expected = execute(run, here / f"{folder}-alone")
+    for one, folder, result in zip(runs, ("a", "b"), results, strict=True):
+        expected = execute(one, here / f"{folder}-alone")
         differ = {key for key in expected if result[key] != expected[key]} - {"seconds"}
         assert differ == {"together"} and result["together"] == 2
         files = [sorted(p.name for p in (here / name).iterdir()) for name in (folder, f"{folder}-alone")]
@@ -207,7 +265,7 @@ def test_seeds_begin_to_learn_when_all_have_a_batch(here):
     config = DQN(hidden=(8,), warmup=0, batch_size=4, update_every=1, n_step=100)  # first rows as episodes end
     short = {"env_steps": 150, "evaluations": 1, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1}
     runs = [Run("CartPole-v1", Scratch(), config, seed=seed, **short) for seed in range(4)]
-    results = execute_together(runs, [Path(f"late-s{run.seed}") for run in runs])
+    results = execute_together(runs, [Path(f"late-s{one.seed}") for one in runs])
     assert len({result["updates"] for result in results}) == 1 and 0 < results[0]["updates"] < 150
 
 
@@ -215,10 +273,53 @@ def test_runs_that_differ_in_more_than_their_seed_are_refused(here):
     runs = [RUN, replace(RUN, seed=1, env_steps=400)]
     with pytest.raises(UserError, match="differ in their seed alone"):
         execute_together(runs, [here / "a", here / "b"])
-    guided = [replace(RUN, method=JSRL(), seed=seed) for seed in (0, 1)]
-    with pytest.raises(UserError, match="guided phases"):
-        execute_together(guided, [here / "a", here / "b"])
     assert not (here / "a").exists()
+
+
+def test_seeds_that_start_from_weights_are_trained_apart(here):
+    small = {"env_steps": 60, "evaluations": 1, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2}
+    execute(Run("CartPole-v1", Scratch(), DQN(**SMALL), **small), here / "agent-of")
+    tuned = Run("CartPole-v1", FineTune(), DQN(**SMALL), weights="store:agent-of", **small)
+    runs = [replace(tuned, seed=seed) for seed in (0, 1)]
+    with pytest.raises(UserError, match="start from weights are trained one seed at a time"):
+        execute_together(runs, [here / "a", here / "b"])
+    assert not (here / "a").exists()
+    cells = [Cell(Path(f"t-s{one.seed}"), one) for one in runs]
+    assert [len(unit) for unit in groups(cells, prepare_all(runs))] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method": JSRL(horizon=20)},
+        {"method": Rehearsal(share=0.5), "data_env_steps": 200},
+        {"student": PQN(hidden=(8,), rollout=8, batch_size=16), "envs": 4},
+    ],
+    ids=["guided", "mixture", "rollouts"],
+)
+def test_runs_assembled_together_equal_separate_runs(here, change):
+    runs = [replace(RUN, seed=seed, env_steps=160, evaluations=2, **change) for seed in (3, 4)]
+    results = execute_together(runs, [here / "a", here / "b"])
+    for one, folder, result in zip(runs, ("a", "b"), results, strict=True):
+        expected = execute(one, here / f"{folder}-alone")
+        assert {key for key in expected if result[key] != expected[key]} - {"seconds"} == {"together"}
+
+
+def test_the_teacher_in_front_of_seeds_together_counts_from_each_episodes_start(here):
+    # from the command line's own path: run.assemble, stacked students, a teacher with a memory
+    (here / "counting.py").write_text(COUNTING)
+    runs = [
+        replace(RUN, seed=seed, env_steps=80, evaluations=1, keep="all", teacher="py:counting.py:Counting?a=1")
+        for seed in (0, 1)
+    ]
+    prepared = [measure_priors(p, lambda *_: None, lambda _: None) for p in prepare_all(runs)]
+    trainings, loop, _ = assemble(prepared, lambda _: None)
+    loop.run([lambda line: None] * 2, [lambda: None] * 2, lambda phase: None)
+    loop.env.close()
+    for training in trainings:
+        rows, n = training.memory.rows, int(training.memory.rows.added[0])
+        live = (rows.columns["flags"][:n] & 4) == 0
+        assert np.array_equal(rows.columns["teacher"][:n][live, 0], rows.columns["age"][:n][live] + np.float32(1))
 
 
 def test_the_command_line_trains_several_seeds_together(here, capsys):
@@ -233,22 +334,11 @@ def test_the_command_line_trains_several_seeds_together(here, capsys):
 
 
 def test_a_dry_run_of_seeds_that_cannot_go_together_is_refused_as_the_run_would_be(here, capsys):
+    small = {"env_steps": 60, "evaluations": 1, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2}
+    execute(Run("CartPole-v1", Scratch(), DQN(**SMALL), **small), here / "agent-of")
+    words = "train finetune --env CartPole-v1 --weights store:agent-of --seeds 2 --together on --dry-run"
     with pytest.raises(SystemExit) as stop:
-        main(
-            [
-                "train",
-                "scratch",
-                "--env",
-                "CartPole-v1",
-                "--student",
-                "pqn",
-                "--seeds",
-                "2",
-                "--together",
-                "on",
-                "--dry-run",
-            ]
-        )
+        main(words.split())
     assert stop.value.code == 2 and "one seed at a time" in capsys.readouterr().err
 
 
@@ -271,7 +361,10 @@ def test_resume_takes_up_every_unfinished_seed_in_a_folder(here, monkeypatch):
 def test_a_study_trains_the_seeds_of_small_networks_together_and_one_that_fails_does_not_stop_the_others(here):
     cells = [Cell(Path(f"x-s{seed}"), replace(RUN, seed=seed)) for seed in (0, 1)]
     other = Cell(Path("y"), replace(RUN, method=Scratch()))
-    assert [len(unit) for unit in groups([*cells, other])] == [2, 1]
+    assert [len(unit) for unit in groups([*cells, other], prepare_all([cell.run for cell in (*cells, other)]))] == [
+        2,
+        1,
+    ]
     (here / "out/x-s1").mkdir(parents=True)  # no run, and in the way
     failed = work(cells, here / "out", lambda name, part: None)
     assert list(failed) == ["x-s1"] and (here / "out/x-s0/done").exists()

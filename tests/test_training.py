@@ -6,9 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from probes import Catch, CatchTeacher, CountingTeacher, catch
+from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, on_catch, plays_of, run, says
 
-from reincarnate.data import Replay
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods import (
@@ -32,10 +31,9 @@ from reincarnate.nets.optimizers import Adam
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, Rainbow
 from reincarnate.students.exploration import Exploration
-from reincarnate.training.evaluate import Scale, play_episodes
-from reincarnate.training.loop import Training
-from reincarnate.training.players import TeacherPlayer, random_policy
-from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv
+from reincarnate.training.evaluate import play_episodes
+from reincarnate.training.players import Greedy, RandomPlayer
+from reincarnate.types import Batch, Method, Phase, Source, Student, Teacher, Term, VectorEnv, Weighing
 
 CONFIG = DQN(
     hidden=(32,),
@@ -64,47 +62,23 @@ SMALL = {
 }
 
 
-def prior_data(teacher, steps=600, config=CONFIG):
-    replay, env, rng = Replay(Catch.spec, 4 * steps, 1, config.n_step, config.gamma), catch(), stream(0, "prior")
-    player, obs, begins = TeacherPlayer(teacher, env, "sample"), env.reset(rng), np.ones(1, bool)
-    for _ in range(steps):
-        logits = player.logits(begins)
-        step = env.step(player.act(logits, rng))
-        replay.add(obs, player.act(logits, rng), step.reward, step.terminated, step.truncated, step.next_obs, logits)
-        obs, begins = step.obs, step.terminated | step.truncated
-    replay.cut(obs)
-    return replay
+def prior_data(teacher, steps=600):
+    return plays_of(teacher, steps)
 
 
 def raise_student(method, seed=0, config=CONFIG, teacher=None, env_steps=300, overlap=False, evaluations=3, envs=1):
     """Train on Catch; returns the training and its evaluation scores."""
     teacher = teacher or CatchTeacher()
-    student = config.newborn(Catch.spec, seed)
-    if overlap:
-        student.overlap()
-
-    def evaluate(index):
-        policy = lambda obs, begins, rng: student.act(obs, 0.0, rng)
-        return play_episodes(catch(20), policy, 40, stream(seed, "evaluate", index))
-
-    training = Training(
-        student=student,
-        env=catch(envs),
-        phases=[replace(p, evaluations=evaluations) for p in method.phases(env_steps)],
-        memory=config.memory(Catch.spec, envs),
-        prior=prior_data(teacher, config=config) if "data" in method.needs else None,
-        teacher=teacher if "teacher" in method.needs else None,
-        scale=Scale(-0.6, 1.0),
-        exploration=Exploration(config.warmup, config.epsilon_steps, config.epsilon),
-        evaluate=evaluate,
-        seed=seed,
-        pace=config.pace(envs),
-        overlap=overlap,
+    training = on_catch(
+        config,
+        [replace(p, evaluations=evaluations) for p in method.phases(env_steps)],
+        seed,
+        envs,
+        teacher if "teacher" in method.needs else None,
+        prior_data(teacher) if "data" in method.needs else None,
     )
     scores = []
-    training.run(
-        lambda line: scores.append(line["score"]) if line["kind"] == "eval" else None, lambda: None, lambda p: None
-    )
+    run(training, lambda line: scores.append(line["score"]) if line["kind"] == "eval" else None, overlap=overlap)
     return training, scores
 
 
@@ -112,14 +86,17 @@ def weights(training):
     return training.student.state()["online"].clone()
 
 
-@pytest.mark.parametrize("name", METHODS)
+LIKE = ("scratch", "qdagger", "rlpd", "jsrl")  # one loop interprets all: alone, offline first, a mixture, guided
+
+
+@pytest.mark.parametrize("name", LIKE)
 def test_a_run_is_a_function_of_its_seed(name):
     (a, first), (b, second), (c, _) = (raise_student(SMALL[name], seed) for seed in (0, 0, 1))
     assert first == second and torch.equal(weights(a), weights(b))
     assert not torch.equal(weights(a), weights(c))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", LIKE)
 def test_stepping_beside_the_learner_changes_nothing(name):
     config = replace(CONFIG, update_every=4)
     (a, first), (b, second) = (raise_student(SMALL[name], config=config, overlap=o) for o in (False, True))
@@ -135,35 +112,22 @@ def test_counters_count_what_they_are_named_for(name):
     assert training.at.updates == offline + 200 - not_learnt_from
     assert training.student.updates == training.at.updates
     assert len(scores) == 1 + 3 * len(training.phases)
+    assert np.isfinite(scores).all() and torch.isfinite(weights(training)).all()
 
 
 def test_evaluation_does_not_touch_trainings_random_streams():
     # other episodes, other streams, the global generators disturbed: the same weights
     a, _ = raise_student(Scratch(), env_steps=120, evaluations=2)
-    student = CONFIG.newborn(Catch.spec, 0)
     calls = []
 
     def evaluate(index):
         calls.append(index)
         np.random.seed(index)
         torch.manual_seed(index)
-        policy = lambda obs, begins, rng: student.act(obs, 0.5, rng)
-        return play_episodes(catch(7), policy, 100, stream(99, "evaluate", index))
+        return play_episodes(catch(7), Greedy(b.student.policy, Catch.spec, 0.5), 100, stream(99, "evaluate", index))
 
-    b = Training(
-        student,
-        catch(),
-        [replace(p, evaluations=2) for p in Scratch().phases(120)],
-        Replay(Catch.spec, CONFIG.replay_size, 1, 1, CONFIG.gamma),
-        None,
-        None,
-        Scale(-0.6, 1.0),
-        Exploration(CONFIG.warmup, CONFIG.epsilon_steps, CONFIG.epsilon),
-        evaluate,
-        0,
-        CONFIG.pace(1),
-    )
-    b.run(lambda line: None, lambda: None, lambda phase: None)
+    b = on_catch(CONFIG, [replace(p, evaluations=2) for p in Scratch().phases(120)], evaluate=evaluate)
+    run(b)
     assert calls == [0, 1, 2] and torch.equal(weights(a), weights(b))
 
 
@@ -178,7 +142,7 @@ def test_an_update_changes_the_student_and_never_the_teacher():
 def test_a_term_of_weight_zero_changes_nothing_and_asks_no_teacher():
     teacher = CatchTeacher()
     plain, _ = raise_student(Scratch(), teacher=teacher)
-    weaned = Kickstart(weight=0.0, wean=Weaning(lr_final=1.0))
+    weaned = Kickstart(weight=0.0, temperature=1.0, wean=Weaning(lr_final=1.0))
     kicked, _ = raise_student(weaned, teacher=teacher)
     assert torch.equal(weights(plain), weights(kicked)) and teacher.asked == 0
 
@@ -189,7 +153,7 @@ def test_the_switch_synchronises_the_target_keeps_the_optimiser_and_begins_with_
     state = training.student.state()
     assert torch.equal(state["target"], state["online"])
     assert int(state["adam.steps"]) == 150
-    assert training.memory.transitions == 50
+    assert training.memory.rows.transitions == 50
 
 
 def test_without_the_switch_the_target_is_still_the_newborn():
@@ -199,22 +163,25 @@ def test_without_the_switch_the_target_is_still_the_newborn():
 
 
 def test_a_student_taught_before_explores_no_more_and_a_newborn_anneals():
-    exploration = Exploration(warmup=100, steps=200, end=0.1)
+    exploration = Exploration(steps=200, end=0.1)
     newborn, taught = Kickstart().phases(1000)[0], QDagger().phases(1000)[1]
-    assert [exploration.epsilon(newborn, t) for t in (0, 100, 200, 300, 900)] == pytest.approx([1, 1, 0.55, 0.1, 0.1])
-    assert exploration.epsilon(taught, 0) == 0.1
+    told = [exploration.epsilon(t, newborn.newborn, wait=100) for t in (0, 100, 200, 300, 900)]
+    assert told == pytest.approx([1, 1, 0.55, 0.1, 0.1])
+    assert exploration.epsilon(0, taught.newborn, wait=100) == 0.1
 
 
 def test_a_recurrent_teacher_annotates_as_it_watches_each_episode_from_its_start():
-    training, _ = raise_student(Kickstart(wean=Weaning(by="fixed")), teacher=CountingTeacher(), env_steps=100)
-    columns, n = training.memory.columns, int(training.memory.added[0])
+    training, _ = raise_student(
+        Kickstart(temperature=1.0, wean=Weaning(by="fixed")), teacher=CountingTeacher(), env_steps=100
+    )
+    columns, n = training.memory.rows.columns, int(training.memory.rows.added[0])
     live = (columns["flags"][:n] & 4) == 0
     assert np.array_equal(columns["teacher"][:n][live, 0], columns["age"][:n][live].astype(np.float32))
 
 
 def test_everything_that_meets_in_the_loop_fulfils_its_protocol():
     assert isinstance(CONFIG.newborn(Catch.spec, 0), Student) and isinstance(CatchTeacher(), Teacher)
-    assert isinstance(catch(), VectorEnv) and isinstance(Replay(Catch.spec, 50, 1, 1, 0.9), Source)
+    assert isinstance(catch(), VectorEnv) and isinstance(memory_of(CONFIG, Catch.spec, 1), Source)
     assert isinstance(Distil(1.0, 1.0), Term) and all(isinstance(method, Method) for method in SMALL.values())
 
 
@@ -226,7 +193,7 @@ def test_double_and_dueling_students_train():
 
 def test_several_environments_share_one_budget():
     training, _ = raise_student(Scratch(), env_steps=200, envs=4)
-    assert training.at.env_steps == 200 and training.memory.transitions == 200
+    assert training.at.env_steps == 200 and training.memory.rows.transitions == 200
 
 
 def test_one_update_of_a_linear_student_by_hand():
@@ -260,15 +227,15 @@ def test_td_alone_finds_the_values_of_a_two_step_chain():
     other = batch._replace(action=torch.tensor([1, 1]), reward=torch.tensor([-1.0, -1.0]), discount=torch.zeros(2))
     rng = np.random.default_rng(0)
     for _ in range(400):
-        student.update(batch, [], rng)
-        student.update(other, [], rng)
+        student.update(batch, Weighing(), rng)
+        student.update(other, Weighing(), rng)
     student.publish()
-    values = student.values(obs.numpy())
+    values = says(student, obs.numpy())
     np.testing.assert_allclose(values, [[0.5, -1.0], [1.0, -1.0]], atol=0.05)
 
 
 def test_random_play_on_catch_scores_what_arithmetic_says():
-    result = play_episodes(catch(16), random_policy(catch(1).spec), 800, stream(0, "random"))
+    result = play_episodes(catch(16), RandomPlayer(Catch.spec), 800, stream(0, "random"))
     assert len(result.returns) == 800 and result.env_steps == 800 * 7
     low, high = result.interval()
     assert low < -0.6 < high or abs(result.mean + 0.6) < 0.1

@@ -12,7 +12,7 @@ from reincarnate.data.readers import Logged, flat, pickles
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_file
 from reincarnate.files.safe import Inert
-from reincarnate.teachers.sb3.vecnormalize import ALLOWED as NUMPY_AND_SPACES
+from reincarnate.files.sb3_pickles import ALLOWED as NUMPY_AND_SPACES
 from reincarnate.types import TaskSpec
 
 ALLOWED = (

@@ -12,8 +12,8 @@ from torch import nn
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, Inert, inert_array, unpickle_inert
+from reincarnate.files.sb3_pickles import ALLOWED
 from reincarnate.teachers.heads import Bounded, Clipped
-from reincarnate.teachers.sb3.vecnormalize import ALLOWED
 
 MOST = 1000  # numbers in an action; numpy prints no more of them
 NUMBER = re.compile(r"[+-]?(\d+\.?(\d*)(e[+-]\d+)?|inf)")

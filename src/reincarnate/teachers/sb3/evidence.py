@@ -12,7 +12,8 @@ import numpy as np
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, _read_member, inert_array, parse_json, unpickle_inert
-from reincarnate.teachers.sb3.vecnormalize import ALLOWED, Statistics
+from reincarnate.files.sb3_pickles import ALLOWED
+from reincarnate.teachers.sb3.vecnormalize import Statistics
 
 OFF_POLICY = ("dqn", "qrdqn", "sac", "td3", "tqc", "crossq")
 CLOSE = 1e-3

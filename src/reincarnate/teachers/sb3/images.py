@@ -8,7 +8,7 @@ import numpy as np
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, Inert, unpickle_inert
-from reincarnate.teachers.sb3.vecnormalize import ALLOWED
+from reincarnate.files.sb3_pickles import ALLOWED
 
 LEAST, MOST = 0, 255
 CUT = "..."  # how NumPy shows that it left numbers out
