@@ -20,8 +20,8 @@ from reincarnate.advice.remarks import REMARKS, remarks
 from reincarnate.advice.rules import RULES, choose
 from reincarnate.advice.settings import SETTINGS, fit, two_digits
 from reincarnate.advice.trial import LEAST, Trial, Tried, run_trial, short_budget
-from reincarnate.cli import main as cli
-from reincarnate.cli.main import main
+from reincarnate.cli import commands as cli
+from reincarnate.cli import main
 from reincarnate.cli.train_flags import parse
 from reincarnate.methods import JSRL, METHODS, Dagger, FineTune, Kickstart, QDagger, Scratch
 from reincarnate.priors import reference as prior

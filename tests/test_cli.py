@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reincarnate.cli import main as cli
-from reincarnate.cli.main import main
+from reincarnate.cli import commands as cli
+from reincarnate.cli import main
 
 FAST = [
     "--env",
@@ -202,7 +202,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path)
         command = [
             sys.executable,
             "-m",
-            "reincarnate.cli.main",
+            "reincarnate",
             "train",
             "scratch",
             *FAST,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from reincarnate import envs
-from reincarnate.cli import main as cli
+from reincarnate.cli import main
 from reincarnate.data import Dataset, Replay, save_dataset
 from reincarnate.data.dataset import Columns, write_dataset
 from reincarnate.data.readers import Logged, convert, read_logged
@@ -163,7 +163,7 @@ def test_a_kept_replay_a_dataset_and_a_log_are_all_data(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     few = ["--eval-episodes", "2", "--final-episodes", "2", "--reference-episodes", "3", "--evaluations", "1"]
     small = ["--student.hidden", "8", "--student.warmup", "20", "--student.batch-size", "8", "--env-steps", "120"]
-    cli.main(
+    main(
         ["train", "scratch", "--env", "CartPole-v1", "--keep", "all", *few, *small, "--compile", "off", "--out", "run"]
     )
     kept = open_data("store:run", None)
@@ -174,7 +174,7 @@ def test_a_kept_replay_a_dataset_and_a_log_are_all_data(tmp_path: Path, monkeypa
     assert report.agreement is not None and 0 < report.agreement <= 1 and report.sampled == 120
     for address in ("store:run", str(kept.path)):
         capsys.readouterr()
-        cli.main(["inspect", "store:run", "--data", address, "--env", "CartPole-v1"])
+        main(["inspect", "store:run", "--data", address, "--env", "CartPole-v1"])
         shown = capsys.readouterr().out
         assert "takes the logged action greedily" in shown and "120" in shown and "max_episode_steps" in shown
 
@@ -216,6 +216,6 @@ def test_words_of_a_file_are_shown_and_never_obeyed(tmp_path: Path):
 def test_what_cannot_be_inspected_is_one_line(args, words, capsys, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        cli.main(args)
+        main(args)
     assert stop.value.code == 2 and words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

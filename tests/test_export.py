@@ -13,7 +13,7 @@ import torch
 from safetensors import safe_open
 
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.sharing import export as exporting
 from reincarnate.sharing.export import OPSET, export, probes
@@ -163,6 +163,6 @@ def test_bad_input_is_one_line(args, words, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_warnings_of_the_exporters_do_not_reach_the_person(tmp_path):
     agent = stored(tmp_path, STUDENTS["iqn"], CART)
-    command = [sys.executable, "-W", "default", "-m", "reincarnate.cli.main", "export", str(agent), "--to", "onnx"]
+    command = [sys.executable, "-W", "default", "-m", "reincarnate", "export", str(agent), "--to", "onnx"]
     done = subprocess.run([*command, "--out", str(tmp_path / "x.onnx")], capture_output=True, text=True)
     assert done.returncode == 0 and "Deprecat" not in done.stderr and "Torch IR" not in done.stdout

@@ -17,7 +17,7 @@ from zips import described, dqn_weights, write_zip
 
 from reincarnate import DQN, FineTune, Kickstart, QDagger, Rehearsal, Run, Scratch, execute
 from reincarnate.agents.agent import open_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.envs import spec as task
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
@@ -446,7 +446,7 @@ def test_boxes_do_not_lie_on_each_other(here):
 @pytest.mark.slow
 def test_the_example_of_three_generations_runs_on_a_small_budget(tmp_path):
     script = Path(__file__).parents[1] / "examples/generations.sh"
-    settings = {"STEPS": "1500", "OUT": "out/toy", "REINCARNATE": f"{sys.executable} -m reincarnate.cli.main"}
+    settings = {"STEPS": "1500", "OUT": "out/toy", "REINCARNATE": f"{sys.executable} -m reincarnate"}
     done = subprocess.run(
         ["bash", script], cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True
     )

@@ -61,13 +61,13 @@ def test_inner_rooms_do_not_import_outer_ones():
         f"); p.__path__ = [{str(ROOT / 'src' / 'reincarnate')!r}]; sys.modules['reincarnate'] = p; import",
         1,
     )
-    check = "; print([m for m in sys.modules if m.startswith(('reincarnate.cli.main', 'reincarnate.run.settings', 'reincarnate.report', 'reincarnate.studies', 'stable_baselines3'))])"
+    check = "; print([m for m in sys.modules if m.startswith(('reincarnate.cli.commands', 'reincarnate.run.settings', 'reincarnate.report', 'reincarnate.studies', 'stable_baselines3'))])"
     done = subprocess.run([sys.executable, "-c", code + check], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
 
 
 def test_the_version_on_the_command_line_is_the_packages():
-    done = subprocess.run([sys.executable, "-m", "reincarnate.cli.main", "--version"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "reincarnate", "--version"], capture_output=True, text=True)
     assert done.stdout.strip() == reincarnate.__version__
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from reader_targets import TARGETS
 
 from reincarnate import envs
-from reincarnate.cli import main as cli
+from reincarnate.cli import main
 from reincarnate.data.dataset import Dataset, open_dataset, verify
 from reincarnate.data.readers import import_data, read_logged, reader_of
 from reincarnate.data.rows import episode, outline
@@ -167,7 +167,7 @@ def test_a_student_pretrains_on_somebody_elses_log_and_is_told_what_it_lacks(tmp
     monkeypatch.chdir(tmp_path)
     few = ["--eval-episodes", "2", "--final-episodes", "2", "--reference-episodes", "3", "--evaluations", "1"]
     small = ["--student.hidden", "8", "--student.warmup", "20", "--student.batch-size", "8", "--env-steps", "40"]
-    cli.main(["train", "pretrain", "--env", "CartPole-v1", "--data", f"d3rlpy:{data}", "--offline-updates", "20",
+    main(["train", "pretrain", "--env", "CartPole-v1", "--data", f"d3rlpy:{data}", "--offline-updates", "20",
               *few, *small, "--compile", "off", "--out", "run"])  # fmt: skip
     result = json.loads(Path("run/result.json").read_text())
     (stored,) = Path(".reincarnate/data").iterdir()
@@ -556,7 +556,7 @@ def test_an_address_of_nothing_names_what_could_be_there(tmp_path: Path):
 
 
 def test_convert_writes_a_dataset_that_is_data_like_any_other(tmp_path: Path, capsys):
-    cli.main(["convert", str(FIXTURES / "continuous.h5"), "--out", str(tmp_path / "out")])
+    main(["convert", str(FIXTURES / "continuous.h5"), "--out", str(tmp_path / "out")])
     (folder,) = (tmp_path / "out").iterdir()
     dataset = open_dataset(folder)
     assert dataset.id.startswith(folder.name) and dataset.spec.continuous
@@ -566,7 +566,7 @@ def test_convert_writes_a_dataset_that_is_data_like_any_other(tmp_path: Path, ca
 
 
 def test_opening_ten_gigabytes_reads_none_of_them(tmp_path: Path):
-    cli.main(["convert", str(FIXTURES / "discrete.h5"), "--out", str(tmp_path)])
+    main(["convert", str(FIXTURES / "discrete.h5"), "--out", str(tmp_path)])
     (folder,) = tmp_path.iterdir()
     rows, manifest = 10 * 2**30 // 12, json.loads((folder / "manifest.json").read_text())
     for name, column in manifest["columns"].items():

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from reincarnate import envs
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.priors.remarks import PROBABILITIES, remarks
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.fit import check_fit

@@ -10,7 +10,7 @@ import pytest
 import torch
 from zips import write_zip
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3 import Sb3Teacher, open_address
 from reincarnate.teachers.sb3.evidence import normalises

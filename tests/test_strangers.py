@@ -18,7 +18,7 @@ from onnx import TensorProto, helper
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.config import read_yaml
 from reincarnate.data.dataset import open_dataset, write_dataset
 from reincarnate.data.readers import hdf5

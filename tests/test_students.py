@@ -16,7 +16,7 @@ from reincarnate.data.rollouts import Rollouts
 from torch.nn import functional as F
 
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Replay
 from reincarnate.data.mixture import Mixture

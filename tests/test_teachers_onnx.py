@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from onnx import ModelProto, TensorProto, helper, numpy_helper
 from torch import nn
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.teachers import onnx as adapter
 from reincarnate.teachers import open_teacher

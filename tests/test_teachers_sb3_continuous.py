@@ -16,7 +16,7 @@ import pytest
 import torch
 from zips import described, write_zip
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.priors.teacher_report import inspect_teacher
 from reincarnate.teachers import open_teacher

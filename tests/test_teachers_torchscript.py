@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher, torchscript
 from reincarnate.types import Teacher

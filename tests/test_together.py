@@ -9,7 +9,7 @@ import torch
 from probes import Catch, CatchTeacher, catch
 from test_training import prior_data
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import JSRL, Kickstart, QDagger, Scratch
 from reincarnate.methods.weaning import Weaning

@@ -1,6 +1,5 @@
 """Looking at a task and at what there is to start from; what takes long is kept in the store and not repeated."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +69,7 @@ def measure(question: Question, tick: Tick) -> Measurement:
         task=spec.id,
         budget=question.budget,
         student=student,
-        student_name=next(name for name, known in STUDENTS.items() if known is type(student)),
+        student_name=str(STUDENTS.name_of(type(student))),
         random=Score.of(reference.random),
         blind=len(set(reference.random.returns)) == 1,
         continuous=spec.continuous,
@@ -95,11 +94,7 @@ def _checked(question: Question) -> type | None:
         raise UserError(f"--seed must not be negative: {question.seed}")
     if question.plays not in HOWS:
         raise UserError(f"--plays {question.plays!r} is unknown; known: {', '.join(HOWS)}")
-    name = question.student
-    if name is not None and name not in STUDENTS:
-        near = difflib.get_close_matches(name, STUDENTS, n=1)
-        raise UserError(f"unknown student {name!r}; {f'did you mean {near[0]}?' if near else ', '.join(STUDENTS)}")
-    return STUDENTS[name] if name else None
+    return None if question.student is None else STUDENTS.find(question.student)
 
 
 def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:

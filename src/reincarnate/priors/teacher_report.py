@@ -14,6 +14,7 @@ from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
 from reincarnate.priors.remarks import remarks
 from reincarnate.seeds import stream
+from reincarnate.store.trust import bring, refuse_strange_task
 from reincarnate.surroundings import own_torch
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.fit import check_fit
@@ -162,15 +163,20 @@ def evaluate_agent(
     seed: int = 0,
     tick: Tick = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
+    trust: bool = False,
 ) -> str:
     """One line: an agent's mean return with its interval. `env_id` None: the task it was made for.
 
-    `warn` is told what to know before believing it, one line at a time. Raises UserError.
+    `warn` is told what to know before believing it, one line at a time. `trust` also runs code that an agent names
+    which was not made here: its task, what it was registered by. Raises UserError.
     """
+    known = bring(uri, trust)
     probe = open_teacher(uri, envs.spec(env_id).actions if env_id else None)
-    env_id = env_id or probe.card.env
+    asked, env_id = env_id, env_id or probe.card.env
     if env_id is None:
         raise UserError(f"{uri} does not say which task it was made for; name one with --env")
+    if asked is None:
+        refuse_strange_task(uri, env_id, known)
     spec = envs.spec(env_id)
     check_fit(probe.card, spec)
     result, logits = play(probe, env_id, episodes, how, seed, tick)

@@ -157,7 +157,7 @@ def _check_priors(run: Run) -> None:
     """Refuse a run that lacks what its method needs, or names weights that nothing reads."""
     needs, name = run.method.needs, method_name(run)
     if "teacher" in needs and run.teacher is None:
-        free = ", ".join(name for name, kind in METHODS.items() if "teacher" not in kind().needs)
+        free = ", ".join(name for name in METHODS.ours if "teacher" not in METHODS[name]().needs)
         raise UserError(f"{name} needs a --teacher; methods that need none: {free}")
     if "data" in needs and run.teacher is None and run.data is None:
         raise UserError(f"{name} needs --data, or a --teacher that plays it")
