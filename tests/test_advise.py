@@ -28,9 +28,9 @@ from reincarnate.priors import reference as prior
 from reincarnate.run.settings import record
 from reincarnate.students import DQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher
-from reincarnate.types import ACTIONS, LOGITS, MEANS, TeacherCard
+from reincarnate.types import ACTIONS, LOGITS, MEANS, Prediction, TeacherCard
 
-PRIOR = f"store:{Path(cli.__file__).parents[2]}/priors/minatar-breakout-dqn"
+PRIOR = f"store:{Path(cli.__file__).parents[3]}/priors/minatar-breakout-dqn"
 RULE = '''
 import torch
 def lean(obs):
@@ -393,11 +393,13 @@ class Still:
     view = "student"
     card = TeacherCard("still", "probe", "rule", MEANS, "none", 0, "e" * 64, (3,), "float32", 1, "none", "safe")
 
-    def initial_state(self, n):
-        return None
+    frozen = True
 
-    def logits(self, obs, state):
-        return torch.zeros(len(obs), 1), None
+    def initial(self, n):
+        return torch.zeros(n, 0)
+
+    def predict(self, step, carry):
+        return Prediction(MEANS, torch.zeros(len(step.obs), 1)), carry
 
 
 # ---- data -----------------------------------------------------------------------------------------------

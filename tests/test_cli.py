@@ -139,7 +139,7 @@ def test_a_config_with_bad_keys_is_refused(key, line, capsys):
 
 
 def test_numbers_that_cannot_mean_anything_are_refused_when_looking_at_a_teacher(capsys):
-    teacher = f"store:{Path(cli.__file__).parents[2]}/priors/minatar-breakout-dqn"
+    teacher = f"store:{Path(cli.__file__).parents[3]}/priors/minatar-breakout-dqn"
     play = ["--env", "MinAtar/Breakout-v1", "--episodes", "1"]
     assert "--temperature must be above 0" in refused(["inspect", teacher, *play, "--temperature", "0"], capsys)
     assert "--seed must not be negative" in refused(["evaluate", teacher, *play, "--seed", "-1"], capsys)

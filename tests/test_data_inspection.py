@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import cut
 from torch import Tensor
 
 from reincarnate import envs
@@ -17,7 +18,7 @@ from reincarnate.data.rows import episode
 from reincarnate.errors import UserError
 from reincarnate.priors.data_report import DataReport, data_table, describe_data, open_data
 from reincarnate.teachers import open_teacher
-from reincarnate.types import LOGITS, MEANS, TaskSpec, TeacherCard
+from reincarnate.types import LOGITS, MEANS, Prediction, TaskSpec, TeacherCard, TimeStep
 from reincarnate.ui import Console
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -48,14 +49,15 @@ class Teacher:
         self.card = TeacherCard(
             "test:", "test", "", tells, "", 0, "0", spec.obs_shape, spec.obs_dtype, spec.actions, "", ""
         )
-        self.told, self.view, self.saw = told, view, []
+        self.told, self.view, self.saw, self.frozen = told, view, [], True
 
-    def initial_state(self, n: int) -> Tensor | None:
-        return None
+    def initial(self, n: int) -> Tensor:
+        return torch.zeros(n, 0)
 
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        obs = step.seen(self.view)
         self.saw.append(obs.clone())
-        return self.told(obs), state
+        return Prediction(self.card.tells, self.told(obs)), carry
 
 
 def test_episodes_returns_and_actions_are_counted(tmp_path: Path):
@@ -87,8 +89,8 @@ def test_a_teacher_sees_the_observations_that_a_student_would(monkeypatch, tmp_p
     data = stored(tmp_path, SCREENS, *(walk(SCREENS, n, True, 1, 10 * n) for n in (4, 7, 2)))
     teacher = Teacher(SCREENS, lambda obs: torch.zeros(len(obs), 2))
     describe_data(data, rng(), teacher, sample=10**6)
-    source = data.source(1, 1.0)
-    expected = source.gather(0, np.flatnonzero(source.columns["flags"] & 4 == 0)).obs
+    source = cut(data, 1, 1.0)
+    expected = source.gather(np.flatnonzero(source.columns["flags"] & 4 == 0)).obs
     assert torch.equal(torch.cat(teacher.saw), expected)
 
 
@@ -181,7 +183,7 @@ def test_a_kept_replay_a_dataset_and_a_log_are_all_data(tmp_path: Path, monkeypa
 
 def test_a_replay_of_ours_is_described_as_it_was_played(tmp_path: Path):
     spec = envs.spec("CartPole-v1")
-    replay, env = Replay(spec, 2000, 2, 1, 0.9), envs.make("CartPole-v1", 2)
+    replay, env = Replay(spec, 2000, 2), envs.make("CartPole-v1", 2)
     obs, draws, total = env.reset(rng()), rng(), 0.0
     for _ in range(100):
         action = draws.integers(2, size=2)

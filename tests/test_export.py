@@ -10,6 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from asking import says
 from safetensors import safe_open
 
 from reincarnate.agents.agent import open_agent, save_agent
@@ -44,7 +45,7 @@ def stored(folder: Path, student, spec: TaskSpec) -> Path:
 
 def told(path: Path, obs: np.ndarray) -> np.ndarray:
     """What the agent itself says, as a teacher."""
-    return open_teacher(f"store:{path}").logits(torch.from_numpy(obs), None)[0].numpy()
+    return says(open_teacher(f"store:{path}"), torch.from_numpy(obs))[0].numpy()
 
 
 def by_onnx(file: Path, obs: np.ndarray) -> np.ndarray:
@@ -96,7 +97,7 @@ def test_an_exported_agent_teaches_as_the_agent_does(address, tmp_path, monkeypa
     export(open_agent(agent), scheme, Path(f"x.{scheme}"))
     teacher, obs = open_teacher(address, GRID.actions), probes(GRID)[:5]
     assert teacher.card.tells == "values"
-    assert np.allclose(teacher.logits(torch.from_numpy(obs), None)[0], told(agent, obs), atol=1e-5)
+    assert np.allclose(says(teacher, torch.from_numpy(obs))[0], told(agent, obs), atol=1e-5)
 
 
 def test_safetensors_hold_the_weights_as_they_are_and_the_settings(tmp_path):

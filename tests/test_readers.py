@@ -12,6 +12,7 @@ import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
+from asking import cut
 from fuzzing import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,8 +55,8 @@ def imported(address: str | Path, store: Path, spec: TaskSpec | None = None) -> 
 
 def batch_of(dataset: Dataset) -> Batch:
     """Every transition, one step each, in the dataset's order."""
-    source = dataset.source(n_step=1, gamma=1.0)
-    return source.gather(0, np.flatnonzero(source.columns["flags"] & 4 == 0))
+    source = cut(dataset, 1, 1.0)
+    return source.gather(np.flatnonzero(source.columns["flags"] & 4 == 0))
 
 
 def refused(address: str | Path, match: str, spec: TaskSpec | None = None) -> None:
@@ -66,7 +67,7 @@ def refused(address: str | Path, match: str, spec: TaskSpec | None = None) -> No
 
 
 def flags_of(dataset: Dataset) -> np.ndarray:
-    return dataset.source(1, 1.0).columns["flags"]
+    return cut(dataset, 1, 1.0).columns["flags"]
 
 
 # ---- steps to rows -----------------------------------------------------------------------------------------
@@ -191,7 +192,7 @@ def test_real_data_of_minari_is_what_minari_reads(tmp_path: Path, monkeypatch):
 
 
 def same_as_minari(dataset: Dataset, theirs) -> None:
-    columns, at = dataset.source(1, 1.0).columns, 0
+    columns, at = cut(dataset, 1, 1.0).columns, 0
     for one in theirs.iterate_episodes():
         n = len(one.rewards)
         rows = slice(at, at + n + 1)
@@ -481,7 +482,7 @@ def test_stacks_of_frames_become_single_frames_where_the_task_stacks_them_itself
     save_to_pkl(tmp_path / "b.pkl", made)
     task = TaskSpec("frames", (4, 5, 5), "uint8", 3, 4, 1.0, {})
     dataset = imported(tmp_path / "b.pkl", tmp_path, task)
-    assert dataset.source(1, 1.0).columns["frame"].shape[1:] == (5, 5)
+    assert cut(dataset, 1, 1.0).columns["frame"].shape[1:] == (5, 5)
     ours, theirs = batch_of(dataset), batch_of(imported(tmp_path / "b.pkl", tmp_path))
     assert ours.next_obs is not None and theirs.next_obs is not None
     # The oldest episode's beginning was overwritten: frames are missing only where single ones are kept.
@@ -515,7 +516,7 @@ def test_data_is_converted_once_and_takes_on_the_tasks_protocol(tmp_path: Path):
     assert again.path == first.path and not ticks and again.spec == TASK
     assert len(list((tmp_path / "data").iterdir())) == 1
     clipping = TaskSpec("clipped", (3,), "float32", 300, 1, 0.5, {})
-    columns = imported(FIXTURES / "discrete.h5", tmp_path, clipping).source(1, 1.0).columns
+    columns = cut(imported(FIXTURES / "discrete.h5", tmp_path, clipping), 1, 1.0).columns
     assert np.abs(columns["reward"]).max() == 0.5 and columns["action"].dtype == np.int32
 
 

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from asking import says
 from zips import write_zip
 
 from reincarnate.cli import main
@@ -66,7 +67,7 @@ def same(teacher: Sb3Teacher, agent, statistics: VecNormalize | None) -> None:
         theirs = (
             agent.q_net(plain) if isinstance(agent, DQN) else agent.policy.get_distribution(plain).distribution.probs
         )
-    ours, _ = teacher.logits(torch.as_tensor(RAW), None)
+    ours, _ = says(teacher, torch.as_tensor(RAW))
     assert torch.allclose(ours if isinstance(agent, DQN) else ours.softmax(-1), theirs, atol=1e-5)
 
 
