@@ -7,15 +7,28 @@ from torch import Tensor
 from reincarnate.data.dataset import Dataset
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.memory import Memory
-from reincarnate.types import Batch, TimeStep
+from reincarnate.types import CONTINUOUS, Batch, Prediction, TeacherCard, TimeStep
 
 
 def says(teacher, obs: Tensor, carry: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """What it says of observations in the middle of an episode, whichever view it wants, and its memory after that."""
+    """What it says of observations in the middle of an episode, whichever view it wants, and its memory after that.
+
+    Of continuous actions the one that it would take, in the task's units, not clipped.
+    """
     carry = teacher.initial(len(obs)) if carry is None else carry
     step = TimeStep(obs, torch.zeros(len(obs), dtype=torch.bool), lambda name: obs)
     said, carry = teacher.predict(step, carry)
-    return said.x, carry
+    return in_units(teacher.card, said) if said.kind in CONTINUOUS else said.x, carry
+
+
+def in_units(card: TeacherCard, said: Prediction) -> Tensor:
+    """The middle of a prediction of continuous actions, in the task's units."""
+    mean = said.x if said.kind == "means" else said.x.chunk(2, -1)[0]
+    mean = mean.tanh() if said.kind == "squashed" else mean
+    if card.bounds is None:
+        return mean
+    low, high = (torch.tensor(bound) for bound in card.bounds)
+    return mean * (high - low) / 2 + (high + low) / 2
 
 
 class Cut:

@@ -603,7 +603,7 @@ def without(file: h5py.File, name: str) -> h5py.File:
 
 
 HOSTILE: dict[str, Callable[[h5py.File], object]] = {
-    "is a link to another file": lambda f: without(f, "rewards").__setitem__("rewards", h5py.ExternalLink("/etc/passwd", "/")),
+    "is a link to another place or file": lambda f: without(f, "rewards").__setitem__("rewards", h5py.ExternalLink("/etc/passwd", "/")),
     "is kept in another file": lambda f: without(f, "rewards").create_dataset("rewards", (40,), "f4", external=[("/etc/passwd", 0, 160)]),
     "more than the file holds": lambda f: without(f, "observations").create_dataset("observations", (40, 10**11), "f4", chunks=(1, 100)),
     "rewards holds object, not numbers": lambda f: without(f, "rewards").create_dataset("rewards", data=["a"] * 40),

@@ -23,10 +23,11 @@ from asking import says
 
 from reincarnate.errors import UserError
 from reincarnate.files.crc32c import crc32c, masked_crc32c
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
 from reincarnate.teachers.dopamine import open_address, recognises
 from reincarnate.teachers.dopamine.files import read_checkpoint
 from reincarnate.teachers.dopamine.network import build
+from reincarnate.teachers.fit import check_fit
 from reincarnate.types import TaskSpec, Teacher
 
 FIXTURES = Path(__file__).parent / "fixtures" / "dopamine_agents"

@@ -29,8 +29,7 @@ from reincarnate.priors.temperature import measure as measure_temperature
 from reincarnate.run.settings import default_student
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS
-from reincarnate.teachers import open_teacher
-from reincarnate.teachers.fit import check_fit
+from reincarnate.teachers.fit import check_fit, open_for
 from reincarnate.teachers.stored import StoredTeacher
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.players import way_of_playing
@@ -100,7 +99,7 @@ def _checked(question: Question) -> type | None:
 def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:
     """The teacher; without one the agent of --weights, if it can play this task."""
     if question.teacher:
-        teacher = open_teacher(question.teacher, spec.actions)
+        teacher = open_for(question.teacher, spec)
         check_fit(teacher.card, spec)
         return teacher
     return _as_teacher(question.weights, spec) if question.weights else None
@@ -108,7 +107,7 @@ def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:
 
 def _as_teacher(address: str, spec: TaskSpec) -> Teacher | None:
     """An agent of ours as a teacher; None where it cannot play this task as it is."""
-    teacher = open_teacher(f"store:{address.removeprefix('store:')}", spec.actions)
+    teacher = open_for(f"store:{address.removeprefix('store:')}", spec)
     try:
         check_fit(teacher.card, spec)
     except UserError:

@@ -21,7 +21,7 @@ from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
-from reincarnate.teachers import open_teacher
+from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import Student, TaskSpec, Teacher
 
@@ -89,7 +89,7 @@ def prepare_all(runs: Sequence[Run]) -> list[Prepared]:
 def _opened(address: str, spec: TaskSpec, opened: dict[str, Teacher]) -> Teacher:
     key = f"{spec.actions} {address}"
     if key not in opened:
-        opened[key] = open_teacher(address, spec.actions)
+        opened[key] = open_for(address, spec)
     return opened[key]
 
 

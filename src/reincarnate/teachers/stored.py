@@ -35,6 +35,7 @@ class StoredTeacher(nn.Module):
             env=spec.id,
             trained_env_steps=agent.about.get("env_steps"),
             protocol=spec.protocol,
+            bounds=spec.bounds,
         )
 
     def initial(self, n: int) -> Tensor:
