@@ -13,7 +13,7 @@ from reincarnate.types import CONTINUOUS, Batch, Prediction, TeacherCard, TimeSt
 def says(teacher, obs: Tensor, carry: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """What it says of observations in the middle of an episode, whichever view it wants, and its memory after that.
 
-    Of continuous actions the one that it would take, in the task's units, not clipped.
+    Of continuous actions the one that it would take, in the task's units, a Gaussian's clipped where bounds are known.
     """
     carry = teacher.initial(len(obs)) if carry is None else carry
     step = TimeStep(obs, torch.zeros(len(obs), dtype=torch.bool), lambda name: obs)
@@ -27,6 +27,7 @@ def in_units(card: TeacherCard, said: Prediction) -> Tensor:
     mean = mean.tanh() if said.kind == "squashed" else mean
     if card.bounds is None:
         return mean
+    mean = mean.clamp(-1, 1) if said.kind == "gaussian" else mean
     low, high = (torch.tensor(bound) for bound in card.bounds)
     return mean * (high - low) / 2 + (high + low) / 2
 
