@@ -1,8 +1,10 @@
 """A method of your own: the teacher's word in the first part of the run, then none.
 
+This is examples/own_method.py: in that folder, or with it on PYTHONPATH,
+
     reincarnate train half-taught --import own_method --env CartPole-v1 --teacher sb3:FILE.zip --share 0.3
 
-from this folder (or with it on PYTHONPATH). Its fields are flags, keys of YAML and the run's record; it may stand in
+Its fields are flags, keys of YAML and the run's record; it may stand in
 studies beside ours (`run: {imports: [own_method]}`).
 """
 

@@ -1,5 +1,7 @@
 """A student and a torso of your own: DQN with half the squared error for Huber's loss, on a network of tanh layers.
 
+This is examples/own_student.py: in that folder, or with it on PYTHONPATH,
+
     reincarnate train scratch --import own_student --student squared --student.torso tanh --env CartPole-v1
 
 A student is its settings, a frozen dataclass (`reincarnate.types.Settings`). Here it is one of ours with another

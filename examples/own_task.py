@@ -1,5 +1,7 @@
 """A task of your own: any Gymnasium environment, and how it is found.
 
+This is examples/own_task.py: in that folder, or with it on PYTHONPATH,
+
     reincarnate train scratch --env own_task:Corridor --env-kwargs.length 12      (a class, by its module)
     reincarnate train scratch --import own_task --env Corridor-v0                 (an id that the module registers)
 

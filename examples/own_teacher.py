@@ -1,5 +1,7 @@
 """A kind of teacher of your own: linear policies in JSON files, `linear:FILE.json`, with every command.
 
+This is examples/own_teacher.py: in that folder, or with it on PYTHONPATH,
+
     reincarnate inspect linear:lean.json --import own_teacher --env CartPole-v1
 
 where the file holds {"weights": one list for each action, "bias": one number for each}. For one network in a Python

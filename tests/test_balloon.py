@@ -304,7 +304,7 @@ def test_a_flight_can_be_looked_at(tmp_path: Path):
         ("Balloon/Station-v0?seeds=9-3", "the smaller one first"),
         ("Balloon/Station-v0?seeds=few", "FIRST-LAST, such as 0-99"),
         ("Balloon/Station-v1", "did you mean Balloon/Station-v0"),
-        ("MinAtar/Freeway-v1?wind=simplex", "unknown environment"),
+        ("MinAtar/Freeway-v1?wind=simplex", "takes no arguments"),
     ],
 )
 def test_an_id_that_asks_for_what_there_is_not_is_refused(env_id, match):

@@ -53,9 +53,8 @@ class InUnits(nn.Module):
             return Prediction(MEANS, (said.x - self.middle) / self.reach), carry
         assert said.kind == GAUSSIAN, "a squashed Gaussian comes with its bounds"
         mean, log_std = said.x.chunk(2, -1)
-        return Prediction(
-            GAUSSIAN, torch.cat([(mean - self.middle) / self.reach, log_std - self.reach.log()], -1)
-        ), carry
+        told = torch.cat([(mean - self.middle) / self.reach, log_std - self.reach.log()], -1)
+        return Prediction(GAUSSIAN, told), carry
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
