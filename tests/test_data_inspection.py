@@ -125,7 +125,7 @@ def test_a_sample_of_much_data_is_about_as_large_as_was_asked_for(tmp_path: Path
 def test_a_teacher_that_cannot_be_asked_is_a_warning_and_one_that_does_not_fit_an_error(tmp_path: Path):
     data = stored(tmp_path, TASK, walk(TASK, 5, True))
     report = describe_data(data, rng(), Teacher(TASK, lambda obs: obs, view="rgb"))
-    assert report.agreement is None and "sees a view of its own (rgb)" in report.warnings[0]
+    assert report.agreement is None and "by a view of its own (rgb)" in report.warnings[0]
     with pytest.raises(UserError, match="does not fit three"):
         describe_data(data, rng(), Teacher(replace(TASK, actions=9), lambda obs: obs))
 
