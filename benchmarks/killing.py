@@ -20,7 +20,7 @@ def warm() -> None:
     import torch
     import torch._dynamo  # counting a network's operations asks for it, and it takes a second
 
-    import reincarnate.cli.main
+    import reincarnate.cli.commands
     import reincarnate.cli.train  # noqa: F401
 
     torch.set_num_threads(1)
@@ -48,7 +48,7 @@ def _act(folder: Path, command: list[str], kind: str, when: int, part: float, co
     seen = {"disk": 0, "torn": 0}
     _watch_changes(seen, when if kind == "disk" else 0)
     _watch_flushes(seen, when if kind == "torn" else 0, part)
-    from reincarnate.cli.main import main
+    from reincarnate.cli import main
 
     try:
         main(command)

@@ -8,6 +8,7 @@ import numpy as np
 import own_targets
 import reader_targets
 import torch
+from asking import cut, says
 from fuzzing import Target
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
@@ -30,7 +31,7 @@ def asked(address: str, shape: tuple[int, ...], dtype: torch.dtype = torch.float
     def open_(folder: Path) -> object:
         teacher = open_teacher(address.format(folder))
         seen = teacher.card.obs_shape or shape  # damage may make it another, sound agent
-        return teacher.logits(torch.zeros(2, *seen, dtype=dtype), teacher.initial_state(2))
+        return says(teacher, torch.zeros(2, *seen, dtype=dtype), teacher.initial(2))
 
     return open_
 
@@ -88,7 +89,7 @@ def dataset(folder: Path) -> Target:
     def open_(place: Path) -> object:
         found = open_dataset(place)
         verify(found)
-        return found.source(1, 0.9).sample(4, np.random.default_rng(0))
+        return cut(found, 1, 0.9).sample(4, np.random.default_rng(0))
 
     return Target("dataset", files(made.path), open_)
 

@@ -20,17 +20,17 @@ from reincarnate.advice.remarks import REMARKS, remarks
 from reincarnate.advice.rules import RULES, choose
 from reincarnate.advice.settings import SETTINGS, fit, two_digits
 from reincarnate.advice.trial import LEAST, Trial, Tried, run_trial, short_budget
-from reincarnate.cli import main as cli
-from reincarnate.cli.main import main
+from reincarnate.cli import commands as cli
+from reincarnate.cli import main
 from reincarnate.cli.train_flags import parse
 from reincarnate.methods import JSRL, METHODS, Dagger, FineTune, Kickstart, QDagger, Scratch
 from reincarnate.priors import reference as prior
 from reincarnate.run.settings import record
 from reincarnate.students import DQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher
-from reincarnate.types import ACTIONS, LOGITS, MEANS, TeacherCard
+from reincarnate.types import ACTIONS, LOGITS, MEANS, VALUES, Prediction, TeacherCard
 
-PRIOR = f"store:{Path(cli.__file__).parents[2]}/priors/minatar-breakout-dqn"
+PRIOR = f"store:{Path(cli.__file__).parents[3]}/priors/minatar-breakout-dqn"
 RULE = '''
 import torch
 def lean(obs):
@@ -252,10 +252,10 @@ def test_the_teacher_plays_as_much_as_the_budget_and_for_long_ones_as_in_the_pap
 
 
 def test_a_teacher_of_other_gaps_than_the_papers_has_its_temperature_measured():
-    assert fit(QDagger(), taught())[0].method.temperature == 0.1
+    assert fit(QDagger(), taught())[0].method.suited(VALUES).temperature == 0.1  # the paper's, for values
     assert fit(QDagger(), taught(temperature=0.8))[0].method.temperature == "auto"
     assert fit(Dagger(), taught(temperature=0.01))[0].method.temperature == "auto"
-    assert fit(QDagger(), taught(tells=LOGITS, temperature=0.8))[0].method.temperature == 0.1
+    assert fit(QDagger(), taught(tells=LOGITS, temperature=0.8))[0].method.temperature == "kind"
 
 
 @pytest.mark.parametrize(
@@ -378,7 +378,7 @@ def test_weights_of_another_task_are_fitted_but_not_scored(no_trials_of_speed):
 
 
 def test_a_task_with_continuous_actions_is_measured_and_nothing_is_recommended(monkeypatch):
-    monkeypatch.setattr(measuring, "open_teacher", lambda uri, actions: Still())
+    monkeypatch.setattr(measuring, "open_for", lambda uri, spec: Still())
     measured = measure(Question("Pendulum-v1", teacher="still", episodes=2), lambda *_: None)
     assert measured.continuous and measured.teacher is not None and measured.teacher.gap is None
     assert recommend(measured) == []
@@ -393,11 +393,13 @@ class Still:
     view = "student"
     card = TeacherCard("still", "probe", "rule", MEANS, "none", 0, "e" * 64, (3,), "float32", 1, "none", "safe")
 
-    def initial_state(self, n):
-        return None
+    frozen = True
 
-    def logits(self, obs, state):
-        return torch.zeros(len(obs), 1), None
+    def initial(self, n):
+        return torch.zeros(n, 0)
+
+    def predict(self, step, carry):
+        return Prediction(MEANS, torch.zeros(len(step.obs), 1)), carry
 
 
 # ---- data -----------------------------------------------------------------------------------------------

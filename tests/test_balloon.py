@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import says
 from balloon_flights import Recorded
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -245,7 +246,7 @@ def test_packed_observations_come_back_nearly_as_they_were():
     assert np.array_equal(again[:, :AMBIENT], obs[:, :AMBIENT]) and np.abs(again - obs).max() <= 2.5e-4
     assert np.array_equal(storage.encode(again), packed)
     seeker = open_teacher("balloon:station_seeker")
-    choices = [seeker.logits(torch.from_numpy(o), None)[0].argmax(-1) for o in (obs, again)]
+    choices = [says(seeker, torch.from_numpy(o))[0].argmax(-1) for o in (obs, again)]
     assert (choices[0] == choices[1]).float().mean() >= 0.95
 
 
@@ -259,7 +260,7 @@ def test_station_seeker_goes_where_the_wind_blows_home():
         triples[row, level] = (0, 0.05, 0.2)
     seeker = open_teacher("balloon:station_seeker")
     assert isinstance(seeker, Teacher)
-    assert seeker.logits(torch.from_numpy(obs), None)[0].argmax(-1).tolist() == [UP, STAY, DOWN]
+    assert says(seeker, torch.from_numpy(obs))[0].argmax(-1).tolist() == [UP, STAY, DOWN]
 
 
 def test_the_random_walk_is_a_function_of_its_flight_and_grows_bolder():
@@ -267,9 +268,9 @@ def test_the_random_walk_is_a_function_of_its_flight_and_grows_bolder():
     obs[:, 0], obs[:, 7] = 0.4, np.linspace(0.1, 0.4, 64)
     paths = []
     for _ in range(2):
-        memory, targets = walker.initial_state(64), []
+        memory, targets = walker.initial(64), []
         for _ in range(30):
-            told, memory = walker.logits(torch.from_numpy(obs), memory)
+            told, memory = says(walker, torch.from_numpy(obs), memory)
             targets.append(memory[:, 1].numpy())
         paths.append(np.array(targets))
         far = np.abs(targets[-1] - 8600.0) > 101  # the observation shows 8600 Pa
@@ -303,7 +304,7 @@ def test_a_flight_can_be_looked_at(tmp_path: Path):
         ("Balloon/Station-v0?seeds=9-3", "the smaller one first"),
         ("Balloon/Station-v0?seeds=few", "FIRST-LAST, such as 0-99"),
         ("Balloon/Station-v1", "did you mean Balloon/Station-v0"),
-        ("MinAtar/Freeway-v1?wind=simplex", "unknown environment"),
+        ("MinAtar/Freeway-v1?wind=simplex", "takes no arguments"),
     ],
 )
 def test_an_id_that_asks_for_what_there_is_not_is_refused(env_id, match):

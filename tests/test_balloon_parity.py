@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import says
 from balloon_flights import FLIGHTS, FOLDER, Recorded
 
 from reincarnate import envs
@@ -123,9 +124,9 @@ def wheel(monkeypatch) -> Path:
 
 def twr50(teacher_uri: str, seeds: int) -> np.ndarray:
     env, teacher = envs.make(f"Balloon/Station-v0?seeds=0-{seeds - 1}", seeds), open_teacher(teacher_uri)
-    obs, total, state = env.reset(np.random.default_rng(0)), np.zeros(seeds), teacher.initial_state(seeds)
+    obs, total, state = env.reset(np.random.default_rng(0)), np.zeros(seeds), teacher.initial(seeds)
     for _ in range(960):
-        told, state = teacher.logits(torch.from_numpy(obs), state)
+        told, state = says(teacher, torch.from_numpy(obs), state)
         obs = env.step(told.argmax(-1).numpy()).obs
         total += env.score
     return total
@@ -168,5 +169,5 @@ def test_the_wheels_decoder_tells_a_recorded_flights_winds(wheel):
 def test_the_published_agent_chooses_the_same_on_packed_observations(wheel):
     obs = np.concatenate([np.stack(list(Recorded(name).seen.values())) for name in FLIGHTS])
     teacher = open_teacher(str(wheel))
-    told, again = (teacher.logits(torch.from_numpy(o), None)[0] for o in (obs, storage.decode(storage.encode(obs))))
+    told, again = (says(teacher, torch.from_numpy(o))[0] for o in (obs, storage.decode(storage.encode(obs))))
     assert torch.equal(told.argmax(-1), again.argmax(-1)) and (told - again).abs().max() < 0.1

@@ -16,7 +16,7 @@ import pytest
 from interrupting import at_barrier, essence, resumed, small_run, stopped
 
 from reincarnate.agents.agent import open_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
 from reincarnate.files.lock import Lock

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from asking import says
 from test_teachers_cleanrl import SCREENS, Actor, Gaussian, Values, observations
 from torch import nn
 
@@ -46,7 +47,7 @@ def test_the_same_network_comes_out_of_every_container(name: str, tmp_path: Path
         CONTAINERS[name](model, path)
     assert recognises(path)
     obs = observations((4,))
-    assert torch.equal(open_address(str(path)).logits(obs, None)[0], model(obs))
+    assert torch.equal(says(open_address(str(path)), obs)[0], model(obs))
 
 
 @pytest.mark.parametrize("name", ["a payload", "an object", "cut short", "nested"])
@@ -110,7 +111,7 @@ def test_pqns_layer_norms_lie_between_layers_and_activations(screens: bool, tmp_
     torch.save(model.state_dict(), tmp_path / "pqn.cleanrl_model")
     teacher, obs = open_teacher(str(tmp_path / "pqn.cleanrl_model")), observations(shape)
     expected = model(obs.float())
-    assert torch.allclose(teacher.logits(obs, None)[0], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
+    assert torch.allclose(says(teacher, obs)[0], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
     card = teacher.card
     assert (card.algorithm, card.tells, card.actions) == ("PQN", "values", 3) and "layer norm" in card.network
     assert card.parameters == sum(parameter.numel() for parameter in model.parameters())
@@ -123,7 +124,7 @@ def test_a_continuous_ppo_tells_its_mean_and_spread_unsquashed(tmp_path: Path):
     torch.save(model.state_dict(), tmp_path / "a.cleanrl_model")
     teacher, obs = open_address(str(tmp_path / "a.cleanrl_model")), observations((5,))
     mean, log_std = teacher.distribution(obs)
-    assert torch.equal(mean, teacher.logits(obs, None)[0]) and log_std is not None
+    assert torch.equal(mean, says(teacher, obs)[0]) and log_std is not None
     assert log_std.tolist() == [[-1.0, 0.25, 0.5]] * 3
     assert teacher.acts == (False, None, True) and "clipped by its task" in teacher.card.network
 
@@ -138,7 +139,7 @@ def test_a_sac_tells_its_spread_brought_by_tanh_between_minus_5_and_2(tmp_path: 
     mean, log_std = teacher.distribution(obs)
     assert teacher.acts is not None and (teacher.acts.squashed, teacher.acts.spread) == (True, True)
     scale, shift = state["action_scale"], state["action_bias"]
-    assert torch.allclose(torch.tanh(mean) * scale + shift, teacher.logits(obs, None)[0])
+    assert torch.allclose(torch.tanh(mean) * scale + shift, says(teacher, obs)[0])
     assert log_std is not None
     assert log_std[0].tolist() == pytest.approx([-5 + 3.5 * (0 + 1), -5 + 3.5 * (math.tanh(0.5) + 1)], abs=1e-6)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from reincarnate.cli import main as cli
-from reincarnate.cli.main import main
+from reincarnate.cli import commands as cli
+from reincarnate.cli import main
 
 FAST = [
     "--env",
@@ -139,7 +139,7 @@ def test_a_config_with_bad_keys_is_refused(key, line, capsys):
 
 
 def test_numbers_that_cannot_mean_anything_are_refused_when_looking_at_a_teacher(capsys):
-    teacher = f"store:{Path(cli.__file__).parents[2]}/priors/minatar-breakout-dqn"
+    teacher = f"store:{Path(cli.__file__).parents[3]}/priors/minatar-breakout-dqn"
     play = ["--env", "MinAtar/Breakout-v1", "--episodes", "1"]
     assert "--temperature must be above 0" in refused(["inspect", teacher, *play, "--temperature", "0"], capsys)
     assert "--seed must not be negative" in refused(["evaluate", teacher, *play, "--seed", "-1"], capsys)
@@ -202,7 +202,7 @@ def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path)
         command = [
             sys.executable,
             "-m",
-            "reincarnate.cli.main",
+            "reincarnate",
             "train",
             "scratch",
             *FAST,

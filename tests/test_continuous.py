@@ -9,19 +9,21 @@ from reincarnate.errors import UserError
 from reincarnate.students import DQN
 from reincarnate.teachers.lifts import play
 from reincarnate.training.evaluate import evaluate
-from reincarnate.training.players import random_policy
-from reincarnate.types import MEANS
+from reincarnate.training.players import RandomPlayer
+from reincarnate.types import MEANS, TimeStep
 
 
 def test_pendulum_tells_its_bounds_and_a_random_policy_stays_within_them():
     spec = envs.spec("Pendulum-v1")
     assert spec.continuous and spec.actions == 1 and spec.bounds == ((-2.0,), (2.0,))
-    actions = random_policy(spec)(np.zeros((1000, 3)), np.zeros(1000, bool), np.random.default_rng(0))
+    now = TimeStep(torch.zeros(1000, 3), torch.zeros(1000, dtype=torch.bool))
+    actions = RandomPlayer(spec).act(now, torch.zeros(1000, 0), 0.0, np.random.default_rng(0)).action
     assert actions.shape == (1000, 1) and -2 <= actions.min() < -1.9 and 1.9 < actions.max() <= 2
 
 
 def test_evaluation_plays_exactly_the_episodes_asked_for():
-    env_steps = evaluate("Pendulum-v1", lambda env: random_policy(env.spec), 3, np.random.default_rng(0)).env_steps
+    player = RandomPlayer(envs.spec("Pendulum-v1"))
+    env_steps = evaluate("Pendulum-v1", player, 3, np.random.default_rng(0)).env_steps
     assert env_steps == 3 * 200
 
 

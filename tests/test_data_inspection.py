@@ -6,10 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import cut
 from torch import Tensor
 
 from reincarnate import envs
-from reincarnate.cli import main as cli
+from reincarnate.cli import main
 from reincarnate.data import Dataset, Replay, save_dataset
 from reincarnate.data.dataset import Columns, write_dataset
 from reincarnate.data.readers import Logged, convert, read_logged
@@ -17,7 +18,7 @@ from reincarnate.data.rows import episode
 from reincarnate.errors import UserError
 from reincarnate.priors.data_report import DataReport, data_table, describe_data, open_data
 from reincarnate.teachers import open_teacher
-from reincarnate.types import LOGITS, MEANS, TaskSpec, TeacherCard
+from reincarnate.types import LOGITS, MEANS, Prediction, TaskSpec, TeacherCard, TimeStep
 from reincarnate.ui import Console
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -48,14 +49,15 @@ class Teacher:
         self.card = TeacherCard(
             "test:", "test", "", tells, "", 0, "0", spec.obs_shape, spec.obs_dtype, spec.actions, "", ""
         )
-        self.told, self.view, self.saw = told, view, []
+        self.told, self.view, self.saw, self.frozen = told, view, [], True
 
-    def initial_state(self, n: int) -> Tensor | None:
-        return None
+    def initial(self, n: int) -> Tensor:
+        return torch.zeros(n, 0)
 
-    def logits(self, obs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        obs = step.seen(self.view)
         self.saw.append(obs.clone())
-        return self.told(obs), state
+        return Prediction(self.card.tells, self.told(obs)), carry
 
 
 def test_episodes_returns_and_actions_are_counted(tmp_path: Path):
@@ -87,8 +89,8 @@ def test_a_teacher_sees_the_observations_that_a_student_would(monkeypatch, tmp_p
     data = stored(tmp_path, SCREENS, *(walk(SCREENS, n, True, 1, 10 * n) for n in (4, 7, 2)))
     teacher = Teacher(SCREENS, lambda obs: torch.zeros(len(obs), 2))
     describe_data(data, rng(), teacher, sample=10**6)
-    source = data.source(1, 1.0)
-    expected = source.gather(0, np.flatnonzero(source.columns["flags"] & 4 == 0)).obs
+    source = cut(data, 1, 1.0)
+    expected = source.gather(np.flatnonzero(source.columns["flags"] & 4 == 0)).obs
     assert torch.equal(torch.cat(teacher.saw), expected)
 
 
@@ -123,7 +125,7 @@ def test_a_sample_of_much_data_is_about_as_large_as_was_asked_for(tmp_path: Path
 def test_a_teacher_that_cannot_be_asked_is_a_warning_and_one_that_does_not_fit_an_error(tmp_path: Path):
     data = stored(tmp_path, TASK, walk(TASK, 5, True))
     report = describe_data(data, rng(), Teacher(TASK, lambda obs: obs, view="rgb"))
-    assert report.agreement is None and "sees a view of its own (rgb)" in report.warnings[0]
+    assert report.agreement is None and "by a view of its own (rgb)" in report.warnings[0]
     with pytest.raises(UserError, match="does not fit three"):
         describe_data(data, rng(), Teacher(replace(TASK, actions=9), lambda obs: obs))
 
@@ -163,7 +165,7 @@ def test_a_kept_replay_a_dataset_and_a_log_are_all_data(tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     few = ["--eval-episodes", "2", "--final-episodes", "2", "--reference-episodes", "3", "--evaluations", "1"]
     small = ["--student.hidden", "8", "--student.warmup", "20", "--student.batch-size", "8", "--env-steps", "120"]
-    cli.main(
+    main(
         ["train", "scratch", "--env", "CartPole-v1", "--keep", "all", *few, *small, "--compile", "off", "--out", "run"]
     )
     kept = open_data("store:run", None)
@@ -174,14 +176,14 @@ def test_a_kept_replay_a_dataset_and_a_log_are_all_data(tmp_path: Path, monkeypa
     assert report.agreement is not None and 0 < report.agreement <= 1 and report.sampled == 120
     for address in ("store:run", str(kept.path)):
         capsys.readouterr()
-        cli.main(["inspect", "store:run", "--data", address, "--env", "CartPole-v1"])
+        main(["inspect", "store:run", "--data", address, "--env", "CartPole-v1"])
         shown = capsys.readouterr().out
         assert "takes the logged action greedily" in shown and "120" in shown and "max_episode_steps" in shown
 
 
 def test_a_replay_of_ours_is_described_as_it_was_played(tmp_path: Path):
     spec = envs.spec("CartPole-v1")
-    replay, env = Replay(spec, 2000, 2, 1, 0.9), envs.make("CartPole-v1", 2)
+    replay, env = Replay(spec, 2000, 2), envs.make("CartPole-v1", 2)
     obs, draws, total = env.reset(rng()), rng(), 0.0
     for _ in range(100):
         action = draws.integers(2, size=2)
@@ -216,6 +218,6 @@ def test_words_of_a_file_are_shown_and_never_obeyed(tmp_path: Path):
 def test_what_cannot_be_inspected_is_one_line(args, words, capsys, tmp_path: Path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as stop:
-        cli.main(args)
+        main(args)
     assert stop.value.code == 2 and words in capsys.readouterr().err
     assert not list(tmp_path.iterdir())

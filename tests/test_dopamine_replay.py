@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -148,9 +149,9 @@ def imported(address: Path | str, store: Path, spec: TaskSpec = LETTERS) -> Data
 
 def transitions(dataset: Dataset, n: int, name=ids) -> dict[tuple, tuple]:
     """Every transition of a dataset, by its state: action, n-step reward, discount, successor."""
-    source = dataset.source(n, GAMMA)
+    source = cut(dataset, n, GAMMA)
     rows = np.flatnonzero(source.columns["flags"] & 4 == 0)
-    batch = source.gather(0, rows)
+    batch = source.gather(rows)
     assert batch.next_obs is not None
     parts = (batch.obs, batch.action, batch.reward, batch.discount, batch.next_obs)
     obs, action, reward, discount, after = (part.numpy() for part in parts)

@@ -10,10 +10,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from asking import says
 from safetensors import safe_open
 
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.sharing import export as exporting
 from reincarnate.sharing.export import OPSET, export, probes
@@ -44,7 +45,7 @@ def stored(folder: Path, student, spec: TaskSpec) -> Path:
 
 def told(path: Path, obs: np.ndarray) -> np.ndarray:
     """What the agent itself says, as a teacher."""
-    return open_teacher(f"store:{path}").logits(torch.from_numpy(obs), None)[0].numpy()
+    return says(open_teacher(f"store:{path}"), torch.from_numpy(obs))[0].numpy()
 
 
 def by_onnx(file: Path, obs: np.ndarray) -> np.ndarray:
@@ -96,7 +97,7 @@ def test_an_exported_agent_teaches_as_the_agent_does(address, tmp_path, monkeypa
     export(open_agent(agent), scheme, Path(f"x.{scheme}"))
     teacher, obs = open_teacher(address, GRID.actions), probes(GRID)[:5]
     assert teacher.card.tells == "values"
-    assert np.allclose(teacher.logits(torch.from_numpy(obs), None)[0], told(agent, obs), atol=1e-5)
+    assert np.allclose(says(teacher, torch.from_numpy(obs))[0], told(agent, obs), atol=1e-5)
 
 
 def test_safetensors_hold_the_weights_as_they_are_and_the_settings(tmp_path):
@@ -163,6 +164,6 @@ def test_bad_input_is_one_line(args, words, tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_warnings_of_the_exporters_do_not_reach_the_person(tmp_path):
     agent = stored(tmp_path, STUDENTS["iqn"], CART)
-    command = [sys.executable, "-W", "default", "-m", "reincarnate.cli.main", "export", str(agent), "--to", "onnx"]
+    command = [sys.executable, "-W", "default", "-m", "reincarnate", "export", str(agent), "--to", "onnx"]
     done = subprocess.run([*command, "--out", str(tmp_path / "x.onnx")], capture_output=True, text=True)
     assert done.returncode == 0 and "Deprecat" not in done.stderr and "Torch IR" not in done.stdout

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 
 from reincarnate import DQN, Kickstart, Run, Scratch, execute
 from reincarnate.agents.agent import open_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.sharing import hub
 from reincarnate.store.lineage import known_places, lineage_of

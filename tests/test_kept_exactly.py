@@ -292,7 +292,7 @@ def test_a_killed_study_takes_its_workers_along_and_goes_on_when_it_is_begun_aga
     command = [
         sys.executable,
         "-m",
-        "reincarnate.cli.main",
+        "reincarnate",
         "study",
         "run",
         "study.yaml",

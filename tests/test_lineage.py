@@ -17,10 +17,11 @@ from zips import described, dqn_weights, write_zip
 
 from reincarnate import DQN, FineTune, Kickstart, QDagger, Rehearsal, Run, Scratch, execute
 from reincarnate.agents.agent import open_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.envs import spec as task
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
+from reincarnate.nets.flops import forward_flops
 from reincarnate.report import compare
 from reincarnate.report.lineage import picture
 from reincarnate.report.runs import load_run
@@ -29,7 +30,7 @@ from reincarnate.store.lineage import known_places, read_agent
 from reincarnate.store.nodes import COSTS, exact, from_record, of_agent, of_data, record, total
 from reincarnate.students import IQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher
-from reincarnate.training.flops import forward_flops, teacher_flops
+from reincarnate.training.flops import teacher_flops
 
 HIDDEN = 8
 SMALL = DQN(hidden=(HIDDEN,), warmup=20, batch_size=8)
@@ -187,15 +188,15 @@ def test_students_that_learn_otherwise_than_they_act_are_counted_so(student, tmp
 
 def test_a_teacher_that_cannot_be_watched_counts_by_its_parameters(here):
     class Foreign:
-        view = "rgb"
+        view, frozen = "rgb", True
 
         def __init__(self, parameters: int):
             self.card = replace(open_teacher("t.zip").card, parameters=parameters)
 
-        def initial_state(self, n: int):
-            return None
+        def initial(self, n: int):
+            return torch.zeros(n, 0)
 
-        def logits(self, obs, state):
+        def predict(self, step, carry):
             raise AssertionError("its view is not the task's")
 
     assert teacher_flops(Foreign(500), task("CartPole-v1")) == 1000.0
@@ -446,7 +447,7 @@ def test_boxes_do_not_lie_on_each_other(here):
 @pytest.mark.slow
 def test_the_example_of_three_generations_runs_on_a_small_budget(tmp_path):
     script = Path(__file__).parents[1] / "examples/generations.sh"
-    settings = {"STEPS": "1500", "OUT": "out/toy", "REINCARNATE": f"{sys.executable} -m reincarnate.cli.main"}
+    settings = {"STEPS": "1500", "OUT": "out/toy", "REINCARNATE": f"{sys.executable} -m reincarnate"}
     done = subprocess.run(
         ["bash", script], cwd=tmp_path, env={**os.environ, **settings}, capture_output=True, text=True
     )

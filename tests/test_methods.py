@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from test_training import CONFIG, prior_data, raise_student
 
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.data import Replay, save_dataset
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.memory import Memory

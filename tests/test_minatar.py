@@ -14,7 +14,8 @@ SEAQUEST = "MinAtar/Seaquest-v1"
 
 
 def same(a, b):
-    return a.dtype == b.dtype and np.array_equal(a, b)
+    """Masks, which these games do not have, are None."""
+    return (a is None and b is None) or (a.dtype == b.dtype and np.array_equal(a, b))
 
 
 def moody(spec, n, steps, seed):

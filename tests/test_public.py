@@ -54,7 +54,7 @@ def test_the_readme_names_every_student_teacher_and_family_of_tasks():
 
 
 def test_the_version_on_the_command_line_is_the_packages():
-    done = subprocess.run([sys.executable, "-m", "reincarnate.cli.main", "--version"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "reincarnate", "--version"], capture_output=True, text=True)
     assert done.stdout.strip() == reincarnate.__version__
 
 

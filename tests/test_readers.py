@@ -12,13 +12,15 @@ import gymnasium as gym
 import h5py
 import numpy as np
 import pytest
+import torch
+from asking import cut
 from fuzzing import fuzz
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reader_targets import TARGETS
 
 from reincarnate import envs
-from reincarnate.cli import main as cli
+from reincarnate.cli import main
 from reincarnate.data.dataset import Dataset, open_dataset, verify
 from reincarnate.data.readers import import_data, read_logged, reader_of
 from reincarnate.data.rows import episode, outline
@@ -54,8 +56,12 @@ def imported(address: str | Path, store: Path, spec: TaskSpec | None = None) -> 
 
 def batch_of(dataset: Dataset) -> Batch:
     """Every transition, one step each, in the dataset's order."""
-    source = dataset.source(n_step=1, gamma=1.0)
-    return source.gather(0, np.flatnonzero(source.columns["flags"] & 4 == 0))
+    source = cut(dataset, 1, 1.0)
+    rows = np.flatnonzero(source.columns["flags"] & 4 == 0)
+    batch = source.gather(rows)
+    if not dataset.spec.continuous:
+        return batch
+    return batch._replace(action=torch.from_numpy(source.columns["action"][rows]))  # in the task's units
 
 
 def refused(address: str | Path, match: str, spec: TaskSpec | None = None) -> None:
@@ -66,7 +72,7 @@ def refused(address: str | Path, match: str, spec: TaskSpec | None = None) -> No
 
 
 def flags_of(dataset: Dataset) -> np.ndarray:
-    return dataset.source(1, 1.0).columns["flags"]
+    return cut(dataset, 1, 1.0).columns["flags"]
 
 
 # ---- steps to rows -----------------------------------------------------------------------------------------
@@ -167,7 +173,7 @@ def test_a_student_pretrains_on_somebody_elses_log_and_is_told_what_it_lacks(tmp
     monkeypatch.chdir(tmp_path)
     few = ["--eval-episodes", "2", "--final-episodes", "2", "--reference-episodes", "3", "--evaluations", "1"]
     small = ["--student.hidden", "8", "--student.warmup", "20", "--student.batch-size", "8", "--env-steps", "40"]
-    cli.main(["train", "pretrain", "--env", "CartPole-v1", "--data", f"d3rlpy:{data}", "--offline-updates", "20",
+    main(["train", "pretrain", "--env", "CartPole-v1", "--data", f"d3rlpy:{data}", "--offline-updates", "20",
               *few, *small, "--compile", "off", "--out", "run"])  # fmt: skip
     result = json.loads(Path("run/result.json").read_text())
     (stored,) = Path(".reincarnate/data").iterdir()
@@ -191,7 +197,7 @@ def test_real_data_of_minari_is_what_minari_reads(tmp_path: Path, monkeypatch):
 
 
 def same_as_minari(dataset: Dataset, theirs) -> None:
-    columns, at = dataset.source(1, 1.0).columns, 0
+    columns, at = cut(dataset, 1, 1.0).columns, 0
     for one in theirs.iterate_episodes():
         n = len(one.rewards)
         rows = slice(at, at + n + 1)
@@ -481,7 +487,7 @@ def test_stacks_of_frames_become_single_frames_where_the_task_stacks_them_itself
     save_to_pkl(tmp_path / "b.pkl", made)
     task = TaskSpec("frames", (4, 5, 5), "uint8", 3, 4, 1.0, {})
     dataset = imported(tmp_path / "b.pkl", tmp_path, task)
-    assert dataset.source(1, 1.0).columns["frame"].shape[1:] == (5, 5)
+    assert cut(dataset, 1, 1.0).columns["frame"].shape[1:] == (5, 5)
     ours, theirs = batch_of(dataset), batch_of(imported(tmp_path / "b.pkl", tmp_path))
     assert ours.next_obs is not None and theirs.next_obs is not None
     # The oldest episode's beginning was overwritten: frames are missing only where single ones are kept.
@@ -515,7 +521,7 @@ def test_data_is_converted_once_and_takes_on_the_tasks_protocol(tmp_path: Path):
     assert again.path == first.path and not ticks and again.spec == TASK
     assert len(list((tmp_path / "data").iterdir())) == 1
     clipping = TaskSpec("clipped", (3,), "float32", 300, 1, 0.5, {})
-    columns = imported(FIXTURES / "discrete.h5", tmp_path, clipping).source(1, 1.0).columns
+    columns = cut(imported(FIXTURES / "discrete.h5", tmp_path, clipping), 1, 1.0).columns
     assert np.abs(columns["reward"]).max() == 0.5 and columns["action"].dtype == np.int32
 
 
@@ -556,7 +562,7 @@ def test_an_address_of_nothing_names_what_could_be_there(tmp_path: Path):
 
 
 def test_convert_writes_a_dataset_that_is_data_like_any_other(tmp_path: Path, capsys):
-    cli.main(["convert", str(FIXTURES / "continuous.h5"), "--out", str(tmp_path / "out")])
+    main(["convert", str(FIXTURES / "continuous.h5"), "--out", str(tmp_path / "out")])
     (folder,) = (tmp_path / "out").iterdir()
     dataset = open_dataset(folder)
     assert dataset.id.startswith(folder.name) and dataset.spec.continuous
@@ -565,8 +571,8 @@ def test_convert_writes_a_dataset_that_is_data_like_any_other(tmp_path: Path, ca
     assert "each loses one step" in printed.err
 
 
-def test_opening_ten_gigabytes_reads_none_of_them(tmp_path: Path):
-    cli.main(["convert", str(FIXTURES / "discrete.h5"), "--out", str(tmp_path)])
+def test_ten_gigabytes_that_a_changed_manifest_claims_are_refused_and_not_read(tmp_path: Path):
+    main(["convert", str(FIXTURES / "discrete.h5"), "--out", str(tmp_path)])
     (folder,) = tmp_path.iterdir()
     rows, manifest = 10 * 2**30 // 12, json.loads((folder / "manifest.json").read_text())
     for name, column in manifest["columns"].items():
@@ -580,7 +586,8 @@ def test_opening_ten_gigabytes_reads_none_of_them(tmp_path: Path):
         os.truncate(folder / f"{name}.npy", len(content.getvalue()) + rows * array[:1].nbytes)
     (folder / "manifest.json").write_text(json.dumps(manifest))
     before = Path("/proc/self/io").read_text() if Path("/proc/self/io").exists() else ""
-    assert open_dataset(folder).transitions == 31
+    with pytest.raises(UserError, match="not those of its hash"):
+        open_dataset(folder)
     if before:
         read = [int(text.split("rchar: ")[1].split()[0]) for text in (before, Path("/proc/self/io").read_text())]
         assert read[1] - read[0] < 1 << 20
@@ -602,7 +609,7 @@ def without(file: h5py.File, name: str) -> h5py.File:
 
 
 HOSTILE: dict[str, Callable[[h5py.File], object]] = {
-    "is a link to another file": lambda f: without(f, "rewards").__setitem__("rewards", h5py.ExternalLink("/etc/passwd", "/")),
+    "is a link to another place or file": lambda f: without(f, "rewards").__setitem__("rewards", h5py.ExternalLink("/etc/passwd", "/")),
     "is kept in another file": lambda f: without(f, "rewards").create_dataset("rewards", (40,), "f4", external=[("/etc/passwd", 0, 160)]),
     "more than the file holds": lambda f: without(f, "observations").create_dataset("observations", (40, 10**11), "f4", chunks=(1, 100)),
     "rewards holds object, not numbers": lambda f: without(f, "rewards").create_dataset("rewards", data=["a"] * 40),

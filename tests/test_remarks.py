@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import says
 from torch import nn
 
 from reincarnate import envs
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.priors.remarks import PROBABILITIES, remarks
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.fit import check_fit
@@ -129,6 +130,6 @@ def test_a_graph_that_takes_whole_numbers_refuses_others(tmp_path: Path):
     graph = helper.make_graph([cast], "g", ends[:1], ends[1:])
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "a.onnx")
     teacher = open_teacher(f"onnx:{tmp_path}/a.onnx")
-    assert np.array_equal(teacher.logits(torch.tensor([[3.0, 4.0]]), None)[0].numpy(), [[3.0, 4.0]])
+    assert np.array_equal(says(teacher, torch.tensor([[3.0, 4.0]]))[0].numpy(), [[3.0, 4.0]])
     with pytest.raises(Exception, match="takes int64 observations, and these are not whole numbers"):
-        teacher.logits(torch.tensor([[0.5, 4.0]]), None)
+        says(teacher, torch.tensor([[0.5, 4.0]]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import Scratch
 from reincarnate.run import checkpoints
@@ -56,7 +56,7 @@ def lean(obs):
 
 
 def reincarnate(folder: Path, *args: str, stderr: int = subprocess.DEVNULL) -> subprocess.Popen:
-    command = [sys.executable, "-m", "reincarnate.cli.main", *args]
+    command = [sys.executable, "-m", "reincarnate", *args]
     heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever started the tests may have made it deaf
     quiet = subprocess.DEVNULL
     return subprocess.Popen(command, cwd=folder, stdout=quiet, stderr=stderr, text=True, preexec_fn=heeds)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from asking import cut
 
 from reincarnate.data.dataset import open_dataset, verify, write_dataset
+from reincarnate.data.layouts import from_unit
 from reincarnate.data.rows import episode
 from reincarnate.files.atomic import sha256_file
 from reincarnate.types import TaskSpec
@@ -23,7 +25,7 @@ def test_an_episode_of_three_steps_has_four_rows_and_gives_its_transitions_back(
     assert rows["flags"].tolist() == [0, 0, 3, 4] and rows["age"].tolist() == [0, 1, 2, 3]
     assert rows["reward"].tolist() == [0.5, -1.0, 1.0, 0.0]  # clipped as the task's
     dataset = write_dataset(tmp_path, DISCRETE, [rows], {})
-    batch = dataset.source(n_step=2, gamma=0.5).gather(0, np.array([0, 1, 2]))
+    batch = cut(dataset, 2, 0.5).gather(np.array([0, 1, 2]))
     assert batch.reward.tolist() == [0.0, -0.5, 1.0]
     assert batch.discount.tolist() == [0.25, 0.0, 0.0]
     assert batch.next_obs is not None and batch.next_obs[0].tolist() == [6.0, 7.0, 8.0]
@@ -38,8 +40,8 @@ def test_continuous_actions_come_back_as_vectors(tmp_path: Path):
     actions = np.array([[0.25, -1.0, 2.0], [1.0, 0.5, -2.0]])
     dataset = write_dataset(tmp_path, CONTINUOUS, [episode(CONTINUOUS, frames(2, 2), actions, np.zeros(2), False)], {})
     assert open_dataset(dataset.path).spec == CONTINUOUS
-    batch = dataset.source(n_step=1, gamma=0.9).gather(0, np.array([0, 1]))
-    assert batch.action.tolist() == actions.tolist()
+    batch = cut(dataset, 1, 0.9).gather(np.array([0, 1]))
+    assert batch.action.abs().max() == 1 and from_unit(CONTINUOUS, batch.action.numpy()).tolist() == actions.tolist()
 
 
 @pytest.mark.parametrize("promised", [None, 7])

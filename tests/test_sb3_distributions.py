@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from asking import says
 from test_teachers_sb3_continuous import LOPSIDED, REAL, VECTORS, Blank, find, made, original, same, statistics
 
 from reincarnate.errors import UserError
@@ -56,7 +57,7 @@ def test_a_zoo_agents_mean_and_spread_are_those_of_its_library(name: str, teache
     if algorithm in SPREADLESS:
         mean, log_std = teacher.distribution(torch.as_tensor(raw))
         assert log_std is None and not teacher.acts.spread and "it tells means" in teacher.card.network
-        greedy = teacher.logits(torch.as_tensor(raw), None)[0]
+        greedy = says(teacher, torch.as_tensor(raw))[0]
         assert torch.allclose(bound * torch.tanh(mean), greedy, atol=1e-6)
         return
     assert teacher.acts.spread and "spread" in teacher.card.network
@@ -132,7 +133,7 @@ def test_an_ars_agent_with_discrete_actions_chooses_as_its_library_does(tmp_path
     agent.save(tmp_path / "agent.zip")
     teacher = open_address(str(tmp_path / "agent.zip"))
     obs = np.random.default_rng(0).standard_normal((200, 5)).astype(np.float32)
-    ours = teacher.logits(torch.as_tensor(obs), None)[0].argmax(-1).numpy()
+    ours = says(teacher, torch.as_tensor(obs))[0].argmax(-1).numpy()
     assert (ours == agent.predict(obs, deterministic=True)[0]).all() and len(np.unique(ours)) > 1
     assert teacher.acts is None
     with pytest.raises(UserError, match="has discrete actions, of which there is no Gaussian"):

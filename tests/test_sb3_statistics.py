@@ -8,9 +8,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from asking import says
 from zips import write_zip
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3 import Sb3Teacher, open_address
 from reincarnate.teachers.sb3.evidence import normalises
@@ -66,7 +67,7 @@ def same(teacher: Sb3Teacher, agent, statistics: VecNormalize | None) -> None:
         theirs = (
             agent.q_net(plain) if isinstance(agent, DQN) else agent.policy.get_distribution(plain).distribution.probs
         )
-    ours, _ = teacher.logits(torch.as_tensor(RAW), None)
+    ours, _ = says(teacher, torch.as_tensor(RAW))
     assert torch.allclose(ours if isinstance(agent, DQN) else ours.softmax(-1), theirs, atol=1e-5)
 
 

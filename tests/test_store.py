@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from manifests import put, put_agent, put_data, put_run, sha
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
 from reincarnate.store import Index, register

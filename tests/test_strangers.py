@@ -13,12 +13,13 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from asking import says
 from interrupting import RULE, small_run, stopped
 from onnx import TensorProto, helper
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.config import read_yaml
 from reincarnate.data.dataset import open_dataset, write_dataset
 from reincarnate.data.readers import hdf5
@@ -308,7 +309,7 @@ def test_an_onnx_program_that_runs_for_minutes_is_refused_after_seconds(tmp_path
     nodes += [helper.make_node("ReduceSum", ["m8"], ["t"], keepdims=0), helper.make_node("Add", ["obs", "t"], ["logits"])]  # fmt: skip
     teacher = open_teacher(onnx_of(nodes, tmp_path))
     with pytest.raises(UserError, match=r"no answer within 0\.2 s"):
-        teacher.logits(torch.zeros(1, 2), None)
+        says(teacher, torch.zeros(1, 2))
 
 
 class Large(torch.nn.Module):
@@ -329,7 +330,7 @@ def test_a_torchscript_program_that_needs_much_is_refused_before_it_runs(kind, w
         torch.jit.save(torch.jit.script(kind().eval()), str(tmp_path / "a.pt"))
     teacher = open_teacher(f"torchscript:{tmp_path / 'a.pt'}")
     with pytest.raises(UserError, match=words):
-        teacher.logits(torch.zeros(1, 2), None)
+        says(teacher, torch.zeros(1, 2))
 
 
 def test_links_in_hdf5_files_are_refused(tmp_path):

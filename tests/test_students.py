@@ -16,7 +16,7 @@ from probes import Catch, CatchTeacher, acts, catch, memory_of, on_catch, plays_
 from torch.nn import functional as F
 
 from reincarnate.agents.agent import open_agent, save_agent
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data.layouts import Rollout, Transitions
 from reincarnate.data.memory import Memory, Storage, each_tensor, memory_for, rollout_rows

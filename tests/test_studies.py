@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.studies import read_study, report_study, run_study
 from reincarnate.studies.units import note_failure

@@ -26,7 +26,7 @@ def somewhere(tmp_path, monkeypatch):
 
 def run(*args: str, code: str = "", **env: str) -> tuple[int, bytes]:
     """A process of the command line, or of some code; its exit code and all it said, as bytes."""
-    command = ["-c", code] if code else ["-m", "reincarnate.cli.main", *args]
+    command = ["-c", code] if code else ["-m", "reincarnate", *args]
     clean = {key: value for key, value in os.environ.items() if not key.startswith(("LC_", "LANG", "PYTHONUTF8"))}
     said = subprocess.run(
         [sys.executable, *command], capture_output=True, env={**clean, "PYTHONPATH": SRC, **env}, timeout=120
@@ -118,7 +118,7 @@ def test_without_a_home_and_without_a_name_a_place_and_a_name_are_found(monkeypa
 def test_a_user_without_an_entry_in_passwd_gets_one_line():
     caps = "+dac_override,+dac_read_search"
     become = ["setpriv", f"--inh-caps={caps}", f"--ambient-caps={caps}", "--reuid", "54321", "--regid", "54321"]
-    inspect = [sys.executable, "-m", "reincarnate.cli.main", "inspect", "--data", "minari:a/b-v0"]
+    inspect = [sys.executable, "-m", "reincarnate", "inspect", "--data", "minari:a/b-v0"]
     bare = ["--clear-groups", "env", "-i", f"PATH={os.environ['PATH']}", f"PYTHONPATH={SRC}"]
     said = subprocess.run([*become, *bare, *inspect], capture_output=True, text=True, timeout=120)
     assert said.returncode == 2 and "Traceback" not in said.stderr and "no Minari dataset there" in said.stderr

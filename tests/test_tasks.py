@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reincarnate import envs
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.cli.task_flags import with_task
 from reincarnate.envs import checks
 from reincarnate.envs.task import TaskSettings, parse

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import says
 
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
@@ -27,7 +28,7 @@ WHEEL = "balloon_learning_environment-1.0.1-py3-none-any.whl"
 def told(teacher: Teacher, width: int = 9) -> torch.Tensor:
     """What it tells on the observations of make_balloon.py."""
     obs = np.random.default_rng(0).standard_normal((5, width)).astype(np.float32)
-    return teacher.logits(torch.from_numpy(obs), None)[0]
+    return says(teacher, torch.from_numpy(obs))[0]
 
 
 def test_a_graph_tells_what_tensorflow_computes():
@@ -159,7 +160,7 @@ def test_numbers_may_be_listed_or_stand_for_many(tmp_path: Path):
     for numbers in (packed, loose):
         one_for_all = tensor((6,), numbers=field(5, struct.pack("<f", 0.5)))
         (tmp_path / "a.pb").write_bytes(graph(tensor((2, 6), numbers=numbers), one_for_all))
-        out, _ = open_address(str(tmp_path / "a.pb")).logits(torch.tensor([[0.0, 1.0]]), None)
+        out, _ = says(open_address(str(tmp_path / "a.pb")), torch.tensor([[0.0, 1.0]]))
         assert out.tolist() == [[7.0, 9.0, 11.0]]  # means of pairs 6 7, 8 9, 10 11, and a half
 
 

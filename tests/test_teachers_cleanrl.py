@@ -13,6 +13,7 @@ import msgpack
 import numpy as np
 import pytest
 import torch
+from asking import says
 from torch import nn
 from torch.nn import functional as F
 from zips import write_zip
@@ -53,8 +54,8 @@ def observations(shape: tuple[int, ...], n: int = 3) -> torch.Tensor:
 def test_a_jax_agent_tells_what_flax_computes(name: str, algorithm: str, tells: str, shape: tuple[int, ...]):
     teacher = open_teacher(str(FIXTURES / f"{name}.cleanrl_model"))
     card, expected = teacher.card, torch.tensor(EXPECTED[name])
-    out, state = teacher.logits(observations(shape), teacher.initial_state(3))
-    assert torch.allclose(out, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())) and state is None
+    out, state = says(teacher, observations(shape), teacher.initial(3))
+    assert torch.allclose(out, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())) and state.shape[-1] == 0
     assert (card.algorithm, card.tells, card.obs_shape, card.actions) == (algorithm, tells, shape, expected.shape[1])
     assert isinstance(teacher, Teacher)
 
@@ -73,7 +74,7 @@ def test_bounds_that_a_jax_file_does_not_hold_are_a_warning_or_named():
     path = str(FIXTURES / "td3_continuous_action_jax.cleanrl_model")
     assert "-1 to 1" in open_address(path).card.warnings[0]
     teacher = open_teacher(f"cleanrl:{path}?tells=means&low=-2&high=4")
-    out, _ = teacher.logits(observations((11,)), None)
+    out, _ = says(teacher, observations((11,)))
     assert torch.allclose(out, 3 * torch.tensor(EXPECTED["td3_continuous_action_jax"]) + 1, atol=1e-5)
     assert teacher.card.bounds == ((-2.0,) * 3, (4.0,) * 3) and not teacher.card.warnings
     with pytest.raises(UserError, match="its actions 3"):
@@ -244,7 +245,7 @@ def test_a_torch_agent_tells_what_its_own_module_computes(make, tells, shape, ac
     torch.save(saved, path)
     teacher, obs = open_teacher(str(path)), observations(shape)
     expected = model(obs.float())
-    out, _ = teacher.logits(obs, None)
+    out, _ = says(teacher, obs)
     assert torch.allclose(out, expected, rtol=1e-5, atol=1e-6 * float(expected.abs().max()))
     assert (teacher.card.tells, teacher.card.obs_shape, teacher.card.actions) == (tells, shape, actions)
 
@@ -406,7 +407,7 @@ def test_half_precision_weights_are_read(tmp_path: Path):
     bits = np.arange(6, dtype=np.float32).view(np.uint32) >> 16
     kernel = packed(bits.astype("<u2"), shape=[3, 2], dtype="bfloat16")
     teacher = open_address(str(saved_as(tmp_path / "a.cleanrl_model", dense(kernel))))
-    out, _ = teacher.logits(torch.eye(3), None)
+    out, _ = says(teacher, torch.eye(3))
     assert out.tolist() == [[0, 1], [2, 3], [4, 5]]
 
 

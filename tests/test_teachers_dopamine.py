@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from asking import says
 
 from reincarnate.errors import UserError
 from reincarnate.files.crc32c import crc32c, masked_crc32c
-from reincarnate.teachers import check_fit, open_teacher
+from reincarnate.teachers import open_teacher
 from reincarnate.teachers.dopamine import open_address, recognises
 from reincarnate.teachers.dopamine.files import read_checkpoint
 from reincarnate.teachers.dopamine.network import build
+from reincarnate.teachers.fit import check_fit
 from reincarnate.types import TaskSpec, Teacher
 
 FIXTURES = Path(__file__).parent / "fixtures" / "dopamine_agents"
@@ -46,8 +48,8 @@ def observations(shape: tuple[int, ...], n: int = 3) -> torch.Tensor:
 
 def agree(teacher: Teacher, expected: list, shape: tuple[int, ...]) -> None:
     told = torch.tensor(expected)
-    out, state = teacher.logits(observations(shape), teacher.initial_state(3))
-    assert torch.allclose(out, told, rtol=2e-5, atol=2e-5 * float(told.abs().max())) and state is None
+    out, state = says(teacher, observations(shape), teacher.initial(3))
+    assert torch.allclose(out, told, rtol=2e-5, atol=2e-5 * float(told.abs().max())) and state.shape[-1] == 0
     assert (teacher.card.obs_shape, teacher.card.actions) == (shape, told.shape[1])
 
 
@@ -74,7 +76,7 @@ def test_a_jax_agent_tells_what_dopamine_computes(name: str, algorithm: str, sha
 
 def test_ppo_tells_logits():
     teacher = open_address(str(FIXTURES / "ppo"))
-    out, _ = teacher.logits(observations(SCREENS), None)
+    out, _ = says(teacher, observations(SCREENS))
     assert teacher.card.tells == "logits"
     assert torch.allclose(out.log_softmax(-1), torch.tensor(EXPECTED["ppo"]), atol=1e-5)
 

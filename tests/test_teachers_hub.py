@@ -45,7 +45,7 @@ def snapshot(cache: Path, repo: str, commit: str = COMMIT, revision: str = "main
 
 def link(source: Path, target: Path) -> None:
     """As the cache does: a blob under its hash, and a link to it by name."""
-    blobs = target.parents[1 if target.parent.parent.name == "snapshots" else 2].parent / "blobs"
+    blobs = next(above for above in target.parents if above.name == "snapshots").parent / "blobs"
     blobs.mkdir(exist_ok=True)
     blob = blobs / f"{len(list(blobs.iterdir())):040d}"
     shutil.copy(source, blob)

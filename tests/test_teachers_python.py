@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from asking import says
 from torch import nn
 
 from reincarnate.errors import UserError
@@ -94,7 +95,7 @@ def source(tmp_path: Path) -> str:
 
 def told(uri: str, actions: int | None = None) -> torch.Tensor:
     teacher = open_teacher(uri, actions)
-    return teacher.logits(OBS, teacher.initial_state(2))[0]
+    return says(teacher, OBS, teacher.initial(2))[0]
 
 
 def test_a_function_tells_logits_unless_it_says_otherwise(source: str):
@@ -127,7 +128,7 @@ def test_actions_become_nearly_certain_logits(source: str):
 
 def test_a_module_is_frozen_and_counted(source: str):
     teacher = open_teacher(f"{source}:Scaled")
-    out, _ = teacher.logits(OBS, None)
+    out, _ = says(teacher, OBS)
     module = teacher._policy  # type: ignore[attr-defined]
     assert isinstance(module, nn.Module) and not module.training and not out.requires_grad
     assert not any(parameter.requires_grad for parameter in module.parameters())
@@ -154,9 +155,9 @@ def test_the_hash_covers_the_source_its_arguments_and_the_files_they_name(source
 
 def test_a_memory_is_carried_by_the_caller(source: str):
     teacher = open_teacher(f"{source}:Memory")
-    state = teacher.initial_state(2)
-    first, state = teacher.logits(OBS, state)
-    second, state = teacher.logits(OBS, state)
+    state = teacher.initial(2)
+    first, state = says(teacher, OBS, state)
+    second, state = says(teacher, OBS, state)
     assert torch.equal(first, OBS) and torch.equal(second, OBS + 1) and teacher.view == "rgb"
     assert teacher.card.obs_shape is None, "a shape in another view is not the task's"
 

@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from asking import says
 from zips import PPO as ACTOR_CRITIC
 from zips import described, dqn_weights, write_zip
 
@@ -92,7 +93,7 @@ def told(agent, algorithm: str, obs: np.ndarray) -> torch.Tensor:
 
 def agree(teacher: Sb3Teacher, agent, raw: np.ndarray, seen: np.ndarray) -> None:
     """`raw` is what our teacher gets, `seen` what the original's policy gets."""
-    ours, _ = teacher.logits(torch.as_tensor(raw), None)
+    ours, _ = says(teacher, torch.as_tensor(raw))
     theirs = told(agent, teacher.card.algorithm, seen)
     ours_told = ours.softmax(-1) if teacher.card.tells == "logits" else ours
     assert torch.allclose(ours_told, theirs, rtol=1e-5, atol=1e-5 * float(theirs.abs().max()))
@@ -139,7 +140,7 @@ def test_an_agent_saved_by_the_library_of_today_is_read_the_same(algorithm: str,
     assert (teacher.card.algorithm, teacher.card.obs_shape, teacher.card.actions) == (algorithm, space.shape, 3)
     space.seed(0)
     obs = np.stack([space.sample() for _ in range(50)])
-    ours, _ = teacher.logits(torch.as_tensor(obs), None)
+    ours, _ = says(teacher, torch.as_tensor(obs))
     with torch.no_grad():
         seen = torch.as_tensor(obs).float() if "DQN" in algorithm and not images else torch.as_tensor(obs)
         theirs = told(agent, algorithm, seen.numpy())
@@ -164,7 +165,7 @@ def test_shared_layers_of_old_agents_come_first(tmp_path: Path):
     weights |= {"mlp_extractor.policy_net.0.weight": 2 * torch.eye(3), "mlp_extractor.policy_net.0.bias": torch.ones(3)}
     weights |= {"action_net.weight": torch.ones(2, 3), "action_net.bias": torch.zeros(2)}
     teacher = open_address(write_zip(tmp_path / "a.zip", described(ACTOR_CRITIC), weights))
-    out, _ = teacher.logits(torch.zeros(1, 3), None)
+    out, _ = says(teacher, torch.zeros(1, 3))
     assert teacher.card.algorithm == "A2C"
     assert torch.allclose(out, 3 * torch.tanh(torch.ones(1, 2)))
 
@@ -180,8 +181,8 @@ def test_statistics_saved_today_are_applied_as_their_library_does(tmp_path: Path
     env.save(str(tmp_path / "vecnormalize.pkl"))
     teacher = open_address(teacher_path)
     raw = torch.randn(100, 3, generator=torch.Generator().manual_seed(0)) * 3
-    expected, _ = plain.logits(torch.as_tensor(env.normalize_obs(raw.numpy())), None)
-    ours, _ = teacher.logits(raw, None)
+    expected, _ = says(plain, torch.as_tensor(env.normalize_obs(raw.numpy())))
+    ours, _ = says(teacher, raw)
     assert torch.allclose(ours, expected, atol=1e-6)
     assert "normalised by vecnormalize.pkl" in teacher.card.preprocessing
 
@@ -196,8 +197,8 @@ def test_statistics_that_leave_observations_alone_change_nothing(tmp_path: Path)
 
 def test_a_teacher_is_frozen_and_in_evaluation_mode(tmp_path: Path):
     teacher = open_address(write_zip(tmp_path / "a.zip"))
-    out, state = teacher.logits(torch.zeros(2, 3), teacher.initial_state(2))
-    assert not teacher.training and not out.requires_grad and state is None
+    out, state = says(teacher, torch.zeros(2, 3), teacher.initial(2))
+    assert not teacher.training and not out.requires_grad and state.shape[-1] == 0
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 

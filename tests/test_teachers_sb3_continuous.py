@@ -14,9 +14,10 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from asking import says
 from zips import described, write_zip
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.priors.teacher_report import inspect_teacher
 from reincarnate.teachers import open_teacher
@@ -81,9 +82,9 @@ def made(algorithm: str, env: gym.Env, policy: str = "MlpPolicy", **more):
 
 def same(teacher: Sb3Teacher, agent, raw: np.ndarray, seen: np.ndarray | None = None) -> np.ndarray:
     """Our actions, found equal to those of the original; `raw` is what ours gets, `seen` what the original gets."""
-    ours, state = teacher.logits(torch.as_tensor(raw), None)
+    ours, state = says(teacher, torch.as_tensor(raw))
     theirs, _ = agent.predict(raw if seen is None else seen, deterministic=True)
-    assert state is None and ours.dtype == torch.float32 and ours.shape == theirs.shape
+    assert state.shape[-1] == 0 and ours.dtype == torch.float32 and ours.shape == theirs.shape
     np.testing.assert_allclose(ours.numpy(), theirs, rtol=1e-5, atol=1e-5)
     return theirs
 
@@ -304,7 +305,7 @@ def test_an_agent_plays_the_same_returns_here_as_in_its_own_library(teachers: Pa
     teacher, env = open_address(path), gym.make("Pendulum-v1")
     assert teacher.card.bounds is not None
     agent = original("DDPG", path, (3,), teacher.card.bounds)
-    ours = played(env, lambda obs: teacher.logits(torch.as_tensor(obs[None]), None)[0][0].numpy())
+    ours = played(env, lambda obs: says(teacher, torch.as_tensor(obs[None]))[0][0].numpy())
     theirs = played(env, lambda obs: agent.predict(obs, deterministic=True)[0])
     assert ours == pytest.approx(theirs, rel=1e-3) and ours > -500
 
@@ -352,4 +353,4 @@ def test_the_text_beside_the_pickles_is_enough(teachers: Path, tmp_path: Path):
         new.writestr("policy.pth", old.read("policy.pth"))
     obs = torch.randn(20, 11, generator=torch.Generator().manual_seed(0))
     stripped, whole = open_address(str(tmp_path / "a.zip")), open_address(path)
-    assert torch.equal(stripped.logits(obs, None)[0], whole.logits(obs, None)[0])
+    assert torch.equal(says(stripped, obs)[0], says(whole, obs)[0])

@@ -8,7 +8,7 @@ import pytest
 import torch
 from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, on_catch, plays_of, run
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 from reincarnate.data.memory import Memory
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from asking import says
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -45,8 +46,8 @@ def test_tensors_of_every_kind_come_back_as_they_were():
 def test_an_agent_with_such_weights_acts_as_one_with_new_ones(tmp_path: Path):
     obs = torch.randn(9, 3, generator=torch.Generator().manual_seed(0))
     weights = OrderedDict(dqn_weights())
-    before = open_address(write_zip(tmp_path / "old.zip", weights=old(weights))).logits(obs, None)[0]
-    assert torch.equal(before, open_address(write_zip(tmp_path / "new.zip", weights=weights)).logits(obs, None)[0])
+    before = says(open_address(write_zip(tmp_path / "old.zip", weights=old(weights))), obs)[0]
+    assert torch.equal(before, says(open_address(write_zip(tmp_path / "new.zip", weights=weights)), obs)[0])
 
 
 def refused(payload: bytes, match: str) -> None:

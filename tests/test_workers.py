@@ -152,7 +152,7 @@ def test_a_lock_on_a_file_that_its_owner_has_removed_is_no_lock(monkeypatch):
 
 def start(tmp: Path, *args: str) -> subprocess.Popen:
     env = {**os.environ, "TMPDIR": str(tmp), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "reincarnate.cli.main", *args]
+    command = [sys.executable, "-m", "reincarnate", *args]
     return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
 
 

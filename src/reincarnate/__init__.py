@@ -8,6 +8,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from reincarnate.agents.agent import Agent, open_agent
     from reincarnate.data import Dataset, open_dataset
+    from reincarnate.envs import register_family
     from reincarnate.errors import UserError
     from reincarnate.methods import (
         JSRL,
@@ -23,12 +24,15 @@ if TYPE_CHECKING:
         Rehearsal,
         Scratch,
         WarmCritic,
+        register_method,
     )
+    from reincarnate.nets.torsos import register_torso
     from reincarnate.priors.teacher_report import evaluate_agent
+    from reincarnate.run.callbacks import register_callback
     from reincarnate.run.execute import execute, execute_together
     from reincarnate.run.settings import Run
-    from reincarnate.students import DQN, STUDENTS
-    from reincarnate.teachers import open_teacher
+    from reincarnate.students import DQN, STUDENTS, register_student
+    from reincarnate.teachers import open_teacher, register_teacher
 
 _PLACES = {
     "agents.agent": ("Agent", "open_agent"),
@@ -48,12 +52,16 @@ _PLACES = {
         "Rehearsal",
         "Scratch",
         "WarmCritic",
+        "register_method",
     ),
+    "envs": ("register_family",),
+    "nets.torsos": ("register_torso",),
     "priors.teacher_report": ("evaluate_agent",),
     "run.execute": ("execute", "execute_together"),
     "run.settings": ("Run",),
-    "students": ("DQN", "STUDENTS"),
-    "teachers": ("open_teacher",),
+    "run.callbacks": ("register_callback",),
+    "students": ("DQN", "STUDENTS", "register_student"),
+    "teachers": ("open_teacher", "register_teacher"),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -83,6 +91,12 @@ __all__ = [  # names load when they are asked for, so that `import reincarnate` 
     "open_agent",
     "open_dataset",
     "open_teacher",
+    "register_callback",
+    "register_family",
+    "register_method",
+    "register_student",
+    "register_teacher",
+    "register_torso",
 ]
 
 

@@ -1,5 +1,6 @@
 """`python -m reincarnate`."""
 
-from reincarnate.cli.main import main
+from reincarnate.cli import main
 
-main()
+if __name__ == "__main__":
+    main()

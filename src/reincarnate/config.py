@@ -6,7 +6,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 
@@ -14,24 +14,29 @@ from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.files.records import loads
 from reincarnate.files.regular import read_bounded
+from reincarnate.plugins import Names, Registry
 
 
-def to_dict(value: Any, names: Mapping[str, type]) -> Any:
+def to_dict(value: Any, names: Registry | Names) -> Any:
     """A dataclass as JSON values; one that is registered in `names` carries its name."""
     if dataclasses.is_dataclass(value):
         fields = {f.name: to_dict(getattr(value, f.name), names) for f in dataclasses.fields(value)}
-        name = next((name for name, kind in names.items() if kind is type(value)), None)
+        name = names.name_of(type(value))
         return {"name": name, **fields} if name else fields
     if isinstance(value, tuple):
         return [to_dict(item, names) for item in value]
     return str(value) if isinstance(value, Path) else value
 
 
-def from_dict(kind: Any, value: Any, names: Mapping[str, type], where: str = "") -> Any:
+def from_dict(kind: Any, value: Any, names: Mapping[str, Any], where: str = "") -> Any:
     """The dataclass `kind` from its dict. Raises UserError naming the key that is unknown, missing or ill-typed.
 
     A dict with a `name` becomes the dataclass registered under it; only keys that differ from the default are needed.
+    What is annotated with a registry can be nothing else than one of that.
     """
+    if registry := _registry(kind):
+        return _registered(registry, value, names, where)
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if isinstance(value, dict) and "name" in value and _is_union(kind):
         if not isinstance(value["name"], str) or value["name"] not in names:
             raise UserError(f"{where or 'config'}: unknown name {value['name']!r}; known: {', '.join(names)}")
@@ -42,12 +47,29 @@ def from_dict(kind: Any, value: Any, names: Mapping[str, type], where: str = "")
     return _plain(kind, value, where)
 
 
-def _dataclass(kind: type, value: Any, names: Mapping[str, type], where: str) -> Any:
+def _registry(kind: Any) -> Registry | None:
+    """The registry that an annotation names, if it names one."""
+    told = get_args(kind)[1:] if get_origin(kind) is Annotated else ()
+    return next((item for item in told if isinstance(item, Registry)), None)
+
+
+def _registered(registry: Registry, value: Any, names: Mapping[str, Any], where: str) -> Any:
+    if not isinstance(value, dict) or "name" not in value:
+        raise UserError(
+            f"{where or 'config'}: expected the settings of a {registry.what} with its name, found {value!r}"
+        )
+    name = value["name"]
+    if not isinstance(name, str) or name not in registry:
+        raise UserError(f"{where or 'config'}: {registry.unknown(name)}")
+    return _dataclass(registry[name], {k: v for k, v in value.items() if k != "name"}, names, where)
+
+
+def _dataclass(kind: type, value: Any, names: Mapping[str, Any], where: str) -> Any:
     if not isinstance(value, dict):
         raise UserError(f"{where or 'config'}: expected a mapping, found {value!r}")
     if isinstance(value.get("name"), str) and names.get(value["name"]) is kind:
         value = {k: v for k, v in value.items() if k != "name"}
-    hints = typing.get_type_hints(kind)
+    hints = typing.get_type_hints(kind, include_extras=True)
     known = [f.name for f in dataclasses.fields(kind)]
     for key in value:
         if key not in known:
@@ -65,8 +87,9 @@ def _dataclass(kind: type, value: Any, names: Mapping[str, type], where: str) ->
 def _kind(owner: type, key: str, hint: Any, item: Any) -> Any:
     """What a field holds; of several dataclasses the default's, where the item does not name another."""
     field = next(f for f in dataclasses.fields(owner) if f.name == key)
+    several = _is_union(hint) or _registry(hint) is not None
     unnamed = isinstance(item, dict) and "name" not in item
-    return field.default_factory if unnamed and _is_union(hint) and isinstance(field.default_factory, type) else hint
+    return field.default_factory if unnamed and several and isinstance(field.default_factory, type) else hint
 
 
 def _join(where: str, key: str) -> str:

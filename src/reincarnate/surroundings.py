@@ -4,14 +4,13 @@ import codecs
 import getpass
 import importlib
 import io
+import multiprocessing
 import os
 import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 PLAIN = {  # letters that we print and some terminals lack
     **{"α": "alpha", "γ": "gamma", "ε": "epsilon", "λ": "lambda", "σ": "sigma", "τ": "tau", "Σ": "sum of "},
@@ -115,13 +114,9 @@ def own_torch() -> Iterator[None]:
         yield
 
 
-class _Callable(ModuleType):
-    """A module that may be called as its function `main`: `from reincarnate.cli import main` names both."""
+def starting_up() -> bool:
+    """Whether this process is a worker that is importing the script which started the study.
 
-    def __call__(self, *args: Any) -> Any:
-        return self.main(*args)
-
-
-def callable_module(name: str) -> None:
-    """Let a module be called as its `main`."""
-    importlib.import_module(name).__class__ = _Callable
+    The script's own call, if it stands outside `if __name__ == "__main__"`, comes by here a second time.
+    """
+    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))

@@ -1,6 +1,5 @@
 """Looking at a task and at what there is to start from; what takes long is kept in the store and not repeated."""
 
-import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,8 +29,7 @@ from reincarnate.priors.temperature import measure as measure_temperature
 from reincarnate.run.settings import default_student
 from reincarnate.seeds import stream
 from reincarnate.students import STUDENTS
-from reincarnate.teachers import open_teacher
-from reincarnate.teachers.fit import check_fit
+from reincarnate.teachers.fit import check_fit, open_for
 from reincarnate.teachers.stored import StoredTeacher
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.players import way_of_playing
@@ -70,7 +68,7 @@ def measure(question: Question, tick: Tick) -> Measurement:
         task=spec.id,
         budget=question.budget,
         student=student,
-        student_name=next(name for name, known in STUDENTS.items() if known is type(student)),
+        student_name=str(STUDENTS.name_of(type(student))),
         random=Score.of(reference.random),
         blind=len(set(reference.random.returns)) == 1,
         continuous=spec.continuous,
@@ -95,17 +93,13 @@ def _checked(question: Question) -> type | None:
         raise UserError(f"--seed must not be negative: {question.seed}")
     if question.plays not in HOWS:
         raise UserError(f"--plays {question.plays!r} is unknown; known: {', '.join(HOWS)}")
-    name = question.student
-    if name is not None and name not in STUDENTS:
-        near = difflib.get_close_matches(name, STUDENTS, n=1)
-        raise UserError(f"unknown student {name!r}; {f'did you mean {near[0]}?' if near else ', '.join(STUDENTS)}")
-    return STUDENTS[name] if name else None
+    return None if question.student is None else STUDENTS.find(question.student)
 
 
 def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:
     """The teacher; without one the agent of --weights, if it can play this task."""
     if question.teacher:
-        teacher = open_teacher(question.teacher, spec.actions)
+        teacher = open_for(question.teacher, spec)
         check_fit(teacher.card, spec)
         return teacher
     return _as_teacher(question.weights, spec) if question.weights else None
@@ -113,7 +107,7 @@ def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:
 
 def _as_teacher(address: str, spec: TaskSpec) -> Teacher | None:
     """An agent of ours as a teacher; None where it cannot play this task as it is."""
-    teacher = open_teacher(f"store:{address.removeprefix('store:')}", spec.actions)
+    teacher = open_for(f"store:{address.removeprefix('store:')}", spec)
     try:
         check_fit(teacher.card, spec)
     except UserError:

@@ -48,7 +48,7 @@ class Recommendation:
     @property
     def method(self) -> str:
         """The method's registered name."""
-        return next(name for name, kind in METHODS.items() if kind is type(self.rule.method))
+        return METHODS.name_of(type(self.rule.method)) or ""
 
 
 def recommend(measured: Measurement, tick: Tick = lambda *_: None) -> list[Recommendation]:

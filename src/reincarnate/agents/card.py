@@ -16,6 +16,7 @@ def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
         said, usual = (config[key], defaults[key]) if key else (config, defaults)
         for name, value in said.items():
             parts += _flag(prefix, name, value, usual.get(name))
+    parts += [part for module in config.get("imports", ()) for part in ("--import", module)]
     return " ".join(shlex.quote(part) for part in parts)
 
 
@@ -33,6 +34,7 @@ SKIPPED = {
     "compile",
     "keep_checkpoints",
     "command",
+    "imports",
 }
 
 

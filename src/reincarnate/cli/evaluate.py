@@ -15,6 +15,7 @@ def evaluate(args: list[str]) -> None:
         episodes: int = 100,
         plays: str = "auto",
         seed: int = 0,
+        trust: bool = False,
     ) -> None:
         """The mean return of an agent (ours or anybody's) with its 95 % interval.
 
@@ -24,12 +25,13 @@ def evaluate(args: list[str]) -> None:
             episodes: Episodes to play.
             plays: auto, greedy or sample.
             seed: Of the evaluation's random streams.
+            trust: Also run the code that an agent names which was not made on this machine. Look at that code first.
         """
         from reincarnate.priors.teacher_report import evaluate_agent
 
         with ui.Bars() as tick:
             warnings: list[str] = []
-            line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append)
+            line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append, trust)
         for warning in warnings:
             ui.note(f"warning: {warning}")
         ui.say(line)

@@ -57,11 +57,11 @@ def _inspected(address: str, env: str | None, uri: str | None, seed: int) -> Tab
     from reincarnate import envs
     from reincarnate.priors.data_report import data_table, describe_data, open_data
     from reincarnate.seeds import stream
-    from reincarnate.teachers import open_teacher
+    from reincarnate.teachers.fit import open_for
 
     if seed < 0:
         raise UserError(f"--seed must not be negative: {seed}")
     spec = envs.spec(env) if env else None
     data = open_data(address, spec)
-    teacher = open_teacher(uri, (spec or data.spec).actions) if uri else None
+    teacher = open_for(uri, spec or data.spec) if uri else None
     return data_table(describe_data(data, stream(seed, "data"), teacher), f"data {address}")

@@ -6,8 +6,10 @@ from typing import Literal
 import tyro
 from tyro.conf import Positional
 
+from reincarnate.config import read_yaml
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors
+from reincarnate.store.trust import check_study
 from reincarnate.studies.matrix import read_study
 from reincarnate.studies.overview import report_study
 from reincarnate.studies.runner import run_study
@@ -35,6 +37,7 @@ def _study_run(args: list[str]) -> None:
         workers: int = 2,
         backend: Literal["local", "ray"] = "local",
         address: str | None = None,
+        trust: bool = False,
     ) -> None:
         """Every method × task × seed of a study file over the same priors; run again to go on where it stopped.
 
@@ -44,6 +47,7 @@ def _study_run(args: list[str]) -> None:
             workers: Processes at once, one torch thread each; for a Ray cluster at an address its CPUs decide.
             backend: Processes on this machine, or Ray.
             address: Of a running Ray cluster (auto, or ray://HOST:10001); without it Ray starts on this machine.
+            trust: Also go on with runs of a study naming code that did not begin on this machine. Look at them first.
         """
         _check_backend(workers, backend, address)
         executor = None
@@ -51,7 +55,9 @@ def _study_run(args: list[str]) -> None:
             from reincarnate.studies.ray import RayCluster
 
             executor = RayCluster(workers, address)
-        run_study(read_study(file), out or Path("out") / file.stem, workers, executor)
+        out = out or Path("out") / file.stem
+        check_study(read_yaml(file), out, trust)
+        run_study(read_study(file), out, workers, executor)
 
     tyro.cli(command, args=args, prog="reincarnate study run")
 

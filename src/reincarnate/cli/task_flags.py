@@ -1,31 +1,35 @@
-"""Flags that say which task is meant, the same for every command: they become part of the address that --env names."""
+"""Flags that say which task is meant, the same for every command: they become part of the address that --env names.
+
+--import MODULE is not of the task: what the module registers may be a method, a student, or many tasks.
+"""
 
 from dataclasses import replace
 from typing import Any
 
-from reincarnate.envs.task import TaskSettings, ask_import, parse, value_of
+from reincarnate.envs.task import TaskSettings, parse, value_of
 from reincarnate.errors import UserError
+from reincarnate.plugins import ask_import, asked_imports, imported
 
 FLAGS = {"--env-kwargs.": "KEY VALUE", "--wrapper": "module:Class", "--import": "MODULE", "--max-episode-steps": "N"}
 
 
 def with_task(args: list[str]) -> list[str]:
-    """The arguments with --env-kwargs.KEY, --wrapper, --import and --max-episode-steps inside --env's value.
+    """The arguments with --env-kwargs.KEY, --wrapper and --max-episode-steps inside --env's value.
 
-    What --import names is imported here and now, with or without a task. Raises UserError for a flag without its value,
-    and for settings of a task that no --env names.
+    What --import names is imported here and now, and remembered for records and for processes that this one starts
+    (`plugins.asked_imports`); it says nothing of the task. Raises UserError for a flag without its value, and for
+    settings of a task that no --env names.
     """
-    rest, said = _taken_out(args)
+    imported(asked_imports())
+    rest, given = _taken_out(args)
+    for module in (value for flag, value in given if flag == "--import"):
+        ask_import(module)
+    said = [(flag, value) for flag, value in given if flag != "--import"]
     if not said:
-        return args
-    for flag, module in said:
-        if flag == "--import":
-            ask_import(module)
+        return rest
     where = _env(rest)
     if where is None:
-        if others := [flag for flag, _ in said if flag != "--import"]:
-            raise UserError(f"{others[0]} changes a task: name that too, by --env")
-        return rest
+        raise UserError(f"{said[0][0]} changes a task: name that too, by --env")
     at, address = where
     task = _changed(parse(address), said).address
     rest[at] = f"--env={task}" if rest[at].startswith("--env=") else task
@@ -65,8 +69,6 @@ def _changed(task: TaskSettings, said: list[tuple[str, str]]) -> TaskSettings:
         changes: dict[str, Any] = {}
         if flag == "--wrapper":
             changes["wrappers"] = (*task.wrappers, value)
-        elif flag == "--import":
-            changes["imports"] = tuple(dict.fromkeys((*task.imports, value)))
         elif flag == "--max-episode-steps":
             changes["max_episode_steps"] = value_of(value)
         else:

@@ -9,12 +9,14 @@ from tyro.conf import Positional
 from reincarnate import ui
 from reincarnate.cli.train_flags import directories, parse
 from reincarnate.config import to_dict, to_yaml
+from reincarnate.files.records import Record
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
 from reincarnate.run.plan import describe, estimate
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import check as check_trust
+from reincarnate.store.trust import imported_for
 
 
 def train(args: list[str]) -> None:
@@ -117,6 +119,7 @@ def _units(places: list[Path], trust: bool) -> list[list[tuple[Run, Path]]]:
     for where in places:
         config = RunDirectory.reopen(where).config
         check_trust(where, config, trust)
+        imported_for(Record(config, where / "config.json").texts("imports", ()), str(where))
         run = from_record(config)
         alike.setdefault((repr(replace(run, seed=0)), tuple(config["together"])), []).append((run, where))
     units = []

@@ -1,6 +1,5 @@
 """Flags of `train`: every field of the run, its method and its student, over an optional strict YAML file."""
 
-import difflib
 import inspect
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +11,7 @@ from reincarnate import envs
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
-from reincarnate.run.settings import NAMES, Run, default_student
+from reincarnate.run.settings import NAMES, Run, default_student, with_imports
 from reincarnate.students import STUDENTS
 
 
@@ -48,12 +47,13 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         if "-h" not in args and "--help" not in args:
             raise UserError(f"train needs a method: {', '.join(METHODS)}")
         args = ["scratch", *args]
-    method = _known(args[0], METHODS, "method")
+    METHODS.find(method := args[0])
     student, rest = _take(args[1:], "--student")
     config, rest = _take(rest, "--config")
     weights, _ = _take(rest, "--weights")
     default = _default(method, student, Path(config) if config else None, weights)
     about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
+    about += f"\n\nOther methods: {', '.join(name for name in METHODS if name != method)}."
     parsed = tyro.cli(
         tyro.conf.AvoidSubcommands[Command],
         args=rest,
@@ -80,24 +80,17 @@ def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]
 def _default(method: str, student: str | None, config: Path | None, weights: str | None) -> Run:
     """What flags start from: the defaults, or the file's settings."""
     settings: dict[str, Any] = read_yaml(config) if config else {}
+    imports = with_imports(settings, str(config))
     said = settings.setdefault("method", {"name": method})
     if isinstance(said, str):
         said = settings["method"] = {"name": said}
     if not isinstance(said, dict) or said.setdefault("name", method) != method:
         raise UserError(f"{config} is for method {said!r}, not {method!r}")
-    run = from_dict(Run, {"env": "", **settings}, NAMES)
-    kind = STUDENTS[_known(student, STUDENTS, "student")] if student is not None else None
+    run = from_dict(Run, {"env": "", **settings, "imports": imports}, NAMES)
+    kind = STUDENTS.find(student) if student is not None else None
     if "student" not in settings:
         return replace(run, student=default_student(kind, weights or run.weights))
     return run if kind is None or type(run.student) is kind else replace(run, student=kind())
-
-
-def _known(name: str, registry: dict[str, Any], what: str) -> str:
-    if name in registry:
-        return name
-    near = difflib.get_close_matches(name, registry, n=1)
-    hint = f"did you mean {near[0]}?" if near else f"known: {', '.join(registry)}"
-    raise UserError(f"unknown {what} {name!r}; {hint}")
 
 
 def _take(args: list[str], flag: str) -> tuple[str | None, list[str]]:

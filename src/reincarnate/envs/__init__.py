@@ -1,63 +1,51 @@
 """Tasks by id, behind one vector face. A new family is one file in this folder and a line in FAMILIES."""
 
 import difflib
-import functools
-import importlib
 from collections.abc import Callable, Iterable
-from importlib.metadata import entry_points
 from typing import Any
 
 from reincarnate.envs.identity import identity
-from reincarnate.envs.task import TaskSettings, imported, parse, settings_of
+from reincarnate.envs.task import TaskSettings, parse, settings_of
 from reincarnate.errors import UserError
+from reincarnate.plugins import Registry, having, import_module, imported
 from reincarnate.types import TaskSpec, VectorEnv
 
 # prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else.
 # A module that sets TAKES_SETTINGS is given `TaskSettings` instead of the id: arguments, wrappers and a limit.
 # One that sets QUERIES reads settings of its own behind the id, `Memory/IMaze-v0?length=20`.
-FAMILIES = {
-    "ALE/": "atari",
-    "MinAtar/": "minatar",
-    "Memory/": "memory",
-    "Balloon/": "balloon",
-    "MiniGrid-": "partial",
-    "popgym-": "partial",
-    "dm_control/": "control",
-    "": "classic",
-}
-GROUP = "reincarnate.envs"  # entry points of other packages: the prefix is the name, the module the value
+FAMILIES = Registry(
+    "family of tasks",
+    {
+        "ALE/": "reincarnate.envs.atari",
+        "MinAtar/": "reincarnate.envs.minatar",
+        "Memory/": "reincarnate.envs.memory",
+        "Balloon/": "reincarnate.envs.balloon",
+        "MiniGrid-": "reincarnate.envs.partial",
+        "popgym-": "reincarnate.envs.partial",
+        "dm_control/": "reincarnate.envs.control",
+        "": "reincarnate.envs.classic",
+    },
+    "reincarnate.envs",  # entry points of other packages: the prefix is the name, the module the value
+    having("make", "spec", "ids"),
+)
 
 Env = str | TaskSettings | Callable[..., Any]
 """A task: its id or address, its settings, or a callable that makes the environment."""
 
-_registered: dict[str, str] = {}
 
-
-def register_family(prefix: str, module: str) -> None:
-    """Let `module` (importable, as those in FAMILIES) make the tasks whose ids begin with `prefix`, such as "Mine/"."""
-    if not prefix:
-        raise UserError("a family of tasks needs a prefix, such as 'Mine/'")
-    _registered[prefix] = module
-
-
-@functools.cache
-def _plugged() -> dict[str, str]:
-    return {point.name: point.value for point in entry_points(group=GROUP)}
-
-
-def _families() -> dict[str, str]:
-    ours = {prefix: f"reincarnate.envs.{module}" for prefix, module in FAMILIES.items() if prefix}
-    return {**_registered, **_plugged(), **ours, "": f"reincarnate.envs.{FAMILIES['']}"}
+def register_family(prefix: str, family: Any) -> None:
+    """Let a module (or its name) make the tasks whose ids begin with `prefix`, such as "Mine/". Raises UserError."""
+    FAMILIES.register(prefix, import_module(family) if isinstance(family, str) else family)
 
 
 def _family(task: TaskSettings) -> Any:
-    name = next(module for prefix, module in _families().items() if task.name.startswith(prefix))
-    return importlib.import_module(name)
+    fitting = [prefix for prefix in FAMILIES if task.name.startswith(prefix)]
+    return FAMILIES[max(fitting, key=len)]
 
 
 def _known() -> Iterable[str]:
-    for module in _families().values():
-        yield from importlib.import_module(module).ids()
+    for prefix in FAMILIES:
+        yield from FAMILIES[prefix].ids()
 
 
 def family_of(env: Env) -> tuple[Any, Any]:

@@ -8,9 +8,10 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
 from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
-from reincarnate.envs.task import TaskSettings, callable_of, imported, settings_of, wrapper_of
+from reincarnate.envs.task import TaskSettings, callable_of, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
+from reincarnate.plugins import imported
 from reincarnate.types import TaskSpec, VectorEnv
 
 TAKES_SETTINGS = True

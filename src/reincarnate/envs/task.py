@@ -1,21 +1,18 @@
 """Which task is meant: an id, arguments, wrappers, imports and a time limit, and the one string that says it all."""
 
 import hashlib
-import importlib
 import json
-import os
 import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import ModuleType
 from typing import Any
 from urllib.parse import quote, unquote
 
 from reincarnate.errors import UserError
+from reincarnate.plugins import import_module
 
 RESERVED = ("wrapper", "import", "max_episode_steps")  # keys of an address that are no arguments of the task
-IMPORTS = "REINCARNATE_IMPORT"  # variable of the environment: modules that register something, by commas
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
 
@@ -164,36 +161,6 @@ def callable_of(task: TaskSettings) -> Callable[..., Any] | None:
         return _callables[task.name]
     found = _inside(sys.modules.get(task.module), task.name) if task.module else None
     return found if callable(found) else None
-
-
-def imported(names: Iterable[str]) -> None:
-    """Import modules, as a task's settings name them. Raises UserError for one that is missing or fails."""
-    for name in names:
-        import_module(name)
-
-
-def asked_imports() -> tuple[str, ...]:
-    """The modules that --import named: what they register is wanted in a study's workers too."""
-    return tuple(filter(None, os.environ.get(IMPORTS, "").split(",")))
-
-
-def ask_import(name: str) -> None:
-    """Import a module, here and in the processes that this one starts. Raises UserError."""
-    import_module(name)
-    os.environ[IMPORTS] = ",".join(dict.fromkeys((*asked_imports(), name)))
-
-
-def import_module(name: str) -> ModuleType:
-    """A module by its name, from the current folder too. Raises UserError where it is missing, or fails."""
-    if os.getcwd() not in sys.path and "" not in sys.path:
-        sys.path.append(os.getcwd())  # last: nothing there can hide what is installed
-    try:
-        return importlib.import_module(name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and name.startswith(error.name):
-            where = "neither installed nor in this folder (or PYTHONPATH)"
-            raise UserError(f"there is no module {name!r}: it is {where}") from error
-        raise UserError(f"importing {name} failed: {type(error).__name__}: {error}") from error
 
 
 def wrapper_of(name: str) -> Callable[[Any], Any]:

@@ -178,6 +178,10 @@ class Record:
         )
         return [float(item) for item in value]
 
+    def texts(self, name: str, default: Any = ABSENT) -> tuple[str, ...]:
+        """A list of texts."""
+        return tuple(self._of(name, default, "a list of texts", lambda x: isinstance(x, list) and all(map(is_text, x))))
+
     def hash(self, name: str, default: Any = ABSENT) -> str:
         """A SHA-256 in lower-case hex: hashes become names of files."""
         return self._of(name, default, "a sha256", is_hash)

@@ -1,39 +1,63 @@
-"""The methods, by name. A new one is a file in this folder and a line here."""
+"""The methods, by name. A new one is a file in this folder and a line here, or `register_method` from outside."""
 
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any
 
-from reincarnate.methods.dagger import Dagger
-from reincarnate.methods.dqfd import DQfD
-from reincarnate.methods.finetune import FineTune
-from reincarnate.methods.jsrl import JSRL
-from reincarnate.methods.kickstart import Kickstart
-from reincarnate.methods.ppd import PPD
-from reincarnate.methods.pretrain import Pretrain
-from reincarnate.methods.qdagger import QDagger
-from reincarnate.methods.rehearsal import Rehearsal
-from reincarnate.methods.rlpd import RLPD
-from reincarnate.methods.scratch import Scratch
-from reincarnate.methods.warmcritic import WarmCritic
-from reincarnate.methods.wsrl import WSRL
+from reincarnate.plugins import Registry, settings_check
 
-METHODS = {
-    "scratch": Scratch,
-    "finetune": FineTune,
-    "rehearsal": Rehearsal,
-    "rlpd": RLPD,
-    "pretrain": Pretrain,
-    "dqfd": DQfD,
-    "jsrl": JSRL,
-    "kickstart": Kickstart,
-    "ppd": PPD,
-    "qdagger": QDagger,
-    "dagger": Dagger,
-    "wsrl": WSRL,
-    "warmcritic": WarmCritic,
+if TYPE_CHECKING:
+    from reincarnate.methods.dagger import Dagger
+    from reincarnate.methods.dqfd import DQfD
+    from reincarnate.methods.finetune import FineTune
+    from reincarnate.methods.jsrl import JSRL
+    from reincarnate.methods.kickstart import Kickstart
+    from reincarnate.methods.ppd import PPD
+    from reincarnate.methods.pretrain import Pretrain
+    from reincarnate.methods.qdagger import QDagger
+    from reincarnate.methods.rehearsal import Rehearsal
+    from reincarnate.methods.rlpd import RLPD
+    from reincarnate.methods.scratch import Scratch
+    from reincarnate.methods.warmcritic import WarmCritic
+    from reincarnate.methods.wsrl import WSRL
+
+_CLASSES = {
+    "scratch": "Scratch",
+    "finetune": "FineTune",
+    "rehearsal": "Rehearsal",
+    "rlpd": "RLPD",
+    "pretrain": "Pretrain",
+    "dqfd": "DQfD",
+    "jsrl": "JSRL",
+    "kickstart": "Kickstart",
+    "ppd": "PPD",
+    "qdagger": "QDagger",
+    "dagger": "Dagger",
+    "wsrl": "WSRL",
+    "warmcritic": "WarmCritic",
 }
 
-# What a Run accepts: any registered method (spelled for tools that make flags from types).
-AnyMethod = Any if TYPE_CHECKING else Union[tuple(METHODS.values())]  # noqa: UP007
+METHODS = Registry(
+    "method",
+    {name: f"reincarnate.methods.{name}:{kind}" for name, kind in _CLASSES.items()},
+    "reincarnate.methods",
+    settings_check("needs", "phases"),
+)
+
+AnyMethod = Annotated[Any, METHODS]
+"""What a Run accepts: any registered method."""
+
+
+def register_method(name: str, kind: type) -> None:
+    """Add a method of your own: a frozen dataclass (`types.Method`). Raises UserError where that cannot be."""
+    METHODS.register(name, kind)
+
+
+def __getattr__(name: str) -> Any:
+    """A method's class, imported when it is asked for: names alone cost nothing."""
+    found = next((key for key, kind in _CLASSES.items() if kind == name), None)
+    if found is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return METHODS[found]
+
 
 __all__ = [
     "JSRL",
@@ -51,4 +75,5 @@ __all__ = [
     "Rehearsal",
     "Scratch",
     "WarmCritic",
+    "register_method",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from reincarnate.errors import UserError
 from reincarnate.losses import distributions
 from reincarnate.nets.noisy import NoisyLinear
-from reincarnate.nets.torsos import HIDDEN, TORSOS, GridImpalaCNN, Linear, TorsoName
+from reincarnate.nets.torsos import TORSOS, GridImpalaCNN, Linear, TorsoName, usual_hidden
 from reincarnate.types import TaskSpec
 
 EMBEDDING = 64  # cosines, Dabney et al. (2018b)
@@ -107,11 +107,12 @@ def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]
 def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Module:
     """A fresh value network for a task, initialised from `seed` alone. Raises UserError where torso and task clash."""
     name = shape.torso if shape.torso != "auto" else natural_torso(spec)
+    TORSOS.find(name)
     if name != "mlp" and not fits_task(name, spec):
         raise UserError(f"torso {name!r} does not suit the observations {spec.obs_shape} of {spec.id}; use 'auto'")
     if name == "mlp" and shape.width != 1:
         raise UserError("width multiplies convolution filters, and an mlp has none; set its hidden sizes instead")
-    hidden, linear = shape.hidden or HIDDEN[name], NoisyLinear if shape.noisy else nn.Linear
+    hidden, linear = shape.hidden or usual_hidden(name), NoisyLinear if shape.noisy else nn.Linear
     torso_of = GridImpalaCNN if name == "impala" and natural_torso(spec) == "minatar" else TORSOS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -131,5 +132,7 @@ def natural_torso(spec: TaskSpec) -> TorsoName:
 
 def fits_task(torso: TorsoName, spec: TaskSpec) -> bool:
     """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens."""
+    if torso not in TORSOS.ours:
+        return getattr(TORSOS[torso], "fits", lambda _: True)(spec)
     seen_by = {"mlp": ("mlp",), "minatar": ("mlp", "minatar", "impala")}
     return torso in seen_by.get(natural_torso(spec), ("mlp", "nature", "nature-same", "impala"))

@@ -3,14 +3,16 @@
 import itertools
 import math
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-TorsoName = Literal["auto", "mlp", "minatar", "nature", "nature-same", "impala"]
+from reincarnate.plugins import Registry
+
+TorsoName = str  # "auto", or a name in TORSOS
 Linear = Callable[[int, int], nn.Module]
 """Makes a fully connected layer of so many inputs and outputs."""
 
@@ -210,9 +212,28 @@ def _norm(shape: tuple[int, ...], wanted: bool) -> nn.Module:
     return nn.LayerNorm(list(shape)) if wanted else nn.Identity()
 
 
-TORSOS = {"mlp": MLP, "minatar": MinAtarCNN, "nature": NatureCNN, "nature-same": NatureSameCNN, "impala": ImpalaCNN}
+TORSOS = Registry(
+    "torso",
+    {
+        "mlp": f"{__name__}:MLP",
+        "minatar": f"{__name__}:MinAtarCNN",
+        "nature": f"{__name__}:NatureCNN",
+        "nature-same": f"{__name__}:NatureSameCNN",
+        "impala": f"{__name__}:ImpalaCNN",
+    },
+    "reincarnate.torsos",
+)
+"""Name -> what makes a torso of (observation's shape, hidden sizes, layer norm, linear, width).
+
+One from outside may have `hidden`, its usual sizes, and `fits(spec)`, which says whether it can see a task.
+"""
 HIDDEN = {"mlp": (256, 256), "minatar": (128,), "nature": (512,), "nature-same": (512,), "impala": (512,)}
 PIXEL_SCALE = 1 / 255
+
+
+def usual_hidden(name: str) -> tuple[int, ...]:
+    """The sizes of a torso's hidden layers unless told."""
+    return HIDDEN.get(name) or tuple(getattr(TORSOS[name], "hidden", HIDDEN["mlp"]))
 
 
 def as_float(obs: Tensor) -> Tensor:
@@ -220,3 +241,8 @@ def as_float(obs: Tensor) -> Tensor:
     if obs.dtype == torch.uint8:
         return obs.float().mul_(PIXEL_SCALE)
     return obs.float()
+
+
+def register_torso(name: str, make: Any) -> None:
+    """Add a torso of your own (see `TORSOS`): `--student.torso NAME`. Raises UserError where that cannot be."""
+    TORSOS.register(name, make)

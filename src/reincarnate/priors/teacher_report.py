@@ -14,9 +14,9 @@ from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
 from reincarnate.priors.remarks import remarks
 from reincarnate.seeds import stream
+from reincarnate.store.trust import bring, refuse_strange_task
 from reincarnate.surroundings import own_torch
-from reincarnate.teachers import open_teacher
-from reincarnate.teachers.fit import check_fit
+from reincarnate.teachers.fit import check_fit, open_for, suited
 from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.players import Player, way_of_playing
@@ -72,7 +72,7 @@ def inspect_teacher(
     if not 0 < temperature < math.inf:
         raise UserError(f"--temperature must be above 0 and finite, not {temperature:g}")
     spec = envs.spec(env_id) if env_id else None
-    teacher = open_teacher(uri, spec.actions if spec else None)
+    teacher = open_for(uri, spec)
     table = Table(title=f"teacher {uri}", show_header=False, title_justify="left", min_width=60)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -162,17 +162,23 @@ def evaluate_agent(
     seed: int = 0,
     tick: Tick = lambda *_: None,
     warn: Callable[[str], None] = lambda _: None,
+    trust: bool = False,
 ) -> str:
     """One line: an agent's mean return with its interval. `env_id` None: the task it was made for.
 
-    `warn` is told what to know before believing it, one line at a time. Raises UserError.
+    `warn` is told what to know before believing it, one line at a time. `trust` also runs code that an agent names
+    which was not made here: its task, what it was registered by. Raises UserError.
     """
-    probe = open_teacher(uri, envs.spec(env_id).actions if env_id else None)
-    env_id = env_id or probe.card.env
+    known = bring(uri, trust)
+    probe = open_for(uri, envs.spec(env_id) if env_id else None)
+    asked, env_id = env_id, env_id or probe.card.env
     if env_id is None:
         raise UserError(f"{uri} does not say which task it was made for; name one with --env")
+    if asked is None:
+        refuse_strange_task(uri, env_id, known)
     spec = envs.spec(env_id)
     check_fit(probe.card, spec)
+    probe = suited(probe, spec)
     result, logits = play(probe, env_id, episodes, how, seed, tick)
     for line in remarks(probe, spec, logits.numpy()):
         warn(line)

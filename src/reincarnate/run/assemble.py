@@ -124,7 +124,7 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
 
 def _quicken(student: Student, compiled: bool, overlap: bool) -> None:
     """Make it as quick as the run is long, where it knows how."""
-    if compiled:
+    if compiled and hasattr(student, "compile"):
         student.compile()  # pyright: ignore[reportAttributeAccessIssue]
     elif overlap and hasattr(student, "overlap"):
         student.overlap()  # pyright: ignore[reportAttributeAccessIssue]

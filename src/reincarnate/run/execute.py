@@ -13,6 +13,7 @@ from reincarnate.errors import UserError
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors.reference import Tick
 from reincarnate.run.assemble import assemble, stacks
+from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.outcome import conclude, finish
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
@@ -131,10 +132,9 @@ def _common_barrier(
 def gains(prepared: Prepared) -> bool:
     """Whether training seeds together is quicker than in processes: where the work is overhead (measured: MLPs)."""
     run, spec = prepared.run, prepared.spec
-    if not stacks(prepared) or why_apart(prepared) is not None:
+    if why_apart(prepared) or not stacks(prepared):
         return False
-    torso = natural_torso(spec) if run.student.torso == "auto" else run.student.torso
-    return torso == "mlp"
+    return (natural_torso(spec) if run.student.torso == "auto" else run.student.torso) == "mlp"
 
 
 def why_apart(prepared: Prepared) -> str | None:
@@ -237,6 +237,7 @@ class Keeper:
     def __init__(self, training: Training, directory: RunDirectory, note: Note):
         self._training, self.directory, self._note = training, directory, note
         self._board: TensorBoard | None = None
+        self._judged: Record = {}
 
     def begin(self, beginning: Beginning, resume: bool, at_most: int | None = None) -> None:
         """Make the directory, or put its last checkpoint (of at most this number) back."""
@@ -255,11 +256,13 @@ class Keeper:
         assert self._board is not None
         self.directory.record(line)
         self._board.add(line)
+        self._judged = line if line["kind"] == "eval" else self._judged
         _warn_of_weaning(self._training, line, self._note)
 
     def save(self) -> None:
         """Write a checkpoint."""
         self.directory.checkpoint(self._training)
+        tell(Moment("checkpoint", self.directory.path, self._judged))
 
     def __enter__(self) -> "Keeper":
         return self

@@ -14,6 +14,7 @@ from reincarnate.agents.card import agent_card, best_score, final_score
 from reincarnate.data import Dataset
 from reincarnate.files.atomic import sha256_json
 from reincarnate.priors.reference import Reference, Tick
+from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.plan import describe
 from reincarnate.run.prepare import Prepared
@@ -22,6 +23,7 @@ from reincarnate.seeds import stream
 from reincarnate.store.index import register
 from reincarnate.store.nodes import made_by
 from reincarnate.store.origin import origin
+from reincarnate.store.trust import vouch
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.flops import flops_of_run
@@ -63,6 +65,7 @@ def finish(
         card = agent_card(result, record(prepared.recorded), final_score(result))
         memory = training.memory if run.keep == "all" else None
         save_agent(agent, training.student, _about(result, prepared), card, memory)  # pyright: ignore
+    vouch(agent)
     result["best"] = _keep_best(prepared, training, directory, result, note)
     directory.finish(result)
     return _registered(result, run, directory, note)
@@ -77,6 +80,7 @@ def conclude(result: dict[str, Any], run: Run, directory: RunDirectory, note: No
 def _registered(result: dict[str, Any], run: Run, directory: RunDirectory, note: Note) -> dict[str, Any]:
     if unknown := register(Path(run.store), directory.path):
         note(f"warning: {unknown}")
+    tell(Moment("end", directory.path, result))
     return result
 
 
@@ -111,6 +115,7 @@ def _keep_best(
         words = best_score(best, prepared.run.eval_episodes)
         training.student.restore(saved.student())
         save_agent(agent, training.student, about, agent_card(told, record(prepared.recorded), words))  # pyright: ignore
+    vouch(agent)
     return best
 
 

@@ -78,7 +78,9 @@ def _time_update(config: Settings, spec: TaskSpec) -> float:
     never, nothing = np.zeros(copies, bool), np.zeros(copies, np.float32)
     step = TimeStep(torch.from_numpy(zeros), torch.from_numpy(never))
     for _ in range(2 * pace.batch // copies + memory.layout.ahead + 1):
-        acted = student.act(step, student.initial(copies), 1.0, rng) if memory.fresh else nobody.act(step, NONE, 0, rng)
+        acted = (
+            student.act(step, student.initial(copies), 1.0, rng) if memory.fresh else nobody.act(step, NONE, 0.0, rng)
+        )
         memory.rows.add(zeros, acted.action, nothing, never, never, zeros, notes=acted.notes)
     if memory.fresh:
         memory.begin(student)

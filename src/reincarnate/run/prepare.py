@@ -23,7 +23,7 @@ from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.seeds import stream
 from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
-from reincarnate.teachers import open_teacher
+from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.types import VALUES, Student, TaskSpec, Teacher
 
@@ -91,7 +91,7 @@ def prepare_all(runs: Sequence[Run]) -> list[Prepared]:
 def _opened(address: str, spec: TaskSpec, opened: dict[str, Teacher]) -> Teacher:
     key = f"{spec.actions} {address}"
     if key not in opened:
-        opened[key] = open_teacher(address, spec.actions)
+        opened[key] = open_for(address, spec)
     return opened[key]
 
 
@@ -181,7 +181,7 @@ def _check_priors(run: Run) -> None:
     """Refuse a run that lacks what its method needs, or names weights that nothing reads."""
     needs, name = run.method.needs, method_name(run)
     if "teacher" in needs and run.teacher is None:
-        free = ", ".join(name for name, kind in METHODS.items() if "teacher" not in kind().needs)
+        free = ", ".join(name for name in METHODS.ours if "teacher" not in METHODS[name]().needs)
         raise UserError(f"{name} needs a --teacher; methods that need none: {free}")
     if "data" in needs and run.teacher is None and run.data is None:
         raise UserError(f"{name} needs --data, or a --teacher that plays it")
@@ -217,5 +217,4 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     if device_of(run.device).type == "cuda":
         return seeds == 1  # graphs are recorded in milliseconds
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
-    able = isinstance(run.student, ValueSettings)
-    return able and natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()
+    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()

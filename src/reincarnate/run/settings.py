@@ -15,13 +15,14 @@ from reincarnate.config import from_dict, to_dict
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
+from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
 from reincarnate.types import Phase
 
-NAMES: dict[str, type] = {**METHODS, **STUDENTS}
+NAMES = Names(METHODS, STUDENTS)
 NOTES = ("format", "command", "versions", "prior", "together")  # in config.json beside the settings
 Note = Callable[[str], None]
 
@@ -76,6 +77,8 @@ class Run:
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
+    imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
+    """Modules that register what it names; imported again wherever the run goes on, is judged or taught from."""
 
     def __post_init__(self):
         if not isinstance(self.env, str) or ":" in self.env or "?" in self.env:  # settings, or a callable from Python
@@ -139,7 +142,11 @@ def _refuse_infinite(settings: Any, prefix: str = "--") -> None:
 
 def method_name(run: Run) -> str:
     """The registered name of a run's method."""
-    return next(name for name, kind in METHODS.items() if kind is type(run.method))
+    name = METHODS.name_of(type(run.method))
+    if name is None:
+        kind = type(run.method).__name__
+        raise UserError(f"the method {kind} has no name: reincarnate.register_method('its-name', {kind})")
+    return name
 
 
 def record(run: Run) -> dict[str, Any]:
@@ -147,6 +154,8 @@ def record(run: Run) -> dict[str, Any]:
     packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     settings = to_dict(run, NAMES)
+    if not run.imports:
+        del settings["imports"]  # as records were before there were any
     usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
     defaults = to_dict(usual, NAMES)
     return {**settings, "command": command(settings, defaults), "versions": versions}
@@ -156,6 +165,15 @@ def default_student(kind: type | None, address: str | None) -> Any:
     """What settings a student of this kind (None: any) has unless told: the agent's it starts from, if that is one."""
     given = weights.open_weights(address).student if address else DQN()
     return given if kind is None or type(given) is kind else kind()
+
+
+def with_imports(settings: dict[str, Any], where: str) -> list[str]:
+    """The modules that somebody's settings and --import name, imported: the names in the settings may be theirs."""
+    said = settings.get("imports") or []
+    if not isinstance(said, list):
+        raise UserError(f"{where}: imports must be a list of modules, not {said!r}")
+    imported(said)
+    return list(dict.fromkeys((*said, *asked_imports())))
 
 
 def from_record(value: dict[str, Any]) -> Run:

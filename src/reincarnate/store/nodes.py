@@ -102,7 +102,8 @@ def of_agent(value: dict[str, Any], address: str | None = None) -> Node:
 
 def made_by(config: dict[str, Any]) -> dict[str, Any]:
     """What of a run's record goes into its agent's `about`: enough to repeat it, and to tell it from another."""
-    return {"settings": config["method"], **{key: config[key] for key in ("label", "command", "versions")}}
+    kept = ("label", "command", "versions", *(("imports",) if config.get("imports") else ()))
+    return {"settings": config["method"], **{key: config[key] for key in kept}}
 
 
 def ancestors_in(value: dict[str, Any]) -> dict[str, Node]:

@@ -2,6 +2,7 @@
 
 A run that begins is sealed: `.seal` in its folder holds a keyed hash of its `config.json`. The key lies in the user's
 own state folder and never leaves this machine, so that nobody else can make a seal; a run that was moved keeps its own.
+An agent that names code, in its task or its imports, is remembered there by the hash of its record when it is made.
 """
 
 import hashlib
@@ -11,16 +12,19 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from reincarnate.envs.task import parse
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.files.atomic import write_bytes
+from reincarnate.files.records import Record, loads
 from reincarnate.files.regular import read_bounded, within
 from reincarnate.files.safe import sha256
+from reincarnate.plugins import imported
 
 SEAL: Final = ".seal"
 USUAL_STORE: Final = ".reincarnate"
@@ -50,10 +54,15 @@ def _mark(key: bytes, run: Path) -> str:
     return hmac.new(key, read_bounded(within(run, "config.json"), limits.JSON), hashlib.sha256).hexdigest()
 
 
+def _state() -> Path:
+    """Where a user's own files of this kind lie. Raises RuntimeError where there is no home."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "reincarnate"
+
+
 def _key() -> bytes | None:
     """This user's key on this machine, made when it is first needed; None where there is nowhere to keep it."""
     try:
-        folder = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "reincarnate"
+        folder = _state()
         path = folder / "key"
         if not path.exists():
             folder.mkdir(parents=True, exist_ok=True)
@@ -104,8 +113,106 @@ def _code_in(value: Any, key: str = "") -> Iterator[str]:
     elif isinstance(value, list):
         for item in value:
             yield from _code_in(item, key)
-    elif isinstance(value, str) and (CODE.search(value) or (key == "env" and ":" in value) or key.startswith("import")):
+    elif isinstance(value, str) and (CODE.search(value) or (key == "env" and _modules(value)) or key == "imports"):
         yield value
+
+
+def _modules(env: str) -> tuple[str, ...]:
+    """The modules that a task's address imports; one that cannot be read is one that nobody imports."""
+    try:
+        return parse(env).modules
+    except UserError:
+        return (env,) if ":" in env or "import=" in env else ()
+
+
+def check_study(file: dict[str, Any], out: Path, trusted: bool) -> None:
+    """Refuse to go on with runs in a study's folder that did not begin here, where its file names code."""
+    code = sorted(set(_code_in(file)))
+    for config in sorted(out.glob("*/*/config.json")) if code and not trusted else ():
+        run = config.parent
+        if not (run / "done").exists() and not sealed(run):
+            named = f"the study names code ({code[0][:120]})"
+            raise UserError(
+                f"{named}, and nothing says that {run} began on this machine: look at it first, then --trust"
+            )
+
+
+# ---- agents ----------------------------------------------------------------------------------------------
+
+
+def vouch(agent: Path) -> None:
+    """Remember that this agent was made here, where its record names code; elsewhere nothing is written."""
+    with suppress(OSError, RuntimeError, UserError):
+        record = read_bounded(within(agent, "agent.json"), limits.JSON)
+        if any(_named_by(_record(record, agent))):
+            place = _state() / "made" / sha256(record)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch()
+
+
+def vouched(agent: Path) -> bool:
+    """Whether an agent was made here, and its record is what it was."""
+    with suppress(OSError, RuntimeError, UserError):
+        return (_state() / "made" / sha256(read_bounded(within(agent, "agent.json"), limits.JSON))).is_file()
+    return False
+
+
+def bring(address: str, trusted: bool) -> bool:
+    """Import what an agent of ours says that it needs, by its address. Returns whether the code it names may be run.
+
+    Other teachers name nothing that is imported here. Raises UserError where modules are named by an agent that was
+    not made on this machine, and that is not `trusted`.
+    """
+    agent = _agent_at(address)
+    if agent is None:
+        return trusted
+    known = trusted or vouched(agent)
+    imports, _ = _named_by(_record(read_bounded(within(agent, "agent.json"), limits.JSON), agent))
+    if imports and not known:
+        raise UserError(
+            f"{address} needs code ({', '.join(imports)[:120]}), and nothing says that it was made on this machine: "
+            f"look at that first, then --trust"
+        )
+    imported_for(imports, address)
+    return known
+
+
+def refuse_strange_task(address: str, env: str, known: bool) -> None:
+    """UserError: an agent's own task is code, and the agent may not be trusted (`bring`)."""
+    if (modules := _modules(env)) and not known:
+        code = ", ".join(modules)[:120]
+        raise UserError(
+            f"{address} says that its task is {env[:120]}, which runs code ({code}), and nothing says that it was made "
+            f"on this machine: look at that first, then --trust, or name the task with --env"
+        )
+
+
+def imported_for(modules: Sequence[str], who: str) -> None:
+    """Import the modules that a record names. Raises UserError that says whose."""
+    try:
+        imported(modules)
+    except UserError as error:
+        raise UserError(f"{who} was made with --import {' --import '.join(modules)}: {error}") from error
+
+
+def _agent_at(address: str) -> Path | None:
+    path = Path(address.removeprefix("store:"))
+    with suppress(OSError, ValueError):
+        return next((place for place in (path, path / "agent") if (place / "agent.json").is_file()), None)
+    return None
+
+
+def _record(content: bytes, agent: Path) -> Record:
+    return Record(loads(content.decode(), agent / "agent.json"), agent / "agent.json")
+
+
+def _named_by(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The modules that an agent's record imports, and those of its task."""
+    about = record.record("about", {})
+    return about.texts("imports", ()), _modules(str(record.record("spec", {}).value.get("id", "")))
+
+
+# ---- Python --------------------------------------------------------------------------------------------------
 
 
 def fingerprint(rest: str) -> str | None:

@@ -14,7 +14,7 @@ from reincarnate.store.nodes import AGENT, DATA, Node
 from reincarnate.store.render import short_path
 from reincarnate.teachers import SCHEMES, open_teacher, recognise
 
-READ = frozenset(SCHEMES) - {"py", "hf"}  # kinds of teachers that are read without running anybody's code
+READ = frozenset(SCHEMES.ours) - {"py", "hf"}  # kinds of teachers that are read without running anybody's code
 SOUND, MISSING, WRONG, UNCHECKED = "sound", "missing", "wrong", "not checked"
 
 

@@ -1,40 +1,74 @@
-"""The students, by name. A new family is a file in this folder and a line here."""
+"""The students, by name. A new family is a file in this folder and a line here, or `register_student` from outside."""
 
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any
 
-from reincarnate.students.continuous import ContinuousStudent
-from reincarnate.students.continuous_settings import D4PG, SAC, TD3, TQC, ContinuousSettings, ModernSAC
-from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
-from reincarnate.students.policy_settings import A2C, PPO, PolicySettings, PPOCleanRL, PPOContinuous
-from reincarnate.students.settings import ReplaySettings, ValueSettings
-from reincarnate.students.stacked import StackedStudent
-from reincarnate.students.value import ValueStudent
+from reincarnate.plugins import Registry, settings_check
 
-STUDENTS = {
-    "dqn": DQN,
-    "rainbow": Rainbow,
-    "qrdqn": QRDQN,
-    "iqn": IQN,
-    "modern": Modern,
-    "pqn": PQN,
-    "td3": TD3,
-    "sac": SAC,
-    "tqc": TQC,
-    "d4pg": D4PG,
-    "modern_sac": ModernSAC,
-    "ppo": PPO,
-    "ppo-cleanrl": PPOCleanRL,
-    "ppo-continuous": PPOContinuous,
-    "a2c": A2C,
+if TYPE_CHECKING:
+    from reincarnate.students.continuous import ContinuousStudent
+    from reincarnate.students.continuous_settings import D4PG, SAC, TD3, TQC, ContinuousSettings, ModernSAC
+    from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
+    from reincarnate.students.policy_settings import A2C, PPO, PolicySettings, PPOCleanRL, PPOContinuous
+    from reincarnate.students.settings import ReplaySettings, ValueSettings
+    from reincarnate.students.value import ValueStudent
+
+_PLACES = {
+    **dict.fromkeys(("DQN", "Rainbow", "QRDQN", "IQN", "Modern", "PQN"), "families"),
+    **dict.fromkeys(("D4PG", "SAC", "TD3", "TQC", "ContinuousSettings", "ModernSAC"), "continuous_settings"),
+    **dict.fromkeys(("A2C", "PPO", "PolicySettings", "PPOCleanRL", "PPOContinuous"), "policy_settings"),
+    "ContinuousStudent": "continuous",
+    "ValueSettings": "settings",
+    "ValueStudent": "value",
 }
 
-# What a Run accepts: any registered student (spelled for tools that make flags from types).
-AnyStudent = ReplaySettings if TYPE_CHECKING else Union[tuple(STUDENTS.values())]  # noqa: UP007
+STUDENTS = Registry(
+    "student",
+    {
+        "dqn": "reincarnate.students.families:DQN",
+        "rainbow": "reincarnate.students.families:Rainbow",
+        "qrdqn": "reincarnate.students.families:QRDQN",
+        "iqn": "reincarnate.students.families:IQN",
+        "modern": "reincarnate.students.families:Modern",
+        "pqn": "reincarnate.students.families:PQN",
+        "td3": "reincarnate.students.continuous_settings:TD3",
+        "sac": "reincarnate.students.continuous_settings:SAC",
+        "tqc": "reincarnate.students.continuous_settings:TQC",
+        "d4pg": "reincarnate.students.continuous_settings:D4PG",
+        "modern_sac": "reincarnate.students.continuous_settings:ModernSAC",
+        "ppo": "reincarnate.students.policy_settings:PPO",
+        "ppo-cleanrl": "reincarnate.students.policy_settings:PPOCleanRL",
+        "ppo-continuous": "reincarnate.students.policy_settings:PPOContinuous",
+        "a2c": "reincarnate.students.policy_settings:A2C",
+    },
+    "reincarnate.students",
+    settings_check("predicts", "explores", "copies", "check", "newborn", "network", "policy", "layout", "storage"),
+)
+
+# What a Run accepts: any registered student.
+AnyStudent = ReplaySettings if TYPE_CHECKING else Annotated[Any, STUDENTS]
 
 
 def stacker(settings: Any) -> Any:
     """What makes one student of several with these settings: a function of them and of whether to compile; or None."""
-    return StackedStudent if isinstance(settings, ValueSettings) else None
+    from reincarnate.students.settings import ValueSettings
+    from reincarnate.students.stacked import StackedStudent
+
+    ours = isinstance(settings, ValueSettings) and type(settings).newborn is ValueSettings.newborn
+    return StackedStudent if ours else None
+
+
+def register_student(name: str, settings: type) -> None:
+    """Add a student of your own, by its settings (`types.Settings`). Raises UserError where that cannot be."""
+    STUDENTS.register(name, settings)
+
+
+def __getattr__(name: str) -> Any:
+    """A student's class, imported when it is asked for: names alone cost nothing."""
+    import importlib
+
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PLACES[name]}"), name)
 
 
 __all__ = [
@@ -60,4 +94,5 @@ __all__ = [
     "Rainbow",
     "ValueSettings",
     "ValueStudent",
+    "register_student",
 ]

@@ -28,7 +28,7 @@ class ValueSettings:
     Schedules are counted in env steps (agent steps, not frames), target syncs and resets in updates.
     """
 
-    torso: TorsoName = "auto"  # auto: by the observations
+    torso: TorsoName = "auto"  # by the observations; or mlp, minatar, nature, nature-same, impala, a registered one
     hidden: tuple[int, ...] = ()  # fully connected layers; empty: 256 256 (mlp), 128 (minatar), 512 (nature, impala)
     width: int = 1  # multiplies the convolutions' filters
     layer_norm: bool = False  # LayerNorm before each ReLU
@@ -63,6 +63,8 @@ class ValueSettings:
         for name in ("gamma", "epsilon", "shrink"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
+        if self.torso != "auto":
+            TORSOS.find(self.torso)
         if min(self.hidden, default=1) < 1:
             raise UserError(f"--student.hidden holds layers' sizes, each at least 1, not {self.hidden}")
         if self.adam_eps <= 0:

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Protocol, runtime_checkable
 
-from reincarnate.envs.task import asked_imports, imported
 from reincarnate.errors import UserError
+from reincarnate.plugins import asked_imports, imported
 from reincarnate.studies.progress import Watch
 from reincarnate.studies.units import Unit, work
+from reincarnate.surroundings import starting_up
 
 POLL = 0.5  # seconds between looks at the workers' progress
 RETRIES = 3  # of a unit whose process died: it resumes from its checkpoints
@@ -189,14 +190,6 @@ def _dismiss(worker: _Worker) -> None:
 
 
 # ---- starting workers --------------------------------------------------------------------------------
-
-
-def starting_up() -> bool:
-    """Whether this process is a worker that is importing the script which started the study.
-
-    The script's own call, if it stands outside `if __name__ == "__main__"`, comes by here a second time.
-    """
-    return bool(getattr(multiprocessing.current_process(), "_inheriting", False))
 
 
 def refuse_starting_up() -> None:

@@ -11,7 +11,7 @@ from reincarnate.errors import UserError
 from reincarnate.files.records import shown
 from reincarnate.methods import METHODS
 from reincarnate.run.prepare import Prepared, prepare_all
-from reincarnate.run.settings import NAMES, Run
+from reincarnate.run.settings import NAMES, Run, with_imports
 
 MOST_SEEDS = 10_000
 KEYS = ("title", "tasks", "methods", "seeds", "run")
@@ -105,13 +105,14 @@ def _seeds(path: Path, value: Any) -> list[int]:
 def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any], seed: int) -> Cell:
     method = {"name": settings.get("method", name), **{k: v for k, v in settings.items() if k not in ("method", "run")}}
     shared = {**shared, **(settings.get("run") or {})}
+    imports = with_imports(shared, str(path))
     if method["name"] not in METHODS:
-        raise UserError(f"{path}: unknown method {method['name']!r}; known: {', '.join(METHODS)}")
+        raise UserError(f"{path}: {METHODS.unknown(method['name'])}")
     if "env" not in shared:
         raise UserError(f"{path}: a task names no env")
     label = "" if name == method["name"] else name
     try:
-        run = from_dict(Run, {**shared, "method": method, "seed": seed, "label": label}, NAMES)
+        run = from_dict(Run, {**shared, "method": method, "seed": seed, "label": label, "imports": imports}, NAMES)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return Cell(Path(envs.parse(run.env).folder) / f"{_plain(name)}-s{seed}", run)

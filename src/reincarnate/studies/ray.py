@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reincarnate.envs.task import asked_imports, imported
 from reincarnate.errors import UserError
+from reincarnate.plugins import asked_imports, imported
 from reincarnate.studies.executors import POLL, RETRIES
 from reincarnate.studies.progress import Watch
 from reincarnate.studies.units import Unit, work

@@ -1,27 +1,32 @@
 """Frozen policies of any origin, behind one narrow protocol. A format is one file and one line in `SCHEMES`."""
 
 import difflib
-import importlib
 import re
 from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
+from reincarnate.plugins import Registry, having
 from reincarnate.types import Teacher
 
-SCHEMES = {
-    "store": "stored",
-    "onnx": "onnx",
-    "torchscript": "torchscript",
-    "sb3": "sb3",
-    "py": "python",
-    "cleanrl": "cleanrl",
-    "balloon": "balloon",
-    "dopamine": "dopamine",
-    "hf": "hub",
-}
-"""Scheme -> module here, in the order in which a bare path is tried. Each has `recognises(path) -> bool` and
-`open_address(rest, actions) -> Teacher`, where `rest` follows the scheme."""
+SCHEMES = Registry(
+    "kind of teacher",
+    {
+        "store": "reincarnate.teachers.stored",
+        "onnx": "reincarnate.teachers.onnx",
+        "torchscript": "reincarnate.teachers.torchscript",
+        "sb3": "reincarnate.teachers.sb3",
+        "py": "reincarnate.teachers.python",
+        "cleanrl": "reincarnate.teachers.cleanrl",
+        "balloon": "reincarnate.teachers.balloon",
+        "dopamine": "reincarnate.teachers.dopamine",
+        "hf": "reincarnate.teachers.hub",
+    },
+    "reincarnate.teachers",
+    having("open_address"),
+)
+"""Scheme -> module, in the order in which a bare path is tried. Each has `open_address(rest, actions) -> Teacher`,
+where `rest` follows the scheme, and may have `recognises(path) -> bool`."""
 
 
 def open_teacher(uri: str, actions: int | None = None) -> Teacher:
@@ -34,9 +39,9 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
     if colon and scheme in SCHEMES:
         if not rest:
             raise UserError(f"{uri!r} names no teacher; write {scheme}:PATH")
-        return _module(scheme).open_address(rest, actions)
+        return SCHEMES[scheme].open_address(rest, actions)
     if Path(uri).exists():
-        return _module(recognise(Path(uri))).open_address(uri, actions)
+        return SCHEMES[recognise(Path(uri))].open_address(uri, actions)
     if colon and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", scheme):
         near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}:{rest}? " if near else ""
@@ -47,10 +52,14 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
 def recognise(path: Path) -> str:
     """The scheme of what lies at `path`. UserError: it is not recognised."""
     for name in SCHEMES:
-        if _module(name).recognises(path):
+        if getattr(SCHEMES[name], "recognises", lambda _: False)(path):
             return name
     raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {', '.join(SCHEMES)}")
 
 
-def _module(scheme: str) -> Any:
-    return importlib.import_module(f"reincarnate.teachers.{SCHEMES[scheme]}")
+def register_teacher(scheme: str, kind: Any) -> None:
+    """Add a kind of teacher of your own, a module or any object with `open_address` (see `SCHEMES`): `SCHEME:REST`.
+
+    Raises UserError where that cannot be.
+    """
+    SCHEMES.register(scheme, kind)

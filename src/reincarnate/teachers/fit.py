@@ -1,9 +1,60 @@
 """Whether a teacher fits a task: what must be equal, and what differs, in words."""
 
+from dataclasses import replace
+
 import numpy as np
+import torch
+from torch import Tensor, nn
 
 from reincarnate.errors import UserError
-from reincarnate.types import TaskSpec, TeacherCard
+from reincarnate.teachers import open_teacher
+from reincarnate.types import GAUSSIAN, MEANS, Prediction, TaskSpec, Teacher, TeacherCard, TimeStep
+
+
+def open_for(address: str, spec: TaskSpec | None) -> Teacher:
+    """The teacher at an address, to be asked on this task (None: on none). Raises UserError."""
+    teacher = open_teacher(address, spec.actions if spec else None)
+    return suited(teacher, spec) if spec else teacher
+
+
+def suited(teacher: Teacher, spec: TaskSpec) -> Teacher:
+    """The teacher as it is to be asked on a task: where it is silent about its actions' bounds, with the task's."""
+    card = teacher.card
+    silent = card.continuous and card.bounds is None and spec.continuous
+    return InUnits(teacher, spec) if silent and card.actions in (None, spec.actions) else teacher
+
+
+class InUnits(nn.Module):
+    """A teacher of continuous actions whose files do not hold their bounds: it speaks in the task's units.
+
+    Predictions are of actions in [-1, 1], which only the task can bring its words to.
+    """
+
+    def __init__(self, teacher: Teacher, spec: TaskSpec):
+        nn.Module.__init__(self)
+        assert spec.bounds is not None
+        self.teacher, self.view, self.frozen = teacher, teacher.view, teacher.frozen
+        self.card = replace(teacher.card, bounds=spec.bounds)
+        low, high = (torch.tensor(bound, dtype=torch.float32) for bound in spec.bounds)
+        self.middle: Tensor
+        self.reach: Tensor
+        self.register_buffer("middle", (high + low) / 2)
+        self.register_buffer("reach", (high - low) / 2)
+
+    def initial(self, n: int) -> Tensor:
+        """The memory of n new episodes."""
+        return self.teacher.initial(n)
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What the teacher says, of actions in [-1, 1]."""
+        said, carry = self.teacher.predict(step, carry)
+        if said.kind == MEANS:
+            return Prediction(MEANS, (said.x - self.middle) / self.reach), carry
+        assert said.kind == GAUSSIAN, "a squashed Gaussian comes with its bounds"
+        mean, log_std = said.x.chunk(2, -1)
+        told = torch.cat([(mean - self.middle) / self.reach, log_std - self.reach.log()], -1)
+        return Prediction(GAUSSIAN, told), carry
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:

@@ -56,7 +56,8 @@ def as_gaussian(acts: Acts, mean: Float[Tensor, "B A"], log_std: Float[Tensor, "
     """A base Gaussian as a prediction: squashed ones stay as they are, those that are clipped come to [-1, 1]."""
     if acts.squashed:
         return Prediction(SQUASHED, torch.cat([mean, log_std], -1))
-    assert acts.bounds is not None
+    if acts.bounds is None:  # in the task's units: `fit.open_for` knows them
+        return Prediction(GAUSSIAN, torch.cat([mean, log_std], -1))
     low, high = (torch.tensor(bound, dtype=torch.float32, device=mean.device) for bound in acts.bounds)
     half = (high - low) / 2
     return Prediction(GAUSSIAN, torch.cat([(mean - (high + low) / 2) / half, log_std - half.log()], -1))

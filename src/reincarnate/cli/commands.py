@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from reincarnate import __version__, surroundings, ui
+from reincarnate import __version__, plugins, surroundings, ui
 from reincarnate.errors import UserError
 
 HELP = """reincarnate: train new agents from trained ones, instead of from scratch
@@ -51,25 +51,21 @@ class Ended(KeyboardInterrupt):
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point. In a study's worker, which imports the script that called it, nothing is done a second time."""
-    from reincarnate.studies.executors import starting_up
-
-    if starting_up():
+    if surroundings.starting_up():
         return
     surroundings.own_process()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
     args = [item for item in args if item != "--debug"]
-    if not args or args[0] in ("-h", "--help"):
-        from reincarnate.methods import METHODS
-
-        print(HELP.format(methods=", ".join(METHODS)), end="")
-        return
-    if args[0] == "--version":
+    if args and args[0] == "--version":
         print(__version__)
         return
     try:
-        with _signals_end():
-            _command(args[0])(_with_task(args[1:]))
+        with _signals_end(), plugins.asking():
+            if not args or args[0] in ("-h", "--help"):
+                _help(args[1:])
+            else:
+                _command(args[0])(_with_task(args[1:]))
     except UserError as error:
         if debug:
             _traceback(error)
@@ -78,7 +74,15 @@ def main(argv: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output, a pager say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt as error:
-        sys.exit(_ended(args[0], error))
+        sys.exit(_ended(args[0] if args else "", error))
+
+
+def _help(args: list[str]) -> None:
+    from reincarnate.methods import METHODS
+
+    if args:  # --import MODULE: its methods are named too
+        _with_task(args)
+    print(HELP.format(methods=", ".join(METHODS)), end="")
 
 
 def _with_task(args: list[str]) -> list[str]:
@@ -164,9 +168,3 @@ COMMANDS = {
     "pull": "hub:pull",
 }
 """Name -> module:function here, imported when it is asked for."""
-
-
-surroundings.callable_module(__name__)  # `from reincarnate.cli import main; main([…])` has always worked
-
-if __name__ == "__main__":
-    main()
