@@ -122,12 +122,12 @@ def test_flags_become_part_of_the_address_whichever_command_they_are_given_to():
 
 
 def test_a_family_from_outside_is_one_registration(monkeypatch):
-    monkeypatch.setattr(envs, "_registered", {})
-    envs.register_family("Toy/", "toy_family")
+    monkeypatch.setattr(envs.FAMILIES, "_added", {})
     module = type(envs)("toy_family")
     toy = TaskSpec("Toy/A", (1,), "float32", 2, 1, None, {})
-    module.__dict__.update(ids=lambda: {"Toy/A"}, spec=lambda env_id: toy)
+    module.__dict__.update(ids=lambda: {"Toy/A"}, spec=lambda env_id: toy, make=None)
     monkeypatch.setitem(__import__("sys").modules, "toy_family", module)
+    envs.register_family("Toy/", "toy_family")
     assert envs.spec("Toy/A") is toy
     with pytest.raises(UserError, match="did you mean Toy/A"):
         envs.spec("Toy/B")
