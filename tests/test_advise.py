@@ -86,6 +86,9 @@ HOLDS = {
     "go on from the weights": made(teacher=TEACHER, weights=WEIGHTS),
     "warm up with the agent's own play": made(teacher=TEACHER, weights=WEIGHTS, data=replace(DATA, returns=SAME)),
     "imitate only": replace(taught(), budget=20_000),
+    "taught for half, then held by its own best": replace(
+        taught(tells=LOGITS), budget=1_000_000, student=PQN(), student_name="pqn"
+    ),
     "distil, then wean": taught(),
     "let the teacher lead the way": replace(taught(), blind=True),
     "distil online only": taught(),
@@ -101,6 +104,7 @@ EXPECTED = {
     "go on from the weights": ["finetune", "qdagger", "scratch"],
     "warm up with the agent's own play": ["finetune", "wsrl", "scratch"],
     "imitate only": ["dagger", "qdagger", "scratch"],
+    "taught for half, then held by its own best": ["kickstart", "qdagger", "scratch"],
     "distil, then wean": ["qdagger", "kickstart", "scratch"],
     "let the teacher lead the way": ["qdagger", "jsrl", "scratch"],
     "distil online only": ["qdagger", "kickstart", "scratch"],
@@ -119,6 +123,16 @@ def methods(measured: Measurement) -> list[str]:
 
 def said(measured: Measurement) -> dict[str, str]:
     return {one.name: one.text for one in remarks(measured)}
+
+
+def test_a_quick_student_of_a_policy_is_anchored_and_other_students_are_told_of_it():
+    quick = HOLDS["taught for half, then held by its own best"]
+    run, _ = fit(choose(quick)[0].method, quick)
+    assert (run.method.wean.by, run.method.wean.end, run.method.wean.anchor) == ("linear", 0.5, 0.5)
+    assert methods(replace(quick, budget=200_000))[0] != "kickstart"
+    assert methods(replace(quick, teacher=TEACHER))[0] == "qdagger"  # of values: not studied
+    assert "--student pqn" in said(taught(tells=LOGITS))["a quicker student"]
+    assert "a quicker student" not in said(quick).keys() | said(taught()).keys()
 
 
 def test_a_weak_teacher_is_never_only_imitated():
@@ -212,6 +226,7 @@ def test_continuous_actions_have_no_student_yet():
         ("another network", made(teacher=TEACHER, weights=replace(WEIGHTS, same_network=False, misfit="fc is [8, 4]"))),
         ("weak teacher", taught(trained_env_steps=20_000)),
         ("short budget", taught(trained_env_steps=1_000_000)),
+        ("a quicker student", taught(tells=LOGITS)),
         ("names actions only", taught(tells=ACTIONS)),
         ("cannot annotate", made(teacher=replace(TEACHER, memory=True), data=DATA)),
         ("data of another policy", made(teacher=TEACHER, data=replace(DATA, agreement=0.2))),

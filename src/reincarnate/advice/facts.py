@@ -4,11 +4,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from reincarnate.run.plan import updates
+from reincarnate.students import PQN
+from reincarnate.students.settings import ReplaySettings
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.types import ACTIONS, LOGITS, VALUES, Phase
 
 FEW_EPISODES = 5  # of data: fewer say nothing of its level
 LEAST_BUDGET = 100  # env steps: nothing is trained with fewer
+LONG = 300_000  # env steps from which quick students passed their teachers (studies/better.yaml)
 
 
 @dataclass(frozen=True)
@@ -201,6 +204,21 @@ class Measurement:
     def short_budget(self) -> bool:
         """A budget of less than a tenth of what the teacher had, as far as that is known."""
         return self.trained is not None and self.budget * 10 < self.trained
+
+    @property
+    def policy_teacher(self) -> bool:
+        """A teacher that tells a policy's logits, as those of the study of quick students did."""
+        return self.teacher is not None and self.teacher.tells == LOGITS
+
+    @property
+    def quick_student(self) -> bool:
+        """A value student of many copies, which learns from rollouts: env steps by the million take it minutes."""
+        return isinstance(self.student, PQN)
+
+    @property
+    def slow_student(self) -> bool:
+        """A value student of one copy with a replay, that no weights are given for."""
+        return isinstance(self.student, ReplaySettings) and self.weights is None
 
     @property
     def noisy_teacher(self) -> bool:

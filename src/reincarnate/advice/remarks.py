@@ -7,6 +7,7 @@ from reincarnate.advice import sources
 from reincarnate.advice.facts import Measurement, Score
 from reincarnate.types import ACTIONS
 
+ENOUGH = 1_000_000  # env steps, as studied
 FOREIGN = 0.5  # agreement below which data is said to be of another policy
 
 
@@ -125,6 +126,15 @@ REMARKS = (
     ),
     Remark("weak teacher", lambda m: m.good_teacher and m.weak_teacher, _weak, sources.WEAK),
     Remark("short budget", lambda m: m.good_teacher and m.short_budget, _short_budget, sources.BUDGET),
+    Remark(
+        "a quicker student",
+        lambda m: m.good_teacher and m.policy_teacher and m.slow_student and not m.weak_teacher,
+        lambda m: (
+            f"where env steps are cheap, a PQN student ends above such a teacher in minutes: ask again with --student "
+            f"pqn --budget {ENOUGH}"
+        ),
+        sources.BETTER,
+    ),
     Remark(
         "names actions only",
         lambda m: m.good_teacher and m.teacher is not None and m.teacher.tells == ACTIONS,

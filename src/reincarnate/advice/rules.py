@@ -5,9 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from reincarnate.advice import sources
-from reincarnate.advice.facts import Measurement
+from reincarnate.advice.facts import LONG, Measurement
 from reincarnate.methods import JSRL, RLPD, WSRL, Dagger, FineTune, Kickstart, Pretrain, QDagger, Rehearsal, Scratch
+from reincarnate.methods.weaning import Weaning
 
+HALF = Kickstart(weight=0.5, wean=Weaning(by="linear", end=0.5, lr_final=1.0))
+"""As studied (studies/better.yaml): taught for half of the env steps, then held by an anchor to its own best."""
 FEW_UPDATES = 5000  # online: with no more than were studied, no student does better than one that only imitates
 
 
@@ -51,6 +54,16 @@ RULES = (
         WSRL(),
         lambda m: "the agent is better than the data: keep near to it, and leave the data out",
         sources.OWN_PLAY_FIRST,
+    ),
+    Rule(
+        "taught for half, then held by its own best",
+        lambda m: m.good_teacher and m.policy_teacher and m.quick_student and m.budget >= LONG,
+        HALF,
+        lambda m: (
+            f"{m.budget:,} env steps are enough for a {m.student_name} student to pass its teacher, and an anchor to "
+            "its own best keeps it there once the teacher is gone"
+        ),
+        sources.BETTER,
     ),
     Rule(
         "imitate only",
