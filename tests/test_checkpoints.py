@@ -278,10 +278,11 @@ def test_a_run_is_held_from_its_first_moment_to_its_last(folder, tmp_path):
 
 def test_of_two_that_make_one_directory_the_second_is_refused(tmp_path):
     first, second = RunDirectory.fresh(tmp_path / "run"), RunDirectory.fresh(tmp_path / "run")
-    first.create({"first": 1})
+    config = {"prior": {}, "versions": {}, "together": [0]}
+    first.create({"first": 1, **config})
     with pytest.raises(UserError, match="exists already"):
-        second.create({"second": 2})
-    assert first.config == {"format": 1, "first": 1}
+        second.create({"second": 2, **config})
+    assert first.config == {"format": 1, "first": 1, **config}
     first.close()
 
 

@@ -89,7 +89,7 @@ def test_train_leaves_a_run_that_can_be_compared_evaluated_and_taught_from(metho
 def test_the_card_of_an_agent_holds_the_command_that_makes_it_again():
     main(["train", "scratch", *FAST, "--seed", "3", "--out", "a"])
     card = Path("a/agent/card.md").read_text()
-    command = next(line for line in card.splitlines() if line.startswith("    reincarnate train"))
+    command = next(line for line in card.splitlines() if line.startswith("reincarnate train"))
     main([*command.split()[1:], "--out", "b"])
     weights = [Path(run, "agent/weights.safetensors").read_bytes() for run in "ab"]
     assert weights[0] == weights[1]

@@ -71,8 +71,8 @@ class watching:
             cycle(own, *args)
             note["cycles"].append(own.first.at.updates - before)
 
-        def acting(own, chance):
-            found = step(own, chance)
+        def acting(own, chance, *rest):
+            found = step(own, chance, *rest)
             note["drawn"].append((found.action.tobytes(), found.obs.tobytes()))
             return found
 

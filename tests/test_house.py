@@ -32,9 +32,9 @@ FORMAT1 = Path(__file__).parent / "fixtures" / "format1"
 # ---- imports -----------------------------------------------------------------------------------------
 
 ROOMS = (  # each may import those after it
-    *("__main__", "cli", "sharing", "advice", "studies", "run", "report", "store", "priors", "training", "teachers"),
+    *("__main__", "cli", "sharing", "advice", "studies", "run", "report", "priors", "store", "training", "teachers"),
     *("agents", "students", "methods", "data", "nets", "losses", "envs", "config", "ui", "files", "surroundings"),
-    *("types", "seeds", "errors"),
+    *("plugins", "types", "seeds", "errors"),
 )
 MODULES = {
     ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path

@@ -22,6 +22,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.terms import Conservative, LargeMargin
 from reincarnate.methods import (
     JSRL,
+    METHODS,
     RLPD,
     WSRL,
     Dagger,

@@ -177,7 +177,8 @@ def test_a_teacher_that_watches_sees_every_episode_of_every_seed_from_its_start(
             Apart.add(self, trainings, experience)
 
     method = Kickstart(temperature=1.0, wean=Weaning(by="fixed"))
-    trainings = [on_catch(config, method.phases(64), seed, 2, teacher()) for seed in range(SEEDS)]
+    phases = [replace(phase, evaluations=1) for phase in method.phases(64)]
+    trainings = [on_catch(config, phases, seed, 2, teacher()) for seed in range(SEEDS)]
     env = TwoViews(Catch.spec, Catch, SEEDS * 2, None)
     Loop(trainings, {"student": Kept(trainings)}, env).run([lambda line: None] * SEEDS, [lambda: None] * SEEDS, print)
     count = np.zeros(SEEDS * 2)

@@ -333,6 +333,7 @@ class Phase:
         return self.objective.listens.union(*(other.listens for other in self.others.values()))
 
 
+@runtime_checkable
 class Method(Protocol):
     """A way of reincarnating: a frozen dataclass that unrolls into phases. It never knows what a target network is.
 

@@ -12,7 +12,7 @@ from reincarnate.losses import values
 from reincarnate.losses.divergences import divergence
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import proximal_distillation
-from reincarnate.types import BEST, VALUES, Batch, Prediction
+from reincarnate.types import BEST, LOGITS, VALUES, Batch, Prediction
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class LargeMargin:
     margin: float
     all_actions: bool
     of: str | None = "teacher"
-    suits = frozenset({VALUES})
+    suits = frozenset({VALUES, LOGITS})
 
     @property
     def name(self) -> str:
@@ -126,7 +126,7 @@ class Conservative:
     temperature: float
     name = "cql"
     of = None
-    suits = frozenset({VALUES})
+    suits = frozenset({VALUES, LOGITS})
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         return values.conservative(out.x, batch.action, self.temperature)

@@ -50,7 +50,8 @@ class ByScore:
     def __call__(self, progress: Progress) -> float:
         if progress.fraction > self.end:
             return 0.0
-        scores = progress.lows if self.lower else progress.scores
+        known = len(progress.lows) == len(progress.scores)
+        scores = progress.lows if self.lower and known else progress.scores
         if not scores:
             return 1.0
         score = max(scores) if self.sticky and max(scores) >= 1 else scores[-1]

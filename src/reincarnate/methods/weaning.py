@@ -79,7 +79,7 @@ def taught(
         "online",
         env_steps=env_steps,
         objective=Objective(
-            terms=tuple(terms),
+            terms=tuple(terms) if weight else (),  # a teacher without weight is not asked
             lr_scale=coupled if weight else None,  # without a teacher's term there is no λ to couple it to
         ),
         newborn=newborn,

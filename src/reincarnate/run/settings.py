@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
+import torch
 import tyro
 
 from reincarnate import envs
@@ -119,7 +120,7 @@ def check_settings(run: Run) -> None:
     for name in ("envs", "seed", "threads"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
-    if run.compile == "on" and run.device == "cpu" and not can_compile():
+    if run.compile == "on" and not (can_compile() or torch.cuda.is_available()):
         raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
     if run.evaluations > limits.EVALUATIONS:
         raise UserError(
