@@ -92,7 +92,7 @@ class Case:
 
     def command(self, out: str) -> list[str]:
         """What a person would type now: `resume`, or the same `train` again where not even a directory was made."""
-        return ["resume", out] if list((self.folder / out).rglob("config.json")) else self.flags(out)
+        return ["resume", "--trust", out] if list((self.folder / out).rglob("config.json")) else self.flags(out)
 
     def done(self, out: str) -> bool:
         """Whether every run is."""
