@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asking import cut
 from fuzzing import Target
 from interrupting import small_run, stopped
 from rich.console import Console
@@ -168,7 +169,7 @@ def agent(folder: Path) -> Target:
         if "optimizer" in found.kept:
             found.optimizer_state()
         if data := found.data():
-            data.source(1, 0.9).sample(4, np.random.default_rng(0))
+            cut(data, 1, 0.9).sample(4, np.random.default_rng(0))
         value = read_agent(place)
         list(differences(value, value))
 
@@ -195,7 +196,7 @@ def dataset(folder: Path) -> Target:
 
     def open_(place: Path) -> None:
         for found in place.iterdir():
-            source = open_dataset(found).source(1, 0.9)
+            source = cut(open_dataset(found), 1, 0.9)
             source.sample(4, np.random.default_rng(0))
 
     return Target("our dataset", {f"data/{n}": c for n, c in files_in(made.path).items()}, open_, mend)

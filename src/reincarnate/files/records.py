@@ -147,11 +147,11 @@ class Record:
         value = self._of(name, default, "a list of objects", lambda x: isinstance(x, list))
         return [Record(item, self.where, f"{self.named(name)}[{i}]") for i, item in enumerate(value)]
 
-    def text(self, name: str, default: Any = ABSENT, most: int = 100_000) -> str:
+    def text(self, name: str, default: Any = ABSENT, most: int = 100_000) -> str | Any:
         """Text."""
         return self._of(name, default, "text", lambda x: isinstance(x, str) and len(x) <= most)
 
-    def flag(self, name: str, default: Any = ABSENT) -> bool:
+    def flag(self, name: str, default: Any = ABSENT) -> bool | Any:
         """True or false."""
         return self._of(name, default, "true or false", lambda x: isinstance(x, bool))
 
@@ -182,7 +182,7 @@ class Record:
         """A list of texts."""
         return tuple(self._of(name, default, "a list of texts", lambda x: isinstance(x, list) and all(map(is_text, x))))
 
-    def hash(self, name: str, default: Any = ABSENT) -> str:
+    def hash(self, name: str, default: Any = ABSENT) -> str | Any:
         """A SHA-256 in lower-case hex: hashes become names of files."""
         return self._of(name, default, "a sha256", is_hash)
 
