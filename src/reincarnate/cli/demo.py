@@ -1,4 +1,4 @@
-"""`reincarnate demo`: a small shipped agent teaches students of another architecture, and is passed by some."""
+"""`reincarnate demo`: a small shipped agent teaches students of another architecture, by three methods."""
 
 import time
 from pathlib import Path
@@ -9,20 +9,15 @@ from tyro.conf import arg
 
 from reincarnate import ui
 from reincarnate.errors import UserError
-from reincarnate.files.records import load_record
 from reincarnate.methods import Kickstart, QDagger, Scratch
-from reincarnate.methods.weaning import Weaning
 from reincarnate.run.settings import Run
-from reincarnate.students import DQN, PQN
+from reincarnate.students import DQN
 from reincarnate.studies import Cell, Study, run_study
 
 PRIOR = "minatar-breakout-dqn"
 ENV = "MinAtar/Breakout-v1"
 WORKERS = 2
 STUDENT = DQN(torso="mlp", hidden=(128, 128), dueling=True, lr=5e-4, target_every=500, epsilon_steps=5_000)
-
-RECIPE = Kickstart(weight=1.0, wean=Weaning(by="linear", end=0.5, lr_final=1.0))  # studies/better.yaml; `advise` has it
-LONGER = 300_000  # env steps that a quick student needs
 
 
 def shipped(name: str) -> Path:
@@ -60,41 +55,6 @@ def demo_study(seeds: int, store: Path) -> Study:
     return Study("demo", cells)
 
 
-def passing_study(seeds: int, store: Path) -> Study:
-    """The recipe × seeds: a quick student is taught for half of its env steps, then held by its own best."""
-    cells = tuple(
-        Cell(
-            Path(f"kickstart-s{seed}"),
-            Run(
-                env=ENV,
-                method=RECIPE,
-                student=PQN(),
-                teacher=f"store:{shipped(PRIOR)}",
-                seed=seed,
-                env_steps=LONGER,
-                evaluations=6,
-                reference_episodes=50,
-                final_episodes=50,
-                eval_episodes=10,
-                store=str(store),
-            ),
-        )
-        for seed in range(seeds)
-    )
-    return Study("better than its teacher", cells)
-
-
-def verdict(results: list[dict]) -> str:
-    """How many students ended above their teacher, its uncertainty and theirs included."""
-    teacher = results[0]["reference"]["teacher"]
-    above = sum(result["interval"][0] > teacher["high"] for result in results)
-    scores = ", ".join(f"{result['score']:.3g}" for result in results)
-    return (
-        f"{above} of {len(results)} students end above the agent they came from, interval against interval: "
-        f"{scores}; their teacher {teacher['mean']:.3g} [{teacher['low']:.3g}, {teacher['high']:.3g}]"
-    )
-
-
 def run_demo(out: Path, seeds: int) -> None:
     """Run it, or finish what is unfinished in `out`, and say what it shows."""
     start = time.perf_counter()
@@ -105,14 +65,6 @@ def run_demo(out: Path, seeds: int) -> None:
         highlight=False,
     )
     run_study(demo_study(seeds, out / "store"), out, WORKERS)
-    ui.console.print(
-        f"[bold]And now with time:[/] a PQN student plays {LONGER:,} env steps in 32 copies of the task, taught for "
-        f"half of them, then alone, held by an anchor to its own best.",
-        highlight=False,
-    )
-    longer, better = passing_study(seeds, out / "store"), out / "better"
-    run_study(longer, better, WORKERS)
-    ui.say(verdict([load_record(better / cell.directory / "result.json") for cell in longer.cells]))
     ui.say(f"{time.perf_counter() - start:.0f} s; open {out / 'index.html'} in a browser")
 
 
