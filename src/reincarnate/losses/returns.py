@@ -23,14 +23,19 @@ def advantages(
     return _summed_back(delta, lam * discount * ~ends, torch.zeros_like(delta[:, 0]))
 
 
+@torch.no_grad()
 def lambda_returns(reward: Rows, discount: Rows, next_value: Rows, ends: Bool[Tensor, "B T"], lam: float) -> Rows:
-    """G_t = r_t + γ_t((1 − λ)V(s'_t) + λG_{t+1}) (Sutton & Barto, 2018, eq. 12.2, recursively).
+    """G_t = r_t + γ_t(λG_{t+1} + (1 − λ)V(s'_t)) (Sutton & Barto, 2018, eq. 12.2, recursively). Without gradient.
 
     Where an episode ends, and in the last column, G_{t+1} is V(s'_t). Equal to `advantages` + V(s) if V(s'_t) is
     V(s_{t+1}) inside episodes.
     """
-    mixed = 1 - lam * (~ends).to(reward)
-    return _summed_back(reward + discount * mixed * next_value, lam * discount * ~ends, next_value[:, -1])
+    out, ahead = torch.empty_like(reward), next_value[:, -1]
+    for t in reversed(range(reward.shape[1])):
+        value = next_value[:, t]
+        mixed = torch.where(ends[:, t], value, lam * ahead + (1 - lam) * value)
+        out[:, t] = ahead = reward[:, t] + discount[:, t] * mixed
+    return out
 
 
 def _summed_back(x: Rows, carried: Rows, last: Float[Tensor, "B"]) -> Rows:

@@ -1,7 +1,7 @@
 """Losses as pure functions: one number per example, reduced by the caller, each with its paper."""
 
 import torch
-from jaxtyping import Bool, Float, Float32, Int64
+from jaxtyping import Float, Int64
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,21 +25,6 @@ def q_learning(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], target: Floa
     return F.smooth_l1_loss(pick(q, action), target.detach(), reduction="none")
 
 
-def distillation(
-    student: Float[Tensor, "B A"],
-    teacher: Float32[Tensor, "B A"],
-    temperature: float,
-    teacher_temperature: float,
-) -> Float[Tensor, "B"]:
-    """KL(softmax(teacher/τ_T) ‖ softmax(student/τ)) per example (Agarwal et al., 2022, eq. 2).
-
-    The paper uses one τ for both. Its gradient with respect to the student's values is (π − π_T)/τ: there is no τ²
-    rescaling. The printed equation has the sign of a cross-entropy wrong; what is minimised is the KL divergence.
-    """
-    target = F.log_softmax(teacher / teacher_temperature, -1)
-    return (target.exp() * (target - F.log_softmax(student / temperature, -1))).sum(-1)
-
-
 def large_margin(
     q: Float[Tensor, "B A"], expert: Int64[Tensor, "B"], margin: float, all_actions: bool
 ) -> Float[Tensor, "B"]:
@@ -61,23 +46,3 @@ def conservative(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], temperatur
     """
     scaled = q / temperature
     return scaled.logsumexp(-1) - pick(scaled, action)
-
-
-@torch.no_grad()
-def lambda_returns(
-    reward: Float32[Tensor, "T *B"],
-    discount: Float32[Tensor, "T *B"],
-    after: Float32[Tensor, "T *B"],
-    ended: Bool[Tensor, "T *B"],
-    lam: float,
-) -> Float32[Tensor, "T *B"]:
-    """G_t = r_t + d_t·(λ·G_{t+1} + (1 − λ)·V(s_{t+1})), from the last step to the first.
-
-    `after` is V(s_{t+1}) of the true successor, `discount` d_t, 0 at a termination. Where an episode `ended`, or the
-    segment does, G_t = r_t + d_t·V(s_{t+1}) (Daley & Amato, 2019, eq. 4; λ-returns cut at limits).
-    """
-    returns, ahead = torch.empty_like(reward), after[-1]
-    for t in range(len(reward) - 1, -1, -1):
-        mixed = torch.where(ended[t], after[t], lam * ahead + (1 - lam) * after[t])
-        returns[t] = ahead = reward[t] + discount[t] * mixed
-    return returns

@@ -1,16 +1,16 @@
 """Distillation alone: DAgger (Ross et al., 2011) for values, the ablation "Dagger" of Agarwal et al. (2022)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Temperature, imitation, temperature_for
-from reincarnate.types import LAGGING, Method, Objective, Phase, WeightedTerm
+from reincarnate.methods.weaning import Imitates, Temperature, imitation
+from reincarnate.types import LAGGING, Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class Dagger(Method):
+class Dagger(Imitates):
     """KL to the teacher and nothing else, offline on its data, then online on the student's own; rewards are not used.
 
     The paper's other ablation, "Dagger + QL" (TD and a teacher that never leaves), is `qdagger --wean.by fixed`.
@@ -33,16 +33,3 @@ class Dagger(Method):
             Phase("offline", updates=at_least("--offline-updates", 1, self.offline_updates), objective=objective),
             Phase("online", env_steps=env_steps, objective=objective, newborn=False, refresh=frozenset({LAGGING})),
         ]
-
-    @property
-    def measures(self) -> bool:
-        """Whether the temperature is left to the teacher's action gaps."""
-        return self.temperature == "auto"
-
-    def fitted(self, temperature: float) -> "Dagger":
-        """With the temperature that was measured."""
-        return replace(self, temperature=temperature)
-
-    def suited(self, tells: str) -> "Dagger":
-        """With the temperature that suits what the teacher tells, where it was left to that."""
-        return replace(self, temperature=temperature_for(tells)) if self.temperature == "kind" else self

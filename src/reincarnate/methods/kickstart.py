@@ -1,14 +1,14 @@
 """Kickstarting (Schmitt et al., 2018), as in the comparison of Agarwal et al. (2022)."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
-from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught, temperature_for
-from reincarnate.types import Method, Phase
+from reincarnate.methods.weaning import Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.types import Phase
 
 
 @dataclass(frozen=True)
-class Kickstart(Method):
+class Kickstart(Imitates):
     """Online from the start: own TD loss + λ · KL to the teacher on the student's own experience. No prior data.
 
     Defaults are the paper's for a DQN student: λ0 = 3, τ = 0.1 on both policies.
@@ -25,16 +25,3 @@ class Kickstart(Method):
         """One online phase, weaned."""
         term = imitation(self.temperature, self.teacher_temperature)
         return [taught(env_steps, term, self.weight, self.wean, newborn=True)]
-
-    @property
-    def measures(self) -> bool:
-        """Whether the temperature is left to the teacher's action gaps."""
-        return self.temperature == "auto"
-
-    def fitted(self, temperature: float) -> "Kickstart":
-        """With the temperature that was measured."""
-        return replace(self, temperature=temperature)
-
-    def suited(self, tells: str) -> "Kickstart":
-        """With the temperature that suits what the teacher tells, where it was left to that."""
-        return replace(self, temperature=temperature_for(tells)) if self.temperature == "kind" else self

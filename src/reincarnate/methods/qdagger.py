@@ -1,16 +1,16 @@
 """QDagger (Agarwal et al., 2022): distil and learn offline from the teacher's data, then online while being weaned."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar
 
 from reincarnate.methods.checks import at_least
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Temperature, Weaning, imitation, taught, temperature_for
-from reincarnate.types import Method, Objective, Phase, WeightedTerm
+from reincarnate.methods.weaning import Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.types import Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class QDagger(Method):
+class QDagger(Imitates):
     """Own TD loss + λ · KL to the teacher, in both phases.
 
     Offline: `offline_updates` on the teacher's data with λ = 1. At the switch the target network is synchronised,
@@ -39,16 +39,3 @@ class QDagger(Method):
             ),
             taught(env_steps, term, self.weight, self.wean, newborn=False),
         ]
-
-    @property
-    def measures(self) -> bool:
-        """Whether the temperature is left to the teacher's action gaps."""
-        return self.temperature == "auto"
-
-    def fitted(self, temperature: float) -> "QDagger":
-        """With the temperature that was measured."""
-        return replace(self, temperature=temperature)
-
-    def suited(self, tells: str) -> "QDagger":
-        """With the temperature that suits what the teacher tells, where it was left to that."""
-        return replace(self, temperature=temperature_for(tells)) if self.temperature == "kind" else self

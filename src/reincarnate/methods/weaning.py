@@ -1,13 +1,13 @@
 """How a teacher is taken away: settings that three methods share, and the online phase they describe."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
 from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Rest, Scaled
-from reincarnate.types import ACTIONS, LAGGING, LOGITS, VALUES, Objective, Phase, Schedule, Term, WeightedTerm
+from reincarnate.types import ACTIONS, LAGGING, LOGITS, VALUES, Method, Objective, Phase, Schedule, Term, WeightedTerm
 
 Temperature = float | Literal["kind", "auto"]
 """τ; "kind": what suits what the teacher tells (`temperature_for`); "auto": measured from the teacher's action gaps as
@@ -21,6 +21,25 @@ told at the temperature that it acts at, and one that only names actions gives t
 def temperature_for(tells: str) -> float:
     """τ of both policies, for a teacher that tells this."""
     return TEMPERATURES.get(tells, 1.0)
+
+
+class Imitates(Method):
+    """A method with the setting `temperature`, which may be left to the kind of teacher, or to its action gaps."""
+
+    temperature: Temperature
+
+    @property
+    def measures(self) -> bool:
+        """Whether the temperature is left to the teacher's action gaps."""
+        return self.temperature == "auto"
+
+    def fitted(self, temperature: float) -> Method:
+        """With the temperature that was measured."""
+        return replace(self, temperature=temperature)  # pyright: ignore[reportArgumentType]
+
+    def suited(self, tells: str) -> Method:
+        """With the temperature that suits what the teacher tells, where it was left to that."""
+        return self.fitted(temperature_for(tells)) if self.temperature == "kind" else self
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,21 @@ def policy_optimizer(
     return Adam(size, eps, device=device) if name == "adam" else UncentredRMSProp(size, eps, device=device)
 
 
+def adopt(optimizer: Any, name: str, data: Tensor, state: dict[str, Tensor]) -> str:
+    """Take over an optimiser's memory out of a student's `state()`, where `data`, its parameters, are as they were.
+
+    `name` is the optimiser's, under which its tensors stand there. Says what was done.
+    """
+    own = optimizer.state
+    if "online" not in state or not torch.equal(state["online"], data.cpu()):
+        return "optimiser: new (the network is not as it was)"
+    if any(f"{name}.{key}" not in state or state[f"{name}.{key}"].shape != own[key].shape for key in own):
+        return "optimiser: new (it was another one)"
+    for key, tensor in own.items():
+        tensor.copy_(state[f"{name}.{key}"])
+    return "optimiser: its state is reused"
+
+
 class Frozen:
     """An optimiser that leaves some parameters alone, whatever their gradient, decay or momentum."""
 

@@ -148,11 +148,10 @@ def collect(
     stage = Stage(env, player, env.reset(rng))
     try:
         for i in range(rounds):
-            obs, action, step, _, notes, _ = stage.play(0.0, rng)
+            played = stage.play(0.0, rng)
             assert player.said is not None
-            said = {"teacher": player.said}
-            own = {name: value for name, value in notes.items() if name == "mask"}
-            replay.add(obs, action, step.reward, step.terminated, step.truncated, step.next_obs, said, own)
+            own = {name: value for name, value in played.notes.items() if name == "mask"}  # a memory is the teacher's
+            played._replace(predictions={"teacher": player.said}, notes=own).store(replay)
             if i % 64 == 0:
                 tick("teacher's data", i * env.n, env_steps)
     finally:

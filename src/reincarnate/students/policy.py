@@ -17,7 +17,7 @@ from reincarnate.nets import Flat
 from reincarnate.nets.actors import drawn
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
-from reincarnate.nets.optimizers import Frozen, clip_norm, policy_optimizer
+from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
@@ -297,14 +297,7 @@ class PolicyStudent:
 
     def adopt(self, state: dict[str, Tensor]) -> str:
         """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
-        own, name = self.optimizer.state, self.settings.optimizer
-        if "online" not in state or not torch.equal(state["online"], self.online.data.cpu()):
-            return "optimiser: new (the network is not as it was)"
-        if any(f"{name}.{key}" not in state or state[f"{name}.{key}"].shape != own[key].shape for key in own):
-            return "optimiser: new (it was another one)"
-        for key, tensor in own.items():
-            tensor.copy_(state[f"{name}.{key}"])
-        return "optimiser: its state is reused"
+        return adopt(self.optimizer, self.settings.optimizer, self.online.data, state)
 
     def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from reincarnate.data.memory import each_tensor
 from reincarnate.errors import UserError
-from reincarnate.losses.values import lambda_returns
+from reincarnate.losses.returns import lambda_returns
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
-from reincarnate.nets.optimizers import Frozen, clip_norm, optimizer
+from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.captured import CapturedGradient
@@ -142,7 +142,9 @@ class ValueStudent:
             q = self._values(b.next_obs.flatten(0, 1))
             mask = None if b.next_mask is None else b.next_mask.flatten(0, 1)
             best = (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1).view(b.reward.shape)
-        returns = lambda_returns(b.reward, b.discount, best, b.ended, self.settings.lam)  # pyright: ignore[reportAttributeAccessIssue]
+        lam: float = self.settings.lam  # pyright: ignore[reportAttributeAccessIssue]
+        rows = (rollout.reward, rollout.discount, best.T, b.ended.T)
+        returns = lambda_returns(*rows, lam).T
         flat = each_tensor(b, lambda tensor: tensor.flatten(0, 1))
         unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "next_mask": None}
         return flat._replace(reward=returns.flatten(), discount=torch.zeros_like(flat.reward), **unused)
@@ -321,14 +323,7 @@ class ValueStudent:
 
     def adopt(self, state: dict[str, Tensor]) -> str:
         """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
-        own, name = self.optimizer.state, self.settings.optimizer
-        if "online" not in state or not torch.equal(state["online"], self.online.data.cpu()):
-            return "optimiser: new (the network is not as it was)"
-        if any(f"{name}.{key}" not in state or state[f"{name}.{key}"].shape != own[key].shape for key in own):
-            return "optimiser: new (it was another one)"
-        for key, tensor in own.items():
-            tensor.copy_(state[f"{name}.{key}"])
-        return "optimiser: its state is reused"
+        return adopt(self.optimizer, self.settings.optimizer, self.online.data, state)
 
     def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen.

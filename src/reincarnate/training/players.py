@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
+from reincarnate.data.replay import Replay
 from reincarnate.envs.checks import finite
 from reincarnate.envs.vector import IDLE
 from reincarnate.students.exploration import epsilon_greedy
@@ -44,6 +45,24 @@ class Transition(NamedTuple):
     predictions: Mapping[str, Prediction] = NOTHING
     notes: Mapping[str, np.ndarray] = NOTHING
     which: np.ndarray | None = None  # copies that acted, where not all did
+
+    def store(self, rows: Replay) -> None:
+        """Add it to a table."""
+        step = self.step
+        told = (self.predictions, self.notes, self.which)
+        rows.add(self.obs, self.action, step.reward, step.terminated, step.truncated, step.next_obs, *told)
+
+    def part(self, own: slice) -> "Transition":
+        """What some of the copies experienced."""
+        which = self.which
+        return Transition(
+            self.obs[own],
+            self.action[own],
+            Step(*(None if column is None else column[own] for column in self.step)),  # pyright: ignore
+            {name: said._replace(x=said.x[own]) for name, said in self.predictions.items()},
+            {name: values[own] for name, values in self.notes.items()},
+            None if which is None else which[(which >= own.start) & (which < own.stop)] - own.start,
+        )
 
 
 class Stage:

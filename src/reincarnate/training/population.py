@@ -53,6 +53,23 @@ class Team(Protocol):
     def publish(self) -> None: ...
 
 
+def _update(
+    training: Training,
+    student: Student,
+    source: Source,
+    n: int,
+    weighing: Weighing,
+    rng: np.random.Generator,
+    ask: Mapping[str, Predictor],
+    hear: Hear,
+) -> Means:
+    """One update of one student, on a batch of its own."""
+    batch = hear(training, source.sample(n, rng, ask), weighing)
+    learnt = student.update(batch, weighing, rng)
+    source.learnt(batch, learnt.each)
+    return learnt.means
+
+
 class Alone:
     """The student of one training."""
 
@@ -66,10 +83,8 @@ class Alone:
     def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
         """Store what was experienced."""
         rows = trainings[0].memory.rows
-        for obs, action, step, predictions, notes, which in experience:
-            rows.add(
-                obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes, which
-            )
+        for transition in experience:
+            transition.store(rows)
         if trainings[0].memory.fresh:
             rows.foresee(experience[-1].step.obs)
 
@@ -89,10 +104,7 @@ class Alone:
         hear: Hear,
     ) -> Sequence[Means]:
         """One update."""
-        batch = hear(self._training, sources[0].sample(n, rngs[0], ask), weighings[0])
-        learnt = self._student.update(batch, weighings[0], rngs[0])
-        sources[0].learnt(batch, learnt.each)
-        return (learnt.means,)
+        return (_update(self._training, self._student, sources[0], n, weighings[0], rngs[0], ask, hear),)
 
     def publish(self) -> None:
         """Let the acting network be what the online network is now."""
@@ -127,22 +139,8 @@ class Apart:
         """Store what was experienced, each in its own table."""
         parts, copies = len(trainings), len(experience[0].obs) // len(trainings)
         for transition in experience:
-            for i in range(parts):
-                own = slice(i * copies, (i + 1) * copies)
-                obs, action, step, predictions, notes, which = transition
-                mine = None if which is None else which[(which >= own.start) & (which < own.stop)] - own.start
-                said = {name: p._replace(x=p.x[own]) for name, p in predictions.items()}
-                trainings[i].memory.rows.add(
-                    obs[own],
-                    action[own],
-                    step.reward[own],
-                    step.terminated[own],
-                    step.truncated[own],
-                    step.next_obs[own],
-                    said,
-                    {name: value[own] for name, value in notes.items()},
-                    mine,
-                )
+            for i, training in enumerate(trainings):
+                transition.part(slice(i * copies, (i + 1) * copies)).store(training.memory.rows)
         for training, obs in zip(trainings, np.split(experience[-1].step.obs, parts), strict=True):
             if training.memory.fresh:
                 training.memory.rows.foresee(obs)
@@ -164,13 +162,8 @@ class Apart:
         hear: Hear,
     ) -> Sequence[Means]:
         """One update of each."""
-        means = []
-        for i, student in enumerate(self._students):
-            batch = hear(self._trainings[i], sources[i].sample(n, rngs[i], ask), weighings[i])
-            learnt = student.update(batch, weighings[i], rngs[i])
-            sources[i].learnt(batch, learnt.each)
-            means.append(learnt.means)
-        return means
+        each = zip(self._trainings, self._students, sources, weighings, rngs, strict=True)
+        return [_update(training, who, source, n, w, rng, ask, hear) for training, who, source, w, rng in each]
 
     def publish(self) -> None:
         """Let the acting networks be what the online networks are now."""
@@ -236,10 +229,8 @@ class Stacked(Apart):
 
     def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
         """Store what was experienced, in one table."""
-        for obs, action, step, predictions, notes, which in experience:
-            self._whole.add(
-                obs, action, step.reward, step.terminated, step.truncated, step.next_obs, predictions, notes, which
-            )
+        for transition in experience:
+            transition.store(self._whole)
 
     def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
         """Environments restart."""

@@ -6,14 +6,14 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from reincarnate.envs.balloon.constants import AGENT_STEP, DOWN, STAY, UP
-from reincarnate.envs.balloon.features import LEVELS, LOWEST, OBSERVATION, SPACING
+from reincarnate.envs.balloon.features import LEVELS, LOWEST, SPACING
+from reincarnate.teachers.balloon.scripted import BALLOON_ACTIONS, scripted
 from reincarnate.teachers.lifts import from_actions
-from reincarnate.types import ACTIONS, LOGITS, Prediction, TeacherCard, TimeStep
+from reincarnate.types import LOGITS, Prediction, TimeStep
 
 HYSTERESIS = 100.0  # Pa
 DEVIATION = 0.1666  # Pa for each second since the flight began
 TARGETS = (6500.0, 11_400.0)  # Pa, where a walk begins
-BALLOON_ACTIONS = 3
 KEY_BITS = 24  # that a float32 holds exactly
 
 
@@ -27,22 +27,7 @@ class RandomWalk:
 
     view = "student"
     frozen = True
-    card = TeacherCard(
-        uri="balloon:random_walk",
-        format="scripted",
-        algorithm="random walk",
-        tells=ACTIONS,
-        network="none",
-        parameters=0,
-        sha256="",
-        obs_shape=(OBSERVATION,),
-        obs_dtype="float32",
-        actions=BALLOON_ACTIONS,
-        preprocessing="none",
-        safety="part of this library",
-        plays="greedy",
-        env="BalloonLearningEnvironment-v0",
-    )
+    card = scripted("random_walk", "random walk")
 
     def initial(self, n: int) -> Float32[Tensor, "n 3"]:
         """The memory of n new flights."""

@@ -4,10 +4,10 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor
 
-from reincarnate.envs.balloon.features import AMBIENT, LEVELS, OBSERVATION, TRIPLES, UNREACHABLE
+from reincarnate.envs.balloon.features import AMBIENT, LEVELS, TRIPLES, UNREACHABLE
+from reincarnate.teachers.balloon.scripted import BALLOON_ACTIONS, scripted
 from reincarnate.teachers.frozen import Memoryless
 from reincarnate.teachers.lifts import from_actions
-from reincarnate.types import ACTIONS, TeacherCard
 
 HALF_RADIUS = 35.0  # km
 BY_SPEED = 0.07  # s/m
@@ -17,7 +17,6 @@ UNKNOWN = 0.5  # score of a wind of which nothing is known
 CONFIDENCE = 0.01
 STAYING, PER_LEVEL = 0.05, 0.001  # bonus of the own level, and how it fades
 DISTANCE, SPEED = 250.0, 30.0  # km and m/s that the observation shows as a half
-BALLOON_ACTIONS = 3
 
 
 class StationSeeker(Memoryless):
@@ -26,22 +25,7 @@ class StationSeeker(Memoryless):
     Source: Bellemare et al. (2020), methods; the numbers are those of the Balloon Learning Environment 1.0.1.
     """
 
-    card = TeacherCard(
-        uri="balloon:station_seeker",
-        format="scripted",
-        algorithm="StationSeeker",
-        tells=ACTIONS,
-        network="none",
-        parameters=0,
-        sha256="",
-        obs_shape=(OBSERVATION,),
-        obs_dtype="float32",
-        actions=BALLOON_ACTIONS,
-        preprocessing="none",
-        safety="part of this library",
-        plays="greedy",
-        env="BalloonLearningEnvironment-v0",
-    )
+    card = scripted("station_seeker", "StationSeeker")
 
     def told(self, obs: Float32[Tensor, "B O"]) -> Float32[Tensor, "B A"]:
         """Observations [B, 1099] to the action it takes, as logits that are sure of it."""
