@@ -8,9 +8,14 @@ import multiprocessing
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import wraps
 from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 PLAIN = {  # letters that we print and some terminals lack
     **{"α": "alpha", "γ": "gamma", "ε": "epsilon", "λ": "lambda", "σ": "sigma", "τ": "tau", "Σ": "sum of "},
@@ -112,6 +117,26 @@ def own_torch() -> Iterator[None]:
         stack.enter_context(torch.inference_mode(False))
         stack.enter_context(torch.enable_grad())
         yield
+
+
+def ungraded(f: Callable[P, R]) -> Callable[P, R]:
+    """A function without gradients, as `torch.no_grad()` has it, but for nothing where they are off already.
+
+    Acting is called once per env step, from the loop and through policies that ask each other.
+    """
+    quiet = None
+
+    @wraps(f)
+    def call(*args: P.args, **named: P.kwargs) -> R:
+        import torch
+
+        nonlocal quiet
+        if not torch.is_grad_enabled():
+            return f(*args, **named)
+        quiet = quiet or torch.no_grad()(f)
+        return quiet(*args, **named)
+
+    return call
 
 
 def starting_up() -> bool:

@@ -108,16 +108,16 @@ class Replay:
         if clip is not None:
             reward = np.clip(reward, -clip, clip)
         ended = terminated | truncated
-        flags = ended * ENDED + terminated * TERMINATED
-        at = self.base[own] + self.added[own] % self.rows
-        columns = self.columns
-        columns["frame"][at] = obs[own, -1] if self.spec.stack > 1 else obs[own]
-        columns["action"][at] = action[own]
-        columns["reward"][at] = reward[own]
-        columns["flags"][at] = flags[own]
-        columns["age"][at] = self.open[own]
-        for name, values in notes.items():
-            self.column(name, values.shape[1:], values.dtype)[at] = values[own]
+        values = {"frame": obs[:, -1] if self.spec.stack > 1 else obs, "action": action, "reward": reward}
+        values |= {"flags": ended * ENDED + terminated * TERMINATED, "age": self.open}
+        at = self.base + self.added % self.rows
+        for name, noted in notes.items():
+            self.column(name, noted.shape[1:], noted.dtype)
+            values[name] = noted
+        if which is not None:  # indexing costs where nothing is chosen
+            at, values = at[which], {name: value[which] for name, value in values.items()}
+        for name, value in values.items():
+            self.columns[name][at] = value
         self.added[own] += 1
         self.open[own] += 1
         self.played[own] += 1

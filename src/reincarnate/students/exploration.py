@@ -23,23 +23,23 @@ class Exploration:
         return max(self.end, 1.0 - (1.0 - self.end) * max(0, env_steps - wait) / max(1, self.steps))
 
 
-@torch.no_grad()
 def epsilon_greedy(
     policy: Policy, step: TimeStep, carry: Tensor, actions: int, epsilon: float, rng: np.random.Generator
 ) -> ActorOutput:
     """The best actions [n] by what a policy says of them, or with probability ε any that is allowed.
 
-    A policy without memory is only asked where its word is needed.
+    A policy without memory is only asked where its word is needed. Callers are without gradient.
     """
-    n = len(step.begins)
+    n, remembers = len(step.begins), carry.shape[-1] > 0
     chosen = rng.integers(actions, size=n)
     greedy = rng.random(n) >= epsilon
+    everywhere = greedy.all()
     if step.mask is not None:
         chosen = (rng.random((n, actions)) * step.mask.numpy()).argmax(-1)
-    if greedy.all() or carry.shape[-1]:
+    if everywhere or remembers:
         said, carry = policy.predict(step, carry)
         best = best_of(said.x, step.mask)
-        return ActorOutput(best if greedy.all() else np.where(greedy, best, chosen), carry)
+        return ActorOutput(best if everywhere else np.where(greedy, best, chosen), carry)
     if greedy.any():
         some = torch.from_numpy(greedy)
         mask = None if step.mask is None else step.mask[some]

@@ -23,6 +23,7 @@ from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.critics import Critic
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
+from reincarnate.surroundings import ungraded
 from reincarnate.types import (
     LAGGING,
     OPTIMIZER,
@@ -106,7 +107,7 @@ class ValueStudent:
         """It remembers nothing: [n, 0]."""
         return torch.zeros(n, 0)
 
-    @torch.no_grad()
+    @ungraded
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """Action values [n, A] of the network that acts (the one of the last `publish`), without noise."""
         return Prediction(VALUES, self._values(step.obs)), carry

@@ -75,6 +75,7 @@ class Stage:
         self.env, self.actor, self.obs, self._listening = env, actor, obs, listening
         self.begins, self.totals = np.ones(env.n, bool), np.zeros(env.n)
         self.carry = actor.initial(env.n)
+        self._remembers = self.carry.shape[-1] > 0
         self._carries = {name: policy.initial(env.n) for name, policy in listening.items()}
         self.predictions: Mapping[str, Prediction] = NOTHING
         self._masks = hasattr(env, "mask")  # an optional part of a vector environment's face
@@ -94,7 +95,7 @@ class Stage:
 
     def play(self, explore: float, rng: Any, idle: np.ndarray | None = None) -> Transition:
         """One step of every copy; those that are `idle` are left alone."""
-        now, before = self.now(), self.carry
+        now, before, which = self.now(), self.carry, None
         if self._listening:
             self._listen(now)
         acted = self.actor.act(now, before, explore, rng)
@@ -103,10 +104,9 @@ class Stage:
         notes = acted.notes
         if now.mask is not None:
             notes = {**notes, "mask": now.mask.numpy()}
-        if before.shape[-1]:
+        if self._remembers:
             notes = {**notes, "carry.student": before.cpu().numpy()}
         obs, self.obs, self.carry = self.obs, step.obs, acted.carry
-        which = None
         if idle is not None and idle.any():
             which = np.flatnonzero(~idle)
             self.obs = np.where(idle.reshape(-1, *[1] * (obs.ndim - 1)), obs, step.obs)  # some tasks step all the same
