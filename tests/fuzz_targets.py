@@ -75,6 +75,11 @@ def torchscript(folder: Path) -> Target:
     return Target("torchscript", {"a.pt": (folder / "a.pt").read_bytes()}, asked("torchscript:{}/a.pt", (3,)))
 
 
+def pgx(folder: Path) -> Target:
+    shipped = FIXTURES.parents[1] / "priors" / "minatar-breakout-ppo" / "policy.npz"
+    return Target("pgx", {"policy.npz": shipped.read_bytes()}, asked("pgx:{}/policy.npz", (10, 10, 4), torch.bool))
+
+
 def agent(folder: Path) -> Target:
     student = DQN(hidden=(4,)).newborn(envs.spec("CartPole-v1"), 0)
     save_agent(folder / "agent", student, {"env_steps": 3}, "card")
@@ -107,6 +112,7 @@ TEACHERS: dict[str, Callable[[Path], Target]] = {
     "balloon": fixture("balloon", "balloon/small.pb", "balloon:{}/small.pb", (9,)),
     "onnx": onnx,
     "torchscript": torchscript,
+    "pgx": pgx,
     "agent": agent,
     "dataset": dataset,
 }

@@ -1,4 +1,4 @@
-"""`reincarnate demo`: a small shipped agent teaches students of another architecture, by three methods."""
+"""`reincarnate demo`: a policy that others trained in another framework, and a student that ends above it."""
 
 import time
 from pathlib import Path
@@ -9,43 +9,45 @@ from tyro.conf import arg
 
 from reincarnate import ui
 from reincarnate.errors import UserError
-from reincarnate.methods import Kickstart, QDagger, Scratch
+from reincarnate.methods import Kickstart, Scratch
+from reincarnate.methods.weaning import Weaning
 from reincarnate.run.settings import Run
-from reincarnate.students import DQN
+from reincarnate.students import PQN
 from reincarnate.studies import Cell, Study, run_study
 
-PRIOR = "minatar-breakout-dqn"
+PRIOR = "minatar-breakout-ppo/policy.npz"
 ENV = "MinAtar/Breakout-v1"
+ENV_STEPS = 500_000
 WORKERS = 2
-STUDENT = DQN(torso="mlp", hidden=(128, 128), dueling=True, lr=5e-4, target_every=500, epsilon_steps=5_000)
+TEACHING = Kickstart(weight=0.5, wean=Weaning(by="fixed"))  # studies/better.yaml's arm "stays"
 
 
 def shipped(name: str) -> Path:
-    """Where a shipped agent lies: beside the installed package's modules, or at the root of a checkout."""
+    """Where a shipped file lies: beside the installed package's modules, or at the root of a checkout."""
     package = Path(__file__).resolve().parents[1]
     for root in (package / "priors", package.parents[1] / "priors"):
-        if (root / name / "agent.json").exists():
+        if (root / name).exists():
             return root / name
-    raise UserError(f"the shipped agent {name!r} is missing from this installation; install reincarnate again")
+    raise UserError(f"the shipped file {name!r} is missing from this installation; install reincarnate again")
 
 
 def demo_study(seeds: int, store: Path) -> Study:
-    """Three methods × seeds: an MLP with a dueling head learns from a convolutional network's agent."""
-    methods = {"scratch": Scratch(), "kickstart": Kickstart(), "qdagger": QDagger(offline_updates=8_000)}
+    """Two ways × seeds: a student of another network learns with the policy at its side, or alone."""
+    methods = {"scratch": Scratch(), "kickstart": TEACHING}
     cells = tuple(
         Cell(
             Path(f"{name}-s{seed}"),
             Run(
                 env=ENV,
                 method=method,
-                student=STUDENT,
-                teacher=f"store:{shipped(PRIOR)}",
+                student=PQN(),
+                teacher=f"pgx:{shipped(PRIOR)}",
                 seed=seed,
-                env_steps=20_000,
-                data_env_steps=20_000,
-                reference_episodes=50,
-                final_episodes=30,
-                eval_episodes=10,
+                env_steps=ENV_STEPS,
+                evaluations=5,
+                eval_episodes=16,
+                final_episodes=64,
+                reference_episodes=64,
                 store=str(store),
             ),
         )
@@ -59,9 +61,9 @@ def run_demo(out: Path, seeds: int) -> None:
     """Run it, or finish what is unfinished in `out`, and say what it shows."""
     start = time.perf_counter()
     ui.console.print(
-        f"[bold]A teacher is given:[/] a DQN with a convolutional network that learnt {ENV} from scratch in 500,000 "
-        f"env steps (priors/{PRIOR}/card.md).\n[bold]Its pupils[/] have another network (a dueling MLP) and 20,000 env "
-        f"steps: alone (scratch), with the teacher at their side (kickstart), or reborn from it (qdagger).",
+        f"[bold]A teacher is given:[/] a PPO policy for {ENV} that the authors of pgx trained in JAX "
+        f"(priors/minatar-breakout-ppo/card.md).\n[bold]Its student[/] has another network and learns action values "
+        f"(PQN) for {ENV_STEPS:,} env steps: with the teacher at its side (kickstart), or alone (scratch).",
         highlight=False,
     )
     run_study(demo_study(seeds, out / "store"), out, WORKERS)
@@ -72,9 +74,9 @@ def demo(args: list[str]) -> None:
     """`demo [--out DIR]`."""
 
     def command(
-        out: Annotated[Path, arg(help="Where the runs and the page go.")] = Path("out/demo"), seeds: int = 3
+        out: Annotated[Path, arg(help="Where the runs and the page go.")] = Path("out/demo"), seeds: int = 2
     ) -> None:
-        """A small shipped agent teaches students of another architecture, with three methods, in a minute or two.
+        """Somebody's policy teaches a student that ends above it, beside the same student alone: two or three minutes.
 
         Args:
             seeds: Seeds per method.

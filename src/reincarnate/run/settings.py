@@ -4,6 +4,7 @@ import math
 import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
+from functools import cache
 from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
@@ -152,14 +153,19 @@ def method_name(run: Run) -> str:
 
 def record(run: Run) -> dict[str, Any]:
     """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
-    packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
-    versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     settings = to_dict(run, NAMES)
     if not run.imports:
         del settings["imports"]  # as records were before there were any
     usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
     defaults = to_dict(usual, NAMES)
-    return {**settings, "command": command(settings, defaults), "versions": versions}
+    return {**settings, "command": command(settings, defaults), "versions": dict(_versions())}
+
+
+@cache
+def _versions() -> dict[str, str]:
+    """Of Python and of the packages that decide about a result."""
+    packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
+    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
 
 
 def default_student(kind: type | None, address: str | None) -> Any:

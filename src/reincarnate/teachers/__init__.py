@@ -20,6 +20,7 @@ SCHEMES = Registry(
         "cleanrl": "reincarnate.teachers.cleanrl",
         "balloon": "reincarnate.teachers.balloon",
         "dopamine": "reincarnate.teachers.dopamine",
+        "pgx": "reincarnate.teachers.pgx",
         "hf": "reincarnate.teachers.hub",
     },
     "reincarnate.teachers",
