@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from interrupting import essence, on_start, resumed, small_run, stopped
+from thinning import slow
 
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil, LargeMargin
@@ -135,7 +136,7 @@ def test_the_snapshot_is_of_the_best_evaluation_the_latest_of_equals(tmp_path):
     assert all(torch.equal(kept[4][name], kept[3][name]) for name in first)  # a lower one does not
 
 
-@pytest.mark.parametrize("student", [None, "pqn"])
+@pytest.mark.parametrize("student", [slow(None), "pqn"])
 def test_an_anchored_run_that_is_stopped_goes_on_to_the_same_bits(tmp_path, student):
     run = small_run(tmp_path)
     if student:

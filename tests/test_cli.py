@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from thinning import slow
 
 from reincarnate.cli import commands as cli
 from reincarnate.cli import main
@@ -67,7 +68,7 @@ def refused(args, capsys):
     return lines[0]
 
 
-@pytest.mark.parametrize("method", ["scratch", "kickstart", "qdagger"])
+@pytest.mark.parametrize("method", [slow("scratch"), slow("kickstart"), "qdagger"])
 def test_train_leaves_a_run_that_can_be_compared_evaluated_and_taught_from(method, capsys):
     extra = ["--offline-updates", "30"] if method == "qdagger" else []
     main(["train", method, *TAUGHT, *extra, "--out", "run"])
