@@ -30,7 +30,7 @@ def epsilon_greedy(
 
     A policy without memory is only asked where its word is needed. Callers are without gradient.
     """
-    n, remembers = len(step.begins), carry.shape[-1] > 0
+    n, remembers = step.begins.shape[0], carry.shape[-1] > 0
     chosen = rng.integers(actions, size=n)
     greedy = rng.random(n) >= epsilon
     everywhere = greedy.all()

@@ -116,7 +116,7 @@ class ValueStudent:
         if self.noise_size:
             silent = torch.zeros(self.noise_size, device=self.device)
             set_noise(self.acting.module, silent if noise is None else noise)
-        out = self._forward(self.acting)(obs.to(self.device), *self.critic.at_rest(len(obs)))
+        out = self._forward(self.acting)(obs.to(self.device), *self.critic.at_rest(obs.shape[0]))
         return self.critic.values(out)
 
     @torch.no_grad()

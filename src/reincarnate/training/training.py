@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -60,7 +61,7 @@ class Training:
         """The student's."""
         return self.memories["student"]
 
-    @property
+    @cached_property
     def pace(self) -> Pace:
         """How often the student learns."""
         return self.student.settings.pace(self.copies)
