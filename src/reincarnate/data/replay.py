@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Prediction, Predictor, TaskSpec
 
 TERMINATED, ENDED, TAIL = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a row
@@ -238,6 +239,22 @@ class Replay:
         for name, count in predicted_in(state).items():
             if name in self.predicted:
                 self.predicted[name][:] = count
+        self._check()
+
+    def _check(self) -> None:
+        """UserError: rows or counters that no play of the task leaves; the files may be anybody's."""
+        added, counts = self.added, [self.open, self.played, *self.predicted.values()]
+        if (added < 0).any() or any(((count < 0) | (count > added)).any() for count in counts):
+            raise UserError(f"its counters do not fit together: {added.tolist()} rows were added")
+        action, discrete = self.columns["action"], self.spec.bounds is None
+        if discrete and len(action) and not 0 <= action.min() <= action.max() < self.spec.actions:
+            raise UserError(f"its actions are {action.min()} to {action.max()}; {self.spec.id} has {self.spec.actions}")
+        for name in ("frame", "reward", "action"):
+            column = self.columns[name]
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                raise UserError(f"its column {name!r} holds numbers that are not finite")
+        if (self.columns["age"] < 0).any():
+            raise UserError("its rows count steps from before an episode's start")
 
 
 def predicted_in(state: Mapping[str, Any]) -> dict[str, list[int]]:

@@ -192,5 +192,9 @@ class Training:
         return asdict(self.at)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put `state()` back."""
-        self.at = Counters(**state)
+        """Put `state()` back. Raises UserError where it is of no training with these phases."""
+        at = Counters.from_record(state)
+        over = at.phase >= len(self.phases)
+        if at.phase > len(self.phases) or not (over or at.done(self.phases[at.phase]) < length(self.phases[at.phase])):
+            raise UserError(f"the checkpoint's counters (phase {at.phase}) are beyond the end of the run's phases")
+        self.at = at
