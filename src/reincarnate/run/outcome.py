@@ -149,6 +149,7 @@ def _result(
         "prior": _priors(prepared, reference, data),
         "reference": reference.summary(),
         "temperature": asdict(prepared.temperature) if prepared.temperature else None,
+        **({"support": asdict(prepared.support)} if prepared.support else {}),
         "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
