@@ -9,6 +9,7 @@ from interrupting import SMALL, small_run
 
 from reincarnate import envs
 from reincarnate.data.dataset import open_dataset, write_dataset
+from reincarnate.data.memory import memory_for
 from reincarnate.data.rows import episode
 from reincarnate.envs.checks import Unsound
 from reincarnate.envs.vector import Fleet
@@ -68,7 +69,9 @@ def faulty(folder: Path) -> str:
 
 @pytest.mark.parametrize("method", [Kickstart(), Dagger(offline_updates=4)])
 def test_a_teacher_that_says_nan_of_stored_rows_is_named_and_not_the_learning_rate(tmp_path, method):
-    run = small_run(tmp_path, teacher=faulty(tmp_path), method=method, student=DQN(hidden=(8,), warmup=20, batch_size=8))
+    run = small_run(
+        tmp_path, teacher=faulty(tmp_path), method=method, student=DQN(hidden=(8,), warmup=20, batch_size=8)
+    )
     with pytest.raises(UserError, match=r"the teacher py:.*faulty.py:lean predicts nan") as caught:
         execute(run, tmp_path / "run")
     assert "lr" not in str(caught.value) and "diverged" not in str(caught.value)
@@ -109,8 +112,6 @@ def test_side_by_side_without_masks_steps_come_together():
 
 @pytest.mark.parametrize("name", ["dqn", "pqn"])
 def test_what_is_allowed_in_a_successor_is_known_at_an_episodes_end_too(name):
-    from reincarnate.data.memory import memory_for
-
     env, rng = envs.make("own_tasks:Legal?length=3", 1), np.random.default_rng(0)
     settings = STUDENTS[name](n_step=1) if name == "dqn" else STUDENTS[name]()
     memory = memory_for(env.spec, settings.layout(), settings.storage(env.spec, 1), 1)

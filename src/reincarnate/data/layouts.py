@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.replay import BASIC, ENDED, TAIL, TERMINATED, Replay
+from reincarnate.data.replay import ALLOWED, BASIC, ENDED, TAIL, TERMINATED, Replay
 from reincarnate.types import Batch, Prediction, TaskSpec
 
 TASK, CARRY = "task", "carry"  # with ALLOWED columns that become fields of a batch; all others are notes
