@@ -65,7 +65,7 @@ class ContinuousSettings:
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         least = {"critics": 1, "asked": 0, "n_step": 1, "batch_size": 1, "target_every": 1, "actor_every": 1}
-        smallest = max(copies * (self.n_step + 8), self.batch_size)
+        smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0}
         for name, low in least.items():

@@ -247,7 +247,9 @@ class ImplicitQuantiles:
     """IQN (Dabney et al., 2018b): quantiles at any fraction the network is asked for.
 
     Learning asks at `samples` random fractions for the prediction and as many for the target. Values are means over
-    the fractions asked for. Acting asks at `acting` midpoints where the paper draws them: no noise, no generator.
+    the fractions asked for: the same fractions choose the next action and tell its quantiles, where the paper draws
+    others to choose by; with double Q-learning the online network chooses at the midpoints. Acting asks at `acting`
+    midpoints where the paper draws them: no noise, no generator.
     """
 
     samples: int
