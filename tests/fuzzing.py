@@ -174,7 +174,7 @@ def _text(value: Any) -> bytes:
     """As JSON, however deep."""
     try:
         return json.dumps(value).encode()
-    except RecursionError:
+    except (RecursionError, ValueError):  # or it lies in itself
         return b"[" * 3000 + b"]" * 3000
 
 

@@ -225,8 +225,8 @@ class Beginning:
         if from_record(began) != self.run:
             raise UserError(f"{here} holds a run with other settings; resume goes on with those in its config.json")
         for kind, now in self.prior.items():
-            if began["prior"][kind] != now:
-                then = f"it was {began['prior'][kind]} then and is {now} now"
+            if (before := began["prior"].get(kind)) != now:
+                then = f"it was {before} then and is {now} now"
                 raise UserError(f"the {kind} of {here} has changed since the run began: {then}; put it back to resume")
         if self.support and began.get("support", list(self.support)) != list(self.support):
             then = f"it was {began['support']} then and would be {list(self.support)} now"
