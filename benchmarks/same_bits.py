@@ -26,7 +26,16 @@ METHODS = {
     "kickstart": {},
     "jsrl": {"horizon": 50},
 }
-IGNORED = ("seconds", "agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale")  # of a line of metrics
+IGNORED = (
+    "seconds",
+    "agreement_",
+    "kl_",
+    "grad_",
+    "entropy",
+    "action_gap",
+    "value_scale",
+    "at_",
+)  # of a line of metrics
 
 
 def record() -> dict[str, str]:
@@ -51,6 +60,7 @@ def run_one(student: str, method: str, settings: dict, weights: str | None, out:
     config = students[student]()
     names = {f.name for f in fields(config)}
     small = {"warmup": 64, "target_every": 50, "replay_size": 2_000, "epsilon_steps": 300}
+    small |= {"low": -10.0, "high": 10.0}  # left open, newer code chooses them by scores and data
     config = replace(config, **{k: v for k, v in small.items() if k in names and student != "pqn"})
     method_of = methods[method](**settings)
     run = Run(

@@ -126,7 +126,7 @@ def _spoiled(value: Any, rng: np.random.Generator) -> Any:
         other, other_key = places[int(rng.integers(len(places)))]
         match int(rng.integers(8)):
             case 0 | 1 | 2:
-                owner[key] = HOSTILE[int(rng.integers(len(HOSTILE)))]
+                owner[key] = copy.deepcopy(HOSTILE[int(rng.integers(len(HOSTILE)))])  # or it is spoiled for ever
             case 3:
                 del owner[key]
             case 4:
@@ -174,7 +174,7 @@ def _text(value: Any) -> bytes:
     """As JSON, however deep."""
     try:
         return json.dumps(value).encode()
-    except RecursionError:
+    except (RecursionError, ValueError):  # or it lies in itself
         return b"[" * 3000 + b"]" * 3000
 
 

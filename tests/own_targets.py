@@ -6,7 +6,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +27,10 @@ from reincarnate.methods import QDagger, Scratch
 from reincarnate.priors.reference import reference
 from reincarnate.report import as_rich, load_runs
 from reincarnate.report.table import summarise
+from reincarnate.run.assemble import assemble
 from reincarnate.run.directory import RunDirectory
-from reincarnate.run.execute import execute
+from reincarnate.run.execute import Beginning, execute
+from reincarnate.run.prepare import measure_priors, prepare
 from reincarnate.run.settings import NAMES, from_record
 from reincarnate.sharing.hub import take, write_folder
 from reincarnate.store import Index
@@ -36,7 +38,7 @@ from reincarnate.store.differences import differences
 from reincarnate.store.gc import collectable
 from reincarnate.store.lineage import known_places, lineage_of, read_agent
 from reincarnate.store.render import show
-from reincarnate.store.verify import verify
+from reincarnate.store.verify import MISSING, WRONG, verify
 from reincarnate.studies.matrix import read_study
 from reincarnate.studies.overview import load_study
 from reincarnate.studies.pins import Pinned, read_study_record
@@ -150,6 +152,12 @@ def seen(thing: Any) -> None:
     Console(file=io.StringIO(), width=120).print(thing)
 
 
+def refuse(told: Iterable[str]) -> None:
+    """What is passed over with a word is refused too: nothing is taken of it."""
+    for line in told:
+        raise UserError(line)
+
+
 @contextlib.contextmanager
 def inside(folder: Path):
     before = Path.cwd()
@@ -184,7 +192,7 @@ def lineage(folder: Path) -> Target:
         with inside(place):
             found = lineage_of(str(place), known_places(store, (place,)))
             seen(show(found))
-            list(verify(found, 2))
+            refuse(f"{x.state}: {x.words}" for x in verify(found, 2) if x.state in (MISSING, WRONG))
 
     return Target("our lineage", {n: c for n, c in files_in(made).items() if n.startswith(("agent/", "done", "config", "result", "metrics"))}, open_, mend)  # fmt: skip
 
@@ -217,10 +225,16 @@ def unfinished_run(folder: Path) -> Target:
     run = small_run(folder)
     stopped(run, folder / "half", 2)
 
+    measured = measure_priors(prepare(run), lambda *_: None, lambda _: None)
+
     def open_(place: Path) -> None:
         directory = RunDirectory.reopen(place)
-        from_record(directory.config)
-        directory.newest()
+        beginning = Beginning.of(measured, (run.seed,))
+        said: list[str] = []
+        beginning.check(directory, said.append)
+        trainings, loop, _ = assemble([measured], lambda _: None)
+        loop.env.close()
+        refuse(said + directory.restore(trainings[0]))
 
     return Target("our unfinished run", {n: c for n, c in files_in(folder / "half").items() if "tb/" not in n}, open_, mend)  # fmt: skip
 
@@ -244,7 +258,7 @@ def store(folder: Path) -> Target:
     made = folder / "made"
     reference(spec, None, "auto", 2, made / "store", lambda *_: None)
     rows = episode(spec, np.zeros((6, 4)), np.zeros(5, int), np.ones(5), terminated=True)
-    data = write_dataset(made / "store" / "data", spec, [rows], {"kind": "teacher-data"})
+    data = write_dataset(made / "store" / "data", spec, [rows], {"kind": "teacher-data", "teacher": "0" * 64})
     request = {"format": 1, "request": {"kind": "teacher-data", "teacher": "0" * 64}, "data": data.id}
     write_json(made / "store" / "requests" / "0123456789abcdef.json", request)
     shutil.copytree(_finished(folder) / "agent", made / "agent")
@@ -253,12 +267,15 @@ def store(folder: Path) -> Target:
 
     def open_(place: Path) -> None:
         with inside(place):
+            said: list[str] = []
             reference(spec, None, "auto", 2, place / "store", lambda *_: None)
-            found, _ = collectable(place / "store", [place], 0.0)
+            found, _ = collectable(place / "store", [place], 0.0, said.append)
             assert all(place in orphan.path.parents for orphan in found)
-            known_places(place / "store", (place,))
+            known_places(place / "store", (place,), said.append)
+            refuse(said)
 
-    return Target("our store", files_in(made), open_, mend)
+    read = (".json", ".sqlite")  # weights and columns are not looked at here, but as agents and datasets
+    return Target("our store", {n: c for n, c in files_in(made).items() if n.endswith(read)}, open_, mend)
 
 
 def study(folder: Path) -> Target:

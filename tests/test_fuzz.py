@@ -11,13 +11,7 @@ from reincarnate.errors import UserError
 TRIALS = 60
 
 
-# Formats of our own are damaged with right hashes too. Since the house was rebuilt some trials end in a process that dies or
-# in too few refusals; nobody has found out why yet (docs/log.md).
-OPEN = pytest.mark.xfail(reason="not every damaged one is refused in one line yet, or too few are refused", strict=True)
-FAILING = ("own, lineage", "own, store", "own, unfinished run")
-
-
-@pytest.mark.parametrize("name", [pytest.param(n, marks=OPEN) if n in FAILING else n for n in TARGETS])
+@pytest.mark.parametrize("name", TARGETS)
 def test_damaged_files_are_opened_or_refused_in_one_line(name: str, tmp_path: Path):
     (tmp_path / "made").mkdir()
     found = fuzz(TARGETS[name](tmp_path / "made"), TRIALS, seed=0, folder=tmp_path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interrupting import metrics
 from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, on_catch, plays_of, run
 
 from reincarnate.cli import main
@@ -294,9 +295,10 @@ def test_seeds_that_start_from_weights_are_trained_apart(here):
     [
         {"method": JSRL(horizon=20)},
         {"method": Rehearsal(share=0.5), "data_env_steps": 200},
+        {"method": QDagger(offline_updates=20, wean=LINEAR), "data_env_steps": 200},
         {"student": PQN(hidden=(8,), rollout=8, batch_size=16), "envs": 4},
     ],
-    ids=["guided", "mixture", "rollouts"],
+    ids=["guided", "mixture", "prior data alone", "rollouts"],
 )
 def test_runs_assembled_together_equal_separate_runs(here, change):
     runs = [replace(RUN, seed=seed, env_steps=160, evaluations=2, **change) for seed in (3, 4)]
@@ -304,6 +306,8 @@ def test_runs_assembled_together_equal_separate_runs(here, change):
     for one, folder, result in zip(runs, ("a", "b"), results, strict=True):
         expected = execute(one, here / f"{folder}-alone")
         assert {key for key in expected if result[key] != expected[key]} - {"seconds"} == {"together"}
+        losses = [[line.get("loss_td") for line in metrics(here / f, "train")] for f in (folder, f"{folder}-alone")]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-3) and any(losses[0])
 
 
 def test_the_teacher_in_front_of_seeds_together_counts_from_each_episodes_start(here):

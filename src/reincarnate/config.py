@@ -105,7 +105,7 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
     if isinstance(value, list | tuple) and get_origin(kind) is tuple:
         inner = get_args(kind)[0]
         return tuple(_plain(inner, item, where) for item in value)
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+    if _wants_float(kind) and isinstance(value, int) and not isinstance(value, bool):
         if abs(value) >= 10**limits.DIGITS:
             raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
         return float(value)
@@ -113,6 +113,11 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
         return value
     expected = getattr(kind, "__name__", str(kind).replace("typing.", ""))
     raise UserError(f"{where}: expected {expected}, found {value!r}")
+
+
+def _wants_float(kind: Any) -> bool:
+    """A float, or that or nothing."""
+    return kind is float or (_is_union(kind) and kind is not Any and set(get_args(kind)) == {float, type(None)})
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -204,7 +204,7 @@ def gc(args: list[str]) -> None:
         """
         if days < 0:
             raise UserError(f"--days must not be negative: {days:g}")
-        found, asked = collecting.collectable(store, roots, 0.0 if all else days)
+        found, asked = collecting.collectable(store, roots, 0.0 if all else days, ui.note)
         if found:
             ui.console.print(_orphans(found, store), highlight=False)
         size = sum(orphan.bytes for orphan in found)

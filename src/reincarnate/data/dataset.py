@@ -205,8 +205,18 @@ def _check_rows(arrays: Columns, spec: TaskSpec, path: Path) -> None:
         raise UserError(f"{path}/action.npy has shape {list(action.shape)}, which no actions of {spec.id} have")
     if len(action) and not spec.continuous and not 0 <= action.min() <= action.max() < spec.actions:
         raise UserError(f"{path}/action.npy holds actions up to {action.max()}; {spec.id} has {spec.actions}")
+    for name in ("reward", "action", "teacher", "frame"):
+        column = arrays.get(name)
+        if column is not None and column.dtype.kind == "f" and not _numbers(column, name == "teacher"):
+            raise UserError(f"{path}/{name}.npy holds numbers that are not finite")
     if (age < 0).any() or (age > np.arange(len(age))).any():
         raise UserError(f"{path}/age.npy counts steps from before the first row")
+
+
+def _numbers(column: np.ndarray, said: bool) -> bool:
+    """Whether each is finite; in what a teacher `said` minus infinity is a probability of 0."""
+    blocks = (column[i : i + COPIED_AT_ONCE] for i in range(0, len(column), COPIED_AT_ONCE))
+    return all((np.isfinite(block) | (said & np.isneginf(block))).all() for block in blocks)
 
 
 def _count(dataset: Dataset) -> int:

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.replay import BASIC, ENDED, TAIL, TERMINATED, Replay
+from reincarnate.data.replay import ALLOWED, BASIC, ENDED, TAIL, TERMINATED, Replay
 from reincarnate.types import Batch, Prediction, TaskSpec
 
-ALLOWED, TASK, CARRY = "mask", "task", "carry"  # columns that become fields of a batch; all others are notes
+TASK, CARRY = "task", "carry"  # with ALLOWED columns that become fields of a batch; all others are notes
 
 
 @dataclass(frozen=True)
@@ -184,6 +184,11 @@ def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray |
         notes=notes,
         carry=torch.from_numpy(columns[own][first]) if own in columns else None,
         mask=torch.from_numpy(columns[ALLOWED][at]) if ALLOWED in columns else None,
-        next_mask=torch.from_numpy(columns[ALLOWED][after]) if ALLOWED in columns and after is not None else None,
+        next_mask=_allowed_after(columns[ALLOWED][after]) if ALLOWED in columns and after is not None else None,
         task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None,
     )
+
+
+def _allowed_after(mask: np.ndarray) -> Tensor:
+    """What is allowed in successors; everything where nothing is known, as of an episode's end in older data."""
+    return torch.from_numpy(mask | ~mask.any(-1, keepdims=True))

@@ -109,7 +109,10 @@ class Priorities:
         """Put a `state()` back."""
         if len(state["weights"]) != self.rows:
             raise ValueError(f"{len(state['weights'])} weights for a table of {self.rows} rows")
-        self._weights[:], self.max_weight = state["weights"], float(state["max_weight"])
+        weights, largest = np.asarray(state["weights"]), float(state["max_weight"])
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and 0 <= largest < np.inf):
+            raise ValueError("priorities that are not finite, or below 0")
+        self._weights[:], self.max_weight = weights, largest
         self._sum_all()
 
 

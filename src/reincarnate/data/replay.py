@@ -7,10 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Prediction, Predictor, TaskSpec
 
 TERMINATED, ENDED, TAIL = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a row
 BASIC = ("frame", "action", "reward", "flags", "age")  # columns that every table has
+ALLOWED = "mask"  # a column of the actions that were allowed
 BLOCK = 256  # observations a policy is asked about at once: enough to be efficient, small enough for 84×84
 
 
@@ -98,11 +100,13 @@ class Replay:
         predictions: Mapping[str, Prediction] = NOTHING,
         notes: Mapping[str, np.ndarray] = NOTHING,
         which: np.ndarray | None = None,
+        mask: np.ndarray | None = None,
+        next_mask: np.ndarray | None = None,
     ) -> None:
         """Store one transition of every stream; arrays [streams, …]. `next_obs` is the true successor.
 
         `predictions` are of policies that watch, which must have watched from the start. Only the streams in `which`
-        were played, where it is given.
+        were played, where it is given. `mask` says what is allowed in what is acted on next, `next_mask` in `next_obs`.
         """
         clip, own = self.spec.reward_clip, slice(None) if which is None else which
         if clip is not None:
@@ -126,7 +130,9 @@ class Replay:
         if which is not None:
             ended = ended & np.isin(np.arange(self.streams), which)
         if ended.any():
-            self._tail(np.flatnonzero(ended), next_obs)
+            self._tail(np.flatnonzero(ended), next_obs, next_mask)
+        if mask is not None and ALLOWED in columns:  # learners may look one row ahead of what has been acted on
+            columns[ALLOWED][self.base[own] + self.added[own] % self.rows] = mask[own]
 
     def cut(self, obs: np.ndarray) -> None:
         """Close every open episode as by a time limit: `obs` is what would have been acted on next."""
@@ -151,7 +157,7 @@ class Replay:
         self.columns[name][at] = prediction.x.cpu().numpy()[own]
         count[own] = self.added[own]
 
-    def _tail(self, which: np.ndarray, next_obs: np.ndarray) -> None:
+    def _tail(self, which: np.ndarray, next_obs: np.ndarray, mask: np.ndarray | None = None) -> None:
         # nobody acts on a tail: it needs no prediction where all rows before it have theirs
         current = {name: which[count[which] == self.added[which]] for name, count in self.predicted.items()}
         at = self.base[which] + self.added[which] % self.rows
@@ -159,6 +165,8 @@ class Replay:
         self.columns["frame"][at] = frames[:, -1] if self.spec.stack > 1 else frames
         self.columns["action"][at], self.columns["reward"][at] = 0, 0.0
         self.columns["flags"][at], self.columns["age"][at] = TAIL, self.open[which]
+        if mask is not None and ALLOWED in self.columns:
+            self.columns[ALLOWED][at] = mask[which]
         self.added[which] += 1
         self.open[which] = 0
         for name, streams in current.items():
@@ -238,6 +246,22 @@ class Replay:
         for name, count in predicted_in(state).items():
             if name in self.predicted:
                 self.predicted[name][:] = count
+        self._check()
+
+    def _check(self) -> None:
+        """UserError: rows or counters that no play of the task leaves; the files may be anybody's."""
+        added, counts = self.added, [self.open, self.played, *self.predicted.values()]
+        if (added < 0).any() or any(((count < 0) | (count > added)).any() for count in counts):
+            raise UserError(f"its counters do not fit together: {added.tolist()} rows were added")
+        action, discrete = self.columns["action"], self.spec.bounds is None
+        if discrete and len(action) and not 0 <= action.min() <= action.max() < self.spec.actions:
+            raise UserError(f"its actions are {action.min()} to {action.max()}; {self.spec.id} has {self.spec.actions}")
+        for name in ("frame", "reward", "action"):
+            column = self.columns[name]
+            if column.dtype.kind == "f" and not np.isfinite(column).all():
+                raise UserError(f"its column {name!r} holds numbers that are not finite")
+        if (self.columns["age"] < 0).any():
+            raise UserError("its rows count steps from before an episode's start")
 
 
 def predicted_in(state: Mapping[str, Any]) -> dict[str, list[int]]:

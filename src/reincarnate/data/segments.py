@@ -97,8 +97,10 @@ def _take(replay: Replay, name: str, start: np.ndarray, stop: np.ndarray) -> np.
 
 
 def _put(replay: Replay, column: np.ndarray, values: np.ndarray, start: list[int], stop: list[int]) -> None:
-    first = 0
-    for at in _rows(replay, np.array(start), np.array(stop)):
+    first, spans = 0, (np.array(start), np.array(stop))
+    if (spans[1] - spans[0] > replay.rows).any() or (spans[0] < 0).any():
+        raise UserError(f"a segment of rows {start} to {stop} is more than the replay's {replay.rows} of each stream")
+    for at in _rows(replay, *spans):
         column[at] = values[first : first + len(at)]
         first += len(at)
 

@@ -49,13 +49,19 @@ def acts(actions: np.ndarray, idle: np.ndarray) -> None:
         raise UserError("the actions are not finite numbers: whoever acts there predicts NaN or infinities")
 
 
-def finite(predictions: np.ndarray, who: str, step: int) -> None:
+class Unsound(UserError):
+    """A student that acts says what is no number. Whoever asked knows when, and says it."""
+
+
+def finite(predictions: np.ndarray, who: str, step: int | None = None) -> None:
     """Raises UserError where a policy's predictions [n, K] are NaN or infinite, naming it and the step.
 
+    Without a step it was asked about observations that were stored.
     A logit of minus infinity is a probability of zero, and allowed beside finite ones.
     """
     sound = np.isfinite(predictions)
     if sound.all() or ((sound | np.isneginf(predictions)).all() and sound.any(-1).all()):
         return
     bad = predictions[~sound & ~np.isneginf(predictions)]
-    raise UserError(f"{who} predicts {bad[0] if bad.size else -np.inf} at step {step}: it cannot be asked what to do")
+    when = "of a stored observation" if step is None else f"at step {step}"
+    raise UserError(f"{who} predicts {bad[0] if bad.size else -np.inf} {when}: it cannot be asked what to do")

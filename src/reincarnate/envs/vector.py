@@ -223,7 +223,14 @@ class Fleet:
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy."""
         steps = [env.step(part) for env, part in zip(self.members, np.split(actions, self._cuts), strict=True)]
-        return Step(*(np.concatenate(column) for column in zip(*steps, strict=True)))
+        columns = zip(*steps, strict=True)
+        return Step(*(None if column[0] is None else np.concatenate(column) for column in columns))  # pyright: ignore
+
+    @property
+    def mask(self) -> np.ndarray | None:
+        """Legal actions as episodes begin; None where the task says nothing of them."""
+        masks = [getattr(env, "mask", None) for env in self.members]
+        return None if masks[0] is None else np.concatenate(masks)  # pyright: ignore[reportArgumentType]
 
     def view(self, name: str) -> np.ndarray:
         """All members' views."""

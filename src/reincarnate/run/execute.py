@@ -200,6 +200,7 @@ class Beginning:
     run: Run
     prior: dict[str, str | None]
     together: tuple[int, ...]
+    support: tuple[float, float] | None = None  # of a bounded critic, where it was chosen
 
     @classmethod
     def of(cls, prepared: Prepared, together: tuple[int, ...]) -> "Beginning":
@@ -210,11 +211,13 @@ class Beginning:
             "data": data.id if data else None,
             "weights": agent.sha256 if agent else None,
         }
-        return cls(prepared.recorded, prior, together)
+        support = prepared.support
+        return cls(prepared.recorded, prior, together, (support.low, support.high) if support else None)
 
     def config(self) -> dict[str, Any]:
         """The record, as `config.json` holds it."""
-        return {**record(self.run), "prior": self.prior, "together": list(self.together)}
+        support = {"support": list(self.support)} if self.support else {}
+        return {**record(self.run), "prior": self.prior, "together": list(self.together), **support}
 
     def check(self, directory: RunDirectory, note: Note) -> None:
         """Raises UserError where the run in a directory began as another; other versions are only worth a note."""
@@ -222,9 +225,12 @@ class Beginning:
         if from_record(began) != self.run:
             raise UserError(f"{here} holds a run with other settings; resume goes on with those in its config.json")
         for kind, now in self.prior.items():
-            if began["prior"][kind] != now:
-                then = f"it was {began['prior'][kind]} then and is {now} now"
+            if (before := began["prior"].get(kind)) != now:
+                then = f"it was {before} then and is {now} now"
                 raise UserError(f"the {kind} of {here} has changed since the run began: {then}; put it back to resume")
+        if self.support and began.get("support", list(self.support)) != list(self.support):
+            then = f"it was {began['support']} then and would be {list(self.support)} now"
+            raise UserError(f"the support that was chosen for {here} has changed: {then}; put its store back to resume")
         then, now = began["versions"], record(self.run)["versions"]
         changed = [f"{name} was {then[name]}, is {now.get(name)}" for name in then if then[name] != now.get(name)]
         if changed:
@@ -238,6 +244,7 @@ class Keeper:
         self._training, self.directory, self._note = training, directory, note
         self._board: TensorBoard | None = None
         self._judged: Record = {}
+        self._saturated = False
 
     def begin(self, beginning: Beginning, resume: bool, at_most: int | None = None) -> None:
         """Make the directory, or put its last checkpoint (of at most this number) back."""
@@ -258,6 +265,9 @@ class Keeper:
         self._board.add(line)
         self._judged = line if line["kind"] == "eval" else self._judged
         _warn_of_weaning(self._training, line, self._note)
+        if not self._saturated and (warning := _saturation(self._training, line)):
+            self._note(warning)
+            self._saturated = True
 
     def save(self) -> None:
         """Write a checkpoint."""
@@ -270,6 +280,24 @@ class Keeper:
     def __exit__(self, *_: object) -> None:
         if self._board:
             self._board.close()
+
+
+SATURATED = 0.1  # of the targets' mass on one end's atom, beyond what an even distribution has there
+
+
+def _saturation(training: Training, line: Record) -> str | None:
+    """What to say where returns reach an end of a bounded critic's support; None where they do not."""
+    if "at_low" not in line:
+        return None
+    settings = training.student.settings
+    share, end = max((line["at_low"], "low"), (line["at_high"], "high"))
+    if share <= SATURATED + 1 / settings.atoms:
+        return None
+    bound = getattr(settings, end)
+    return (
+        f"warning: after {line['updates']:,} updates {share:.0%} of the targets' mass is on the atom at {bound:g}: "
+        f"returns beyond the critic's support are not told apart; --student.{end} moves that end"
+    )
 
 
 def _warn_of_weaning(training: Training, line: Record, note: Note) -> None:

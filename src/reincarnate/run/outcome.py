@@ -103,7 +103,7 @@ def _keep_best(
     if saved is None:
         note(f"warning: the checkpoint of the best evaluation is missing or damaged; there will be no {agent}")
         return None
-    then = Counters(**saved.state["training"])
+    then = Counters.from_record(saved.state["training"])
     offline = then.offline_updates(training.phases)
     counts = {"env_steps": then.env_steps, "updates": then.updates - offline, "offline_updates": offline}
     best = {"evaluation": at.best_barrier, "score": at.best_score, **counts}
@@ -149,6 +149,7 @@ def _result(
         "prior": _priors(prepared, reference, data),
         "reference": reference.summary(),
         "temperature": asdict(prepared.temperature) if prepared.temperature else None,
+        **({"support": asdict(prepared.support)} if prepared.support else {}),
         "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",

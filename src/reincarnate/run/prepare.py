@@ -17,6 +17,7 @@ from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
 from reincarnate.priors.reference import Reference, Tick, given_data, reference, teacher_data
 from reincarnate.priors.remarks import remarks
+from reincarnate.priors.support import Support, choose, with_support
 from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
@@ -41,6 +42,7 @@ class Prepared:
     reference: Reference | None = None  # the two anchors of the scale
     data: Dataset | None = None
     temperature: Measured | None = None  # where the method left it open: then `run` has it, and `asked` has not
+    support: Support | None = None  # of a bounded critic, where it was left open: in `run`, and not in `asked`
     asked: Run | None = None
 
     @property
@@ -103,7 +105,7 @@ def measure_priors(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
     run, spec, teacher, store = prepared.run, prepared.spec, prepared.teacher, Path(prepared.run.store)
     found = reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick)
     data = _data(prepared, store, tick) if "data" in run.method.needs else None
-    return _with_temperature(replace(prepared, reference=found, data=data), tick, note)
+    return _with_support(_with_temperature(replace(prepared, reference=found, data=data), tick, note), note)
 
 
 def _data(prepared: Prepared, store: Path, tick: Tick) -> Dataset:
@@ -128,6 +130,17 @@ def _with_temperature(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
     )
     fitted = replace(run, method=run.method.fitted(found.temperature))
     return replace(prepared, run=fitted, temperature=found)
+
+
+def _with_support(prepared: Prepared, note: Note) -> Prepared:
+    """The same, with the support chosen where a bounded critic's was left open."""
+    run, reference = prepared.run, prepared.reference
+    assert reference is not None
+    support = choose(run.student, prepared.spec, reference, prepared.data)
+    if support is None:
+        return prepared
+    note(support.words)
+    return replace(prepared, run=replace(run, student=with_support(run.student, support)), support=support)
 
 
 def device_of(asked: str) -> torch.device:

@@ -25,7 +25,7 @@ from reincarnate.students.gradient import can_compile
 from reincarnate.types import Phase
 
 NAMES = Names(METHODS, STUDENTS)
-NOTES = ("format", "command", "versions", "prior", "together")  # in config.json beside the settings
+NOTES = ("format", "command", "versions", "prior", "together", "support")  # in config.json beside the settings
 Note = Callable[[str], None]
 
 

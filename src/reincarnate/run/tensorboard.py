@@ -23,7 +23,16 @@ TAGS = {  # the tags that other tools of the field read
     "lr_scale": "charts/lr_scale",
     "epsilon": "charts/epsilon",
 }
-SEEN = ("agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale")  # of `training.diagnostics`
+SEEN = (
+    "agreement_",
+    "kl_",
+    "grad_",
+    "entropy",
+    "action_gap",
+    "value_scale",
+    "at_low",
+    "at_high",
+)  # of `training.diagnostics`
 
 
 class TensorBoard:

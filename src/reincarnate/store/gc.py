@@ -4,7 +4,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from reincarnate.files.records import Record, is_text, load_record
 from reincarnate.files.regular import within
 from reincarnate.store.index import Index
 from reincarnate.store.nodes import AGENT, ancestors_in, of_agent
-from reincarnate.store.scan import RUN, STUDY, Found
+from reincarnate.store.scan import RUN, STUDY, Found, Tell
 
 DAY = 86_400.0
 LEFTOVER = "left by a process that was killed"  # within a day it may be one that is alive
@@ -47,17 +46,22 @@ class References:
         return {f"{sha256_json(request)[:16]}.npy" for request in requests}
 
 
-def references(found: Iterable[Found]) -> References:
-    """All that the agents, and the runs whether or not they are finished, stand on, and all their ancestors do."""
+def references(found: Iterable[Found], tell: Tell = lambda _: None) -> References:
+    """All that the agents, and the runs whether or not they are finished, stand on, and all their ancestors do.
+
+    One that is damaged can refer to nothing; `tell` is given a line about it.
+    """
     refers = References()
     for x in found:
-        with suppress(UserError, KeyError, AttributeError, TypeError):  # damaged: it can refer to nothing
+        try:
             if x.kind == AGENT:
                 _of_agent(load_record(within(x.path, "agent.json")), refers)
             elif x.kind == RUN:
                 _of_run(x.path, refers)
             elif x.kind == STUDY:
                 _of_study(Record(load_record(within(x.path, "study.json")), x.path / "study.json"), refers)
+        except (UserError, KeyError, AttributeError, TypeError) as error:
+            tell(f"what {x.path} needs is not known: {error}")
     return refers
 
 
@@ -87,13 +91,13 @@ def _of_study(study: Record, refers: References) -> None:
             refers.hashes |= set(pinned.record(task).mapping(kind, is_text, "an object of hashes", {}).values())
 
 
-def orphans(store: Path, refers: References, days: float) -> list[Orphan]:
+def orphans(store: Path, refers: References, days: float, tell: Tell = lambda _: None) -> list[Orphan]:
     """What in a store nothing refers to, of at least this age; links, and what is not the store's own, are left."""
-    found = [orphan for kind in KINDS for orphan in _orphans(store / kind, kind, refers)]
+    found = [orphan for kind in KINDS for orphan in _orphans(store / kind, kind, refers, tell)]
     return [orphan for orphan in found if orphan.days >= (max(days, 1) if orphan.words == LEFTOVER else days)]
 
 
-def _orphans(folder: Path, kind: str, refers: References) -> Iterator[Orphan]:
+def _orphans(folder: Path, kind: str, refers: References, tell: Tell) -> Iterator[Orphan]:
     logits = refers.logits() if kind == "logits" else set()
     for path in sorted(folder.iterdir()) if folder.is_dir() and not folder.is_symlink() else ():
         if path.is_symlink():
@@ -101,10 +105,13 @@ def _orphans(folder: Path, kind: str, refers: References) -> Iterator[Orphan]:
         if path.name.startswith(".staging-"):
             yield _orphan(path, kind, LEFTOVER)
             continue
-        with suppress(UserError):  # what cannot be read is not ours to delete
+        try:
             words = _unused(path, kind, refers, logits)
-            if words:
-                yield _orphan(path, kind, words)
+        except UserError as error:
+            tell(f"left alone: {error}")  # what cannot be read is not ours to delete
+            continue
+        if words:
+            yield _orphan(path, kind, words)
 
 
 def _unused(path: Path, kind: str, refers: References, logits: set[str]) -> str | None:
@@ -147,17 +154,19 @@ def delete(found: Iterable[Orphan]) -> None:
                 orphan.path.unlink(missing_ok=True)
 
 
-def collectable(store: Path, roots: Iterable[Path], days: float) -> tuple[list[Orphan], int]:
+def collectable(
+    store: Path, roots: Iterable[Path], days: float, tell: Tell = lambda _: None
+) -> tuple[list[Orphan], int]:
     """What may be deleted from a store, and how many agents, runs and studies were asked whether they need it.
 
-    The index, `roots` and the folder that the store lies in are looked through. Raises UserError where no agent or
-    run is found at all: nothing says then what is needed.
+    The index, `roots` and the folder that the store lies in are looked through; `tell` is given a line about each
+    record that cannot be read, whose needs nobody knows. Raises UserError where no agent or run is found at all.
     """
     if not store.is_dir():
         raise UserError(f"{store}: there is no such store")
-    with Index(store) as index:
-        index.refresh([store, store.absolute().parent, *roots])
+    with Index(store, tell) as index:
+        index.refresh([store, store.absolute().parent, *roots], tell)
         users = [found for found in index.all() if found.kind in (AGENT, RUN, STUDY)]
     if not users:
         raise UserError(f"{store} knows of no run or agent, so nothing says what is needed; name folders with --roots")
-    return orphans(store, references(users), days), len(users)
+    return orphans(store, references(users, tell), days, tell), len(users)

@@ -46,6 +46,7 @@ class Index:
     def _open(self) -> sqlite3.Connection:
         refuse_links(self.path.parent, [NAME])
         connection = sqlite3.connect(self.path, timeout=WAIT, isolation_level=None)
+        connection.text_factory = lambda text: text.decode(errors="replace")  # what is no text is no place either
         try:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, VERSION):

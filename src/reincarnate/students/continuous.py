@@ -22,6 +22,7 @@ from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.optimizers import Frozen, Optimizer, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask
 from reincarnate.students import exploration
+from reincarnate.students.critics import ends
 from reincarnate.students.qcritics import StateActionCritic, Successor
 from reincarnate.types import (
     LAGGING,
@@ -143,7 +144,8 @@ class ContinuousStudent:
         if explore >= RANDOM:
             unit = rng.uniform(-1, 1, shape).astype(np.float32)
         else:
-            said = self.settings.explored(self._said(step.obs), explore, self._noise(shape, rng))
+            exploration.sound(x := self._said(step.obs))
+            said = self.settings.explored(x, explore, self._noise(shape, rng))
             unit = exploration.to_host(said)
         return ActorOutput(from_unit(self.spec, unit), carry)
 
@@ -304,6 +306,10 @@ class ContinuousStudent:
         """Move the lagging networks towards the online ones."""
         for name, target in self.targets.items():
             target.data.lerp_(self.online[name].data, tau)
+
+    def target_ends(self, batch: Batch, rng: np.random.Generator) -> tuple[float, float] | None:
+        """The share of the targets' mass on the first and on the last atom of bounded critics. Changes nothing."""
+        return ends(self.critic, self._target(self._see(batch), batch, rng))
 
     # ---- what is changed from outside ----------------------------------------------------------------
 

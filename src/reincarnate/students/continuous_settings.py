@@ -21,6 +21,7 @@ from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.qcritics import build_critics
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.students.continuous import RANDOM, ActorPolicy, ContinuousStudent
+from reincarnate.students.critics import span
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, StateActionCritic, TruncatedQuantiles
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
 
@@ -64,7 +65,7 @@ class ContinuousSettings:
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         least = {"critics": 1, "asked": 0, "n_step": 1, "batch_size": 1, "target_every": 1, "actor_every": 1}
-        smallest = max(copies * (self.n_step + 8), self.batch_size)
+        smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0}
         for name, low in least.items():
@@ -219,7 +220,8 @@ class TD3(ContinuousSettings):
 class D4PG(ContinuousSettings):
     """D4PG (Barth-Maron et al., 2018) as acme has it: a categorical critic, n = 5, an update for every 8 env steps.
 
-    `low` and `high` must span the discounted returns: the defaults suit rewards in [0, 1], such as dm_control's.
+    `low` and `high` must span the discounted returns: ±150 suits rewards in [0, 1], such as dm_control's, and is
+    widened where they are left open and returns are larger (`priors.support`).
     """
 
     hidden: tuple[int, ...] = (256, 256, 256)  # the actor's layers: the first with LayerNorm and tanh, then ELU
@@ -230,8 +232,9 @@ class D4PG(ContinuousSettings):
     tau: float = 1.0  # how far they move: 1 copies the online networks
     update_every: int = 8  # env steps per `updates_each` updates
     atoms: int = 51  # evenly spaced returns
-    low: float = -150.0  # the smallest return an atom stands for
-    high: float = 150.0  # the largest
+    low: float | None = None  # the smallest return an atom stands for; None: by scores and data, at most -150
+    high: float | None = None  # the largest; None: by scores and data, at least 150
+    usual_support: ClassVar[tuple[float, float]] = (-150.0, 150.0)
     noise: float = 0.2  # σ of exploration
     clip: float = 1.0  # of ∂Q/∂a, by its norm; 0: it is not clipped
     target_actor: ClassVar[bool] = True
@@ -248,7 +251,7 @@ class D4PG(ContinuousSettings):
 
     def critic(self) -> Atoms:
         """A distribution on atoms."""
-        return Atoms(self.atoms, self.low, self.high)
+        return Atoms(self.atoms, *span(self))
 
     @property
     def noise_std(self) -> float:

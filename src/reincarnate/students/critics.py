@@ -53,6 +53,29 @@ def _check_atoms(atoms: int, low: float, high: float) -> None:
     _refuse(low >= high, f"--student.low {low:g} must be below --student.high {high:g}")
 
 
+def span(settings: Any) -> tuple[float, float]:
+    """Where the atoms begin and end: as told, else as usual."""
+    return spanned(settings.usual_support, settings.low, settings.high)
+
+
+def spanned(usual: tuple[float, float], low: float | None, high: float | None) -> tuple[float, float]:
+    """The ends that were told, and for others (None) the usual ones, or as far beyond as usual."""
+    width = usual[1] - usual[0]
+    ends = (usual[0] if low is None else low, usual[1] if high is None else high)
+    if ends[0] >= ends[1] and high is None:
+        return float(ends[0]), float(ends[0] + width)
+    if ends[0] >= ends[1] and low is None:
+        return float(ends[1] - width), float(ends[1])
+    return float(ends[0]), float(ends[1])
+
+
+def ends(critic: Any, target: Tensor) -> tuple[float, float] | None:
+    """The share of the targets' mass on the first and on the last atom; None of a critic without such."""
+    if not hasattr(critic, "atoms"):
+        return None
+    return float(target[..., 0].mean()), float(target[..., -1].mean())
+
+
 def chosen(out: Float[Tensor, "B A K"], action: Int64[Tensor, "B"]) -> Float[Tensor, "B K"]:
     """The outputs of the action taken, per row."""
     return out.gather(1, action[:, None, None].expand(-1, 1, out.shape[-1]))[:, 0]
@@ -224,7 +247,9 @@ class ImplicitQuantiles:
     """IQN (Dabney et al., 2018b): quantiles at any fraction the network is asked for.
 
     Learning asks at `samples` random fractions for the prediction and as many for the target. Values are means over
-    the fractions asked for. Acting asks at `acting` midpoints where the paper draws them: no noise, no generator.
+    the fractions asked for: the same fractions choose the next action and tell its quantiles, where the paper draws
+    others to choose by; with double Q-learning the online network chooses at the midpoints. Acting asks at `acting`
+    midpoints where the paper draws them: no noise, no generator.
     """
 
     samples: int

@@ -1,11 +1,13 @@
 """How a value student explores: ε over a newborn's life, and actions by it."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.envs.checks import Unsound
 from reincarnate.types import ActorOutput, Policy, TimeStep
 
 
@@ -52,7 +54,14 @@ def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
     """The best action of each row, of those that are allowed. The one place where acting comes back to the host."""
     if mask is not None:
         x = x.masked_fill(~mask.to(x.device), -torch.inf)
+    sound(x.amax(-1))  # a NaN is the greatest of its row
     return to_host(x.argmax(-1))
+
+
+def sound(x: Tensor) -> None:
+    """Raises Unsound where what a student says is NaN or infinite: it must not act by it, nor be scored."""
+    if not math.isfinite(total := float(to_host(x.sum()))) and not bool(torch.isfinite(x).all()):
+        raise Unsound(f"the student predicts {total:g}")
 
 
 def to_host(tensor: Tensor) -> np.ndarray:

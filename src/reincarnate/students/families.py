@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 from reincarnate.data.layouts import Rollout
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
-from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles
+from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles, span
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.types import Pace, TaskSpec
 
@@ -21,17 +21,19 @@ class Rainbow(ReplaySettings):
     """C51 (Bellemare et al., 2017), n = 3 and prioritised replay: the student of Agarwal et al. (2022).
 
     That is Dopamine's agent: double, dueling and noisy layers, which Hessel et al. (2018) add, are off, and α = β = 0.5
-    throughout. The support suits rewards clipped to [-1, 1]; choose it for tasks with larger returns.
+    throughout. The usual support suits rewards clipped to [-1, 1]; left open, it is widened for larger returns
+    (`priors.support`).
     """
 
     priority: float = 0.5  # α of prioritised replay; 0: uniform
     atoms: int = 51  # evenly spaced returns
-    low: float = -10.0  # the smallest return an atom stands for
-    high: float = 10.0  # the largest
+    low: float | None = None  # the smallest return an atom stands for; None: by scores and data, at most -10
+    high: float | None = None  # the largest; None: by scores and data, at least 10
+    usual_support: ClassVar[tuple[float, float]] = (-10.0, 10.0)
 
     def critic(self) -> Categorical:
         """C51's."""
-        return Categorical(self.atoms, self.low, self.high)
+        return Categorical(self.atoms, *span(self))
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,16 @@ class Modern(ReplaySettings):
     reset_every: int = 40_000  # updates between resets: heads anew, torso shrunk and perturbed; 0: never
     loss: Literal["hl-gauss", "categorical"] = "hl-gauss"  # towards a Gaussian around a scalar target, or C51's
     atoms: int = 51  # evenly spaced returns
-    low: float = -10.0  # the smallest return an atom stands for
-    high: float = 10.0  # the largest
+    low: float | None = None  # the smallest return an atom stands for; None: by scores and data, at most -10
+    high: float | None = None  # the largest; None: by scores and data, at least 10
+    usual_support: ClassVar[tuple[float, float]] = (-10.0, 10.0)
     sigma: float = 0.75  # HL-Gauss: standard deviation in atoms' distances
 
     def critic(self) -> Critic:
         """HL-Gauss or C51."""
         if self.loss == "categorical":
-            return Categorical(self.atoms, self.low, self.high)
-        return Histogram(self.atoms, self.low, self.high, self.sigma)
+            return Categorical(self.atoms, *span(self))
+        return Histogram(self.atoms, *span(self), self.sigma)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students.exploration import sound
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
@@ -114,7 +115,7 @@ class PolicyStudent:
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """A draw from the policy; `explore` changes nothing. Gaussian draws are kept as `base`, before the clip."""
-        x = self._told(step.obs).cpu()
+        sound(x := self._told(step.obs).cpu())
         if self.kind == LOGITS:
             logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
             return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)  # Gumbel-max: ~ softmax

@@ -20,7 +20,7 @@ from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.captured import CapturedGradient
-from reincarnate.students.critics import Critic
+from reincarnate.students.critics import Critic, ends
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.surroundings import ungraded
@@ -266,6 +266,12 @@ class ValueStudent:
             parts = torch.autograd.grad(loss.mean(), parameters, retain_graph=True, allow_unused=True)
             found[name] = weight * float(torch.cat([part.flatten() for part in parts if part is not None]).norm())
         return found
+
+    def target_ends(self, batch: Batch, rng: np.random.Generator) -> tuple[float, float] | None:
+        """The share of the targets' mass on the first and on the last atom of a bounded critic. Changes nothing."""
+        draws = self.draw(len(batch.action), rng)
+        self._set_noise(draws)
+        return ends(self.critic, self._target_of(batch, draws))
 
     # ---- what is changed from outside ----------------------------------------------------------------
 

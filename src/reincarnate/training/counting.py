@@ -2,8 +2,10 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
+from reincarnate.files.records import Record
 from reincarnate.types import Pace, Phase, Progress
 
 
@@ -23,6 +25,19 @@ class Counters:
     lows: list[float] = field(default_factory=list)  # lower ends of their 95 % intervals
     best_barrier: int = 0  # the evaluation (1 is the newborn's) with the best score so far, the latest of equals
     best_score: float = 0.0  # its score, raw
+
+    @classmethod
+    def from_record(cls, value: Any) -> "Counters":
+        """From JSON values, of which older records have fewer. UserError: a field is unknown, or not of its kind."""
+        told = Record(value, "the checkpoint", "training")
+        if unknown := sorted(set(value) - {f.name for f in fields(cls)}):
+            raise told.refuse(unknown[0], "absent", value[unknown[0]])
+        read: dict[Any, Any] = {
+            int: lambda name: told.integer(name, low=0),
+            float: told.number,
+            list[float]: told.numbers,
+        }
+        return cls(**{f.name: read[f.type](f.name) for f in fields(cls) if f.name in told})
 
     def progress(self, phase: Phase) -> Progress:
         """What schedules may know now."""

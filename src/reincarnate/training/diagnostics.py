@@ -24,11 +24,21 @@ class Norms(Protocol):
         ...
 
 
+@runtime_checkable
+class Bounded(Protocol):
+    """A student that can tell how much of its targets lies at the ends of its critic's support, if that has ends."""
+
+    def target_ends(self, batch: Batch, rng: np.random.Generator) -> tuple[float, float] | None:
+        """Shares of the targets' mass."""
+        ...
+
+
 def diagnose(
     student: Student, batch: Batch, objective: Objective, weighing: Weighing, rng: np.random.Generator
 ) -> dict[str, float]:
     """`entropy` (nats) of softmax(x / τ), `action_gap` (median), `value_scale` (mean |x|), `grad_<loss>`; and of each
-    policy in the batch's predictions `agreement_<who>` of greedy actions and `kl_<who>` to it, in nats.
+    policy in the batch's predictions `agreement_<who>` of greedy actions and `kl_<who>` to it, in nats. Of bounded
+    critics `at_low` and `at_high`: the share of the targets' mass on the first and on the last atom.
 
     τ is that of the objective's first term with one, 1 without. A gradient's length includes its loss's weight.
     """
@@ -39,6 +49,8 @@ def diagnose(
     if isinstance(student, Norms):
         norms = student.gradient_norms(batch, weighing, rng)
         found |= {f"grad_{name}": value for name, value in norms.items()}
+    if isinstance(student, Bounded) and (ends := student.target_ends(batch, rng)):
+        found |= {"at_low": ends[0], "at_high": ends[1]}
     return found
 
 

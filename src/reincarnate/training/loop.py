@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from reincarnate.data.mixture import Mixture
+from reincarnate.envs.checks import Unsound, finite
 from reincarnate.envs.vector import begin_together
+from reincarnate.errors import UserError
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.exchange import Exchange, Nothing
-from reincarnate.training.players import Player, Stage
+from reincarnate.training.players import Player, Stage, named
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
 from reincarnate.types import (
@@ -87,6 +89,8 @@ class Loop:
                 self._cycle(phase, collector, learn, stop)
                 self.exchange(self.trainings)
                 tick(phase)
+        except Unsound as error:
+            raise UserError(f"{error}; it was after {at.env_steps:,} env steps and {at.updates:,} updates") from error
         finally:
             collector.close()
         self._diagnose(number)
@@ -263,7 +267,10 @@ def predictor_of(policy: Policy) -> Predictor:
 
     def predict(obs: Tensor) -> Prediction:
         n = len(obs)
-        return policy.predict(TimeStep(obs, torch.ones(n, dtype=torch.bool)), policy.initial(n))[0]
+        said = policy.predict(TimeStep(obs, torch.ones(n, dtype=torch.bool)), policy.initial(n))[0]
+        if policy.frozen:  # is asked once a row
+            finite(said.x.cpu().numpy(), named(policy))
+        return said
 
     return predict
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.data.replay import Replay
-from reincarnate.envs.checks import finite
+from reincarnate.envs.checks import Unsound, finite
 from reincarnate.envs.vector import IDLE
-from reincarnate.students.exploration import epsilon_greedy
+from reincarnate.students.exploration import epsilon_greedy, sound
 from reincarnate.teachers.lifts import play
 from reincarnate.types import (
     CONTINUOUS,
@@ -49,7 +49,7 @@ class Transition(NamedTuple):
     def store(self, rows: Replay) -> None:
         """Add it to a table."""
         step = self.step
-        told = (self.predictions, self.notes, self.which)
+        told = (self.predictions, self.notes, self.which, step.mask, step.next_mask)
         rows.add(self.obs, self.action, step.reward, step.terminated, step.truncated, step.next_obs, *told)
 
     def part(self, own: slice) -> "Transition":
@@ -69,25 +69,26 @@ class Stage:
     """An actor at a vector environment: what it sees, what it remembers, the returns of the episodes it plays.
 
     `listening` are policies that must see every step as it happens, by name; what they say is in the transitions.
+    Whoever says what is no number is named with the step, counted in each copy from here on.
     """
 
     def __init__(self, env: VectorEnv, actor: Actor, obs: np.ndarray, listening: Mapping[str, Policy] = NOTHING):
         self.env, self.actor, self.obs, self._listening = env, actor, obs, listening
+        self.steps = 0
         self.begins, self.totals = np.ones(env.n, bool), np.zeros(env.n)
         self.carry = actor.initial(env.n)
         self._remembers = self.carry.shape[-1] > 0
         self._carries = {name: policy.initial(env.n) for name, policy in listening.items()}
         self.predictions: Mapping[str, Prediction] = NOTHING
-        self._masks = hasattr(env, "mask")  # an optional part of a vector environment's face
+        self.mask: np.ndarray | None = getattr(env, "mask", None)  # as episodes begin; each step says the next
 
     def now(self) -> TimeStep:
         """What the environment shows."""
-        mask = self.env.mask if self._masks else None  # pyright: ignore[reportAttributeAccessIssue]
         return TimeStep(
             torch.from_numpy(self.obs),
             torch.from_numpy(self.begins),
             self._view,
-            None if mask is None else torch.from_numpy(mask),
+            None if self.mask is None else torch.from_numpy(self.mask),
         )
 
     def _view(self, name: str) -> Tensor:
@@ -96,9 +97,14 @@ class Stage:
     def play(self, explore: float, rng: Any, idle: np.ndarray | None = None) -> Transition:
         """One step of every copy; those that are `idle` are left alone."""
         now, before, which = self.now(), self.carry, None
+        self.steps += 1
         if self._listening:
             self._listen(now)
-        acted = self.actor.act(now, before, explore, rng)
+        try:
+            acted = self.actor.act(now, before, explore, rng)
+        except Unsound as error:
+            told = f"{error} at step {self.steps} of each copy: its training has diverged"
+            raise Unsound(told) from error
         action = acted.action if idle is None else resting(acted.action, idle)
         step = self.env.step(action)
         notes = acted.notes
@@ -106,7 +112,7 @@ class Stage:
             notes = {**notes, "mask": now.mask.numpy()}
         if self._remembers:
             notes = {**notes, "carry.student": before.cpu().numpy()}
-        obs, self.obs, self.carry = self.obs, step.obs, acted.carry
+        obs, self.obs, self.mask, self.carry = self.obs, step.obs, step.mask, acted.carry
         if idle is not None and idle.any():
             which = np.flatnonzero(~idle)
             self.obs = np.where(idle.reshape(-1, *[1] * (obs.ndim - 1)), obs, step.obs)  # some tasks step all the same
@@ -118,6 +124,7 @@ class Stage:
         said = {}
         for name, policy in self._listening.items():
             said[name], self._carries[name] = policy.predict(now, self._carries[name])
+            finite(said[name].x.cpu().numpy(), named(policy), self.steps)
         self.predictions = said
 
     def ended(self) -> list[tuple[int, float]]:
@@ -126,6 +133,12 @@ class Stage:
         found = [(int(i), float(self.totals[i])) for i in over]
         self.totals[over] = 0.0
         return found
+
+
+def named(policy: Policy) -> str:
+    """A policy in messages."""
+    card = getattr(policy, "card", None)
+    return f"the teacher {card.uri}" if card else "the policy"
 
 
 def resting(actions: np.ndarray, idle: np.ndarray) -> np.ndarray:
@@ -142,8 +155,7 @@ class Player:
         self.policy, self.spec, self._tells, self._how, self._strays = policy, spec, tells, how, strays
         self.said: Prediction | None = None  # its last prediction
         self.asked = 0  # how often
-        card = getattr(policy, "card", None)
-        self._who = f"the teacher {card.uri}" if card else "the policy"
+        self._who = named(policy)
 
     @classmethod
     def of_teacher(cls, teacher, spec: TaskSpec, how: str = "auto", strays: float | None = None) -> "Player":
@@ -182,7 +194,7 @@ class Greedy:
         """Actions [n], or [n, A] in the task's units."""
         if self.spec.continuous:
             said, carry = self.policy.predict(step, carry)
-            finite(said.x.cpu().numpy(), "the student", 0)
+            sound(said.x)
             return ActorOutput(acted(said, said.kind, self.spec, rng, "greedy"), carry)
         return epsilon_greedy(self.policy, step, carry, self.spec.actions, self.epsilon, rng)
 

@@ -19,6 +19,7 @@ from reincarnate.training.evaluate import Evaluation, Scale
 from reincarnate.training.snapshot import Snapshot
 from reincarnate.types import BEST, Batch, Pace, Phase, Policy, Source, Student, Teacher
 
+LOOKED_AT = 100  # updates after which losses are looked at: on a GPU each look waits for it
 Record = dict[str, Any]
 Write = Callable[[Record], None]
 
@@ -138,6 +139,8 @@ class Training:
         if who == "student":
             self.at.updates += 1
             self.at.phase_updates += 1
+            if self.at.updates % LOOKED_AT == 0:
+                self._means()
 
     def diagnose(self, phase: Phase, batch: Batch, rng: np.random.Generator) -> None:
         """See how the student stands on a batch, for the next report."""
@@ -168,16 +171,21 @@ class Training:
 
     def _report(self, phase: Phase, write: Write) -> None:
         """Mean losses and training returns since the last report."""
-        means = {f"loss_{name}": float(total) / self._count(name) for name, total in self._sums.items()}
-        if not all(map(math.isfinite, means.values())):
-            told = ", ".join(f"{name} = {value:g}" for name, value in means.items())
-            raise UserError(f"training has diverged after {self.at.updates:,} updates ({told}); lower the lr")
+        means = self._means()
         rates: Record = {"lr_scale": phase.objective.at(self.at.progress(phase)).lr_scale}
         played = {"return": float(np.mean(self._returns)), "episodes": len(self._returns)} if self._returns else {}
         if not phase.offline:
             rates[self.student.settings.explores] = self.exploration(phase, self.at.phase_env_steps)
         write({**self._where(phase, "train"), **means, **rates, **played, **self._seen})
         self._sums, self._learned, self._returns, self._seen = {}, {}, [], {}
+
+    def _means(self) -> dict[str, float]:
+        """Each loss since the last report. Raises UserError where one is no number, some updates late."""
+        means = {f"loss_{name}": float(total) / self._count(name) for name, total in self._sums.items()}
+        if not all(map(math.isfinite, means.values())):
+            told = ", ".join(f"{name} = {value:g}" for name, value in means.items())
+            raise UserError(f"training has diverged after {self.at.updates:,} updates ({told}); lower the lr")
+        return means
 
     def _count(self, name: str) -> int:
         who = next((who for who in self.cast if name.startswith(f"{who}_")), "student")
@@ -193,5 +201,9 @@ class Training:
         return asdict(self.at)
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Put `state()` back."""
-        self.at = Counters(**state)
+        """Put `state()` back. Raises UserError where it is of no training with these phases."""
+        at = Counters.from_record(state)
+        over = at.phase >= len(self.phases)
+        if at.phase > len(self.phases) or not (over or at.done(self.phases[at.phase]) < length(self.phases[at.phase])):
+            raise UserError(f"the checkpoint's counters (phase {at.phase}) are beyond the end of the run's phases")
+        self.at = at

@@ -71,6 +71,6 @@ def header(take: Callable[[int], bytes], what: str) -> tuple[tuple[int, ...], bo
         shape, fortran, dtype = read(content, max_header_size=HEADER_LIMIT)
     except Exception as error:  # the header is parsed as Python's literals, which fail in many ways
         raise UserError(f"{what}: its NumPy header cannot be read: {one_line(error)}") from None
-    if dtype.kind not in "fiub" or any(size < 0 for size in shape):
+    if dtype.kind not in "fiub" or any(type(size) is not int or size < 0 for size in shape):  # True is an int
         raise UserError(f"{what} holds {dtype}{list(shape)}, not numbers")
     return shape, fortran, dtype
