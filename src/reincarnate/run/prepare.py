@@ -9,6 +9,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.agents.agent import Agent
+from reincarnate.agents.imported import Imported
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Proximal
@@ -68,7 +69,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         teacher.to(device)
     warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
-    agent = weights.open_weights(run.weights) if run.weights else None
+    agent = weights.open_weights(run.weights, spec) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
@@ -195,7 +196,12 @@ def _check_priors(run: Run) -> None:
 def load_weights(run: Run, spec: TaskSpec, agent: Agent, student: Student) -> list[str]:
     """Let a newborn start from an agent. Returns what was done."""
     fitted = weights.fit(agent, run.method.operations, spec, student.weights(), stream(run.seed, "surgery"))
-    return weights.begin(student, fitted)
+    said: tuple[str, ...] = ()
+    if isinstance(agent, Imported):
+        said = tuple(f"warning: {run.weights}: {line}" for line in agent.said)
+        if not run.method.operations:
+            weights.refuse_other(student, agent, fitted, str(run.weights))
+    return [*said, *weights.begin(student, fitted)]
 
 
 def threads(run: Run, spec: TaskSpec) -> int:
