@@ -52,6 +52,16 @@ def test_cleanrls_value_agents_go_on(tmp_path: Path):
 
 
 @torch.no_grad()
+def test_pqn_of_cleanrl_goes_on_with_its_layer_norms(tmp_path: Path):
+    model = nn.Sequential(nn.Linear(4, 9), nn.LayerNorm(9), nn.ReLU(), nn.Linear(9, 8), nn.LayerNorm(8), nn.ReLU())
+    model.append(nn.Linear(8, 2))
+    agent = open_weights(saved(tmp_path, {f"network.{name}": t for name, t in model.state_dict().items()}))
+    obs = cleanrl.observations((4,))
+    close(ours(agent, obs), model(obs))  # pyright: ignore[reportArgumentType]
+    assert type(agent.student).__name__ == "PQN" and agent.student.layer_norm
+
+
+@torch.no_grad()
 def test_cleanrls_policies_go_on_with_their_critics(tmp_path: Path):
     model = cleanrl.Policy()
     agent, obs = open_weights(saved(tmp_path, model.state_dict())), cleanrl.observations((4,))
@@ -109,7 +119,7 @@ def test_cleanrls_files_without_a_critic_are_refused_in_one_line(tmp_path: Path)
         with pytest.raises(UserError, match=match):
             open_weights(saved(tmp_path, value))
     for name in ("td3_continuous_action_jax", "qdagger_dqn_atari_jax_impalacnn", "dqn_atari_jax"):
-        with pytest.raises(UserError, match="it can be a --teacher|in the student"):
+        with pytest.raises(UserError, match=r"it can be a --teacher|in the student"):
             open_weights(f"cleanrl:{cleanrl.FIXTURES / name}.cleanrl_model")
 
 

@@ -1,6 +1,7 @@
 """Somebody else's agent goes on: what its networks say, its targets, α and moments are those of its own library."""
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium as gym
@@ -10,9 +11,11 @@ import test_teachers_sb3 as discrete
 import test_teachers_sb3_continuous as continuous
 import torch
 
+from reincarnate.agents.agent import open_agent
 from reincarnate.agents.imported import Imported
 from reincarnate.losses.log_probs import log_prob_of, squashed_log_prob
 from reincarnate.priors.weights import open_weights
+from reincarnate.students import PPO, SAC
 from reincarnate.types import TimeStep
 
 with warnings.catch_warnings():
@@ -227,3 +230,134 @@ def test_an_agent_of_todays_library_goes_on_with_all_that_it_had(algorithm, kwar
     student.trail(state) if agent.lagging else None
     assert all(torch.equal(taken[name], state[name]) for name in taken if "target" not in name)
     assert all(torch.equal(student.state()[name], state[name]) for name in state if "target" in name)
+
+
+# ---- refusals ------------------------------------------------------------------------------------------
+
+
+def line_of(args: list[str], capsys) -> str:
+    """The one line that a command ends with."""
+    with pytest.raises(SystemExit) as end:
+        main(args)
+    assert end.value.code == 2
+    return " ".join(capsys.readouterr().err.split())
+
+
+SHORT = [
+    "--env-steps",
+    "300",
+    "--evaluations",
+    "1",
+    "--eval-episodes",
+    "1",
+    "--final-episodes",
+    "1",
+    "--reference-episodes",
+    "1",
+]
+
+
+def test_a_student_of_another_kind_shape_or_function_is_refused_with_both_printed(tmp_path, capsys):
+    weights = ["--weights", f"sb3:{write_zip(tmp_path / 'a.zip', described(obs_shape=(4,)), dqn_weights(4))}", *SHORT]
+    go = ["train", "finetune", "--env", "CartPole-v1", "--out", str(tmp_path / "run"), *weights]
+    said = line_of([*go, "--student", "ppo"], capsys)
+    assert "the agent is another kind than the student" in said and "DQN (MLP 4-4)" in said and "PPO (mlp 64-64" in said
+    said = line_of([*go, "--student.hidden", "5"], capsys)
+    assert "torso.layers.0.weight is [4, 4] there and [5, 4] in the student" in said and "DQN (MLP 5)" in said
+    said = line_of([*go, "--student.activation", "tanh"], capsys)
+    assert "would not act as the agent: activation relu there, tanh here" in said
+    go[3] = "Pendulum-v1"
+    assert "has discrete actions" in line_of(go, capsys) or "needs continuous" in line_of(go, capsys)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bounds_that_differ_from_the_tasks_are_refused_with_both_printed(tmp_path, capsys):
+    wide = Restless(gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-3, 3, (1,), np.float32))
+    _, path = trained("TD3", {"net_arch": [4]}, {}, tmp_path, steps=1, env=wide)
+    said = line_of(["train", "finetune", "--env", "Pendulum-v1", "--weights", f"sb3:{path}", *SHORT], capsys)
+    assert "lie within ((-3.0,), (3.0,)), those of Pendulum-v1 within ((-2.0,), (2.0,))" in said
+
+
+@pytest.mark.parametrize(
+    "data, change, match",
+    [
+        ({}, {"q_net.q_net.0.weight": torch.full((4, 3), torch.nan)}, "NaN or infinity"),
+        ({}, {"q_net.q_net.4.bias": torch.zeros(7)}, "make no layer"),
+        ({}, {"q_net_target.q_net.0.weight": torch.zeros(4, 3)}, "its network lacks"),
+        ({"gamma": 1e9, "batch_size": "7", "learning_rate": True, "buffer_size": -4}, {}, None),
+    ],
+)
+def test_a_zip_that_is_spoilt_is_one_line_and_numbers_that_make_no_sense_are_not_taken(data, change, match, tmp_path):
+    path = write_zip(tmp_path / "a.zip", described(**data), {**dqn_weights(), **change})
+    if match is None:
+        agent = opened(path)
+        usual = type(agent.student)()
+        assert agent.student.gamma == usual.gamma and agent.student.batch_size == usual.batch_size
+        assert agent.student.lr == usual.lr and agent.student.replay_size == usual.replay_size and not agent.kept
+        return
+    with pytest.raises(UserError, match=match):
+        opened(path)
+
+
+def test_an_optimisers_state_of_strangers_is_never_run_and_left_where_it_does_not_fit(tmp_path):
+    hostile = b"cos\nsystem\n(S'touch /tmp/never'\ntR."
+    path = write_zip(tmp_path / "a.zip", **{"policy.optimizer.pth": hostile})
+    assert not opened(path).moments
+    _, path = trained("DQN", {"net_arch": [4]}, {}, tmp_path)
+    assert opened(path).moments[""].steps > 0
+
+
+def test_agents_without_a_critic_are_refused_in_words(tmp_path):
+    data = described("sb3_contrib.ars.policies", obs_shape=(3,))
+    data["policy_class"]["__init__"] = "<function ARSLinearPolicy.__init__ at 0x7f>"
+    path = write_zip(tmp_path / "a.zip", data, {"action_net.weight": torch.ones(2, 3)})
+    with pytest.raises(UserError, match=r"a ARS agent cannot go on .it has no critic.; it can be a --teacher"):
+        opened(path)
+
+
+# ---- going on ------------------------------------------------------------------------------------------
+
+
+def method(name: str, **settings):
+    return METHODS[name](**settings)
+
+
+@pytest.mark.parametrize(
+    "zoo, task, way, student",
+    [
+        ("dqn-CartPole-v1", "CartPole-v1", method("finetune", reuse="all"), {"update_every": 4, "updates_each": 1}),
+        ("ppo-CartPole-v1", "CartPole-v1", method("finetune", reuse="all"), {"epochs": 1}),
+        ("sac-Pendulum-v1", "Pendulum-v1", method("wsrl", warmup_env_steps=50), {"batch_size": 16}),
+        ("ddpg-Pendulum-v1", "Pendulum-v1", method("finetune", reuse="all"), {"batch_size": 16, "update_every": 4}),
+    ],
+)
+def test_training_goes_on_from_a_zoo_agent_and_the_lineage_names_it(zoo, task, way, student, teachers, tmp_path):
+    address = f"sb3:{discrete.find(teachers, zoo)}"
+    agent = open_weights(address)
+    settings = replace(agent.student, **student, **({"warmup": 20} if hasattr(agent.student, "warmup") else {}))
+    few = {"eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1, "evaluations": 1, "env_steps": 300}
+    notes: list[str] = []
+    run = Run(task, way, settings, weights=address, store=str(tmp_path / "store"), **few)
+    result = execute(run, tmp_path / "run", note=notes.append)
+    assert result["prior"]["weights"] == agent.sha256 and result["prior"]["ancestors"][agent.sha256]
+    if getattr(way, "reuse", "") == "all":
+        assert "optimiser: its state is reused" in notes
+        assert ("target networks: the agent's own" in notes) == ("ppo" not in zoo)
+    if "sac" not in zoo:
+        assert not any("warning" in note and "not all fits" in note for note in notes)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+@pytest.mark.parametrize(
+    "settings, env",
+    [
+        (PPO(norm_obs=True, norm_reward=True, rollout=8), "CartPole-v1"),
+        (SAC(normalise=True, hidden=(4,), warmup=10, batch_size=8), "Pendulum-v1"),
+    ],
+)
+def test_frozen_statistics_stay_as_they_are(settings, env, frozen, tmp_path):
+    settings = replace(settings, freeze_norm=frozen)
+    few = {"eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1, "evaluations": 1, "env_steps": 128}
+    execute(Run(env, METHODS["scratch"](), settings, store=str(tmp_path / "store"), **few), tmp_path / "run")
+    counts = [t for name, t in open_agent(tmp_path / "run").network().state_dict().items() if "moments.count" in name]
+    assert counts and all((float(count) < 1) == frozen for count in counts)
