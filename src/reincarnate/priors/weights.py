@@ -105,6 +105,8 @@ def _grown(agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]) -> tuple[di
         raise UserError(f"the agent has {sorts[0]} actions, those of {spec.id} are {sorts[1]}: it cannot be fitted")
     if isinstance(agent, Imported) and old.actions == spec.actions and old.bounds != spec.bounds:
         raise UserError(f"the actions of {agent.path} lie within {old.bounds}, those of {spec.id} within {spec.bounds}")
+    if isinstance(agent, Imported) and (old.obs_dtype == "uint8") != (spec.obs_dtype == "uint8"):
+        raise UserError(f"{agent.path} sees {old.obs_dtype} observations, {spec.id} shows {spec.obs_dtype}")
     if spec.actions != old.actions:
         if spec.actions < old.actions:
             raise UserError(f"the agent has {old.actions} actions, {spec.id} only {spec.actions}; it cannot be fitted")

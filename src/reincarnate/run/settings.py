@@ -41,7 +41,7 @@ class Run:
     data: str | None = None
     """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
     weights: str | None = None
-    """An agent to start from: store:DIR, a folder, or others' sb3:FILE.zip, cleanrl:, dopamine:, hf:. It sets --student."""
+    """An agent to start from: store:DIR, sb3:FILE.zip, cleanrl:, dopamine:, hf:. --student defaults to its settings."""
     keep: Literal["weights", "all"] = "weights"
     """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
     keep_checkpoints: int = 2
