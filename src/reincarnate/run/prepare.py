@@ -187,9 +187,7 @@ def _check_priors(run: Run) -> None:
     if "data" in needs and run.teacher is None and run.data is None:
         raise UserError(f"{name} needs --data, or a --teacher that plays it")
     if "weights" in needs and run.weights is None:
-        raise UserError(
-            f"{name} needs --weights: store:DIR, an agent's folder or a finished run's; or sb3:FILE.zip"
-        )
+        raise UserError(f"{name} needs --weights: store:DIR, an agent's folder or a finished run's; or sb3:FILE.zip")
     if "weights" not in needs and run.weights is not None:
         hint = "--start weights" if "start" in vars(run.method) else "finetune does"
         raise UserError(f"{name} does not start from --weights; {hint}")

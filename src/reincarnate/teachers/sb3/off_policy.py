@@ -64,7 +64,7 @@ def continuous(source: Source) -> Start:
         for part in parts
     }
     told = hyper.numbers(data, hyper.CONTINUOUS)
-    settings = _continuous_kind(source, told)(
+    settings = {"SAC": SAC, "TQC": TQC}.get(saved.algorithm, TD3)(
         hidden=tuple(hidden),
         critic_hidden=tuple(critic) if critic != hidden else (),
         critics=members,
@@ -91,10 +91,6 @@ def continuous(source: Source) -> Start:
     last = memories["actor"].lr if memories["actor"] else None
     said = (*hyper.schedule_note(data, told, settings.lr, last), *lost(kept))
     return Start(settings, finite(weights) | statistics(stats, "norm"), finite(targets), kept, said)
-
-
-def _continuous_kind(source: Source, told: Mapping[str, Any]) -> Any:
-    return {"SAC": SAC, "TQC": TQC}.get(source.saved.algorithm, TD3)
 
 
 def _only(saved: SavedAgent, data: Mapping[str, Any], sde: bool, outputs: int) -> dict[str, Any]:

@@ -39,6 +39,8 @@ def policy(source: Source) -> Start:
     hidden, critic = (*first, *(together or own)), (*first, *(together or other))
     if not hidden or not critic:
         raise UserError("not supported: an actor or a critic without hidden layers")
+    if saved.continuous and "log_std" not in tensors:
+        raise UserError("it holds no spread of its actions")
     sde = saved.continuous is not None and tensors["log_std"].ndim == 2
     _refuse_sde(saved, tensors, sde)
     counts = (len(hidden) - len(first), len(critic) - len(first))
