@@ -110,7 +110,7 @@ def test_sb3_loads_the_zip_plays_the_same_actions_and_learns_on(name: str, tmp_p
     assert any(not torch.equal(a, b) for a, b in zip(before, theirs.policy.parameters(), strict=True))
 
 
-@pytest.mark.parametrize("settings", [PPOContinuous(**BRIEF), SAC(**REPLAYED, normalise=True)])
+@pytest.mark.parametrize("settings", [PPOContinuous(**{**BRIEF, "batch_size": 4}), SAC(**REPLAYED, normalise=True)])
 def test_statistics_lie_beside_the_zip_and_sb3_loads_them(settings, tmp_path: Path):
     agent, out = stored(tmp_path, settings, PENDULUM), tmp_path / "x.zip"
     done = export(agent, "sb3", out)

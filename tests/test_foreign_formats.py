@@ -1,7 +1,6 @@
 """Agents of CleanRL and Dopamine, and of the Hub, go on: their networks say what their own modules compute."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from reincarnate.priors.weights import open_weights
 from reincarnate.teachers import hub
 from reincarnate.teachers.chains import value_agent
 from reincarnate.teachers.dopamine import build, card_of
+from reincarnate.teachers.dopamine.files import Checkpoint
 from reincarnate.types import TaskSpec
 
 SCREENS = (4, 84, 84)
@@ -140,8 +140,8 @@ def test_dopamines_agents_of_atari_go_on(outputs: int, kind: str, tmp_path: Path
     tree |= {"Dense_0": dense(rng, 7744, 512), "Dense_1": dense(rng, 512, outputs or 6 * 51)}
     tree |= {} if outputs else {"Dense_2": dense(rng, 512, 51)}  # dueling
     built = build(tree, 6)
-    checkpoint = SimpleNamespace(format="Dopamine", sha256="0" * 64, safety="", env_steps=5)
-    agent = value_agent(tmp_path, card_of("dopamine:x", checkpoint, built), built.network)  # pyright: ignore
+    checkpoint = Checkpoint(tree, "Dopamine", "0" * 64, "", 5)
+    agent = value_agent(tmp_path, card_of("dopamine:x", checkpoint, built), built.network)
     obs = dopamine.observations(SCREENS)
     expected = built.network(obs)
     close(ours(agent, obs), expected, float(expected.abs().max()))
@@ -155,7 +155,7 @@ def test_dopamines_agents_of_classic_control_go_on_without_rescaling():
         agent = open_weights(f"dopamine:{dopamine.FIXTURES / name}")
         expected = torch.tensor(dopamine.EXPECTED[name])
         close(ours(agent, dopamine.observations(agent.spec.obs_shape)), expected, 2 * float(expected.abs().max()))
-    for name, match in (("iqn", "ends in Implicit"), ("minatar", "MinAtarConv"), ("ppo", "hold its critic")):
+    for name, match in (("iqn", "before its Implicit"), ("minatar", "MinAtarConv"), ("ppo", "hold its critic")):
         with pytest.raises(UserError, match=f"{match}.*it can be a --teacher"):
             open_weights(f"dopamine:{dopamine.FIXTURES / name}")
 

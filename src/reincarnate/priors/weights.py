@@ -228,10 +228,11 @@ def refuse_other(student: Student, agent: Agent, fitted: Fitted, address: str) -
     leave = "leave out --student and what shapes its network, or say --surgery"
     try:
         check_shapes(fitted.weights, student.weights(), f"--weights {address}")
-    except UserError:
+    except UserError as error:
+        what = str(error)
         if agent.student.predicts != student.settings.predicts or spec.continuous != there.continuous:
-            error = f"--weights {address}: the agent is another kind than the student"
-        raise UserError(f"{error}: the agent is {described[0]}, the student {described[1]}; {leave}") from None
+            what = f"--weights {address}: the agent is another kind than the student"
+        raise UserError(f"{what}: the agent is {described[0]}, the student {described[1]}; {leave}") from None
     if spec.actions != there.actions or spec.obs_shape != there.obs_shape:
         return
     network = student.settings.network(spec)

@@ -86,7 +86,8 @@ def take_apart(network: nn.Module) -> Chain:
     if isinstance(modules[0], Pixels):
         modules.pop(0)
     while modules and isinstance(modules[0], nn.Conv2d):
-        conv, norm = modules.pop(0), modules.pop(0) if isinstance(modules[1], nn.LayerNorm) else None
+        conv = modules.pop(0)
+        norm = modules.pop(0) if isinstance(modules[0], nn.LayerNorm) else None
         _expect(modules, nn.ReLU)
         convs.append((conv, norm))
     last = _expect(modules, Flat).channels_last
@@ -118,8 +119,10 @@ def _hidden(modules: list[nn.Module]) -> Layers:
         if not modules or type(modules[0]) not in ACTIVATIONS:
             raise UserError("not supported: a layer without an activation that students know")
         activations.add(ACTIVATIONS[type(modules.pop(0))])
-    if not linears or len(activations) > 1:
-        raise UserError("not supported: no hidden layers, or several activations")
+    if not linears:
+        raise UserError(f"not supported: no hidden layers before its {type(modules[0]).__name__}")
+    if len(activations) > 1:
+        raise UserError("not supported: layers of several activations")
     return Layers(linears, norms, activations.pop())
 
 

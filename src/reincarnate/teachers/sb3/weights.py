@@ -34,7 +34,7 @@ def imported(source: Source) -> Imported:
     if saved.algorithm not in build:
         why = "it has no critic" if saved.algorithm == "ARS" else "its networks are none of the students'"
         raise UserError(
-            f"{source.path}: a {saved.algorithm} agent cannot go on ({why}); it can be a --teacher. {KNOWN} can go on"
+            f"{source.path}: agents of {saved.algorithm} cannot go on ({why}); it can be a --teacher. {KNOWN} can go on"
         )
     try:
         _refuse_pixels(saved)
