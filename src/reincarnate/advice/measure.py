@@ -56,7 +56,7 @@ def measure(question: Question, tick: Tick) -> Measurement:
     """Measure everything that a rule may look at. Raises UserError for bad input and for priors that do not fit."""
     kind = _checked(question)
     spec = envs.spec(question.env)
-    agent = weights.open_weights(question.weights) if question.weights else None
+    agent = weights.open_weights(question.weights, spec) if question.weights else None
     teacher = _teacher(question, spec)
     if agent is None and isinstance(teacher, StoredTeacher):
         agent = weights.open_weights(teacher.card.uri)
@@ -106,8 +106,8 @@ def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:
 
 
 def _as_teacher(address: str, spec: TaskSpec) -> Teacher | None:
-    """An agent of ours as a teacher; None where it cannot play this task as it is."""
-    teacher = open_for(f"store:{address.removeprefix('store:')}", spec)
+    """An agent as a teacher; None where it cannot play this task as it is."""
+    teacher = open_for(address, spec)
     try:
         check_fit(teacher.card, spec)
     except UserError:

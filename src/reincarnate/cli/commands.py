@@ -28,7 +28,7 @@ usage: reincarnate COMMAND …
   study report DIR          what a study found so far, and which of its runs are missing
   lineage show AGENT        what an agent stands on, and what it all cost; also verify, diff, index
   gc                        delete from the store what no run, study or agent refers to
-  export AGENT              an agent as ONNX, TorchScript or safetensors, checked against the agent itself
+  export AGENT              an agent as ONNX, TorchScript, safetensors or SB3's zip, checked against the agent
   push AGENT hf:ORG/REPO    an agent with its card to the Hugging Face Hub; --local DIR only makes the folder
   pull hf:ORG/REPO          an agent from there, every hash checked
 

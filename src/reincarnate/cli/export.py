@@ -16,25 +16,30 @@ def export(args: list[str]) -> None:
         """An agent as one file: `obs` in the task's own dtype, any number of them, to `q_values` [B, A].
 
         Preprocessing is in the graph. What is written is first run beside the agent on random observations, and gets
-        its name only if the values agree. safetensors holds weights and settings, no graph.
+        its name only if the values agree. safetensors holds weights and settings, no graph. sb3 is a zip for `PPO.load`
+        and its like (also A2C, SAC, TQC, TD3, DQN, QR-DQN), with the observations' statistics beside it, if there are
+        any, for `VecNormalize.load`.
 
         Args:
             agent: An agent's folder, a finished run's, or store:DIR.
-            to: onnx (needs the extra "onnx"), torchscript or safetensors.
+            to: onnx (needs the extra "onnx"), torchscript, safetensors, or sb3.
             out: The file; it must not exist.
         """
         from reincarnate.sharing import export as exporting
 
         opened = open_agent(Path(agent.removeprefix("store:")))
         done = exporting.export(opened, to, out)
-        said = f"{done.words}; obs {opened.spec.obs_dtype}[B, {', '.join(map(str, opened.spec.obs_shape))}] to "
-        said += f"q_values [B, {opened.spec.actions}]"
+        said = done.words
+        if to != "sb3":
+            said += f"; obs {opened.spec.obs_dtype}[B, {', '.join(map(str, opened.spec.obs_shape))}] to "
+            said += f"q_values [B, {opened.spec.actions}]"
         if done.difference is None:
             ui.note(
                 'warning: not compared with the agent: onnxruntime is not installed (pip install "reincarnate[onnx]")'
             )
         else:
             said += f"; differs from the agent by at most {done.difference:.1e} on {exporting.PROBES} observations"
+        said += "".join(f"\n{path}: the statistics of its observations, and of rewards" for path in done.beside)
         ui.say(f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}")
 
     tyro.cli(command, args=args, prog="reincarnate export")

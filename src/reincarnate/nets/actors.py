@@ -23,12 +23,16 @@ ActorKind = Literal["logits", "means", "gaussian", "squashed"]
 class Spread:
     """How a Gaussian actor's log σ comes about, and its bounds.
 
-    `free`: a vector of parameters, `initial` at first (PPO), else a head of its own (SAC). `bound`: `clamp` cuts to
+    `free`: a vector of parameters, `initial` at first (PPO), else a head of its own (SAC). `sde`: by the features and
+    a weight for each of them and each number (`NoiseHead`), of which `free` ones (PPO) are not moved by the spread,
+    and whose mean is cut at ± `mean_limit` unless that is 0. `bound`: `clamp` cuts to
     [low, high] (SB3: -20, 2), `tanh` rescales tanh of the number (CleanRL: -5, 2; SimBa: -10, 2), `none` leaves it.
     """
 
     free: bool = False
     initial: float = 0.0
+    sde: bool = False
+    mean_limit: float = 0.0
     bound: Literal["none", "clamp", "tanh"] = "clamp"
     low: float = -20.0
     high: float = 2.0
@@ -81,6 +85,27 @@ class GaussianHead(nn.Module):
         free = isinstance(self.log_std, nn.Parameter)
         log_std = self.log_std.expand_as(mean) if free else self.log_std(features)  # pyright: ignore
         return torch.cat([mean, self.spread.bounded(log_std)], -1)
+
+
+class NoiseHead(nn.Module):
+    """Mean and log σ of state-dependent exploration (gSDE: Raffin et al., 2021, eq. 5): σ² = x² · exp(log_std)² + 1e-6.
+
+    x [B, F] are the features that the mean is taken of, `log_std` is [F, A]. The noise is drawn anew in each step, as
+    the marginal of the paper's, which keeps one matrix of noise for some steps.
+    """
+
+    EPSILON = 1e-6
+
+    def __init__(self, mean: nn.Linear, spread: Spread):
+        nn.Module.__init__(self)
+        self.mean, self.spread = mean, spread
+        self.log_std = nn.Parameter(torch.full((mean.in_features, mean.out_features), spread.initial))
+
+    def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B AA"]:
+        limit, mean = self.spread.mean_limit, self.mean(features)
+        x = features.detach() if self.spread.free else features
+        log_std = torch.log(x.square() @ self.log_std.exp().square() + self.EPSILON) / 2
+        return torch.cat([mean.clamp(-limit, limit) if limit else mean, log_std], -1)
 
 
 class Actor(nn.Module):
@@ -180,6 +205,8 @@ def _head(
     if kind == "means":
         return DeterministicHead(first)
     spread = spread or (PPO_SPREAD if kind == "gaussian" else Spread())
+    if spread.sde:
+        return NoiseHead(first, spread)
     return GaussianHead(first, None if spread.free else head_for(features, actions, shape), spread, tanh_mean)
 
 

@@ -12,16 +12,14 @@ from typing import Literal
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from reincarnate.errors import UserError
+from reincarnate.nets.activations import ACTIVATIONS, Activation
 from reincarnate.nets.init import HIDDEN_GAIN, Init, draw, draw_he, redraw
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import TORSOS, as_float
 from reincarnate.types import TaskSpec
 
-Activation = Literal["relu", "tanh", "elu"]
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"relu": F.relu, "tanh": torch.tanh, "elu": F.elu}
 Norm = Literal["none", "every", "first"]
 """LayerNorm nowhere, after every linear layer, or as acme has it: after the first, and tanh for its activation."""
 SIMBA_EXPANSION = 4

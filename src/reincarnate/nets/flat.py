@@ -51,7 +51,7 @@ class Flat:
         for name, p in self.module.named_parameters():
             order = sorted(range(p.ndim), key=lambda d, p=p: -p.stride(d))
             stacked = range(tensors[name].ndim - p.ndim)
-            parts.append(tensors[name].permute(*stacked, *(len(stacked) + d for d in order)).flatten(len(stacked)))
+            parts.append(tensors[name].permute((*stacked, *(len(stacked) + d for d in order))).flatten(len(stacked)))
         return torch.cat(parts, -1)
 
     def move(self, data: Float32[Tensor, "P"], grad: Float32[Tensor, "P"] | None) -> None:

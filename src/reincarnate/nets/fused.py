@@ -55,7 +55,8 @@ def fits(network: nn.Module) -> bool:
         return False
     layers = [*network.torso.layers, network.advantage]
     plain_norms = all(isinstance(norm, nn.Identity) for norm in network.torso.norms)
-    return plain_norms and all(isinstance(layer, nn.Linear) for layer in layers)
+    plain = plain_norms and network.torso.activation == "relu"
+    return plain and all(isinstance(layer, nn.Linear) for layer in layers)
 
 
 def _forward(layers: list[Layer], x: Tensor) -> list[Tensor]:

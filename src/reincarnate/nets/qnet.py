@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reincarnate.errors import UserError
 from reincarnate.losses import distributions
+from reincarnate.nets.activations import Activation
 from reincarnate.nets.noisy import NoisyLinear
 from reincarnate.nets.torsos import TORSOS, GridImpalaCNN, Linear, TorsoName, usual_hidden
 from reincarnate.types import TaskSpec
@@ -33,6 +34,8 @@ class Architecture(Protocol):
     def dueling(self) -> bool: ...
     @property
     def bfloat16(self) -> bool: ...
+    @property
+    def activation(self) -> Activation: ...
 
 
 @runtime_checkable
@@ -112,14 +115,20 @@ def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Mo
         raise UserError(f"torso {name!r} does not suit the observations {spec.obs_shape} of {spec.id}; use 'auto'")
     if name == "mlp" and shape.width != 1:
         raise UserError("width multiplies convolution filters, and an mlp has none; set its hidden sizes instead")
+    if shape.activation != "relu":
+        if name != "mlp":
+            raise UserError(f"--student.activation {shape.activation}: torso {name!r} has ReLU; it is for mlp alone")
+        more = {"activation": shape.activation}
+    else:
+        more = {}
     hidden, linear = shape.hidden or usual_hidden(name), NoisyLinear if shape.noisy else nn.Linear
     torso_of = GridImpalaCNN if name == "impala" and natural_torso(spec) == "minatar" else TORSOS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if critic.implicit:
-            torso = torso_of(spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width)
+            torso = torso_of(spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width, **more)
             return ImplicitQNetwork(torso, hidden[-1], spec.actions, shape.dueling, linear, shape.bfloat16)
-        torso = torso_of(spec.obs_shape, hidden, shape.layer_norm, linear, shape.width)
+        torso = torso_of(spec.obs_shape, hidden, shape.layer_norm, linear, shape.width, **more)
         return QNetwork(torso, spec.actions, critic.outputs, shape.dueling, linear, shape.bfloat16)
 
 

@@ -37,7 +37,8 @@ def stacked_forward(
 def _is_plain(module: QNetwork) -> bool:
     """An MLP, or MinAtar's network, of linear layers and LayerNorms."""
     layers = isinstance(module.torso, MLP | MinAtarCNN) and isinstance(module.advantage, nn.Linear)
-    return layers and not module.in_bfloat16
+    relu = not isinstance(module.torso, MLP) or module.torso.activation == "relu"
+    return layers and relu and not module.in_bfloat16
 
 
 def _products(module: QNetwork, parameters: Windows, obs: Tensor) -> Tensor:

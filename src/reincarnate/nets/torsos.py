@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reincarnate.nets.activations import ACTIVATIONS, Activation
 from reincarnate.plugins import Registry
 
 TorsoName = str  # "auto", or a name in TORSOS
@@ -18,7 +19,7 @@ Linear = Callable[[int, int], nn.Module]
 
 
 class MLP(nn.Module):
-    """Fully connected layers with ReLU over the flattened observation."""
+    """Fully connected layers with ReLU (or another `activation`) over the flattened observation."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class MLP(nn.Module):
         layer_norm: bool = False,
         linear: Linear = nn.Linear,
         width: int = 1,
+        activation: Activation = "relu",
     ):
         nn.Module.__init__(self)
         if width != 1:
@@ -34,12 +36,12 @@ class MLP(nn.Module):
         sizes = (math.prod(obs_shape), *hidden)
         self.layers = nn.ModuleList(linear(a, b) for a, b in itertools.pairwise(sizes))
         self.norms = nn.ModuleList(_norm((n,), layer_norm) for n in hidden)
-        self.features = sizes[-1]
+        self.features, self.activation = sizes[-1], activation
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        x = as_float(obs).flatten(1)
+        x, activate = as_float(obs).flatten(1), ACTIVATIONS[self.activation]
         for layer, norm in zip(self.layers, self.norms, strict=True):
-            x = torch.relu(norm(layer(x)))
+            x = activate(norm(layer(x)))
         return x
 
 

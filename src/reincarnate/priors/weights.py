@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from reincarnate.agents.agent import Agent, open_agent
+from reincarnate.agents.imported import Imported, check_shapes
+from reincarnate.config import to_dict
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
 from reincarnate.data.replay import TAIL
@@ -17,7 +20,9 @@ from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
 from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
-from reincarnate.types import Student, TaskSpec
+from reincarnate.students import STUDENTS
+from reincarnate.teachers import SCHEMES, recognise
+from reincarnate.types import Student, TaskSpec, TimeStep
 
 WIDEN_NOISE = 0.01  # of a layer's standard deviation: exact copies of a unit would learn the same for ever
 WORDS = {
@@ -41,12 +46,24 @@ class Fitted:
     frozen: tuple[str, ...]
 
 
-def open_weights(address: str) -> Agent:
-    """The agent at `store:DIR` or DIR, an agent's folder or a finished run's. Raises UserError where there is none."""
+def open_weights(address: str, spec: TaskSpec | None = None) -> Agent:
+    """The agent at `store:DIR` or DIR, an agent's folder or a finished run's; of other schemes somebody else's.
+
+    `spec`: the task, for files that do not hold their actions' bounds. Raises UserError where there is none, or none
+    that a student can go on from.
+    """
     scheme, colon, rest = address.partition(":")
-    if colon and scheme != "store" and not Path(address).exists():
-        raise UserError(f"--weights {address}: weights are those of an agent made here: store:DIR or a plain path")
-    return open_agent(Path(rest if scheme == "store" and colon else address))
+    path = Path(address)
+    if not colon or path.exists():
+        foreign = path.is_file() and path.name != "agent.json"
+        scheme, rest = (recognise(path) if foreign else "store"), address
+    if scheme == "store":
+        return open_agent(Path(rest))
+    opener = getattr(SCHEMES[scheme], "open_weights", None) if scheme in SCHEMES else None
+    if opener is None:
+        known = [name for name in SCHEMES.ours if name == "store" or hasattr(SCHEMES[name], "open_weights")]
+        raise UserError(f"--weights {address}: weights are read from a path, or from {', '.join(known)} and a path")
+    return opener(rest, spec)
 
 
 def fit(agent: Agent, words: tuple[str, ...], spec: TaskSpec, fresh: Weights, rng: np.random.Generator) -> Fitted:
@@ -83,6 +100,13 @@ def _parse(word: str) -> tuple[str, list[str]]:
 def _grown(agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """More actions and more channels, where the task has them; the old ones' values stay."""
     old, done = agent.spec, []
+    if old.continuous != spec.continuous:
+        sorts = [("discrete", "continuous")[kind] for kind in (old.continuous, spec.continuous)]
+        raise UserError(f"the agent has {sorts[0]} actions, those of {spec.id} are {sorts[1]}: it cannot be fitted")
+    if isinstance(agent, Imported) and old.actions == spec.actions and old.bounds != spec.bounds:
+        raise UserError(f"the actions of {agent.path} lie within {old.bounds}, those of {spec.id} within {spec.bounds}")
+    if isinstance(agent, Imported) and (old.obs_dtype == "uint8") != (spec.obs_dtype == "uint8"):
+        raise UserError(f"{agent.path} sees {old.obs_dtype} observations, {spec.id} shows {spec.obs_dtype}")
     if spec.actions != old.actions:
         if spec.actions < old.actions:
             raise UserError(f"the agent has {old.actions} actions, {spec.id} only {spec.actions}; it cannot be fitted")
@@ -193,6 +217,48 @@ def begin(student: Student, fitted: Fitted) -> list[str]:
     return lines
 
 
+def refuse_other(student: Student, agent: Agent, fitted: Fitted, address: str) -> None:
+    """Raise UserError where somebody else's agent, without surgery, is not the student's kind, shape or function.
+
+    The function is compared on observations drawn at random, for an activation has no shape.
+    """
+    mine, theirs = type(student.settings).__name__, type(agent.student).__name__
+    spec, there = student.spec, agent.spec
+    described = f"{theirs} ({agent.student.described(there)})", f"{mine} ({student.settings.described(spec)})"
+    leave = "leave out --student and what shapes its network, or say --surgery"
+    try:
+        check_shapes(fitted.weights, student.weights(), f"--weights {address}")
+    except UserError as error:
+        what = str(error)
+        if agent.student.predicts != student.settings.predicts or spec.continuous != there.continuous:
+            what = f"--weights {address}: the agent is another kind than the student"
+        raise UserError(f"{what}: the agent is {described[0]}, the student {described[1]}; {leave}") from None
+    if spec.actions != there.actions or spec.obs_shape != there.obs_shape:
+        return
+    network = student.settings.network(spec)
+    network.load_state_dict(fitted.weights)
+    ours, whole = student.settings.policy(spec, network.eval()), agent.policy()
+    step = _probe(spec)
+    with torch.no_grad():
+        said = [policy.predict(step, policy.initial(len(step.begins)))[0] for policy in (ours, whole)]
+    same = said[0].kind == said[1].kind and torch.allclose(said[0].x, said[1].x, rtol=1e-4, atol=1e-4)
+    if not same:
+        settings = to_dict(agent.student, STUDENTS), to_dict(student.settings, STUDENTS)
+        other = [f"{k} {v} there, {settings[1].get(k)} here" for k, v in settings[0].items() if settings[1].get(k) != v]
+        raise UserError(
+            f"--weights {address}: the student would not act as the agent: {'; '.join(other)[:300]}; {leave}"
+        )
+
+
+def _probe(spec: TaskSpec) -> TimeStep:
+    """Random observations."""
+    rng, shape = np.random.default_rng(0), (16, *spec.obs_shape)
+    obs = rng.integers(0, 2 if spec.obs_dtype == "bool" else 256, shape)
+    if "float" in spec.obs_dtype:
+        obs = rng.standard_normal(shape)
+    return TimeStep(torch.from_numpy(obs.astype(spec.obs_dtype)), torch.zeros(16, dtype=torch.bool))
+
+
 def _refuse_unfit(fitted: Fitted, report: surgery.Loaded) -> None:
     """Raise UserError where surgery changed the network's shape and the student has another."""
     if not any(line.startswith(("surgery: widen", "surgery: deepen")) for line in fitted.done):
@@ -216,7 +282,13 @@ def reuse(student: Student, memory: Memory, agent: Agent) -> list[str]:
         replay = "replay: new (the agent has none, or the student learns without one)"
     else:
         replay = f"replay: {refill(memory.rows, data):,} of {data.transitions:,} transitions reused"
-    return [student.adopt(agent.optimizer_state()), replay]
+    state, lagging = agent.optimizer_state(), []
+    if "lagging" in agent.kept:
+        student.trail(state)  # pyright: ignore[reportAttributeAccessIssue]
+        lagging = ["target networks: the agent's own"]
+    if isinstance(agent, Imported) and "optimizer" not in agent.kept:
+        return ["optimiser: new (the file holds none that fits)", *lagging, replay]
+    return [student.adopt(state), *lagging, replay]
 
 
 def _must_have_kept(agent: Agent) -> None:

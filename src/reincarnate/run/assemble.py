@@ -138,5 +138,7 @@ def _begin(prepared: Prepared, training: Training, note: Note) -> None:
     done = load_weights(run, prepared.spec, agent, training.student)
     if run.method.keeps_all:
         done += reuse(training.student, training.memory, agent)
+        if len(training.memory) == 0:  # nothing to learn from at first after all
+            training.phases = [replace(phase, warm=False) for phase in training.phases]
     for line in done:
         note(line)

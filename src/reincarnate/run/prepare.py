@@ -9,6 +9,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.agents.agent import Agent
+from reincarnate.agents.imported import Imported
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Proximal
@@ -70,7 +71,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         teacher.to(device)
     warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
-    agent = weights.open_weights(run.weights) if run.weights else None
+    agent = weights.open_weights(run.weights, spec) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
@@ -199,7 +200,7 @@ def _check_priors(run: Run) -> None:
     if "data" in needs and run.teacher is None and run.data is None:
         raise UserError(f"{name} needs --data, or a --teacher that plays it")
     if "weights" in needs and run.weights is None:
-        raise UserError(f"{name} needs --weights: store:DIR, where DIR is an agent's folder or a finished run's")
+        raise UserError(f"{name} needs --weights: store:DIR, an agent's folder or a finished run's; or sb3:FILE.zip")
     if "weights" not in needs and run.weights is not None:
         hint = "--start weights" if "start" in vars(run.method) else "finetune does"
         raise UserError(f"{name} does not start from --weights; {hint}")
@@ -208,7 +209,12 @@ def _check_priors(run: Run) -> None:
 def load_weights(run: Run, spec: TaskSpec, agent: Agent, student: Student) -> list[str]:
     """Let a newborn start from an agent. Returns what was done."""
     fitted = weights.fit(agent, run.method.operations, spec, student.weights(), stream(run.seed, "surgery"))
-    return weights.begin(student, fitted)
+    said: tuple[str, ...] = ()
+    if isinstance(agent, Imported):
+        said = tuple(f"warning: {run.weights}: {line}" for line in agent.said)
+        if not run.method.operations:
+            weights.refuse_other(student, agent, fitted, str(run.weights))
+    return [*said, *weights.begin(student, fitted)]
 
 
 def threads(run: Run, spec: TaskSpec) -> int:

@@ -42,7 +42,7 @@ class Run:
     data: str | None = None
     """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
     weights: str | None = None
-    """An agent to start from: store:DIR, its folder or a finished run's. --student defaults to its settings."""
+    """An agent to start from: store:DIR, sb3:FILE.zip, cleanrl:, dopamine:, hf:. --student defaults to its settings."""
     keep: Literal["weights", "all"] = "weights"
     """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
     keep_checkpoints: int = 2

@@ -1,10 +1,9 @@
-"""Agents as files that others run: ONNX, TorchScript, safetensors; each compared with the agent before it has its name.
+"""Agents as files that others run: ONNX, TorchScript, safetensors, SB3's zips; each is compared with the agent first.
 
 The graph takes raw observations of the task, `obs` [B, *O] of any B, and gives action values, `q_values` [B, A]. What
 the network does to observations first (pixels divided by 255, booleans to 0 and 1) is in the graph, noise is not.
 """
 
-import copy
 import importlib
 import io
 import json
@@ -12,6 +11,7 @@ import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,7 +26,10 @@ from reincarnate.data.dataset import spec_from, spec_value
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, write_bytes
 from reincarnate.files.safe import one_line
-from reincarnate.nets.noisy import NoisyLinear
+from reincarnate.nets.plain import plain
+from reincarnate.priors.weights import open_weights
+from reincarnate.sharing import sb3
+from reincarnate.sharing.sb3_pickles import statistics
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.types import Settings, TaskSpec
 
@@ -38,10 +41,11 @@ Answer = Callable[[np.ndarray], np.ndarray]
 
 
 class Export(NamedTuple):
-    """What was written: the format in words, and the largest difference from the agent; None where not compared."""
+    """What was written: the format in words, the largest difference from the agent (None: not compared), more files."""
 
     words: str
     difference: float | None
+    beside: tuple[Path, ...] = ()
 
 
 class Graph(nn.Module):
@@ -49,7 +53,7 @@ class Graph(nn.Module):
 
     def __init__(self, network: nn.Module, student: Settings, spec: TaskSpec):
         nn.Module.__init__(self)
-        self.policy = student.policy(spec, _plain(network))
+        self.policy = student.policy(spec, plain(network))
 
     def forward(self, obs: Tensor) -> Tensor:
         """Raw observations [B, *O] to what the agent predicts of them, [B, K]."""
@@ -63,16 +67,30 @@ def export(agent: Agent, kind: str, out: Path) -> Export:
     """
     if kind not in FORMATS:
         raise UserError(f"--to {kind} is unknown; known: {', '.join(FORMATS)}")
-    if out.exists():
-        raise UserError(f"{out} exists already; choose another --out")
+    beside = _beside(agent, kind, out)
+    for path in (out, *beside):
+        if path.exists():
+            raise UserError(f"{path} exists already; choose another --out")
     graph = Graph(agent.network(), agent.student, agent.spec).eval().requires_grad_(False)
     obs = probes(agent.spec)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing and its exporters are called old by those who made them
         content, words, run = FORMATS[kind](graph, agent, torch.from_numpy(obs[:2]))
         difference = _compare(graph, run, obs) if run else None
+    for path, more in beside.items():
+        write_bytes(path, more)
     write_bytes(out, content)
-    return Export(words, difference)
+    return Export(words, difference, tuple(beside))
+
+
+def _beside(agent: Agent, kind: str, out: Path) -> dict[Path, bytes]:
+    """What else is written: of SB3's zips the statistics, under a name that ours and their readers know it by."""
+    if kind != "sb3":
+        return {}
+    if out.suffix != ".zip":
+        raise UserError(f"--out {out}: Stable-Baselines3 looks for a file whose name ends in .zip")
+    content = statistics(agent)
+    return {} if content is None else {out.with_name(f"{out.stem}_vecnormalize.pkl"): content}
 
 
 def probes(spec: TaskSpec) -> np.ndarray:
@@ -95,19 +113,6 @@ def _compare(graph: Graph, run: Answer, obs: np.ndarray) -> float:
     if difference > TOLERANCE * scale:
         raise UserError(f"the file's values differ from the agent's by up to {difference:.2g}; it was not written")
     return difference
-
-
-def _plain(network: nn.Module) -> nn.Module:
-    """The network without noise and half precision."""
-    network = copy.deepcopy(network)
-    for name, layer in list(network.named_modules()):
-        if isinstance(layer, NoisyLinear):
-            quiet = nn.Linear(layer.inputs, layer.outputs)
-            quiet.load_state_dict({"weight": layer.weight, "bias": layer.bias})
-            parent, _, last = name.rpartition(".")
-            setattr(network.get_submodule(parent), last, quiet)
-    setattr(network, "in_bfloat16", False)  # noqa: B010
-    return network
 
 
 # ---- formats: content, what it is, and how to run it ----------------------------------------------------
@@ -185,6 +190,17 @@ def _from_safetensors(content: bytes) -> Graph:
     return Graph(network.eval().requires_grad_(False), student, spec)
 
 
+def _sb3(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+    """Read back as somebody else's agent, with nothing unpickled."""
+    content, words = sb3.zipped(agent)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "agent.zip"
+        for file, written in {path: content, **_beside(agent, "sb3", path)}.items():
+            file.write_bytes(written)
+        policy = open_weights(f"sb3:{path}", agent.spec).policy()
+    return content, words, lambda obs: policy(torch.from_numpy(obs)).numpy()  # pyright: ignore[reportCallIssue]
+
+
 def _library(name: str) -> Any:
     try:
         return importlib.import_module(name)
@@ -192,5 +208,5 @@ def _library(name: str) -> Any:
         raise UserError(f'{name} is not installed: pip install "reincarnate[onnx]"') from None
 
 
-FORMATS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors}
+FORMATS = {"onnx": _onnx, "torchscript": _torchscript, "safetensors": _safetensors, "sb3": _sb3}
 """Format -> what makes it."""

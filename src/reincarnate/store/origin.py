@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.agents.agent import Agent, open_agent
+from reincarnate.agents.imported import Imported
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.store.nodes import (
@@ -65,6 +66,8 @@ def of_teacher(teacher: Teacher, address: str | None, score: dict[str, Any] | No
 
 
 def _of_opened(agent: Agent, address: str | None) -> Nodes:
+    if isinstance(agent, Imported) and agent.card is not None:
+        return {agent.sha256: replace(of_card(agent.card), address=address)}
     value = described(agent)
     return {**ancestors_in(value), agent.sha256: of_agent(value, pulled_from(agent.path) or address)}
 

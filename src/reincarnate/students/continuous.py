@@ -189,7 +189,7 @@ class ContinuousStudent:
 
     def _observe(self, batch: Batch) -> None:
         """Take in what observations and rewards are like."""
-        if isinstance(self.network.norm, ObservationNorm):
+        if isinstance(self.network.norm, ObservationNorm) and not self.settings.freeze_norm:
             self.network.norm.update(batch.obs)
         if self._worth:
             largest = batch.reward.abs().max() / sum(self.settings.gamma**k for k in range(self.settings.n_step))
@@ -365,6 +365,11 @@ class ContinuousStudent:
             for key, tensor in own.state.items():
                 tensor.copy_(state[f"adam.{name}.{key}"])
         return "optimiser: its state is reused"
+
+    def trail(self, state: dict[str, Tensor]) -> None:
+        """Take over the target networks in another's `state()`."""
+        for name, target in self.targets.items():
+            target.data.copy_(state.get(f"target.{name}", target.data))
 
     def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""

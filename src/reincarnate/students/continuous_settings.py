@@ -14,6 +14,7 @@ from torch import Tensor
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
+from reincarnate.nets.activations import Activation
 from reincarnate.nets.actorcritic import ActorCriticNetwork, Entropy
 from reincarnate.nets.actors import Spread, build_actor, drawn
 from reincarnate.nets.dense import DenseShape
@@ -34,9 +35,11 @@ class ContinuousSettings:
 
     hidden: tuple[int, ...] = (256, 256)  # the actor's layers
     critic_hidden: tuple[int, ...] = ()  # the critics' layers; empty: as the actor's
+    activation: Activation = "relu"  # of plain layers
     layer_norm: bool = False  # LayerNorm after each of the critics' layers
     simba: int = 0  # residual blocks of SimBa in actor and critics, of the one width in `hidden`; 0: plain layers
     normalise: bool = False  # observations by the running mean and variance of what was learnt from
+    freeze_norm: bool = False  # these statistics stay as they are: those that came with an agent's weights
     critics: int = 2
     asked: int = 0  # critics drawn for each target, which takes the least of them (REDQ, RLPD: 2 of 10); 0: all
     n_step: int = 1  # rewards in a target before it bootstraps
@@ -150,11 +153,11 @@ class ContinuousSettings:
         return ActorCriticNetwork(actor, critic, norm, self._entropy())
 
     def _actor_shape(self) -> DenseShape:
-        return DenseShape(self.hidden, simba=self.simba)
+        return DenseShape(self.hidden, self.activation, simba=self.simba)
 
     def _critic_shape(self) -> DenseShape:
         norm: Literal["every", "none"] = "every" if self.layer_norm else "none"
-        return DenseShape(self.critic_hidden or self.hidden, norm=norm, simba=self.simba)
+        return DenseShape(self.critic_hidden or self.hidden, self.activation, norm=norm, simba=self.simba)
 
     def _spread(self) -> Spread | None:
         return None
@@ -224,7 +227,8 @@ class D4PG(ContinuousSettings):
     widened where they are left open and returns are larger (`priors.support`).
     """
 
-    hidden: tuple[int, ...] = (256, 256, 256)  # the actor's layers: the first with LayerNorm and tanh, then ELU
+    hidden: tuple[int, ...] = (256, 256, 256)  # the actor's layers: the first with LayerNorm and tanh
+    activation: Activation = "elu"  # of the layers after it
     critics: int = 1
     n_step: int = 5  # rewards in a target before it bootstraps
     max_grad_norm: float = 40.0  # of actor and critics each; 0: gradients are not clipped
@@ -259,11 +263,11 @@ class D4PG(ContinuousSettings):
         return self.noise
 
     def _actor_shape(self) -> DenseShape:
-        return DenseShape(self.hidden, "elu", "first", self.simba, "uniform", head_gain=NEAR_ZERO)
+        return DenseShape(self.hidden, self.activation, "first", self.simba, "uniform", head_gain=NEAR_ZERO)
 
     def _critic_shape(self) -> DenseShape:
         norm: Literal["every", "first"] = "every" if self.layer_norm else "first"
-        return DenseShape(self.critic_hidden or self.hidden, "elu", norm, self.simba, "uniform")
+        return DenseShape(self.critic_hidden or self.hidden, self.activation, norm, self.simba, "uniform")
 
 
 NEAR_ZERO = 0.01
@@ -285,6 +289,7 @@ class SAC(ContinuousSettings):
     log_std_low: float = -20.0  # bounds of log σ
     log_std_high: float = 2.0
     log_std_bound: Literal["clamp", "tanh"] = "clamp"  # cut to them, or rescaled
+    sde: bool = False  # gSDE's spread, by the actor's features, and means cut at ±2 before tanh; without the bounds
     predicts: ClassVar[str] = SQUASHED
 
     def check(self, copies: int) -> None:
@@ -307,13 +312,16 @@ class SAC(ContinuousSettings):
         return f"(TD({self.n_step}-step) of the critics, α ln π − Q of the actor)"
 
     def _spread(self) -> Spread:
-        return Spread(bound=self.log_std_bound, low=self.log_std_low, high=self.log_std_high)
+        bounds = {"bound": self.log_std_bound, "low": self.log_std_low, "high": self.log_std_high}
+        return Spread(initial=SDE_LOG_STD, sde=True, mean_limit=SDE_LIMIT) if self.sde else Spread(**bounds)
 
     def _entropy(self) -> Entropy:
         return Entropy(self.alpha)
 
 
 LARGEST_LOG_STD = 10.0
+SDE_LOG_STD, SDE_LIMIT = -3.0, 2.0
+"""Of a newborn's gSDE: ln of its weights, and where its mean is cut before tanh; SB3's."""
 
 
 @dataclass(frozen=True)

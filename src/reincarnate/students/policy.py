@@ -144,7 +144,7 @@ class PolicyStudent:
         action = self._as_drawn(rollout)
         obs, ended = rollout.obs.flatten(0, 1), rollout.ended
         log_prob = log_prob_of(self.kind, _masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
-        if net.obs_norm is not None:
+        if net.obs_norm is not None and not self.settings.freeze_norm:
             net.obs_norm.update(obs)
         reward = self._normalised(rollout)
         value = self._valued(obs).view(shape)
@@ -175,8 +175,8 @@ class PolicyStudent:
 
     def _normalised(self, rollout: Batch) -> Tensor:
         norm = self.network.reward_norm
-        if norm is None:
-            return rollout.reward
+        if norm is None or self.settings.freeze_norm:
+            return rollout.reward if norm is None else norm(rollout.reward)
         assert rollout.begins is not None and rollout.ended is not None
         if len(norm.running) != len(rollout.reward):
             norm.running = torch.zeros(len(rollout.reward), dtype=torch.float64, device=self.device)
@@ -211,7 +211,7 @@ class PolicyStudent:
     def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Each example's losses by name, own ones and terms, and what each weighs; what is only told weighs nothing."""
         s, own, fresh = self.settings, weighing.own, "advantage" in batch.notes
-        if not fresh and self.network.obs_norm is not None:
+        if not fresh and self.network.obs_norm is not None and not s.freeze_norm:
             self.network.obs_norm.update(batch.obs)
         x, value = self._quick(self.network.seen(batch.obs)) if self._quick else self.network(batch.obs)
         each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}

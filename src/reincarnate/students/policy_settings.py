@@ -10,8 +10,9 @@ from torch import nn
 from reincarnate.data.layouts import Rollout, Transitions
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
+from reincarnate.nets.activations import Activation
 from reincarnate.nets.actors import Spread
-from reincarnate.nets.dense import Activation, DenseShape
+from reincarnate.nets.dense import DenseShape
 from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
@@ -32,11 +33,14 @@ class PolicySettings:
     """
 
     hidden: tuple[int, ...] = ()  # fully connected layers; empty: 64 64 (flat), 128 (minatar), 512 (screens)
+    critic_hidden: tuple[int, ...] = ()  # the critic's layers, where it has its own; empty: as `hidden`
     activation: Activation = "tanh"  # of layers over flat observations
     shared: Literal["auto", "on", "off"] = "auto"  # one torso for actor and critic; auto: where it is convolutional
     log_std: float = 0.0  # ln σ of a newborn's Gaussian, which no observation moves
+    sde: bool = False  # gSDE's spread instead, by the actor's features
     norm_obs: bool = False  # observations by their running mean and variance, clipped to ±10
     norm_reward: bool = False  # rewards by the running return's standard deviation, clipped to ±10
+    freeze_norm: bool = False  # these statistics stay as they are: those that came with an agent's weights
     gamma: float = 0.99  # γ: what a reward a step later is worth
     lam: float = 0.95  # λ of the advantages
     n_step: int = 5  # rewards in a value's target from prior data before it bootstraps
@@ -72,8 +76,12 @@ class PolicySettings:
                 raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
         if self.clip <= 0 or self.adam_eps <= 0:
             raise UserError("--student.clip and --student.adam-eps must be above 0")
-        if min(self.hidden, default=1) < 1:
-            raise UserError(f"--student.hidden holds layers' sizes, each at least 1, not {self.hidden}")
+        for name in ("hidden", "critic_hidden"):
+            if min(sizes := getattr(self, name), default=1) < 1:
+                flag = f"--student.{name.replace('_', '-')}"
+                raise UserError(f"{flag} holds layers' sizes, each at least 1, not {sizes}")
+        if self.shared == "on" and self.critic_hidden:
+            raise UserError("--student.critic-hidden is for a critic with layers of its own; --student.shared is on")
         if self.rollout * copies < self.batch_size:
             held = f"{self.rollout} steps of {copies} copies of the task"
             raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
@@ -121,14 +129,14 @@ class PolicySettings:
         flat = natural_torso(spec) == "mlp"
         shape = DenseShape(self.sizes(spec), self.activation, init="orthogonal", head_gain=POLICY_GAIN)
         together = self.shared == "on" or (self.shared == "auto" and not flat)
-        critic = None if together else replace(shape, head_gain=1.0)
+        critic = None if together else replace(shape, hidden=self.critic_hidden or shape.hidden, head_gain=1.0)
         return PolicyNetwork.fresh(
             spec,
             shape,
             critic,
             kind_for(spec),
             seed,
-            Spread(free=True, initial=self.log_std, bound="none"),
+            Spread(free=True, initial=self.log_std, sde=self.sde, bound="none"),
             self.norm_obs,
             self.gamma if self.norm_reward else None,
         )

@@ -10,6 +10,7 @@ from torch import nn
 from reincarnate.data.layouts import AnyLayout, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
+from reincarnate.nets.activations import Activation
 from reincarnate.nets.optimizers import OptimizerName
 from reincarnate.nets.qnet import build, natural_torso
 from reincarnate.nets.torsos import TORSOS, TorsoName
@@ -31,6 +32,7 @@ class ValueSettings:
     torso: TorsoName = "auto"  # by the observations; or mlp, minatar, nature, nature-same, impala, a registered one
     hidden: tuple[int, ...] = ()  # fully connected layers; empty: 256 256 (mlp), 128 (minatar), 512 (nature, impala)
     width: int = 1  # multiplies the convolutions' filters
+    activation: Activation = "relu"  # of an mlp's layers; IQN's last one and convolutions have ReLU
     layer_norm: bool = False  # LayerNorm before each ReLU
     bfloat16: bool = False  # the torso's arithmetic in half precision: quicker on CPUs with AVX512-BF16 or AMX
     noisy: bool = False  # noisy fully connected layers, which explore by themselves (ε stays as it is set)

@@ -332,6 +332,11 @@ class ValueStudent:
         """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
         return adopt(self.optimizer, self.settings.optimizer, self.online.data, state)
 
+    def trail(self, state: dict[str, Tensor]) -> None:
+        """Take over the target network in another's `state()`, where both have one."""
+        if self.target and "target" in state:
+            self.target.data.copy_(state["target"])
+
     def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen.
 

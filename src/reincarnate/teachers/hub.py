@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line
-from reincarnate.teachers import open_teacher, recognise
+from reincarnate.teachers import SCHEMES, open_teacher, recognise
 from reincarnate.teachers.sb3 import belonging
-from reincarnate.types import Teacher
+from reincarnate.types import TaskSpec, Teacher
 
 AGENT = "agent.json"
 KINDS = (
@@ -62,16 +63,33 @@ def open_address(rest: str, actions: int | None = None) -> Teacher:
     Offline (HF_HUB_OFFLINE=1, or no connection) what was fetched before is used. UserError: huggingface_hub is not
     installed, there is no such repository, revision or file, several could be meant, or whatever is wrong with it.
     """
+    address, snapshot, name, local = _fetched(rest)
+    teacher = open_teacher(f"{recognise(local)}:{local}{address.query}", actions)
+    pinned = f"hf:{address.repo}@{snapshot.commit}:{name}{address.query}"
+    teacher.card = replace(teacher.card, uri=pinned, warnings=(*teacher.card.warnings, *snapshot.warnings))
+    return teacher
+
+
+def open_weights(rest: str, spec: TaskSpec | None = None) -> Agent:
+    """The agent in a repository, to go on from. UserError: as `open_address`, or of a kind that cannot go on."""
+    address, _, _, local = _fetched(rest)
+    scheme = recognise(local)
+    if scheme == "store":
+        return open_agent(local)
+    opener = getattr(SCHEMES[scheme], "open_weights", None)
+    if opener is None:
+        raise UserError(f"hf:{rest}: weights of the kind {scheme} cannot be gone on from; it can be a --teacher")
+    return opener(f"{local}{address.query}", spec)
+
+
+def _fetched(rest: str) -> tuple[Address, Snapshot, str, Path]:
+    """The parts of an address, the repository, the agent's name in it, and where it lies here."""
     address = read_address(rest)
     snapshot = _snapshot(_library(), address)
     name = address.file or choose(snapshot.names, address.repo)
     needed = companions(name, snapshot.names, f"hf:{rest}", address.query)
     paths = [snapshot.fetch(one) for one in needed]
-    local = paths[0].parent if PurePosixPath(needed[0]).name == AGENT else paths[0]
-    teacher = open_teacher(f"{recognise(local)}:{local}{address.query}", actions)
-    pinned = f"hf:{address.repo}@{snapshot.commit}:{name}{address.query}"
-    teacher.card = replace(teacher.card, uri=pinned, warnings=(*teacher.card.warnings, *snapshot.warnings))
-    return teacher
+    return address, snapshot, name, paths[0].parent if PurePosixPath(needed[0]).name == AGENT else paths[0]
 
 
 def read_address(rest: str) -> Address:

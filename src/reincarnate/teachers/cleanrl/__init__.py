@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reincarnate.agents.imported import Imported
 from reincarnate.errors import UserError
 from reincarnate.files.flaxpack import looks_packed, unpack
 from reincarnate.files.safe import read_file, sha256
@@ -20,7 +21,7 @@ from reincarnate.teachers.cleanrl.flax import recognise_flax
 from reincarnate.teachers.cleanrl.torch import Recognised, recognise_torch
 from reincarnate.teachers.exported import read_address
 from reincarnate.teachers.frozen import FrozenTeacher, parameters_of
-from reincarnate.types import TeacherCard
+from reincarnate.types import TaskSpec, TeacherCard
 
 SUFFIX = ".cleanrl_model"
 WRAPPERS = {
@@ -71,20 +72,37 @@ def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
     The JAX files of DDPG and TD3 do not hold their actions' bounds: `FILE?tells=means&low=-2&high=2`.
     UserError: not such a file, damaged, hostile, or a network that is not known; it says which.
     """
+    return _opened(rest)[0]
+
+
+def open_weights(rest: str, spec: TaskSpec | None = None) -> Imported:
+    """The agent in a file, to go on from: of values, and of torch's PPO, DDPG and TD3 with their critics.
+
+    UserError: as `open_address`, or a network that no student has.
+    """
+    from reincarnate.teachers.cleanrl.weights import agent
+
+    teacher, saved = _opened(rest)
+    return agent(Path(read_address(rest, "cleanrl").path), teacher, saved, spec)
+
+
+def _opened(rest: str) -> tuple[FrozenTeacher, Any]:
+    """The teacher, and what torch saved of it (None: flax did)."""
     asked = read_address(rest, "cleanrl")
-    path = asked.path
+    path, saved = asked.path, None
     payload = read_file(Path(path))
     try:
         form = form_of(payload) or "flax"
         if form == "flax":
             found = recognise_flax(unpack(payload, "the file"), asked.bounds)
         else:
-            found = recognise_torch(read_container(payload, form, "its state dict"), len(payload))
+            saved = read_container(payload, form, "its state dict")
+            found = recognise_torch(saved, len(payload))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     if asked.output or asked.tells not in ("", found.tells) or (asked.bounds and form != "flax"):
         raise UserError(f"cleanrl:{rest}: its file says what it tells: {found.tells}; leave out what follows the ?")
-    return FrozenTeacher(_card(rest, payload, form, found), found.network)
+    return FrozenTeacher(_card(rest, payload, form, found), found.network), saved
 
 
 def _card(rest: str, payload: bytes, form: str, found: Recognised) -> TeacherCard:

@@ -58,19 +58,9 @@ class Recognised:
 
 def recognise_torch(saved: Any, size: int) -> Recognised:
     """The network in what `torch.load` gave of a file of `size` bytes. UserError: none of CleanRL's, or misfits."""
-    args: Mapping[str, Any] = {}
-    if isinstance(saved, dict) and isinstance(saved.get("model_weights"), dict):  # C51
-        args, saved = saved.get("args") or {}, saved["model_weights"]
-    elif isinstance(saved, dict) and (inner := _wrapped(saved)):
-        args, saved = saved.get("args") or {}, inner
-    if isinstance(saved, tuple | list) and saved:  # DDPG and TD3: the actor, then its critics
-        saved = saved[0]
-    if not isinstance(saved, dict) or not all(isinstance(name, str) for name in saved):
-        raise UserError("not an agent of CleanRL: no state dict was found in it")
-    state = _plain({name: tensor for name, tensor in saved.items() if isinstance(tensor, Tensor)})
+    (state, *_), args = state_dicts(saved)
     if sum(tensor.numel() * tensor.element_size() for tensor in state.values()) > size:
         raise UserError("its layers share their numbers, which CleanRL's never do; refused")
-    args = args if isinstance(args, dict) else {}
     if "fc1.weight" in state:
         return _actor(state)
     if "actor_mean.0.weight" in state:
@@ -80,6 +70,24 @@ def recognise_torch(saved: Any, size: int) -> Recognised:
     if "network.0.weight" in state or "network.0.conv.weight" in state:
         return _network(state, args)
     raise UserError(f"not supported: an agent with layers such as {', '.join(sorted(state)[:3])[:120] or 'none'}")
+
+
+def state_dicts(saved: Any) -> tuple[list[dict[str, Tensor]], Mapping[str, Any]]:
+    """The agent's state dict, and those of its critics where they are apart; the arguments of the training.
+
+    UserError: there is none.
+    """
+    args: Any = {}
+    if isinstance(saved, dict) and isinstance(saved.get("model_weights"), dict):  # C51
+        args, saved = saved.get("args") or {}, saved["model_weights"]
+    elif isinstance(saved, dict) and (inner := _wrapped(saved)):
+        args, saved = saved.get("args") or {}, inner
+    several = list(saved) if isinstance(saved, tuple | list) else [saved]  # DDPG and TD3: the actor, then its critics
+    if not several or not isinstance(several[0], dict) or not all(isinstance(name, str) for name in several[0]):
+        raise UserError("not an agent of CleanRL: no state dict was found in it")
+    dicts = [one for one in several if isinstance(one, dict) and all(isinstance(name, str) for name in one)]
+    tensors = [{name: tensor for name, tensor in one.items() if isinstance(tensor, Tensor)} for one in dicts]
+    return [_plain(one) for one in tensors], args if isinstance(args, dict) else {}
 
 
 def _wrapped(saved: dict[Any, Any]) -> dict[str, Tensor] | None:

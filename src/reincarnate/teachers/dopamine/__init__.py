@@ -6,11 +6,12 @@ PATH is a run's folder, its `checkpoints`, or one file: `ckpt.N` (JAX), `tf_ckpt
 
 from pathlib import Path
 
+from reincarnate.agents.imported import Imported
 from reincarnate.errors import UserError
 from reincarnate.teachers.dopamine.files import Checkpoint, is_checkpoint, read_checkpoint
 from reincarnate.teachers.dopamine.network import Built, build
 from reincarnate.teachers.frozen import FrozenTeacher, parameters_of
-from reincarnate.types import TeacherCard
+from reincarnate.types import TaskSpec, TeacherCard
 
 PROTOCOL = {
     "sticky_actions": 0.25,
@@ -45,6 +46,16 @@ def open_address(address: str, actions: int | None = None) -> FrozenTeacher:
     except UserError as error:
         raise UserError(f"{address}: {error}") from None
     return FrozenTeacher(card_of(f"dopamine:{address}", checkpoint, built), built.network)
+
+
+def open_weights(address: str, spec: TaskSpec | None = None) -> Imported:
+    """The value agent in a checkpoint as one of ours, to go on from. UserError: as `open_address`, or a network that no
+    student has: IQN, whose cosines count otherwise, and MinAtar's.
+    """
+    from reincarnate.teachers.chains import value_agent
+
+    teacher = open_address(address, spec.actions if spec else None)
+    return value_agent(Path(address), teacher.card, teacher.network)
 
 
 def card_of(uri: str, checkpoint: Checkpoint, built: Built) -> TeacherCard:

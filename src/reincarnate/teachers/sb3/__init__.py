@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float32
 from torch import Tensor, nn
 
+from reincarnate.agents.imported import Imported
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, parse_json, read_file, read_members, read_tensors, sha256
 from reincarnate.teachers.frozen import Memoryless, device_of
@@ -21,8 +22,10 @@ from reincarnate.teachers.sb3.belonging import Found, find
 from reincarnate.teachers.sb3.evidence import read_evidence
 from reincarnate.teachers.sb3.format import SavedAgent, read_text
 from reincarnate.teachers.sb3.network import build_network
+from reincarnate.teachers.sb3.start import BESIDE, VARIABLES, Source
+from reincarnate.teachers.sb3.weights import imported
 from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
-from reincarnate.types import TeacherCard
+from reincarnate.types import TaskSpec, TeacherCard
 
 MEMBERS = {
     "data": 64 * MIB,
@@ -91,6 +94,13 @@ def recognises(path: Path) -> bool:
         return False
 
 
+def open_weights(path: str, spec: TaskSpec | None = None) -> Imported:
+    """The agent in a zip as one of ours, to go on from: its address is a teacher's. UserError: as `open_address`, or
+    of a kind or shape that no student has.
+    """
+    return imported(_opened(path, (*BESIDE, *VARIABLES))[1])
+
+
 def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
     """The teacher in a zip that SB3 1.0 or newer saved, one of `format.KNOWN`: `FILE.zip[?vecnormalize=FILE|none]`.
 
@@ -98,9 +108,14 @@ def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
     (`belonging`), or named. UserError: not such a file, damaged, hostile, of a kind that is not supported, or with
     statistics that cannot be told from another agent's; it says which.
     """
+    return _opened(path)[0]
+
+
+def _opened(path: str, more: tuple[str, ...] = ()) -> tuple[Sb3Teacher, Source]:
+    """The teacher in a zip, and all that it was made of, with `more` members of the zip as they are."""
     file, asked = _address(path)
     payload = read_file(file)
-    members = read_members(payload, MEMBERS, str(file))
+    members = read_members(payload, MEMBERS | dict.fromkeys(more, 1024 * MIB), str(file))
     if missing := [name for name in ("data", "policy.pth") if name not in members]:
         raise UserError(f"{file}: not saved by Stable-Baselines3: it has no {' and no '.join(missing)}")
     try:
@@ -113,7 +128,9 @@ def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
         raise UserError(f"{file}: {error}") from None
     found = find(file, read_evidence(data), saved.obs_shape, asked)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
-    return Sb3Teacher(_card(path, payload, version, saved, words, network, found), network, saved, found)
+    card = _card(path, payload, version, saved, words, network, found)
+    source = Source(file, card, data, saved, tensors, found.statistics, members)
+    return Sb3Teacher(card, network, saved, found), source
 
 
 def _address(rest: str) -> tuple[Path, str]:

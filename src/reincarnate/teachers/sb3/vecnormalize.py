@@ -20,7 +20,8 @@ class Statistics:
     """Observations become clip((obs - mean) / scale, -clip, clip), in float64 as SB3 does.
 
     `normalises` is False where the wrapper left observations alone. `count` is how many observations were seen, and
-    `last` the last ones [n, *O], raw, where they were kept.
+    `last` the last ones [n, *O], raw, where they were kept. `returns`: mean, variance and count of the discounted
+    returns by whose deviation rewards were divided; None where they were left alone.
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Statistics:
     clip: float
     count: float
     last: np.ndarray | None
+    returns: tuple[float, float, float] | None = None
 
     def fits(self, obs_shape: tuple[int, ...]) -> bool:
         """Whether they are of such observations; those that leave observations alone are of any."""
@@ -69,7 +71,23 @@ def read_statistics(path: Path) -> Statistics:
     sound = mean.shape == var.shape and np.isfinite(mean).all() and np.isfinite(var).all()
     if not (sound and (var + epsilon > 0).all() and clip > 0):
         raise UserError(f"{path}: its observation statistics are not usable numbers")
-    return Statistics(path, digest, True, mean, np.sqrt(var + epsilon), clip, count, _array(state.get("old_obs")))
+    last, returns = _array(state.get("old_obs")), _returns(state)
+    return Statistics(path, digest, True, mean, np.sqrt(var + epsilon), clip, count, last, returns)
+
+
+def _returns(state: dict[str, Any]) -> tuple[float, float, float] | None:
+    """The moments of returns; None where rewards were left alone, or they cannot be read."""
+    running = getattr(state.get("ret_rms"), "state", None)
+    if state.get("norm_reward", True) is False or not isinstance(running, dict):
+        return None
+    mean, var, count = (_scalar(running.get(key)) for key in ("mean", "var", "count"))
+    return (mean, var, count) if math.isfinite(mean) and var >= 0 and 0 < count < math.inf else None
+
+
+def _scalar(value: Any) -> float:
+    """A number, or an array of one; NaN where it is neither."""
+    array = _array(value)
+    return _number(value) if array is None else float(array.reshape(-1)[0]) if array.size == 1 else math.nan
 
 
 def _number(value: Any) -> float:

@@ -1,0 +1,151 @@
+"""An agent written as a zip is opened by Stable-Baselines3 itself, plays the same actions there, and learns on."""
+
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+
+from reincarnate.agents.agent import Agent, save_agent
+from reincarnate.cli import main
+from reincarnate.errors import UserError
+from reincarnate.files.safe import unpickle_inert
+from reincarnate.files.sb3_pickles import ALLOWED
+from reincarnate.nets.normalise import ObservationNorm
+from reincarnate.priors.weights import open_weights
+from reincarnate.sharing.export import export, probes
+from reincarnate.students import A2C, D4PG, DQN, PPO, QRDQN, SAC, TD3, TQC, ModernSAC, PPOContinuous, Rainbow
+from reincarnate.types import TaskSpec
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what importing another library warns about is not ours
+    import sb3_contrib
+    import stable_baselines3
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+CART = TaskSpec("CartPole-v1", (4,), "float32", 2, 1, None, {})
+PENDULUM = TaskSpec("Pendulum-v1", (3,), "float32", 1, 1, None, {}, ((-2.0,), (2.0,)))
+SCREEN = TaskSpec("Nobody/Knows-v0", (4, 36, 36), "uint8", 3, 4, None, {})
+SMALL = {"hidden": (9, 8)}
+BRIEF = {**SMALL, "rollout": 4, "batch_size": 16, "epochs": 1}
+REPLAYED = {**SMALL, "replay_size": 200, "batch_size": 8, "warmup": 10}
+AGENTS = {
+    "ppo": (stable_baselines3.PPO, PPO(**BRIEF, critic_hidden=(7,)), CART),
+    "ppo-shared": (stable_baselines3.PPO, PPO(**BRIEF, shared="on", activation="relu"), CART),
+    "ppo-numbers": (stable_baselines3.PPO, PPO(**BRIEF, log_std=-0.5), PENDULUM),
+    "ppo-screens": (stable_baselines3.PPO, PPO(hidden=(20,)), SCREEN),
+    "a2c": (stable_baselines3.A2C, A2C(**SMALL), CART),
+    "sac": (stable_baselines3.SAC, SAC(**REPLAYED, critic_hidden=(7,), activation="elu"), PENDULUM),
+    "sac-fixed": (stable_baselines3.SAC, SAC(**REPLAYED, alpha=0.3, learn_alpha=False), PENDULUM),
+    "sac-sde": (stable_baselines3.SAC, SAC(**REPLAYED, sde=True), PENDULUM),
+    "tqc": (sb3_contrib.TQC, TQC(**REPLAYED, quantiles=5), PENDULUM),
+    "td3": (stable_baselines3.TD3, TD3(**REPLAYED), PENDULUM),
+    "dqn": (stable_baselines3.DQN, DQN(**REPLAYED, activation="tanh"), CART),
+    "dqn-dueling": (stable_baselines3.DQN, DQN(**REPLAYED, dueling=True, noisy=True), CART),
+    "dqn-screens": (stable_baselines3.DQN, DQN(hidden=(20, 8), replay_size=50, batch_size=8), SCREEN),
+    "qrdqn": (sb3_contrib.QRDQN, QRDQN(**REPLAYED, quantiles=5), CART),
+}
+
+
+def stored(folder: Path, settings, spec: TaskSpec) -> Agent:
+    """An agent of random weights, with statistics where it has some."""
+    student = settings.newborn(spec, seed=3)
+    draw = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in student.network.parameters():
+            parameter += 0.3 * torch.randn(parameter.shape, generator=draw)
+        for module in student.network.modules():
+            if isinstance(module, ObservationNorm):
+                module.update(torch.from_numpy(3 * probes(spec) + 1))
+    return save_agent(folder / "agent", student, {"method": "scratch", "env": spec.id, "env_steps": 7, "prior": {}}, "")
+
+
+def loaded(kind, path: Path, env=None):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kind.load(path, env=env, device="cpu")
+
+
+@torch.no_grad()
+def same_play(agent: Agent, theirs, obs: np.ndarray) -> None:
+    """Actions; of values and logits also what they are chosen by."""
+    actions, _ = theirs.predict(obs, deterministic=True)
+    x = agent.policy()(torch.from_numpy(obs))  # pyright: ignore[reportCallIssue]
+    if agent.spec.continuous:
+        mean = x[:, :1].tanh() if agent.student.predicts == "squashed" else x[:, :1]
+        np.testing.assert_allclose(actions, 2 * mean.clamp(-1, 1).numpy(), rtol=1e-5, atol=1e-5)
+        return
+    assert (actions == x.argmax(-1).numpy()).all()
+    seen, _ = theirs.policy.obs_to_tensor(obs)
+    if agent.student.predicts == "values":
+        told = (
+            theirs.policy.q_net(seen) if hasattr(theirs.policy, "q_net") else theirs.policy.quantile_net(seen).mean(1)
+        )
+        assert torch.allclose(told, x, rtol=1e-5, atol=1e-5 * float(x.abs().max()))
+        return
+    assert torch.allclose(theirs.policy.get_distribution(seen).distribution.logits, x.log_softmax(-1), atol=1e-5)
+    assert torch.allclose(
+        theirs.policy.predict_values(seen)[:, 0], agent.network().values(torch.from_numpy(obs)), atol=1e-4
+    )
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_sb3_loads_the_zip_plays_the_same_actions_and_learns_on(name: str, tmp_path: Path):
+    kind, settings, spec = AGENTS[name]
+    agent, out = stored(tmp_path, settings, spec), tmp_path / "x.zip"
+    main(["export", str(agent.path), "--to", "sb3", "--out", str(out)])
+    env = gym.make(spec.id) if spec is not SCREEN else None
+    theirs = loaded(kind, out, env)
+    same_play(agent, theirs, probes(spec))
+    assert theirs.num_timesteps == 7 and theirs.gamma == settings.gamma
+    if env is None:
+        return
+    before = [p.clone() for p in theirs.policy.parameters()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs.learn(20)
+    assert any(not torch.equal(a, b) for a, b in zip(before, theirs.policy.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("settings", [PPOContinuous(**{**BRIEF, "batch_size": 4}), SAC(**REPLAYED, normalise=True)])
+def test_statistics_lie_beside_the_zip_and_sb3_loads_them(settings, tmp_path: Path):
+    agent, out = stored(tmp_path, settings, PENDULUM), tmp_path / "x.zip"
+    done = export(agent, "sb3", out)
+    file = tmp_path / "x_vecnormalize.pkl"
+    assert done.beside == (file,) and done.difference is not None and done.difference < 1e-5
+    env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
+    wrapped = VecNormalize.load(str(file), env)
+    obs = probes(PENDULUM)
+    kind = stable_baselines3.PPO if isinstance(settings, PPOContinuous) else stable_baselines3.SAC
+    theirs = loaded(kind, out, wrapped)
+    actions, _ = theirs.predict(wrapped.normalize_obs(obs), deterministic=True)
+    x = agent.policy()(torch.from_numpy(obs))[:, :1]  # pyright: ignore[reportCallIssue]
+    mean = x.tanh() if kind is stable_baselines3.SAC else x.clamp(-1, 1)
+    np.testing.assert_allclose(actions, 2 * mean.numpy(), rtol=1e-5, atol=1e-5)
+    assert wrapped.norm_reward == (kind is stable_baselines3.PPO) and wrapped.clip_obs == 10
+    unpickle_inert(file.read_bytes(), ALLOWED, "what we wrote")  # it names nothing but what a reader allows
+    again = open_weights(f"sb3:{out}")
+    assert again.student.freeze_norm and again.spec.bounds == PENDULUM.bounds
+
+
+REFUSED = [
+    (Rainbow(**SMALL), CART, "has no Rainbow agents; PPO, A2C"),
+    (DQN(**SMALL, layer_norm=True), CART, "DQN has no layer norms"),
+    (DQN(hidden=(8,), torso="nature-same"), replace(SCREEN, obs_shape=(4, 84, 84)), "no torso NatureSameCNN"),
+    (D4PG(**SMALL, replay_size=300), PENDULUM, "has no D4PG agents"),
+    (ModernSAC(**SMALL), PENDULUM, "has no ModernSAC agents"),
+    (SAC(**SMALL, log_std_low=-5.0), PENDULUM, r"cuts log σ to \[-20, 2\], the agent by clamp to \[-5.0, 2.0\]"),
+]
+
+
+@pytest.mark.parametrize("settings, spec, match", REFUSED)
+def test_an_agent_that_sb3_has_no_place_for_is_one_line_and_no_file(settings, spec, match, tmp_path: Path):
+    agent = stored(tmp_path, settings, spec)
+    with pytest.raises(UserError, match=match):
+        export(agent, "sb3", tmp_path / "x.zip")
+    with pytest.raises(UserError, match=r"ends in \.zip"):
+        export(agent, "sb3", tmp_path / "x.sb3")
+    assert not list(tmp_path.glob("x*"))
