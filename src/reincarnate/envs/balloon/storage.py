@@ -3,9 +3,15 @@
 import numpy as np
 
 from reincarnate.envs.balloon.features import AMBIENT, LEVELS, OBSERVATION, TRIPLES, UNREACHABLE
+from reincarnate.types import TaskSpec
 
 NUMBERS = AMBIENT + 3 * LEVELS
 PACKED = 4 * AMBIENT + 2 * 3 * LEVELS  # bytes
+
+
+def form(spec: TaskSpec) -> tuple[tuple[int, ...], str]:
+    """Shape and dtype of one packed observation."""
+    return (PACKED,), "uint8"
 
 
 def encode(obs: np.ndarray) -> np.ndarray:
