@@ -20,8 +20,8 @@ class Replay:
 
     Row t of a stream holds the newest frame of o_t (by the task's codec, if it names one), the action taken there, the
     (clipped) reward that followed and flags. An episode's last observation, which no action follows, is a row of its
-    own (TAIL), so that the successor of row t is always row t + 1, and whatever meets ENDED stops there: nothing crosses
-    episodes. `age` counts the rows since the episode's start, where a frame stack must stop.
+    own (TAIL), so that the successor of row t is always row t + 1, and whatever meets ENDED stops there: nothing
+    crosses episodes. `age` counts the rows since the episode's start, where a frame stack must stop.
 
     What a policy predicts is one more column, by the policy's name, filled once per row: as it plays (`add`), or in
     blocks when a row without it is first sampled (`annotate`). What an actor noted (log-probabilities, its memory) and

@@ -17,6 +17,7 @@ from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
 from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
+from reincarnate.priors.balloon_weights import open_balloon
 from reincarnate.types import Student, TaskSpec
 
 WIDEN_NOISE = 0.01  # of a layer's standard deviation: exact copies of a unit would learn the same for ever
@@ -42,10 +43,16 @@ class Fitted:
 
 
 def open_weights(address: str) -> Agent:
-    """The agent at `store:DIR` or DIR, an agent's folder or a finished run's. Raises UserError where there is none."""
+    """The agent at `store:DIR` or DIR, an agent's folder or a finished run's, or in a balloon's graph (`balloon:NAME`).
+
+    Raises UserError where there is none.
+    """
     scheme, colon, rest = address.partition(":")
+    if scheme == "balloon" and colon:
+        return open_balloon(address)
     if colon and scheme != "store" and not Path(address).exists():
-        raise UserError(f"--weights {address}: weights are those of an agent made here: store:DIR or a plain path")
+        known = "those of an agent made here (store:DIR or a plain path), or balloon:perciatelli44"
+        raise UserError(f"--weights {address}: weights are {known}")
     return open_agent(Path(rest if scheme == "store" and colon else address))
 
 

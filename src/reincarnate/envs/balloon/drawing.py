@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from reincarnate.envs.balloon.constants import AGENT_STEP, CAPACITY, EPISODE, STATION_RADIUS
 from reincarnate.envs.balloon.features import AMBIENT, LEVEL_PRESSURES, LEVELS, TRIPLES, own_level
 from reincarnate.envs.balloon.station import Stations
+from reincarnate.files.atomic import write_bytes
 
 BEARINGS = "RdYlGn_r"  # green blows towards the station
 INK, TRACK, NIGHT = "#1a1a2e", "#2b6cb0", "#cbd5e0"
@@ -58,6 +60,14 @@ def _seen(env: Stations, obs: np.ndarray) -> tuple[Any, ...]:
     bearing = np.where((levels[:, 0] == 0) & (levels[:, 2] == 1), np.nan, levels[:, 1])
     place = (state.x[0] / 1000, state.y[0] / 1000, state.pressure[0], state.charge[0] / CAPACITY)
     return (*place, env.simulator.elevation[0], bearing)
+
+
+def write(flight: Flight, path: Path) -> None:
+    """The flight as a picture or, where the suffix is .gif, as an animation; whole or not at all."""
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / f"flight{path.suffix}"
+        (animation if path.suffix == ".gif" else picture)(flight, made)
+        write_bytes(path, made.read_bytes())
 
 
 def picture(flight: Flight, path: Path) -> None:
