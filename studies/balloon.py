@@ -2,8 +2,8 @@
 
     python studies/balloon.py out/balloon --out studies/balloon     # writes seeds.json; the study's runs must be done
 
-Paired: differences are taken flight by flight, so that the weather, half of the variance, cancels. Their intervals (mean
-± 1.96 standard errors over the flights, of means over the runs) say nothing of how runs with other seeds would differ.
+Paired: differences are taken flight by flight, so that the weather, half of the variance, cancels. Their intervals
+(mean ± 1.96 standard errors over the flights, of means over the runs) say nothing of how other runs would differ.
 """
 
 import argparse
