@@ -130,7 +130,6 @@ def short(monkeypatch, tmp_path):
     """Flights of an hour, in a folder of their own."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("reincarnate.envs.balloon.station.EPISODE", 20)
-    monkeypatch.setattr("reincarnate.envs.balloon.drawing.EPISODE", 20)
 
 
 @pytest.mark.parametrize(

@@ -107,7 +107,8 @@ def _teacher(question: Question, spec: TaskSpec) -> Teacher | None:
 
 def _as_teacher(address: str, spec: TaskSpec) -> Teacher | None:
     """An agent of ours as a teacher; None where it cannot play this task as it is."""
-    teacher = open_for(f"store:{address.removeprefix('store:')}", spec)
+    ours = not address.startswith("balloon:")
+    teacher = open_for(f"store:{address.removeprefix('store:')}" if ours else address, spec)
     try:
         check_fit(teacher.card, spec)
     except UserError:

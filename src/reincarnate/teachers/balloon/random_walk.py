@@ -24,7 +24,7 @@ class RandomWalk:
 
     view = "student"
     frozen = True
-    card = scripted("random_walk", "random walk")
+    card = scripted("random_walk", "random walk", __file__)
 
     def initial(self, n: int) -> Float32[Tensor, "n 3"]:
         """The memory of n new flights."""
