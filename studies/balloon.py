@@ -69,7 +69,8 @@ def main() -> None:
     by_teacher = flown(Player.of_teacher(teacher, spec, "greedy"), args.flights)
     runs: dict[str, list[dict[str, np.ndarray]]] = {}
     for done in sorted(args.study.rglob("done")):
-        label = json.loads((done.parent / "config.json").read_text())["label"] or "run"
+        record = json.loads((done.parent / "config.json").read_text())
+        label = record["label"] or record["method"]["name"]
         agent = open_agent(done.parent)
         runs.setdefault(label, []).append(flown(Greedy(agent.policy(), agent.spec, 0.0), args.flights))
         print(done.parent, round(float(runs[label][-1]["twr50"].mean()), 4), flush=True)

@@ -63,11 +63,10 @@ def family(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("tidy.py").write_text(TEACHER)
     before = dict(envs.FAMILIES._added)
-    own = types.SimpleNamespace(
-        ids=lambda: frozenset({SPEC.id}),
-        spec=lambda env_id: SPEC,
-        make=lambda env_id, n, view: Copies(SPEC, Neat, n, None),
-    )
+    own = types.ModuleType("neat_family")
+    own.ids = lambda: frozenset({SPEC.id})
+    own.spec = lambda env_id: SPEC
+    own.make = lambda env_id, n, view: Copies(SPEC, Neat, n, None)
     envs.register_family("Own/", own)
     yield
     envs.FAMILIES._added = before

@@ -1,12 +1,13 @@
 """What every value student can be told. The families differ in their critic, their defaults and a few settings more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
+from reincarnate.config import LATER
 from reincarnate.data.layouts import AnyLayout, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
@@ -51,10 +52,14 @@ class ValueSettings:
     shrink: float = 0.5  # how much of the torso's weights a reset keeps
     epsilon: float = 0.01  # the end value of exploration
     epsilon_steps: int = 10_000  # env steps from 1 to `epsilon`, for a newborn
-    polo: float = 0.0  # share of episodes with Marco-Polo exploration (Bellemare et al., 2020: 0.8); 0: ε alone
-    polo_own: int = 80  # in these: steps of its own actions before each stretch of exploration
-    polo_explore: int = 40  # steps of such a stretch
-    explorer: Explorer = "uniform"  # who acts in it: any action, or for balloons a random walk of the pressure
+    polo: float = field(
+        default=0.0, metadata=LATER
+    )  # share of episodes explored as Marco Polo (0.8 in Bellemare et al., 2020)
+    polo_own: int = field(
+        default=80, metadata=LATER
+    )  # in these: steps of its own actions before each stretch of exploration
+    polo_explore: int = field(default=40, metadata=LATER)  # steps of such a stretch
+    explorer: Explorer = field(default="uniform", metadata=LATER)  # who acts in it: any action; a balloon's random walk
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = VALUES
     explores: ClassVar[str] = "epsilon"  # what its exploration is called in metrics

@@ -14,6 +14,7 @@ from reincarnate.envs.balloon.station import Stations
 from reincarnate.files.atomic import write_bytes
 
 BEARINGS = "RdYlGn_r"  # green blows towards the station
+FRAMES = 96  # of an animation
 INK, TRACK, NIGHT = "#1a1a2e", "#2b6cb0", "#cbd5e0"
 
 
@@ -66,7 +67,10 @@ def write(flight: Flight, path: Path) -> None:
     """The flight as a picture or, where the suffix is .gif, as an animation; whole or not at all."""
     with TemporaryDirectory() as folder:
         made = Path(folder) / f"flight{path.suffix}"
-        (animation if path.suffix == ".gif" else picture)(flight, made)
+        if path.suffix == ".gif":
+            animation(flight, made, FRAMES)
+        else:
+            picture(flight, made)
         write_bytes(path, made.read_bytes())
 
 
@@ -77,7 +81,7 @@ def picture(flight: Flight, path: Path) -> None:
     drawing.figure.savefig(path, dpi=120)
 
 
-def animation(flight: Flight, path: Path, frames: int = 96, per_second: int = 12) -> None:
+def animation(flight: Flight, path: Path, frames: int = FRAMES, per_second: int = 12) -> None:
     """The flight in motion as a GIF of so many frames."""
     from matplotlib.animation import FuncAnimation, PillowWriter
 
