@@ -52,12 +52,8 @@ class ValueSettings:
     shrink: float = 0.5  # how much of the torso's weights a reset keeps
     epsilon: float = 0.01  # the end value of exploration
     epsilon_steps: int = 10_000  # env steps from 1 to `epsilon`, for a newborn
-    polo: float = field(
-        default=0.0, metadata=LATER
-    )  # share of episodes explored as Marco Polo (0.8 in Bellemare et al., 2020)
-    polo_own: int = field(
-        default=80, metadata=LATER
-    )  # in these: steps of its own actions before each stretch of exploration
+    polo: float = field(default=0.0, metadata=LATER)  # share of episodes explored as Marco Polo; 0: none
+    polo_own: int = field(default=80, metadata=LATER)  # its own actions before each such stretch
     polo_explore: int = field(default=40, metadata=LATER)  # steps of such a stretch
     explorer: Explorer = field(default="uniform", metadata=LATER)  # who acts in it: any action; a balloon's random walk
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
