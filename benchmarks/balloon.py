@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, nargs="+", default=[1, 16, 64, 256])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    parser.add_argument("--note", default="", help="what else is to be known of the machine")
     parser.add_argument("--measure", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.measure:
@@ -62,13 +63,14 @@ def main() -> None:
     if args.original:
         task = json.dumps({"steps": STEPS["original"]})
         script = "rivals/balloon_original.py"
-        sides["original"] = lambda: harness.fresh(script, 1, task, threads=1, python=args.original, pin=True)
+        sides["original"] = lambda: harness.fresh(script, 1, task, threads=1, python=args.original.absolute(), pin=True)
     found = harness.table(harness.alternate(sides, args.repeats))
     ratios = {}
     if args.original:
         below = found["original"]["per_cpu_second"]
         ratios = {f"{n}_copies": harness.ratio(found[str(n)]["per_cpu_second"], below) for n in args.copies}
-    harness.write(args.out, "balloon.py", "env steps", {"sides": found, "times_the_original": ratios})
+    told = {"sides": found, "times_the_original": ratios} | ({"note": args.note} if args.note else {})
+    harness.write(args.out, "balloon.py", "env steps", told)
 
 
 if __name__ == "__main__":

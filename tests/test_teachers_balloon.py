@@ -196,3 +196,8 @@ def test_convolutions_are_not_a_balloons(tmp_path: Path):
     )
     (tmp_path / "a.pb").write_bytes(graph(tensor((2, 6), FLOATS.tobytes()), BIAS) + conv)
     refused(tmp_path / "a.pb", "fully connected layers alone")
+
+
+def test_scripted_teachers_have_identities_of_their_own():
+    hashes = {open_teacher(f"balloon:{name}").card.sha256 for name in ("station_seeker", "random_walk")}
+    assert len(hashes) == 2 and all(len(found) == 64 for found in hashes)

@@ -9,6 +9,7 @@ import torch
 from interrupting import metrics
 from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, on_catch, plays_of, run
 
+from reincarnate.agents.agent import open_agent
 from reincarnate.cli import main
 from reincarnate.data.memory import Memory
 from reincarnate.envs.vector import Copies
@@ -373,3 +374,30 @@ def test_a_study_trains_the_seeds_of_small_networks_together_and_one_that_fails_
     (here / "out/x-s1").mkdir(parents=True)  # no run, and in the way
     failed = work(cells, here / "out", lambda name, part: None)
     assert list(failed) == ["x-s1"] and (here / "out/x-s0/done").exists()
+
+
+LEAN = """
+import torch
+class Lean(torch.nn.Module):
+    def forward(self, obs):
+        return torch.stack([-obs[:, 2] - obs[:, 3], obs[:, 2] + obs[:, 3]], -1)
+LEAN = Lean()
+"""
+
+
+def test_seeds_that_are_run_together_learn_from_the_teachers_data_as_they_would_alone(tmp_path, monkeypatch):
+    """Once each had opened the data for itself, and offline updates drew from the replay that was still empty."""
+    monkeypatch.chdir(tmp_path)
+    Path("lean.py").write_text(LEAN)
+    few = {"evaluations": 1, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2, "data_env_steps": 200}
+    student = DQN(hidden=(8,), warmup=16, batch_size=8, replay_size=400, lr=1e-2)
+    method = QDagger(offline_updates=30, temperature=1.0)
+    runs = [
+        Run("CartPole-v1", method, student, "py:lean.py:LEAN", seed=s, env_steps=40, compile="off", **few)
+        for s in (0, 1)
+    ]
+    execute_together(runs, [Path("t0"), Path("t1")])
+    execute(runs[1], Path("alone"))
+    ours, theirs = (open_agent(Path(where)).network().state_dict() for where in ("t1", "alone"))
+    for name in ours:
+        torch.testing.assert_close(ours[name], theirs[name], rtol=1e-3, atol=1e-4)

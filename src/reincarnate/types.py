@@ -25,7 +25,8 @@ class TaskSpec:
     `obs_shape` and `obs_dtype` describe one observation. With `stack` > 1 its leading axis holds that many frames,
     oldest first, zeros before the episode's start. `protocol` is everything a fair comparison must hold equal
     (sticky actions, frame skip, time limit, reward clipping ...), as JSON values. Where actions are continuous,
-    `actions` counts the numbers in one and `bounds` holds their least and greatest values.
+    `actions` counts the numbers in one and `bounds` holds their least and greatest values. `codec` names how
+    observations are stored, where not as they are (`data.codecs`).
     """
 
     id: str
@@ -36,11 +37,30 @@ class TaskSpec:
     reward_clip: float | None
     protocol: dict[str, Any]
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    codec: str | None = None
 
     @property
     def continuous(self) -> bool:
         """Whether an action is a vector of numbers."""
         return self.bounds is not None
+
+    @property
+    def score(self) -> str | None:
+        """What it is measured by beside the return, by name: `protocol["score"]`, of a task that has such a score."""
+        name = self.protocol.get("score")
+        return name if isinstance(name, str) else None
+
+
+@runtime_checkable
+class Codec(Protocol):
+    """How a task's observations are stored where they as they are would be too large; not of stacks of frames.
+
+    `form` is shape and dtype of one stored row; what `decode` brings back need only be nearly what `encode` was given.
+    """
+
+    def form(self, spec: TaskSpec) -> tuple[tuple[int, ...], str]: ...
+    def encode(self, obs: np.ndarray) -> np.ndarray: ...  # [n, *O] -> [n, *S]
+    def decode(self, stored: np.ndarray) -> np.ndarray: ...  # [n, *S] -> [n, *O]
 
 
 class Step(NamedTuple):
@@ -62,7 +82,11 @@ class Step(NamedTuple):
 
 @runtime_checkable
 class VectorEnv(Protocol):
-    """n copies of a task, each starting a new episode by itself the moment one ends."""
+    """n copies of a task, each starting a new episode by itself the moment one ends.
+
+    One whose task names a score of its own (`TaskSpec.score`) also has `score` [n]: the last step's share of it, which
+    is summed over the episode; 0 of a copy that was left alone.
+    """
 
     spec: TaskSpec
     n: int

@@ -55,7 +55,8 @@ def final_score(result: dict[str, Any]) -> str:
     score = f"{result['score']:.4g}, 95 % interval [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
     if result["normalised"] is not None:
         score += f" (normalised {result['normalised']:.3f}: random 0, teacher 1)"
-    return score
+    measures, metric = result.get("measures", {}), result.get("metric")
+    return score + "".join(f"; {markdown(n)} {m['mean']:.4g}" for n, m in measures.items() if n != metric)
 
 
 def best_score(best: dict[str, Any], episodes: int) -> str:

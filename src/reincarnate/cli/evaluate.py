@@ -1,5 +1,7 @@
 """`reincarnate evaluate`: what any agent scores."""
 
+from pathlib import Path
+
 import tyro
 from tyro.conf import Positional
 
@@ -16,6 +18,7 @@ def evaluate(args: list[str]) -> None:
         plays: str = "auto",
         seed: int = 0,
         trust: bool = False,
+        render: Path | None = None,
     ) -> None:
         """The mean return of an agent (ours or anybody's) with its 95 % interval.
 
@@ -26,9 +29,13 @@ def evaluate(args: list[str]) -> None:
             plays: auto, greedy or sample.
             seed: Of the evaluation's random streams.
             trust: Also run the code that an agent names which was not made on this machine. Look at that code first.
+            render: Instead of scoring it, draw one episode from --seed: a picture (.png) or an animation (.gif).
         """
-        from reincarnate.priors.teacher_report import evaluate_agent
+        from reincarnate.priors.teacher_report import evaluate_agent, render_agent
 
+        if render is not None:
+            ui.say(render_agent(agent, env, render, plays, seed, trust))
+            return
         with ui.Bars() as tick:
             warnings: list[str] = []
             line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append, trust)

@@ -75,6 +75,8 @@ def _say_result(result: dict, out: Path) -> None:
     text = f"score {result['score']:.4g} [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
     if result["normalised"] is not None:
         text += f"; normalised {result['normalised']:.3f} (random 0, teacher 1)"
+    for name, told in result.get("measures", {}).items():
+        text += f"; {name} {told['mean']:.4g} [{told['low']:.4g}, {told['high']:.4g}]" * (name != result["metric"])
     text += f"\n{out} is done: the agent is `store:{out}`"
     if result["best"]:
         better = f"{result['best']['score']:.4g}, at {result['best']['env_steps']:,} env steps"

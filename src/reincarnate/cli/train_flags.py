@@ -1,7 +1,7 @@
 """Flags of `train`: every field of the run, its method and its student, over an optional strict YAML file."""
 
 import inspect
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -51,7 +51,8 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     student, rest = _take(args[1:], "--student")
     config, rest = _take(rest, "--config")
     weights, _ = _take(rest, "--weights")
-    default = _default(method, student, Path(config) if config else None, weights)
+    env, _ = _take(rest, "--env")
+    default = _default(method, student, Path(config) if config else None, weights, env)
     about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
     about += f"\n\nOther methods: {', '.join(name for name in METHODS if name != method)}."
     parsed = tyro.cli(
@@ -77,7 +78,7 @@ def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]
     return [(run, out)] if options.seeds == 1 else [(one, out / f"s{one.seed}") for one in runs]
 
 
-def _default(method: str, student: str | None, config: Path | None, weights: str | None) -> Run:
+def _default(method: str, student: str | None, config: Path | None, weights: str | None, env: str | None) -> Run:
     """What flags start from: the defaults, or the file's settings."""
     settings: dict[str, Any] = read_yaml(config) if config else {}
     imports = with_imports(settings, str(config))
@@ -89,8 +90,16 @@ def _default(method: str, student: str | None, config: Path | None, weights: str
     run = from_dict(Run, {"env": "", **settings, "imports": imports}, NAMES)
     kind = STUDENTS.find(student) if student is not None else None
     if "student" not in settings:
-        return replace(run, student=default_student(kind, weights or run.weights))
+        begun = default_student(kind, weights or run.weights)
+        return replace(run, student=begun if weights or run.weights else _suited(begun, env or run.env))
     return run if kind is None or type(run.student) is kind else replace(run, student=kind())
+
+
+def _suited(student: Any, env: str) -> Any:
+    """A student's defaults with what is suggested for a task, as far as it has such settings."""
+    usual = envs.suggested(env) if env else {}
+    known = {field.name for field in fields(student)}
+    return replace(student, **{name: value for name, value in usual.items() if name in known})
 
 
 def _take(args: list[str], flag: str) -> tuple[str | None, list[str]]:

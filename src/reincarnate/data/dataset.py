@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from reincarnate.data.codecs import stored_form
 from reincarnate.data.replay import BASIC, TAIL, Replay
 from reincarnate.errors import UserError
 from reincarnate.files import limits
@@ -191,10 +192,10 @@ def _check_columns(arrays: Columns, spec: TaskSpec, path: Path) -> None:
     for name, kinds in (("flags", "u"), ("age", "iu"), ("reward", "f"), ("action", "f" if spec.continuous else "iu")):
         if arrays[name].dtype.kind not in kinds:
             raise UserError(f"{path}/{name}.npy holds {arrays[name].dtype}, which is no {name}")
-    frame = spec.obs_shape[1:] if spec.stack > 1 else spec.obs_shape
-    if arrays["frame"].shape[1:] != frame or arrays["frame"].dtype != np.dtype(spec.obs_dtype):
+    frame, dtype = stored_form(spec)
+    if arrays["frame"].shape[1:] != frame or arrays["frame"].dtype != np.dtype(dtype):
         found = f"{arrays['frame'].dtype}{list(arrays['frame'].shape)}"
-        raise UserError(f"{path}/frame.npy holds {found}, not observations {spec.obs_dtype}{list(frame)}")
+        raise UserError(f"{path}/frame.npy holds {found}, not observations {dtype}{list(frame)}")
     _check_rows(arrays, spec, path)
 
 
@@ -234,9 +235,8 @@ def verify(dataset: Dataset) -> None:
 
 
 def spec_value(spec: TaskSpec) -> dict[str, Any]:
-    """A TaskSpec as JSON values; `bounds` only where there are some."""
-    value = asdict(spec)
-    return value if spec.continuous else {k: v for k, v in value.items() if k != "bounds"}
+    """A TaskSpec as JSON values; `bounds` and `codec` only where there are some."""
+    return {k: v for k, v in asdict(spec).items() if v is not None or k not in ("bounds", "codec")}
 
 
 def spec_from(value: dict[str, Any]) -> TaskSpec:
@@ -253,6 +253,8 @@ def spec_from(value: dict[str, Any]) -> TaskSpec:
         raise told.refuse("obs_dtype", f"one of {', '.join(DTYPES)}", dtype)
     if (clip := told.get("reward_clip", None)) is not None and not is_finite(clip):
         raise told.refuse("reward_clip", "a finite number or null", clip)
+    if value.get("codec") is not None:
+        known["codec"] = told.text("codec")
     value = {**value, **known, **numbers}
     if bounds := value.get("bounds"):
         pairs = isinstance(bounds, list | tuple) and len(bounds) == 2

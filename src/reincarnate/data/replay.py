@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.codecs import codec_of, decoded, encoded, stored_form
 from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Prediction, Predictor, TaskSpec
 
@@ -19,10 +20,10 @@ BLOCK = 256  # observations a policy is asked about at once: enough to be effici
 class Replay:
     """A ring of rows for each of `streams` environments.
 
-    Row t of a stream holds the newest frame of o_t, the action taken there, the (clipped) reward that followed and
-    flags. An episode's last observation, which no action follows, is a row of its own (TAIL), so that the successor
-    of row t is always row t + 1, and whatever meets ENDED stops there: nothing crosses episodes. `age` counts the rows
-    since the episode's start, where a frame stack must stop.
+    Row t of a stream holds the newest frame of o_t (by the task's codec, if it names one), the action taken there, the
+    (clipped) reward that followed and flags. An episode's last observation, which no action follows, is a row of its
+    own (TAIL), so that the successor of row t is always row t + 1, and whatever meets ENDED stops there: nothing
+    crosses episodes. `age` counts the rows since the episode's start, where a frame stack must stop.
 
     What a policy predicts is one more column, by the policy's name, filled once per row: as it plays (`add`), or in
     blocks when a row without it is first sampled (`annotate`). What an actor noted (log-probabilities, its memory) and
@@ -34,10 +35,10 @@ class Replay:
             raise ValueError(f"a replay of {capacity} rows is too small for {streams} streams")
         self.spec, self.streams = spec, streams
         self.rows = capacity // streams  # of one stream
-        frame = spec.obs_shape[1:] if spec.stack > 1 else spec.obs_shape
+        self._codec, (shape, dtype) = codec_of(spec), stored_form(spec)
         size = self.rows * streams
         self.columns: dict[str, np.ndarray] = {
-            "frame": np.zeros((size, *frame), spec.obs_dtype),
+            "frame": np.zeros((size, *shape), dtype),
             "action": _actions(spec, size),
             "reward": np.zeros(size, np.float32),
             "flags": np.zeros(size, np.uint8),
@@ -58,6 +59,7 @@ class Replay:
         self = cls.__new__(cls)
         size = len(columns["action"])
         self.spec, self.streams, self.rows, self.columns = spec, 1, size, columns
+        self._codec = codec_of(spec)
         self.added = np.array([size], np.int64)
         self.kinds = dict(kinds)
         self.predicted = {name: np.array([size], np.int64) for name in kinds}
@@ -74,6 +76,7 @@ class Replay:
         """
         part = Replay.__new__(Replay)
         part.spec, part.streams, part.rows = self.spec, self.streams // parts, self.rows
+        part._codec = self._codec
         own = slice(index * part.streams, (index + 1) * part.streams)
         part.columns = {n: c[own.start * self.rows : own.stop * self.rows] for n, c in self.columns.items()}
         part.added, part.played, part.open = self.added[own], self.played[own], self.open[own]
@@ -112,8 +115,8 @@ class Replay:
         if clip is not None:
             reward = np.clip(reward, -clip, clip)
         ended = terminated | truncated
-        values = {"frame": obs[:, -1] if self.spec.stack > 1 else obs, "action": action, "reward": reward}
-        values |= {"flags": ended * ENDED + terminated * TERMINATED, "age": self.open}
+        values = {"frame": encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs), "action": action}
+        values |= {"reward": reward, "flags": ended * ENDED + terminated * TERMINATED, "age": self.open}
         at = self.base + self.added % self.rows
         for name, noted in notes.items():
             self.column(name, noted.shape[1:], noted.dtype)
@@ -144,7 +147,7 @@ class Replay:
     def foresee(self, obs: np.ndarray) -> None:
         """Show what comes after the newest rows, where nobody has acted yet: a rollout looks one row ahead."""
         at = self.base + self.added % self.rows
-        self.columns["frame"][at] = obs[:, -1] if self.spec.stack > 1 else obs
+        self.columns["frame"][at] = encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs)
         self.columns["age"][at] = self.open
 
     def pass_on(self) -> None:
@@ -162,7 +165,7 @@ class Replay:
         current = {name: which[count[which] == self.added[which]] for name, count in self.predicted.items()}
         at = self.base[which] + self.added[which] % self.rows
         frames = next_obs[which]
-        self.columns["frame"][at] = frames[:, -1] if self.spec.stack > 1 else frames
+        self.columns["frame"][at] = encoded(self._codec, frames[:, -1] if self.spec.stack > 1 else frames)
         self.columns["action"][at], self.columns["reward"][at] = 0, 0.0
         self.columns["flags"][at], self.columns["age"][at] = TAIL, self.open[which]
         if mask is not None and ALLOWED in self.columns:
@@ -184,7 +187,7 @@ class Replay:
         """Observations at rows: [*L, *O], frame stacks rebuilt with zeros before the episode's start."""
         frames = self.columns["frame"]
         if self.spec.stack == 1:
-            return torch.from_numpy(frames[at])
+            return torch.from_numpy(decoded(self._codec, frames[at], frames.ndim - 1))
         rows = np.expand_dims(base, -1) + (position[..., None] + self._offsets) % self.rows
         stack = frames[rows]
         before = self.columns["age"][at][..., None] < -self._offsets

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from reincarnate.data.codecs import codec_of, encoded
 from reincarnate.data.dataset import Columns
 from reincarnate.data.replay import ENDED, TAIL, TERMINATED
 from reincarnate.types import TaskSpec
@@ -20,7 +21,7 @@ def episode(spec: TaskSpec, frames: np.ndarray, actions: np.ndarray, rewards: np
     flags = np.zeros(steps + 1, np.uint8)
     flags[-2:] = ENDED | (TERMINATED if terminated else np.uint8(0)), TAIL
     return {
-        "frame": narrowed(frames, spec.obs_dtype),
+        "frame": encoded(codec_of(spec), narrowed(frames, spec.obs_dtype)),
         "action": np.concatenate([actions, np.zeros_like(actions[:1])]).astype(action_dtype(spec)),
         "reward": np.append(clipped(spec, rewards), np.float32(0)),
         "flags": flags,

@@ -1,7 +1,8 @@
 """Tasks by id, behind one vector face. A new family is one file in this folder and a line in FAMILIES."""
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from reincarnate.envs.identity import identity
@@ -12,7 +13,8 @@ from reincarnate.types import TaskSpec, VectorEnv
 
 # prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else.
 # A module that sets TAKES_SETTINGS is given `TaskSettings` instead of the id: arguments, wrappers and a limit.
-# One that sets QUERIES reads settings of its own behind the id, `Memory/IMaze-v0?length=20`.
+# One that sets QUERIES reads settings of its own behind the id, `Memory/IMaze-v0?length=20`. It may have SUGGESTED,
+# what students there are set to where nobody says otherwise, and `render(env_id, act, path, seed)`.
 FAMILIES = Registry(
     "family of tasks",
     {
@@ -100,6 +102,27 @@ def remarks(env: Env) -> list[str]:
     return family.remarks(named) if hasattr(family, "remarks") else []
 
 
+def suggested(env: Env) -> Mapping[str, Any]:
+    """Settings with which students begin on a task where nobody says otherwise, by name; of unknown tasks none."""
+    return getattr(_family(settings_of(env)), "SUGGESTED", {})
+
+
+def render(env: Env, act: Callable[[Any], Any], path: Path, seed: int) -> str:
+    """Play an episode and write it down as a picture (PNG) or an animation (GIF), by the path's suffix.
+
+    `act` maps observations [1, *O] to actions [1]. Returns a line about the episode. Raises UserError where the task
+    has no pictures, or the suffix names neither.
+    """
+    family, named = family_of(env)
+    if not hasattr(family, "render"):
+        raise UserError(f"{settings_of(env).id} cannot be drawn here; Balloon/Station-v0 can")
+    if path.suffix not in (".png", ".gif"):
+        raise UserError(f"--render {path}: a picture ends in .png, an animation in .gif")
+    if not path.parent.is_dir():
+        raise UserError(f"--render {path}: there is no folder {path.parent}")
+    return family.render(named, act, path, seed)
+
+
 __all__ = [
     "FAMILIES",
     "Env",
@@ -110,6 +133,8 @@ __all__ = [
     "parse",
     "register_family",
     "remarks",
+    "render",
     "settings_of",
     "spec",
+    "suggested",
 ]

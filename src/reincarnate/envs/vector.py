@@ -16,7 +16,10 @@ IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has pl
 
 
 class Single(Protocol):
-    """One environment without a time limit. It may have `mask` (bool [A], legal actions) and `view(name)`."""
+    """One environment without a time limit. It may have `mask` (bool [A], legal actions) and `view(name)`.
+
+    One whose task names a score of its own has `score`, the last step's share of it.
+    """
 
     def reset(self, seed: int | None) -> Any: ...  # an observation
     def step(self, action: Any) -> tuple[Any, Any, bool, bool]: ...  # it, the reward, terminated, truncated
@@ -44,6 +47,8 @@ class Copies:
         self._zeros = np.zeros(self._obs.size, spec.obs_dtype) if self._obs.dtype.kind == "f" else None
         self._says_masks = False
         self.mask: np.ndarray | None = None
+        self._scored = spec.score is not None
+        self.score = np.zeros(n, np.float32)
 
     def _make(self, make: Callable[[], Single]) -> None:
         """All copies; where one cannot be made, those that could are closed again."""
@@ -79,6 +84,7 @@ class Copies:
         next_obs = np.empty_like(self._obs)
         reward = np.zeros(self.n, np.float32)
         terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
+        self.score = np.zeros(self.n, np.float32) if self._scored else self.score
         for i, env in enumerate(self._envs):
             if idle[i]:
                 next_obs[i] = self._obs[i]
@@ -91,6 +97,8 @@ class Copies:
                 if not -LARGEST < paid < LARGEST:
                     raise UserError(f"the reward is {paid}")
                 reward[i] = paid
+                if self._scored:
+                    self.score[i] = number(env.score, "score")  # pyright: ignore[reportAttributeAccessIssue]
             except Exception as error:
                 raise self._fault(i, error) from error
             terminated[i] = over

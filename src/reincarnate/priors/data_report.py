@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate.agents.agent import open_agent
+from reincarnate.data.codecs import codec_of, decoded
 from reincarnate.data.dataset import Columns, Dataset, open_dataset
 from reincarnate.data.readers import Logged, read_logged, reader_of
 from reincarnate.data.tally import Interval, Tally
@@ -159,9 +160,10 @@ def _fitting(teacher: Teacher | None, spec: TaskSpec) -> tuple[Teacher | None, l
 
 def _stored(dataset: Dataset) -> Iterator[Columns]:
     """A dataset's rows, some at a time; frames stay on disk until they are looked at."""
-    columns = dataset.rows().columns
+    columns, codec = dataset.rows().columns, codec_of(dataset.spec)
     for first in range(0, len(columns["action"]), BLOCK):
-        yield {name: column[first : first + BLOCK] for name, column in columns.items()}
+        block = {name: column[first : first + BLOCK] for name, column in columns.items()}
+        yield {**block, "frame": decoded(codec, block["frame"], block["frame"].ndim - 1)}
 
 
 SHOWN = 18  # actions, as many as Atari has; of others the most frequent

@@ -44,14 +44,13 @@ class Reference:
         """The scale of normalised scores, where there is a teacher."""
         return Scale(self.random.mean, self.teacher.mean) if self.teacher else None
 
+    def by(self, metric: str) -> "Reference":
+        """The same, measured by the return or by the task's own score."""
+        return Reference(self.random.by(metric), self.teacher.by(metric) if self.teacher else None)
+
     def summary(self) -> dict[str, Any]:
         """Means and intervals, as results record them."""
-        return {"random": _summary(self.random), "teacher": _summary(self.teacher) if self.teacher else None}
-
-
-def _summary(evaluation: Evaluation) -> dict[str, Any]:
-    low, high = evaluation.interval()
-    return {"mean": evaluation.mean, "low": low, "high": high, "episodes": len(evaluation.returns)}
+        return {"random": self.random.summary(), "teacher": self.teacher.summary() if self.teacher else None}
 
 
 def reference(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, store: Path, tick: Tick) -> Reference:
@@ -84,10 +83,12 @@ def _measured(
     path = store / "scores" / f"{sha256_json(request)[:16]}.json"
     if path.exists():
         kept = Record(load_record(path), path)
-        returns = kept.numbers("returns")
+        returns, own = kept.numbers("returns"), kept.numbers("own", [])
         if len(returns) != episodes:
             raise UserError(f"{path} holds {len(returns)} returns, not {episodes}; delete it: it is measured again")
-        return Evaluation(tuple(returns), kept.integer("env_steps", low=0))
+        if len(own) != (episodes if spec.score else 0):
+            raise UserError(f"{path} holds {len(own)} scores by {spec.score}; delete it: it is measured again")
+        return Evaluation(tuple(returns), kept.integer("env_steps", low=0), tuple(own), spec.score)
     name = "teacher's score" if teacher else "random policy's score"
     result = evaluate(
         spec.id,
@@ -98,6 +99,7 @@ def _measured(
         lambda done: tick(name, done, episodes),
     )
     measured = {"returns": list(result.returns), "env_steps": result.env_steps}
+    measured |= {"own": list(result.own)} if spec.score else {}
     write_json(path, {"format": FORMAT, "request": request, **measured})
     return result
 

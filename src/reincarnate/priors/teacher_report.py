@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from reincarnate.teachers.fit import check_fit, open_for, suited
 from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.players import Player, way_of_playing
-from reincarnate.types import MEANS, ActorOutput, Teacher, TeacherCard, TimeStep
+from reincarnate.types import MEANS, ActorOutput, TaskSpec, Teacher, TeacherCard, TimeStep
 
 HOWS = ("auto", "greedy", "sample")
 AT_BOUNDS = 0.999  # of the way from the middle of an action's range to its end
@@ -89,6 +90,8 @@ def inspect_teacher(
     low, high = result.interval()
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
     table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
+    if beside := result.beside():
+        table.add_row("beside it", beside)
     rows = _decisions(logits, temperature) if spec.bounds is None else _sizes(logits[:, : spec.actions])
     for name, value in rows:
         table.add_row(name, value)
@@ -169,6 +172,19 @@ def evaluate_agent(
     `warn` is told what to know before believing it, one line at a time. `trust` also runs code that an agent names
     which was not made here: its task, what it was registered by. Raises UserError.
     """
+    probe, spec = _brought(uri, env_id, trust)
+    env_id = spec.id
+    result, logits = play(probe, env_id, episodes, how, seed, tick)
+    for line in remarks(probe, spec, logits.numpy()):
+        warn(line)
+    low, high = result.interval()
+    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
+    own = f"; {result.beside()}" if result.name else ""
+    return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps{own}"
+
+
+def _brought(uri: str, env_id: str | None, trust: bool) -> tuple[Teacher, TaskSpec]:
+    """An agent and the task that it is to be looked at on. Raises UserError where it does not fit."""
     known = bring(uri, trust)
     probe = open_for(uri, envs.spec(env_id) if env_id else None)
     asked, env_id = env_id, env_id or probe.card.env
@@ -178,10 +194,24 @@ def evaluate_agent(
         refuse_strange_task(uri, env_id, known)
     spec = envs.spec(env_id)
     check_fit(probe.card, spec)
-    probe = suited(probe, spec)
-    result, logits = play(probe, env_id, episodes, how, seed, tick)
-    for line in remarks(probe, spec, logits.numpy()):
-        warn(line)
-    low, high = result.interval()
-    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
-    return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps"
+    return suited(probe, spec), spec
+
+
+@own_torch()
+def render_agent(
+    uri: str, env_id: str | None, path: Path, how: str = "auto", seed: int = 0, trust: bool = False
+) -> str:
+    """Draw one episode of an agent; a line about it. As `evaluate_agent`; see `envs.render`. Raises UserError."""
+    if seed < 0:
+        raise UserError(f"--seed must not be negative: {seed}")
+    teacher, spec = _brought(uri, env_id, trust)
+    player, rng = Player.of_teacher(teacher, spec, how), stream(seed, "render")
+    carry, begins = player.initial(1), True
+
+    def act(obs: np.ndarray) -> np.ndarray:
+        nonlocal carry, begins
+        acted = player.act(TimeStep(torch.from_numpy(obs), torch.tensor([begins])), carry, 0.0, rng)
+        carry, begins = acted.carry, False
+        return acted.action
+
+    return envs.render(spec.id, act, path, seed)

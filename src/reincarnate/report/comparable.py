@@ -14,6 +14,7 @@ _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
     "eval_episodes": lambda run: run.config.get("eval_episodes"),
     "eval_epsilon": lambda run: run.config.get("eval_epsilon"),
     "final_episodes": lambda run: run.config.get("final_episodes"),
+    "metric": lambda run: run.config.get("metric", "return"),
     "evaluations": lambda run: run.config.get("evaluations"),  # weaning by score looks at each
     "prior.teacher": lambda run: run.prior.get("teacher"),
     "prior.data": lambda run: run.prior.get("data"),

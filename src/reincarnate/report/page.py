@@ -20,7 +20,7 @@ from reincarnate.report.lineage import AGGREGATES, COST, aggregates_table, cost_
 from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label
 from reincarnate.report.statistics import LEVEL, REPS, mean_interval
 from reincarnate.report.style import colour, document, note, row, section, table, themed
-from reincarnate.report.table import COLUMNS, METHOD, Row, caption, forest_scale, headline, summarise
+from reincarnate.report.table import METHOD, Row, caption, columns_of, forest_scale, headline, summarise
 from reincarnate.report.wording import duration, interval, number
 
 _CURVES = (
@@ -79,16 +79,16 @@ def _plot(svg: str, text: str) -> str:
 
 def _scores(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> str:
     chosen = styles([run.label for run in runs])
-    body = []
+    body, columns = [], columns_of(rows)
     for env in dict.fromkeys(x.env for x in rows):
         group = [x for x in rows if x.env == env]
-        body.append(f'<tr class="task"><td colspan="{len(COLUMNS) + 1}">{escape(env)}</td></tr>')
+        body.append(f'<tr class="task"><td colspan="{len(columns) + 1}">{escape(env)}</td></tr>')
         for x in group:
             shade = colour(chosen[x.method][0] if x.kind == METHOD else MUTED)
-            name, *cells = (escape(column.cell(x)) for column in COLUMNS)
+            name, *cells = (escape(column.cell(x)) for column in columns)
             dot = f'<span class="dot" style="background:{shade}"></span>'
             body.append(row([dot + name, *cells[:2], _forest(x, group, shade), *cells[2:]], x.kind))
-    headings = [column.heading for column in COLUMNS]
+    headings = [column.heading for column in columns]
     return table([*headings[:3], "", *headings[3:]], body)
 
 

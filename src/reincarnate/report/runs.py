@@ -15,7 +15,7 @@ from reincarnate.files.finished import check_done
 from reincarnate.files.records import FORMAT, Record, is_text, loads, shown
 from reincarnate.files.regular import read_bounded, within
 from reincarnate.report.statistics import Interval
-from reincarnate.training.evaluate import Scale
+from reincarnate.training.evaluate import RETURN, Scale
 
 UNFINISHED, FAILED, NO_SCORE, NOT_BEGUN = "not finished", "failed", "no score", "not begun"
 
@@ -50,7 +50,8 @@ class Evaluation:
 class FinishedRun:
     """One finished run. `label` tells apart methods that share a name; `config` and `result` are as read.
 
-    `normalised` is None where there is no teacher; `random` and `teacher` are the reference scores, raw.
+    `normalised` is None where there is no teacher; `random` and `teacher` are the reference scores, raw. `returns` are
+    what the final episodes scored; `beside` is the final mean by the task's other measure, where it has two.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class FinishedRun:
     evaluations: tuple[Evaluation, ...]
     config: dict[str, Any]
     result: dict[str, Any]
+    beside: tuple[str, float] | None = None
 
     @property
     def prior(self) -> dict[str, Any]:
@@ -107,6 +109,8 @@ def load_run(directory: Path) -> FinishedRun:
     where = directory / "result.json"
     method = _config(config, directory / "config.json")
     _result(result, where)
+    beside = _beside(result, where)
+    scored = "own" if beside and beside[0] == RETURN else "returns"
     return FinishedRun(
         path=directory,
         label=method,
@@ -119,12 +123,13 @@ def load_run(directory: Path) -> FinishedRun:
         seconds=number(result, "seconds", where),
         score=number(result, "score", where),
         normalised=optional(result, "normalised", where),
-        returns=tuple(finite(x, "returns", where) for x in _list(result, "returns", where)),
+        returns=tuple(finite(x, scored, where) for x in _list(result, scored, where)),
         random=_reference(result, "random", where),
         teacher=_reference(result, "teacher", where) if get(result, "reference.teacher", where) else None,
         evaluations=_evaluations(directory / "metrics.jsonl"),
         config=config,
         result=result,
+        beside=beside,
     )
 
 
@@ -231,6 +236,28 @@ def _result(result: dict[str, Any], where: Path) -> None:
         raise record.refuse("plan", "a list of texts", plan)
     for name in ("protocol_hash", "machine"):
         record.text(name, "")
+
+
+def _beside(result: dict[str, Any], where: Path) -> tuple[str, float] | None:
+    """Of a task with a score of its own: the measure that is not the run's score, and its mean."""
+    record = Record(result, where)
+    if record.get("measures", None) is None:
+        return None
+    metric, measures = record.text("metric"), record.record("measures").value
+    others = [name for name in measures if name != metric]
+    if len(measures) != 2 or len(others) != 1:
+        raise record.refuse("measures", f"{metric} and one more", measures)
+    return others[0], number(measures[others[0]], "mean", where)
+
+
+def reference_beside(runs: Sequence[FinishedRun], who: str) -> tuple[str, float] | None:
+    """What the teacher or the random policy scored by the measure that is not the runs' score."""
+    for run in runs:
+        told = run.result["reference"].get(who)
+        if run.beside and told and "measures" in told:
+            where, name = run.path / "result.json", run.beside[0]
+            return name, number(told["measures"], f"{name}.mean", where)
+    return None
 
 
 def _list(record: dict[str, Any], field: str, where: Path) -> list[Any]:

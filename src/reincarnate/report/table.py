@@ -11,7 +11,15 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate.report.aggregates import limited, over_all
-from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, unscored
+from reincarnate.report.runs import (
+    FinishedRun,
+    Missing,
+    by_env,
+    by_label,
+    is_normalised,
+    reference_beside,
+    unscored,
+)
 from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
 
@@ -25,7 +33,7 @@ class Row:
     `score` is the interquartile mean over seeds of the final evaluation: random 0, teacher 1 where
     `normalised`, else raw. `raw` is the mean raw score (None over several tasks), `area` the mean normalised
     score over the online env steps. Counts and seconds are of one run, the median over seeds. `seeds` is 0 for
-    a reference.
+    a reference. `beside` is the mean by the task's other measure with its name, where it has two.
     """
 
     env: str
@@ -40,6 +48,7 @@ class Row:
     offline_updates: int | None = None
     seconds: float | None = None
     area: Interval | None = None
+    beside: tuple[str, float] | None = None
 
 
 def summarise(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequence[Missing] = ()) -> list[Row]:
@@ -84,7 +93,11 @@ def _task(env: str, runs: list[FinishedRun], rng: np.random.Generator) -> list[R
 def _references(env: str, runs: list[FinishedRun]) -> list[Row]:
     teacher = next((run.teacher for run in runs if run.teacher is not None), None)
     found = [(TEACHER, teacher), (RANDOM, runs[0].random)]
-    rows = [Row(env, kind, kind, 0, x, False, raw=x.point) for kind, x in found if x is not None]
+    rows = [
+        Row(env, kind, kind, 0, x, False, raw=x.point, beside=reference_beside(runs, kind))
+        for kind, x in found
+        if x is not None
+    ]
     if teacher is None or not is_normalised(runs):
         return rows
     zero, one = runs[0].random.point, teacher.point
@@ -107,7 +120,13 @@ def _method(env: str, label: str, runs: list[FinishedRun], normalised: bool, rng
         offline_updates=int(np.median([run.offline_updates for run in runs])),
         seconds=float(np.median([run.seconds for run in runs])),
         area=stratified_bootstrap(np.array([areas]).T, iqm, rng) if normalised and len(areas) == len(runs) else None,
+        beside=_beside(runs),
     )
+
+
+def _beside(runs: Sequence[FinishedRun]) -> tuple[str, float] | None:
+    told = [run.beside for run in runs if run.beside]
+    return (told[0][0], float(np.mean([value for _, value in told]))) if len(told) == len(runs) else None
 
 
 def _overall(envs: dict[str, list[FinishedRun]], rng: np.random.Generator) -> list[Row]:
@@ -155,6 +174,14 @@ COLUMNS = (
 )
 
 
+BESIDE = Column("beside", *[lambda row: f"{row.beside[0]} {row.beside[1]:.3g}" if row.beside else "–"] * 2)
+
+
+def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
+    """The columns, with one more where a task has a second measure."""
+    return (*COLUMNS, BESIDE) if any(row.beside for row in rows) else COLUMNS
+
+
 def caption(rows: Sequence[Row]) -> str:
     """What the columns mean."""
     scale = "random policy 0, teacher 1" if all(row.normalised for row in rows) else "raw without a teacher"
@@ -162,7 +189,7 @@ def caption(rows: Sequence[Row]) -> str:
         f"score: interquartile mean over seeds of the final evaluation ({scale}), with its interval; raw: mean "
         "over seeds of the raw score; area: mean normalised score over the online env steps; updates: offline "
         "+ online; counts and time: of one run, the median over seeds."
-    )
+    ) + (" beside: the mean by the task's other measure." if any(row.beside for row in rows) else "")
 
 
 _WIDTH = 9  # of the drawn intervals
@@ -173,14 +200,16 @@ _WIDTHS = (13, 5, 18, _WIDTH, 5, 4, 5, 7, 6)
 def as_rich(rows: Sequence[Row]) -> Table:
     """The rows for a terminal of 80 columns or more, each score drawn to scale beside its interval."""
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, caption=caption(rows), caption_justify="left")
-    for i, (heading, width) in enumerate(zip(_HEADINGS, _WIDTHS, strict=True)):
+    columns = columns_of(rows)
+    more = [(column.heading, len(column.heading)) for column in columns[len(COLUMNS) :]]
+    for i, (heading, width) in enumerate([*zip(_HEADINGS, _WIDTHS, strict=True), *more]):
         justify = "right" if i else "left"
         table.add_column(Text(heading), justify=justify, min_width=width, overflow="fold")
     for env in dict.fromkeys(row.env for row in rows):
         group = [row for row in rows if row.env == env]
         table.add_row(Text(env, style="bold"))
         for row in group:
-            cells = [Text(column.narrow(row)) for column in COLUMNS]
+            cells = [Text(column.narrow(row)) for column in columns]
             style = {TEACHER: "yellow", RANDOM: "dim"}.get(row.kind, "")
             table.add_row(*cells[:3], _forest(row, group), *cells[3:], style=style)
         table.add_section()
@@ -221,9 +250,10 @@ def as_markdown(rows: Sequence[Row]) -> str:
         safe = [escape(" ".join(cell.split()), quote=False).replace("|", "\\|") for cell in cells]
         return "| " + " | ".join(safe) + " |"
 
-    body = [line([row.env, *(column.cell(row) for column in COLUMNS)]) for row in rows]
-    head = line(["task", *(column.heading for column in COLUMNS)])
-    rule = line(["---", "---", *["---:"] * (len(COLUMNS) - 1)])
+    columns = columns_of(rows)
+    body = [line([row.env, *(column.cell(row) for column in columns)]) for row in rows]
+    head = line(["task", *(column.heading for column in columns)])
+    rule = line(["---", "---", *["---:"] * (len(columns) - 1)])
     return "\n".join([head, rule, *body, "", caption(rows), ""])
 
 

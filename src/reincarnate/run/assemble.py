@@ -7,6 +7,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.data.memory import Memory, memory_for
+from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
 from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.priors.weights import reuse
@@ -26,7 +27,8 @@ def assemble(prepared: Sequence[Prepared], note: Note) -> tuple[list[Training], 
     run, spec = first.run, first.spec
     env, overlap = _environment(first, seeds), seeds == 1 and _overlaps(first)
     memories, whole = _memories(first, seeds)
-    trainings = [_training(p, memory) for p, memory in zip(prepared, memories, strict=True)]
+    data = first.data.rows() if first.data else None  # opened once: seeds that are stacked draw from one table
+    trainings = [_training(p, memory, data) for p, memory in zip(prepared, memories, strict=True)]
     for p, training in zip(prepared, trainings, strict=True):
         _begin(p, training, note)
     compiled = compiles(run, spec, seeds)
@@ -94,7 +96,7 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
 
 
-def _training(prepared: Prepared, memory: Memory) -> Training:
+def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Training:
     """A run's training, from newborn students."""
     run, spec, reference = prepared.run, prepared.spec, prepared.reference
     assert reference is not None, "a run whose priors have not been measured"
@@ -106,13 +108,12 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
             own = method.settings_of(name, settings)
             cast[name] = own.newborn(spec, run.seed, prepared.device)
             memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
-    data = prepared.data
     student = cast["student"]
     return Training(
         cast=cast,
         memories=memories,
         phases=run.phases(),
-        prior=Memory(data.rows(), settings.layout_of_data(), device=prepared.device) if data else None,
+        prior=Memory(data, settings.layout_of_data(), device=prepared.device) if data else None,
         teacher=prepared.teacher if "teacher" in method.needs else None,
         scale=reference.scale,
         evaluate=lambda k: evaluate_student(run, student, run.eval_episodes, k),

@@ -42,7 +42,7 @@ def evaluate_student(
 
     actor = Greedy(student.policy, student.spec, run.eval_epsilon)
     rng = stream(run.seed, "evaluate", index)
-    return evaluate(run.env, actor, episodes, rng, student.policy.view, on_episode=tick)
+    return evaluate(run.env, actor, episodes, rng, student.policy.view, on_episode=tick).by(run.metric)
 
 
 def finish(
@@ -144,6 +144,7 @@ def _result(
         "interval": [low, high],
         "normalised": scale.normalise(final.mean) if scale else None,
         "returns": list(final.returns),
+        **_measured(run, reference, final),
         "protocol": prepared.spec.protocol,
         "protocol_hash": sha256_json(prepared.spec.protocol),
         "prior": _priors(prepared, reference, data),
@@ -154,6 +155,18 @@ def _result(
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
     }
+
+
+def _measured(run: Run, reference: Reference, final: Evaluation) -> dict[str, Any]:
+    """Of a task with a score of its own: which measure is the score, and what each of the two says."""
+    if final.name is None:
+        return {}
+    scales = {name: reference.by(name).scale for name in final.measures()}
+    told = {
+        name: said | {"normalised": scale.normalise(said["mean"]) if (scale := scales[name]) else None}
+        for name, said in final.measures().items()
+    }
+    return {"metric": run.metric, "measures": told, "own": list(final.own)}
 
 
 def _priors(prepared: Prepared, reference: Reference, data: Dataset | None) -> dict[str, Any]:

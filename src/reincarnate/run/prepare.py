@@ -27,6 +27,7 @@ from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
+from reincarnate.training.evaluate import check_metric
 from reincarnate.types import VALUES, Student, TaskSpec, Teacher
 
 
@@ -65,6 +66,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     check_settings(run)
     device = device_of(run.device)
     spec = envs.spec(run.env)
+    check_metric(run.metric, spec)
     _check_priors(run)
     teacher = _opened(run.teacher, spec, {} if opened is None else opened) if run.teacher else None
     if isinstance(teacher, torch.nn.Module):
@@ -104,7 +106,7 @@ def measure_priors(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
     From the store where they have been made before.
     """
     run, spec, teacher, store = prepared.run, prepared.spec, prepared.teacher, Path(prepared.run.store)
-    found = reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick)
+    found = reference(spec, teacher, run.teacher_plays, run.reference_episodes, store, tick).by(run.metric)
     data = _data(prepared, store, tick) if "data" in run.method.needs else None
     return _with_support(_with_temperature(replace(prepared, reference=found, data=data), tick, note), note)
 

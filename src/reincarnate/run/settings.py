@@ -59,6 +59,8 @@ class Run:
     """Episodes of the final score."""
     eval_epsilon: float = 0.001
     """Random actions in evaluation, as in the paper's protocol."""
+    metric: str = "return"
+    """What a score is: the return, or the task's own by its name (balloons: twr50). Weaning by score goes by it too."""
     reference_episodes: int = 100
     """Episodes for the teacher's and the random policy's score, the two anchors of the scale."""
     teacher_plays: Literal["auto", "greedy", "sample"] = "auto"

@@ -65,8 +65,9 @@ class TensorBoard:
         if line["env_steps"] == 0:
             self._offline = line["updates"]
         step = self._offline + line["env_steps"]
+        either = "mean_return" in line  # the score is one of the task's two measures, each with its own name
         for key, value in line.items():
-            tag = TAGS.get(key) or _tag(key)
+            tag = None if key == "score" and either else TAGS.get(key) or _tag(key)
             if tag and value is not None:
                 self._write(Event(wall_time=time.time(), step=step, summary=scalar(tag, value)))
 
@@ -84,6 +85,8 @@ class TensorBoard:
 def _tag(key: str) -> str | None:
     if key.startswith("loss_"):
         return f"losses/{key.removeprefix('loss_')}"
+    if key.startswith("mean_"):
+        return f"charts/eval_{key.removeprefix('mean_')}"
     return f"diagnostics/{key}" if key.startswith(SEEN) else None
 
 

@@ -1,14 +1,20 @@
-"""How a value student explores: ε over a newborn's life, and actions by it."""
+"""How a value student explores: ε over a newborn's life, actions by it, and stretches that somebody else flies."""
 
 import math
 from dataclasses import dataclass
+from typing import Literal, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.envs.balloon.features import OBSERVATION
+from reincarnate.envs.balloon.walk import PressureWalk
 from reincarnate.envs.checks import Unsound
-from reincarnate.types import ActorOutput, Policy, TimeStep
+from reincarnate.errors import UserError
+from reincarnate.types import ActorOutput, Policy, TaskSpec, TimeStep
+
+Explorer = Literal["uniform", "pressure"]
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,82 @@ def sound(x: Tensor) -> None:
 def to_host(tensor: Tensor) -> np.ndarray:
     """A tensor's numbers for an environment."""
     return tensor.cpu().numpy()
+
+
+# ---- Marco Polo ----------------------------------------------------------------------------------------
+
+
+@runtime_checkable
+class Walker(Protocol):
+    """Who acts in stretches of exploration, for n copies at once; `which` (bool [n]) are asked, `obs` is theirs."""
+
+    def begin(self, which: np.ndarray, rng: np.random.Generator) -> None:
+        """Episodes begin there."""
+        ...
+
+    def act(self, which: np.ndarray, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Actions, one for each copy that is asked."""
+        ...
+
+
+class Uniform:
+    """Any action, anew at each step."""
+
+    def __init__(self, actions: int):
+        self._actions = actions
+
+    def begin(self, which: np.ndarray, rng: np.random.Generator) -> None:
+        """Nothing to remember."""
+
+    def act(self, which: np.ndarray, obs: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Actions of the copies that are asked."""
+        return rng.integers(self._actions, size=int(which.sum()))
+
+
+class MarcoPolo:
+    """In some episodes stretches of the student's own actions alternate with stretches that an explorer acts in.
+
+    Bellemare et al. (2020), methods; the numbers are those of the Balloon Learning Environment 1.0.1
+    (`marco_polo_exploration.py`): 0.8 of the episodes, 4 hours (80 steps) and 2 hours (40), the student's own first.
+    What is remembered of each copy begins anew with its episode.
+    """
+
+    def __init__(self, spec: TaskSpec, share: float, own: int, other: int, explorer: Explorer):
+        self._spec, self._share, self._own, self._other, self._explorer = spec, share, own, other, explorer
+        self._walker: Walker | None = None
+        self._age, self._explores = np.zeros(0, np.int64), np.zeros(0, bool)
+
+    def __call__(self, step: TimeStep, actions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """The student's actions [n], with the explorer's where it is its turn."""
+        begins = step.begins.numpy()
+        if self._walker is None or len(begins) != len(self._age):
+            self._walker = self._made(len(begins))
+            self._age, self._explores = np.zeros(len(begins), np.int64), np.zeros(len(begins), bool)
+        if begins.any():
+            self._age[begins] = 0
+            self._explores[begins] = rng.random(int(begins.sum())) < self._share
+            self._walker.begin(begins, rng)
+        turn = self._explores & (self._age % (self._own + self._other) >= self._own)
+        self._age += 1
+        if not turn.any():
+            return actions
+        chosen = self._walker.act(turn, step.obs.numpy()[turn], rng)
+        if step.mask is not None:
+            allowed = step.mask.numpy()[turn]
+            other = (rng.random(allowed.shape) * allowed).argmax(-1)
+            chosen = np.where(np.take_along_axis(allowed, chosen[:, None], 1)[:, 0], chosen, other)
+        changed = actions.copy()
+        changed[turn] = chosen
+        return changed
+
+    def _made(self, n: int) -> Walker:
+        return PressureWalk(n) if self._explorer == "pressure" else Uniform(self._spec.actions)
+
+
+def check_explorer(explorer: Explorer, spec: TaskSpec) -> None:
+    """Raises UserError where an explorer cannot read what a task shows."""
+    if explorer == "pressure" and spec.obs_shape != (OBSERVATION,):
+        raise UserError(
+            f"--student.explorer pressure walks at random through a balloon's pressures; {spec.id} shows "
+            f"{spec.obs_shape}: use uniform"
+        )

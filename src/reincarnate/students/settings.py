@@ -1,12 +1,13 @@
 """What every value student can be told. The families differ in their critic, their defaults and a few settings more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
+from reincarnate.config import LATER
 from reincarnate.data.layouts import AnyLayout, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
@@ -15,7 +16,7 @@ from reincarnate.nets.optimizers import OptimizerName
 from reincarnate.nets.qnet import build, natural_torso
 from reincarnate.nets.torsos import TORSOS, TorsoName
 from reincarnate.students.critics import Critic, Expected
-from reincarnate.students.exploration import Exploration
+from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, check_explorer
 from reincarnate.students.value import ValuePolicy, ValueStudent
 from reincarnate.types import VALUES, Pace, TaskSpec
 
@@ -53,6 +54,10 @@ class ValueSettings:
     shrink: float = 0.5  # how much of the torso's weights a reset keeps
     epsilon: float = 0.01  # the end value of exploration
     epsilon_steps: int = 10_000  # env steps from 1 to `epsilon`, for a newborn
+    polo: float = field(default=0.0, metadata=LATER)  # share of episodes explored as Marco Polo; 0: none
+    polo_own: int = field(default=80, metadata=LATER)  # its own actions before each such stretch
+    polo_explore: int = field(default=40, metadata=LATER)  # steps of such a stretch
+    explorer: Explorer = field(default="uniform", metadata=LATER)  # who acts in it: any action; a balloon's random walk
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = VALUES
     explores: ClassVar[str] = "epsilon"  # what its exploration is called in metrics
@@ -61,8 +66,9 @@ class ValueSettings:
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         _refuse_below(self, {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0})
+        _refuse_below(self, {"polo_own": 0, "polo_explore": 1})
         _refuse_below(self, {"reset_every": 0, "epsilon_steps": 0, "lr": 0, "weight_decay": 0, "max_grad_norm": 0})
-        for name in ("gamma", "epsilon", "shrink"):
+        for name in ("gamma", "epsilon", "shrink", "polo"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
         if self.torso != "auto":
@@ -112,6 +118,7 @@ class ValueSettings:
             )
         if self.augment != "none" and natural_torso(spec) != "nature":
             raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
+        check_explorer(self.explorer, spec)
         return ValueStudent(self, self.critic(), spec, seed, device)
 
     def network(self, spec: TaskSpec) -> nn.Module:
@@ -133,7 +140,15 @@ class ValueSettings:
 
     def behaviour(self, newborn: bool) -> str:
         """Its exploration in words."""
-        return f"ε = 1 → {self.epsilon:g} over {self.epsilon_steps:,}" if newborn else f"ε = {self.epsilon:g}"
+        words = f"ε = 1 → {self.epsilon:g} over {self.epsilon_steps:,}" if newborn else f"ε = {self.epsilon:g}"
+        if not self.polo:
+            return words
+        turns = f"{self.polo_own} steps of its own and {self.polo_explore} of the explorer ({self.explorer})"
+        return f"{words}, in {self.polo:.0%} of the episodes {turns} in turn"
+
+    def stretches(self, spec: TaskSpec) -> MarcoPolo | None:
+        """What replaces its actions in stretches of exploration, where it is told to explore so."""
+        return MarcoPolo(spec, self.polo, self.polo_own, self.polo_explore, self.explorer) if self.polo else None
 
     def described(self, spec: TaskSpec) -> str:
         """Its network in words."""

@@ -36,6 +36,7 @@ class StackedStudent:
         self.target = Flat.stack(targets) if targets else None
         self.optimizer = stack([student.optimizer for student in students])  # pyright: ignore
         self._noise_size = students[0].noise_size
+        self._stretches = [student.settings.stretches(student.spec) for student in students]
         self._acting = self.acting.windows(self.acting.data)
         self._frozen = self.target.windows(self.target.data) if self.target else {}
         self._leaves = {n: w.detach().requires_grad_() for n, w in self.online.windows(self.online.data).items()}
@@ -67,7 +68,19 @@ class StackedStudent:
             obs = step.obs.to(self.acting.data.device)
             out = stacked_forward(self.acting.module, self._acting, noise, obs, *self.critic.at_rest(n))
             chosen = np.where(greedy, best_of(self.critic.values(out), step.mask), chosen)
-        return ActorOutput(chosen, carry)
+        return ActorOutput(self._explored(step, chosen, rng), carry)
+
+    def _explored(self, step: TimeStep, actions: np.ndarray, rng: Sequence[np.random.Generator]) -> np.ndarray:
+        """The actions with those of each student's explorer, where they explore in stretches."""
+        if self._stretches[0] is None:
+            return actions
+        n, parts = len(actions) // len(self.students), []
+        for i, (stretches, own) in enumerate(zip(self._stretches, rng, strict=True)):
+            part = slice(i * n, (i + 1) * n)
+            assert stretches is not None
+            mask = None if step.mask is None else step.mask[part]
+            parts.append(stretches(TimeStep(step.obs[part], step.begins[part], mask=mask), actions[part], own))
+        return np.concatenate(parts)
 
     def publish(self) -> None:
         """Let the acting networks be what the online networks are now."""

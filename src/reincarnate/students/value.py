@@ -85,6 +85,7 @@ class ValueStudent:
         size = self.online.data.numel()
         self.optimizer = optimizer(settings.optimizer, size, settings.adam_eps, settings.weight_decay, device)
         self.noise_size = noise_size(network)
+        self._stretches = settings.stretches(spec)
         self.updates = 0
         self._forwards: dict[int, Callable[..., Tensor]] = {}
         self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
@@ -123,7 +124,10 @@ class ValueStudent:
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
         actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
-        return epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
+        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
+        if self._stretches is None:
+            return acted
+        return acted._replace(action=self._stretches(step, acted.action, rng))
 
     def publish(self) -> None:
         """Let the acting network be what the online network is now."""

@@ -1,34 +1,84 @@
 """Episodes to scores, on random streams of their own, and scores to the scale random = 0, teacher = 1."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from reincarnate import envs
+from reincarnate.errors import UserError
 from reincarnate.training.players import Stage
-from reincarnate.types import Actor, VectorEnv
+from reincarnate.types import Actor, TaskSpec, VectorEnv
 
 Z95 = 1.96
+RETURN = "return"  # what is measured where nobody asks for a task's own score
 MAX_COPIES = 32  # environments stepped together: enough to batch, few enough to keep 84×84 screens in cache
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Undiscounted, unclipped returns of whole episodes, and the env steps they took."""
+    """Undiscounted, unclipped returns of whole episodes, and the env steps they took.
+
+    `own` are the episodes' scores by the task's own measure, `name`, where it has one. `metric` says which of the two
+    `mean` and `interval` are of.
+    """
 
     returns: tuple[float, ...]
     env_steps: int
+    own: tuple[float, ...] = ()
+    name: str | None = None
+    metric: str = RETURN
+
+    def by(self, metric: str) -> "Evaluation":
+        """The same, measured by the return or by the task's own score."""
+        return replace(self, metric=metric)
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """What each episode scored."""
+        return self.returns if self.metric == RETURN else self.own
 
     @property
     def mean(self) -> float:
         """The score."""
-        return float(np.mean(self.returns))
+        return float(np.mean(self.values))
 
     def interval(self) -> tuple[float, float]:
         """The mean's 95 % interval by the normal approximation: mean ± 1.96 standard errors."""
-        error = float(np.std(self.returns, ddof=1)) / len(self.returns) ** 0.5 if len(self.returns) > 1 else 0.0
-        return self.mean - Z95 * error, self.mean + Z95 * error
+        n, mean = len(self.values), self.mean
+        error = float(np.std(self.values, ddof=1)) / n**0.5 if n > 1 else 0.0
+        return mean - Z95 * error, mean + Z95 * error
+
+    def summary(self) -> dict[str, Any]:
+        """Mean and interval, as results record them; of a task with a score of its own both of its measures."""
+        low, high = self.interval()
+        told = {"mean": self.mean, "low": low, "high": high, "episodes": len(self.returns)}
+        return told | ({"measures": self.measures()} if self.name else {})
+
+    def measures(self) -> dict[str, dict[str, float]]:
+        """Mean and interval by each measure, by its name."""
+        found = {}
+        for name in (RETURN, self.name) if self.name else (RETURN,):
+            one = self.by(name)
+            low, high = one.interval()
+            found[name] = {"mean": one.mean, "low": low, "high": high}
+        return found
+
+    def beside(self) -> str:
+        """What the measure that is not the score says, in words; "" of a task that has but one."""
+        if self.name is None:
+            return ""
+        other = self.by(RETURN if self.metric != RETURN else self.name)
+        low, high = other.interval()
+        return f"{other.metric} {other.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
+
+
+def check_metric(metric: str, spec: TaskSpec) -> None:
+    """Raises UserError where a task is not measured by this."""
+    known = (RETURN, spec.score) if spec.score else (RETURN,)
+    if metric not in known:
+        raise UserError(f"--metric {metric!r}: {spec.id} is measured by {' or '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -59,20 +109,24 @@ def play_episodes(
     """Play exactly `episodes` episodes. Each copy has a fixed share, so that short ones are not over-counted."""
     share = np.full(env.n, episodes // env.n) + (np.arange(env.n) < episodes % env.n)
     stage = Stage(env, actor, env.reset(rng))
-    returns: list[float] = []
+    returns, own = list[float](), list[float]()
+    name = env.spec.score
+    if name and stage.scores is None:
+        raise UserError(f"{env.spec.id} names the score {name!r}, but its environment has no attribute `score`")
     steps = 0
     while (share > 0).any():
         busy = share > 0
         stage.play(0.0, rng, ~busy)
         steps += int(busy.sum())
-        ended = stage.ended()
+        scores, ended = stage.scores, stage.ended()
         for i, total in ended:
             if busy[i]:
                 returns.append(total)
+                own += [float(scores[i])] if scores is not None else []
                 share[i] -= 1
         if ended:
             on_episode(len(returns))
-    return Evaluation(tuple(returns), steps)
+    return Evaluation(tuple(returns), steps, tuple(own), name)
 
 
 def evaluate(

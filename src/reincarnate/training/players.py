@@ -81,6 +81,8 @@ class Stage:
         self._carries = {name: policy.initial(env.n) for name, policy in listening.items()}
         self.predictions: Mapping[str, Prediction] = NOTHING
         self.mask: np.ndarray | None = getattr(env, "mask", None)  # as episodes begin; each step says the next
+        scored = env.spec.score is not None and hasattr(env, "score")  # another
+        self.scores = np.zeros(env.n) if scored else None  # the task's own, of episodes being played or just ended
 
     def now(self) -> TimeStep:
         """What the environment shows."""
@@ -117,6 +119,8 @@ class Stage:
             which = np.flatnonzero(~idle)
             self.obs = np.where(idle.reshape(-1, *[1] * (obs.ndim - 1)), obs, step.obs)  # some tasks step all the same
         self.totals += step.reward
+        if self.scores is not None:
+            self.scores = np.where(now.begins.numpy(), 0.0, self.scores) + self.env.score  # pyright: ignore
         self.begins = step.terminated | step.truncated
         return Transition(obs, action, step, self.predictions, notes, which)
 

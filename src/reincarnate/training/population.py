@@ -277,7 +277,7 @@ class Stacked(Apart):
             parts = [source.sample(n, rng, ask) for source, rng in zip(sources, rngs, strict=True)]
             return joined(parts), [part.rows for part in parts]
         memories: Sequence[Memory] = sources  # pyright: ignore[reportAssignmentType]
-        own = sources[0] is self._trainings[0].memory  # else all draw from the same prior data, each by its own rows
+        own = memories[0] is self._trainings[0].memory  # else all draw from the same prior data, each by its own rows
         table, step = (self._whole, memories[0].rows.streams) if own else (memories[0].rows, 0)
         drawn = [memory.draw(n, rng) for memory, rng in zip(memories, rngs, strict=True)]
         stream = np.concatenate([np.full(n, i * step) + s for i, (s, *_) in enumerate(drawn)])

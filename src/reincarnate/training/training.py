@@ -162,6 +162,8 @@ class Training:
             if BEST in phase.listens and normalised >= max(self.at.scores):  # the latest of equals
                 self.best = Snapshot(self.student, self.student.weights())
         scores = {"score": result.mean, "normalised": normalised, "low": low, "high": high}
+        if result.name:
+            scores |= {f"mean_{name}": said["mean"] for name, said in result.measures().items()}
         write({**self._where(phase, "eval"), **scores, "weight": self.weight(phase)})
 
     def weight(self, phase: Phase) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reincarnate.data.codecs import codec_of, encoded
 from reincarnate.data.dataset import Columns, Dataset, open_dataset, write_dataset
 from reincarnate.data.replay import TAIL
 from reincarnate.data.rows import action_dtype, clipped, narrowed
@@ -131,11 +132,12 @@ def fitter(logged: Logged, spec: TaskSpec) -> Callable[[Columns], Columns]:
     It is given all blocks in their order. UserError: what should be stacks of frames is not.
     """
     newest = _Newest() if spec.stack > 1 and logged.spec.stack == 1 else None
+    codec = codec_of(spec)
 
     def fit(block: Columns) -> Columns:
         frames = newest(block) if newest else block["frame"]
         return {
-            "frame": narrowed(frames, spec.obs_dtype),
+            "frame": encoded(codec, narrowed(frames, spec.obs_dtype)),
             "action": block["action"].astype(action_dtype(spec), copy=False),
             "reward": clipped(spec, block["reward"]),
             "flags": block["flags"],

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,10 @@ import numpy as np
 from reincarnate.envs.balloon.constants import AGENT_STEP, CAPACITY, EPISODE, STATION_RADIUS
 from reincarnate.envs.balloon.features import AMBIENT, LEVEL_PRESSURES, LEVELS, TRIPLES, own_level
 from reincarnate.envs.balloon.station import Stations
+from reincarnate.files.atomic import write_bytes
 
 BEARINGS = "RdYlGn_r"  # green blows towards the station
+FRAMES = 96  # of an animation
 INK, TRACK, NIGHT = "#1a1a2e", "#2b6cb0", "#cbd5e0"
 
 
@@ -60,6 +63,17 @@ def _seen(env: Stations, obs: np.ndarray) -> tuple[Any, ...]:
     return (*place, env.simulator.elevation[0], bearing)
 
 
+def write(flight: Flight, path: Path) -> None:
+    """The flight as a picture or, where the suffix is .gif, as an animation; whole or not at all."""
+    with TemporaryDirectory() as folder:
+        made = Path(folder) / f"flight{path.suffix}"
+        if path.suffix == ".gif":
+            animation(flight, made, FRAMES)
+        else:
+            picture(flight, made)
+        write_bytes(path, made.read_bytes())
+
+
 def picture(flight: Flight, path: Path) -> None:
     """The whole flight as a PNG, or what else the path's suffix names."""
     drawing = _Drawing(flight)
@@ -67,7 +81,7 @@ def picture(flight: Flight, path: Path) -> None:
     drawing.figure.savefig(path, dpi=120)
 
 
-def animation(flight: Flight, path: Path, frames: int = 96, per_second: int = 12) -> None:
+def animation(flight: Flight, path: Path, frames: int = FRAMES, per_second: int = 12) -> None:
     """The flight in motion as a GIF of so many frames."""
     from matplotlib.animation import FuncAnimation, PillowWriter
 

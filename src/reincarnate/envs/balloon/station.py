@@ -75,7 +75,7 @@ def spec(env_id: str) -> TaskSpec:
         "reward_clip": None,
         "score": "twr50",
     }
-    return TaskSpec(env_id, (OBSERVATION,), "float32", ACTIONS, 1, None, protocol)
+    return TaskSpec(env_id, (OBSERVATION,), "float32", ACTIONS, 1, None, protocol, codec="balloon")
 
 
 def reward(x: np.ndarray, y: np.ndarray, commanded: np.ndarray, power: np.ndarray, excess: np.ndarray) -> np.ndarray:
@@ -100,6 +100,7 @@ class Stations:
 
     def __init__(self, env_id: str, n: int):
         self.spec, self.n, self._variant = spec(env_id), n, variant(env_id)
+        self.seeded_apart = self._variant.seeds is None
         layers = wind.decoder() if self._variant.wind == "decoder" else None
         self.simulator = Simulator(n, layers, self._variant.compressor)
         self.score = np.zeros(n, np.float32)

@@ -6,11 +6,13 @@
 
 from pathlib import Path
 
-from reincarnate.teachers.balloon import perciatelli
+from reincarnate.agents.imported import Imported
+from reincarnate.errors import UserError
+from reincarnate.teachers.balloon import perciatelli, weights
 from reincarnate.teachers.balloon.perciatelli import MEMBER, SHA256, recognises
 from reincarnate.teachers.balloon.random_walk import RandomWalk
 from reincarnate.teachers.balloon.station_seeker import StationSeeker
-from reincarnate.types import Teacher
+from reincarnate.types import TaskSpec, Teacher
 
 SCRIPTED = {"station_seeker": StationSeeker, "random_walk": RandomWalk}
 
@@ -23,4 +25,11 @@ def open_address(rest: str, actions: int | None = None) -> Teacher:
     return perciatelli.open_address(rest, actions)
 
 
-__all__ = ["MEMBER", "SCRIPTED", "SHA256", "RandomWalk", "StationSeeker", "open_address", "recognises"]
+def open_weights(rest: str, spec: TaskSpec | None = None) -> Imported:
+    """The trained one as an agent to go on from. UserError: it has no weights, or cannot be had."""
+    if rest in SCRIPTED and not Path(rest).exists():
+        raise UserError(f"--weights balloon:{rest}: a scripted policy has no weights; it can be a --teacher")
+    return weights.open_weights(rest)
+
+
+__all__ = ["MEMBER", "SCRIPTED", "SHA256", "RandomWalk", "StationSeeker", "open_address", "open_weights", "recognises"]

@@ -4,7 +4,9 @@ Its frozen graph lies in the wheel `balloon-learning-environment`, found where t
 (which no Python of today can), or named: `balloon:PATH` of the graph or of the wheel.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from torch import nn
 
@@ -14,7 +16,7 @@ from reincarnate.files.safe import MIB, read_file, read_members, sha256
 from reincarnate.teachers.dopamine.files import ONLINE, tree_of
 from reincarnate.teachers.frozen import FrozenTeacher, parameters_of
 from reincarnate.teachers.heads import Quantiles
-from reincarnate.teachers.layers import Flat, mlp, widths
+from reincarnate.teachers.layers import Flat, Layer, mlp, widths
 from reincarnate.teachers.wire.flaxtree import read_parts
 from reincarnate.teachers.wire.graphdef import read_constants
 from reincarnate.types import VALUES, TeacherCard
@@ -31,11 +33,17 @@ def recognises(path: Path) -> bool:
     return path.is_file() and (wheel or path.name == f"{NAME}.pb")
 
 
-def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
-    """The teacher: values of 3 actions, the means of its quantiles. Another graph than version 1.0.1's is a warning.
+class Graph(NamedTuple):
+    """The fully connected layers of such a graph, as modules with ReLU between them, and the hash of its file."""
 
-    UserError: the wheel is not installed, or the file is not such a graph.
-    """
+    layers: Sequence[Layer]
+    modules: list[nn.Module]
+    quantiles: int
+    sha256: str
+
+
+def read_graph(rest: str) -> Graph:
+    """The graph of a name or a path. UserError: the wheel is not installed, or the file is not such a graph."""
     path = installed(MEMBER, f"balloon:{NAME}", ", or name its wheel: balloon:PATH") if rest == NAME else Path(rest)
     payload = read_file(path)
     if payload.startswith(b"PK"):
@@ -47,20 +55,31 @@ def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
         parts = read_parts(tree_of(read_constants(payload, ONLINE, str(path)), path))
         if parts.convs or parts.stacks or not parts.dense:
             raise UserError("not the network of a balloon: fully connected layers alone were expected")
-        width, outputs = parts.dense[0].inputs, parts.dense[-1].outputs
+        outputs = parts.dense[-1].outputs
         if outputs % ACTIONS:
             raise UserError(f"its {outputs} outputs are no quantiles of {ACTIONS} actions")
-        network = nn.Sequential(Flat(), *mlp(parts.dense, width), Quantiles(outputs // ACTIONS))
+        modules = mlp(parts.dense, parts.dense[0].inputs)
     except UserError as error:
         raise UserError(f"balloon:{rest}: {error}") from None
+    return Graph(parts.dense, modules, outputs // ACTIONS, sha256(payload))
+
+
+def open_address(rest: str, actions: int | None = None) -> FrozenTeacher:
+    """The teacher: values of 3 actions, the means of its quantiles. Another graph than version 1.0.1's is a warning.
+
+    UserError: the wheel is not installed, or the file is not such a graph.
+    """
+    graph = read_graph(rest)
+    width, digest = graph.layers[0].inputs, graph.sha256
+    network = nn.Sequential(Flat(), *graph.modules, Quantiles(graph.quantiles))
     card = TeacherCard(
         uri=f"balloon:{rest}",
         format="frozen TensorFlow graph",
         algorithm="QR-DQN",
         tells=VALUES,
-        network=f"MLP {widths(width, parts.dense)}, relu",
+        network=f"MLP {widths(width, graph.layers)}, relu",
         parameters=parameters_of(network),
-        sha256=(digest := sha256(payload)),
+        sha256=digest,
         obs_shape=(width,),
         obs_dtype="float32",
         actions=ACTIONS,

@@ -6,14 +6,11 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from reincarnate.envs.balloon.constants import AGENT_STEP, DOWN, STAY, UP
-from reincarnate.envs.balloon.features import LEVELS, LOWEST, SPACING
+from reincarnate.envs.balloon.walk import DEVIATION, HYSTERESIS, TARGETS, pressure_of
 from reincarnate.teachers.balloon.scripted import BALLOON_ACTIONS, scripted
 from reincarnate.teachers.lifts import from_actions
 from reincarnate.types import LOGITS, Prediction, TimeStep
 
-HYSTERESIS = 100.0  # Pa
-DEVIATION = 0.1666  # Pa for each second since the flight began
-TARGETS = (6500.0, 11_400.0)  # Pa, where a walk begins
 KEY_BITS = 24  # that a float32 holds exactly
 
 
@@ -27,7 +24,7 @@ class RandomWalk:
 
     view = "student"
     frozen = True
-    card = scripted("random_walk", "random walk")
+    card = scripted("random_walk", "random walk", __file__)
 
     def initial(self, n: int) -> Float32[Tensor, "n 3"]:
         """The memory of n new flights."""
@@ -45,7 +42,7 @@ class RandomWalk:
         normal = np.sqrt(-2 * np.log1p(-first)) * np.cos(2 * np.pi * second)
         walked = target + normal * DEVIATION * AGENT_STEP * steps
         target = np.where(new, TARGETS[0] + first * (TARGETS[1] - TARGETS[0]), walked)
-        pressure = LOWEST + SPACING * (LEVELS - 1) * seen[:, 0].astype(np.float64)
+        pressure = pressure_of(seen)
         action = np.where(pressure - HYSTERESIS > target, UP, np.where(pressure + HYSTERESIS < target, DOWN, STAY))
         carried = torch.from_numpy(np.stack([steps + 1, target, key], axis=1).astype(np.float32))
         told = from_actions(torch.from_numpy(action), BALLOON_ACTIONS)

@@ -25,7 +25,7 @@ class StationSeeker(Memoryless):
     Source: Bellemare et al. (2020), methods; the numbers are those of the Balloon Learning Environment 1.0.1.
     """
 
-    card = scripted("station_seeker", "StationSeeker")
+    card = scripted("station_seeker", "StationSeeker", __file__)
 
     def told(self, obs: Float32[Tensor, "B O"]) -> Float32[Tensor, "B A"]:
         """Observations [B, 1099] to the action it takes, as logits that are sure of it."""

@@ -1,0 +1,93 @@
+"""What agents of a study on balloons score on official seeds, all on the same flights, and how far they are apart.
+
+    python studies/balloon.py out/balloon --out studies/balloon     # writes seeds.json; the study's runs must be done
+
+Paired: differences are taken flight by flight, so that the weather, half of the variance, cancels. Their intervals
+(mean ± 1.96 standard errors over the flights, of means over the runs) say nothing of how other runs would differ.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+
+from reincarnate import envs
+from reincarnate.agents.agent import open_agent
+from reincarnate.teachers import open_teacher
+from reincarnate.training.evaluate import Z95, play_episodes
+from reincarnate.training.players import Greedy, Player
+from reincarnate.types import Actor
+
+TASK = "Balloon/Station-v0?seeds=0-{last}"
+TEACHER, BASELINE = "balloon:perciatelli44", "scratch"
+
+
+def flown(actor: Actor, flights: int) -> dict[str, np.ndarray]:
+    """TWR50 and return of each official seed [flights]."""
+    env = envs.make(TASK.format(last=flights - 1), flights)
+    found = play_episodes(env, actor, flights, np.random.default_rng(0))
+    if found.env_steps != 960 * flights:
+        raise SystemExit("a balloon was lost: its score is no longer in the order of the seeds")
+    return {"twr50": np.array(found.own), "return": np.array(found.returns)}
+
+
+def mean_of(values: np.ndarray) -> dict[str, float]:
+    """The mean over flights [F] with its 95 % interval."""
+    error = float(values.std(ddof=1)) / len(values) ** 0.5
+    mean = float(values.mean())
+    return {
+        name: round(x, 4) for name, x in (("mean", mean), ("low", mean - Z95 * error), ("high", mean + Z95 * error))
+    }
+
+
+def compared(found: dict[str, np.ndarray], teacher: np.ndarray) -> dict[str, dict]:
+    """For each method [runs, F]: its mean, as a share of the teacher's, and differences flight by flight."""
+    told = {}
+    for label, scores in found.items():
+        own = scores.mean(0)
+        told[label] = {
+            "twr50": mean_of(own),
+            "each_run": [round(float(run), 4) for run in scores.mean(1)],
+            "percent_of_teacher": round(100 * float(own.mean() / teacher.mean()), 1),
+            "minus_teacher": mean_of(own - teacher),
+        }
+        if BASELINE in found and label != BASELINE:
+            told[label][f"minus_{BASELINE}"] = mean_of(own - found[BASELINE].mean(0))
+    return told
+
+
+def main() -> None:
+    """Judge every finished run of a study."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("study", type=Path)
+    parser.add_argument("--flights", type=int, default=100)
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    teacher = open_teacher(TEACHER)
+    spec = envs.spec(TASK.format(last=args.flights - 1))
+    by_teacher = flown(Player.of_teacher(teacher, spec, "greedy"), args.flights)
+    runs: dict[str, list[dict[str, np.ndarray]]] = {}
+    for done in sorted(args.study.rglob("done")):
+        record = json.loads((done.parent / "config.json").read_text())
+        label = record["label"] or record["method"]["name"]
+        agent = open_agent(done.parent)
+        runs.setdefault(label, []).append(flown(Greedy(agent.policy(), agent.spec, 0.0), args.flights))
+        print(done.parent, round(float(runs[label][-1]["twr50"].mean()), 4), flush=True)
+    scores = {label: np.stack([one["twr50"] for one in own]) for label, own in runs.items()}
+    returns = {label: round(float(np.mean([one["return"].mean() for one in own])), 1) for label, own in runs.items()}
+    told = {
+        "flights": f"official seeds 0 to {args.flights - 1}",
+        "teacher": {"twr50": mean_of(by_teacher["twr50"]), "return": round(float(by_teacher["return"].mean()), 1)},
+        "methods": compared(scores, by_teacher["twr50"]),
+        "returns": returns,
+        "each_flight": {label: np.round(rows, 3).tolist() for label, rows in scores.items()}
+        | {"teacher": np.round(by_teacher["twr50"], 3).tolist()},
+    }
+    args.out.mkdir(parents=True, exist_ok=True)
+    (args.out / "seeds.json").write_text(json.dumps(told) + "\n")
+    print(json.dumps({name: told[name] for name in ("teacher", "methods", "returns")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
