@@ -134,8 +134,8 @@ class Replay:
             ended = ended & np.isin(np.arange(self.streams), which)
         if ended.any():
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
-        if mask is not None and ALLOWED in columns:  # learners may look one row ahead of what has been acted on
-            columns[ALLOWED][self.base[own] + self.added[own] % self.rows] = mask[own]
+        if mask is not None and ALLOWED in self.columns:  # learners may look one row ahead of what has been acted on
+            self.columns[ALLOWED][self.base[own] + self.added[own] % self.rows] = mask[own]
 
     def cut(self, obs: np.ndarray) -> None:
         """Close every open episode as by a time limit: `obs` is what would have been acted on next."""

@@ -238,7 +238,7 @@ class Fleet:
     def mask(self) -> np.ndarray | None:
         """Legal actions as episodes begin; None where the task says nothing of them."""
         masks = [getattr(env, "mask", None) for env in self.members]
-        return None if masks[0] is None else np.concatenate(masks)  # pyright: ignore[reportArgumentType]
+        return None if masks[0] is None else np.concatenate(masks)  # pyright: ignore
 
     def view(self, name: str) -> np.ndarray:
         """All members' views."""

@@ -81,7 +81,7 @@ def _value(settings: Any, network: QNetwork, spec: TaskSpec) -> Form:
     theirs = pairs.theirs_of(pairs.value(len(hidden), quantiles, images), weights)
     lagging = {f"{net}_target{name.removeprefix(net)}": tensor.clone() for name, tensor in theirs.items()}
     kwargs: dict[str, Any] = {"net_arch": hidden, "optimizer_kwargs": {"eps": settings.adam_eps}}
-    kwargs |= _activation(settings.activation, "relu") | _features(inner.layers[0].out_features if images else None)
+    kwargs |= _activation(settings.activation, "relu") | _features(inner.layers[0].out_features if images else None)  # pyright: ignore
     kwargs |= {"n_quantiles": quantiles} if quantiles > 1 else {}
     every = settings.target_every or 1
     data = {

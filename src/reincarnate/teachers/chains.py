@@ -94,7 +94,7 @@ def take_apart(network: nn.Module) -> Chain:
     if modules and isinstance(modules[0], Rescaled):
         rescaled = modules.pop(0)
         bounds = (rescaled.low, rescaled.high)
-    return Chain(convs, last, bounds, _hidden(modules), modules)
+    return Chain(convs, last, bounds, _hidden(modules), modules)  # pyright: ignore[reportArgumentType]
 
 
 def _flat(network: nn.Module) -> list[nn.Module]:

@@ -50,6 +50,9 @@ def policy(source: Source) -> Start:
     memory = read_memory(source.members.get(BESIDE[0]), tensors, [order, list(tensors)])
     kind = {"A2C": A2C}.get(saved.algorithm, PPO)
     told, stats = hyper.numbers(data, hyper.POLICY), source.statistics
+    read: dict[str, Any] = {**({"adam_eps": memory.eps} if memory and memory.eps else {}), **told}
+    read |= hyper.rollout(data, kind) | activation(saved, counts[0], images)
+    read |= {"optimizer": memory.kind} if memory and memory.kind else {}
     settings = kind(
         hidden=hidden,
         critic_hidden=critic if critic != hidden else (),
@@ -58,9 +61,7 @@ def policy(source: Source) -> Start:
         norm_obs=stats is not None,
         norm_reward=bool(stats and stats.returns),
         freeze_norm=stats is not None,
-        **{**({"adam_eps": memory.eps} if memory and memory.eps else {}), **told, **hyper.rollout(data, kind)},
-        **({"optimizer": memory.kind} if memory and memory.kind else {}),  # pyright: ignore[reportArgumentType]
-        **activation(saved, counts[0], images),  # pyright: ignore[reportArgumentType]
+        **read,
     )
     settings = _batch(settings)
     kept = moments(memory, wanted, "")

@@ -1,5 +1,7 @@
 """An SB3 agent that goes on: the student that fits it, with its networks, target networks, α, optimisers' memories."""
 
+from typing import Any
+
 from reincarnate.agents.imported import Imported
 from reincarnate.errors import UserError
 from reincarnate.students.families import DQN, QRDQN
@@ -95,13 +97,10 @@ def _value(source: Source) -> Start:
     kept = moments(memory if memory and memory.kind == "adam" else None, wanted, "")
     kind = QRDQN if saved.quantiles > 1 else DQN
     told, pace = hyper.numbers(data, hyper.VALUE), hyper.rhythm(data)
-    settings = kind(
-        hidden=tuple(hidden),
-        adam_eps=memory.eps if memory and memory.eps else 1e-8,
-        **{"n_step": 1, **told, **pace, **hyper.target_updates(data, pace)},
-        **activation(saved, len(hidden) - images, images),  # pyright: ignore[reportArgumentType]
-        **({"quantiles": saved.quantiles} if saved.quantiles > 1 else {}),  # pyright: ignore[reportCallIssue]
-    )
+    read: dict[str, Any] = {"n_step": 1, **told, **pace, **hyper.target_updates(data, pace)}
+    read |= activation(saved, len(hidden) - images, images)
+    read |= {"quantiles": saved.quantiles} if saved.quantiles > 1 else {}
+    settings = kind(hidden=tuple(hidden), adam_eps=memory.eps if memory and memory.eps else 1e-8, **read)
     there = any(name.startswith(target) for name in tensors)
     lagging = finite(take(wanted, tensors, f"{net}.", target)) if there else {}
     said = (*hyper.schedule_note(data, told, settings.lr, memory.lr if memory else None), *lost(kept))
