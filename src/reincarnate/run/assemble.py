@@ -8,12 +8,15 @@ import torch
 from reincarnate import envs
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.sampling import Sampler
+from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.settings import Note
+from reincarnate.run.several import follows_features
 from reincarnate.students import stacker
+from reincarnate.teachers.features import features_of
 from reincarnate.training.loop import Loop, predictor_of
 from reincarnate.training.population import Alone, Apart, Stacked, Team
 from reincarnate.training.training import Training
@@ -50,6 +53,8 @@ def stacks(prepared: Prepared) -> bool:
     settings = prepared.run.student
     small = prepared.spec.stack == 1  # screens gain nothing: their time is arithmetic
     alone = prepared.run.method.cast == ("student",)
+    if is_several(prepared.spec) or follows_features(prepared.run):
+        return False  # tables in parts have no column of tasks, nor stacks maps
     return small and alone and stacker(settings) is not None and not settings.on_rollouts
 
 
@@ -108,6 +113,8 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
             memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
     data = prepared.data
     student = cast["student"]
+    if prepared.teacher and follows_features(run):
+        student.follow(features_of(prepared.teacher, spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
     return Training(
         cast=cast,
         memories=memories,

@@ -21,6 +21,7 @@ SCHEMES = Registry(
         "balloon": "reincarnate.teachers.balloon",
         "dopamine": "reincarnate.teachers.dopamine",
         "hf": "reincarnate.teachers.hub",
+        "several": "reincarnate.teachers.several",
     },
     "reincarnate.teachers",
     having("open_address"),

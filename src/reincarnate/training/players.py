@@ -78,6 +78,8 @@ class Stage:
         self._carries = {name: policy.initial(env.n) for name, policy in listening.items()}
         self.predictions: Mapping[str, Prediction] = NOTHING
         self._masks = hasattr(env, "mask")  # an optional part of a vector environment's face
+        task = getattr(env, "task", None)  # another: several tasks side by side
+        self._task = None if task is None else torch.from_numpy(task)
 
     def now(self) -> TimeStep:
         """What the environment shows."""
@@ -87,6 +89,7 @@ class Stage:
             torch.from_numpy(self.begins),
             self._view,
             None if mask is None else torch.from_numpy(mask),
+            self._task,
         )
 
     def _view(self, name: str) -> Tensor:
@@ -103,6 +106,8 @@ class Stage:
         notes = acted.notes
         if now.mask is not None:
             notes = {**notes, "mask": now.mask.numpy()}
+        if self._task is not None:
+            notes = {**notes, "task": self._task.numpy()}
         if before.shape[-1]:
             notes = {**notes, "carry.student": before.cpu().numpy()}
         obs, self.obs, self.carry = self.obs, step.obs, acted.carry
@@ -163,7 +168,8 @@ class Player:
         action = acted(self.said, self._tells, self.spec, rng, self._how)
         if self._strays is not None:
             strays = rng.random(len(action)) < self._strays
-            action[strays] = random_actions(self.spec, int(strays.sum()), rng)
+            mask = None if step.mask is None else step.mask[torch.from_numpy(strays)]
+            action[strays] = random_actions(self.spec, int(strays.sum()), rng, mask)
         return ActorOutput(action, carry)
 
 
@@ -199,10 +205,7 @@ class RandomPlayer:
 
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Actions [n], or [n, A] in the task's units; of those that are allowed."""
-        if step.mask is not None:
-            odds = rng.random(step.mask.shape) * step.mask.numpy()
-            return ActorOutput(odds.argmax(-1), carry)
-        return ActorOutput(random_actions(self.spec, len(step.begins), rng), carry)
+        return ActorOutput(random_actions(self.spec, len(step.begins), rng, step.mask), carry)
 
 
 def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
@@ -223,8 +226,10 @@ def unit_actions(said: Prediction, rng: np.random.Generator, how: str) -> Tensor
     return mean.tanh() if said.kind == "squashed" else mean.clamp(-1, 1)
 
 
-def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Uniform over the task's actions: int64 [n], or float32 [n, A] where they are continuous."""
+def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator, mask: Tensor | None = None) -> np.ndarray:
+    """Uniform over the task's actions: int64 [n], of those that are allowed; float32 [n, A] of continuous ones."""
+    if mask is not None:
+        return (rng.random(mask.shape) * mask.numpy()).argmax(-1)
     if spec.bounds is None:
         return rng.integers(spec.actions, size=n)
     low, high = (np.asarray(bound) for bound in spec.bounds)
