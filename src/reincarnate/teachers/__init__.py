@@ -22,6 +22,7 @@ SCHEMES = Registry(
         "dopamine": "reincarnate.teachers.dopamine",
         "hf": "reincarnate.teachers.hub",
         "several": "reincarnate.teachers.several",
+        "prior": "reincarnate.priors.bundles",
     },
     "reincarnate.teachers",
     having("open_address"),
