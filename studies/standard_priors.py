@@ -61,6 +61,7 @@ def measured(bundle: Bundle, folder: Path) -> dict:
 
 
 def main() -> None:
+    """Write the manifest, one bundle after another."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True)
     arguments = parser.parse_args()

@@ -208,7 +208,9 @@ class Several:
         self._obs = next_obs if same else self._padded([step.obs for step in steps])
         self.mask = self._masks({i: step.mask for i, step in enumerate(steps)})
         columns = [self._scattered([step[k] for step in steps]) for k in (2, 3, 4)]
-        return Step(self._obs, next_obs, *columns, self.mask, self._masks({i: s.next_mask for i, s in enumerate(steps)}))
+        return Step(
+            self._obs, next_obs, *columns, self.mask, self._masks({i: s.next_mask for i, s in enumerate(steps)})
+        )
 
     def _padded(self, parts: Sequence[np.ndarray]) -> np.ndarray:
         whole = np.zeros((self.n, *self.spec.obs_shape), self.spec.obs_dtype)

@@ -185,7 +185,7 @@ def _check_parts(task: TaskSettings, parts: tuple[TaskSettings, ...]) -> None:
         raise UserError(f"--env names {twice[0]} twice; several tasks side by side are different ones")
     if task.kwargs or task.wrappers or task.imports or task.max_episode_steps is not None:
         raise UserError(
-            f"{task.id} are several tasks: write arguments, wrappers and limits behind the id they are for, ID?key=value"
+            f"{task.id} are several tasks: write arguments, wrappers and limits behind each one's own id, ID?key=value"
         )
 
 

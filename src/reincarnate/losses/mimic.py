@@ -41,6 +41,7 @@ class PolicyRegression:
     suits = frozenset({VALUES, LOGITS})
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "*L"]:
+        """One number for each example."""
         assert self.teacher_temperature, "a temperature that nobody has told yet"
         return policy_regression(batch.predictions[self.of].x, out.x, self.teacher_temperature)
 
@@ -58,6 +59,7 @@ class FeatureRegression:
     suits = frozenset({VALUES, LOGITS})
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "*L"]:
+        """One number for each example."""
         return feature_regression(batch.notes[MAPPED], batch.predictions[self.of].x)
 
     def __str__(self) -> str:

@@ -19,8 +19,8 @@ from reincarnate.priors.reference import Reference, Tick, given_data, reference,
 from reincarnate.priors.remarks import remarks
 from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
-from reincarnate.run.several import check_shares, follows_features, without_unknown_features
 from reincarnate.run.settings import Note, Run, check_settings, method_name
+from reincarnate.run.several import check_shares, follows_features, without_unknown_features
 from reincarnate.seeds import stream
 from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile

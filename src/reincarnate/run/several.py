@@ -19,7 +19,9 @@ def check_shares(run: Run, spec: TaskSpec) -> None:
         raise UserError(f"--envs {run.copies} cannot be shared by {tasks} tasks: it must be a multiple of {tasks}")
     for name in ("eval_episodes", "final_episodes"):
         if getattr(run, name) < tasks:
-            raise UserError(f"--{name.replace('_', '-')} {getattr(run, name)} is too few: one for each of {tasks} tasks")
+            raise UserError(
+                f"--{name.replace('_', '-')} {getattr(run, name)} is too few: one for each of {tasks} tasks"
+            )
 
 
 def follows_features(run: Run) -> bool:

@@ -220,13 +220,13 @@ class ValueStudent:
         return learnt
 
     def _passed(self, batch: Batch, draws: Draws) -> tuple[Tensor, Batch]:
-        """The online network's outputs; where it follows teachers' features, its own are mapped in the batch's notes."""
+        """The online network's outputs; where it follows teachers' features, its own, mapped, are in the batch."""
         if self._maps:
             return self._maps.forward(self.online.module, batch, draws.online)
         return self._forward(self.online)(batch.obs, *draws.online), batch
 
     def follow(self, sizes: Sequence[int]) -> None:
-        """Learn maps from its features to those of teachers, of these sizes. UserError: its features are not one row."""
+        """Learn maps from its features to teachers', of these sizes. UserError: it has none of an observation alone."""
         if self.critic.implicit:
             raise UserError("a student that is asked at fractions has no features of an observation alone")
         shape = self.settings
