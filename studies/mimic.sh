@@ -6,7 +6,7 @@ out=${1:-out/mimic}
 reincarnate() { ${RUN:-} "${PYTHON:-python}" -m reincarnate "$@"; }
 
 reincarnate study run studies/mimic.yaml --out "$out/teach" --workers 1
-common=(--env MinAtar/SpaceInvaders-v1 --student pqn --env-steps 400000 --evaluations 8 --eval-episodes 16
+common=(--env MinAtar/SpaceInvaders-v1 --student pqn --env-steps 200000 --evaluations 5 --eval-episodes 16
   --final-episodes 64 --reference-episodes 50 --threads 1)
 for seed in 0 1 2; do
   mimic=("$out"/teach/*/policies-s"$seed") follower=("$out"/teach/*/features-s"$seed")
