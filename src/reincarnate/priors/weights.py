@@ -13,7 +13,7 @@ from reincarnate import envs
 from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
-from reincarnate.data.replay import TAIL
+from reincarnate.data.replay import STANDING, TAIL
 from reincarnate.envs.several import is_several, named_actions
 from reincarnate.errors import UserError
 from reincarnate.nets import surgery
@@ -278,7 +278,10 @@ def refill(memory: Replay, data: Dataset) -> int:
     verify(data)
     if data.spec != memory.spec:
         raise UserError(f"the replay in {data.path} is of another task or protocol: {data.spec}, not {memory.spec}")
-    columns = {name: np.load(data.path / f"{name}.npy", mmap_mode="r") for name in memory.columns}
+    kept = [name for name in STANDING if name in data.manifest["columns"]]
+    columns = {name: np.load(data.path / f"{name}.npy", mmap_mode="r") for name in (*memory.columns, *kept)}
+    for name in kept:
+        memory.column(name, columns[name].shape[1:], columns[name].dtype)
     starts = np.flatnonzero(np.asarray(columns["age"]) == 0)
     ends = np.append(starts[1:], len(columns["age"]))
     fits = _newest_that_fit(ends - starts, memory)

@@ -73,11 +73,11 @@ class ByTask(nn.Module):
 
     def _features(self, obs: Tensor, task: Tensor | None) -> Tensor:
         task, size = self._task(task), max(self.features.sizes)
-        whole = torch.zeros(len(obs), size)
+        whole = torch.zeros(len(obs), size, device=obs.device)
         for number, (place, own) in enumerate(zip(self.places, self._each, strict=True)):
             rows = (task == number).nonzero()[:, 0]
             if len(rows) and own.sizes[0]:
-                whole[rows, : own.sizes[0]] = own.read(place.seat.own(obs[rows]), None).cpu()
+                whole[rows, : own.sizes[0]] = own.read(place.seat.own(obs[rows]), None).to(obs.device)
         return whole
 
     def _task(self, task: Tensor | None) -> Tensor:

@@ -165,7 +165,7 @@ class Player:
         self.said, carry = self.policy.predict(step, carry)
         self.asked += 1
         finite(self.said.x.cpu().numpy(), self._who, self.asked)
-        action = acted(self.said, self._tells, self.spec, rng, self._how)
+        action = acted(_allowed(self.said, step.mask), self._tells, self.spec, rng, self._how)
         if self._strays is not None:
             strays = rng.random(len(action)) < self._strays
             mask = None if step.mask is None else step.mask[torch.from_numpy(strays)]
@@ -206,6 +206,13 @@ class RandomPlayer:
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Actions [n], or [n, A] in the task's units; of those that are allowed."""
         return ActorOutput(random_actions(self.spec, len(step.begins), rng, step.mask), carry)
+
+
+def _allowed(said: Prediction, mask: Tensor | None) -> Prediction:
+    """What is said of the actions that are allowed; the others get minus infinity."""
+    if mask is None or said.kind in CONTINUOUS:
+        return said
+    return Prediction(said.kind, said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
 
 
 def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
