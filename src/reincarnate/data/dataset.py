@@ -74,8 +74,8 @@ def save_dataset(replay: Replay, root: Path, about: dict[str, Any], own: bool = 
     """Store what a replay holds as a new dataset under `root/<id>`; every episode must be closed.
 
     Of a stream that has wrapped around, from its first whole episode on. A student's `own` replay goes without
-    predictions, which it may not have everywhere, and without notes but for masks and tasks. `about` says where it came from and is part of
-    the manifest, not of the id.
+    predictions, which it may not have everywhere, and without notes but for masks and tasks. `about` says where it came
+    from and is part of the manifest, not of the id.
     """
     names = [name for name in replay.columns if not own or name in (*BASIC, *STANDING)]
     rows = [whole_episodes(replay, stream) for stream in range(replay.streams)]
