@@ -244,14 +244,14 @@ PLAIN, THREE = "own_tasks:Plain", "own_tasks:Three?length=7"
 def small(tmp_path, rule, method=None, **changes) -> Run:
     teacher = f"Plain={rule(actions=2)},Three={rule(best=2, features=3)}"
     student = DQN(hidden=(8,), lr=1e-2, warmup=40, batch_size=8, replay_size=400, target_every=20)
-    sizes = {"env_steps": 240, "evaluations": 2, "eval_episodes": 2, "final_episodes": 3, "reference_episodes": 2}
+    sizes = {"env_steps": 160, "evaluations": 2, "eval_episodes": 2, "final_episodes": 3, "reference_episodes": 2}
     run = {"teacher": teacher, "store": str(tmp_path / "store"), **sizes, **changes}
     return Run(f"{PLAIN},{THREE}", method or ActorMimic(), **{"student": student, **run})
 
 
 def test_a_run_of_two_tasks_tells_each_ones_score_and_stands_on_both_teachers(tmp_path, rule):
     notes: list[str] = []
-    result = execute(small(tmp_path, rule, env_steps=480), tmp_path / "run", note=notes.append)
+    result = execute(small(tmp_path, rule, env_steps=320), tmp_path / "run", note=notes.append)
     assert list(result["tasks"]) == [PLAIN, THREE]
     each = [task["normalised"] for task in result["tasks"].values()]
     assert result["normalised"] == pytest.approx(np.mean(each))
