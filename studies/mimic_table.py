@@ -42,7 +42,7 @@ def taught(folder: Path) -> dict[str, Any]:
 
 
 def transferred(folder: Path) -> dict[str, Any]:
-    """Each arm on the fifth game: final score, and the mean of the evaluations on the way (the area under the curve)."""
+    """Each arm on the fifth game: final score, and the mean of the evaluations on the way (area under the curve)."""
     table = {}
     for arm in ("scratch", "policies", "features", "newhead"):
         runs = finished(folder, arm)
