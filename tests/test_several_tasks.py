@@ -9,7 +9,7 @@ from interrupting import Stop, at_barrier
 
 from reincarnate import envs
 from reincarnate.data import save_dataset
-from reincarnate.data.layouts import Transitions
+from reincarnate.data.layouts import Rollout, Transitions
 from reincarnate.data.memory import Memory, Storage, memory_for
 from reincarnate.envs.several import seats
 from reincarnate.envs.task import divided, parse
@@ -28,7 +28,7 @@ from reincarnate.teachers.fit import open_for
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import RandomPlayer, Stage
-from reincarnate.types import LOGITS, TimeStep
+from reincarnate.types import LOGITS, TaskSpec, TimeStep
 
 BREAKOUT, FREEWAY, CART = "MinAtar/Breakout-v1", "MinAtar/Freeway-v1", "CartPole-v1"
 BOTH = f"{BREAKOUT},{FREEWAY}"
@@ -210,6 +210,18 @@ def test_every_task_has_a_replay_of_its_own_so_that_batches_are_balanced():
     allowed = torch.from_numpy(np.stack([seat.mask for seat in seats(BOTH)]))[batch.task]
     assert torch.equal(batch.mask, allowed) and torch.equal(batch.next_mask, allowed)  # tails too
     assert batch.mask.gather(1, batch.action[:, None]).all()
+
+
+def test_what_follows_a_rollout_or_an_episode_allows_what_the_row_before_it_allowed():
+    spec = TaskSpec("X", (1,), "float32", 3, 1, None, {"env": "X"})
+    memory, layout = memory_for(spec, Rollout(4), Storage(80), 2), Rollout(4)
+    never, obs, mask = np.zeros(2, bool), np.zeros((2, 1), np.float32), np.array([[True, False, True]] * 2)
+    for t in range(4):
+        cut = ~never if t == 1 else never  # by a time limit
+        memory.rows.add(obs, np.zeros(2, np.int64), np.zeros(2, np.float32), never, cut, obs, notes={"mask": mask})
+    memory.rows.foresee(obs)
+    found = layout.gather(memory.rows, []).next_mask
+    assert found is not None and found.tolist() == [[[True, False, True]] * 4] * 2
 
 
 def test_a_replay_that_an_agent_kept_says_which_task_each_row_is_of(tmp_path):
