@@ -36,12 +36,16 @@ class PPO:
         return x @ self.weights[f"Dense_{layer}.kernel"] + self.weights[f"Dense_{layer}.bias"]
 
     def __call__(self, obs: Tensor) -> Tensor:
+        return self.dense(3, self.features(obs))
+
+    def features(self, obs: Tensor) -> Tensor:
+        """The last hidden layer [n, 64], for a student that follows it (actor_mimic)."""
         x = F.pad(obs.float().permute(0, 3, 1, 2), (0, 1, 0, 1))  # flax's SAME padding of an even kernel: right, below
         kernel = self.weights["Conv_0.kernel"].permute(3, 2, 0, 1)
         x = F.relu(F.conv2d(x, kernel, self.weights["Conv_0.bias"]))
         x = F.avg_pool2d(x, 2).permute(0, 2, 3, 1).flatten(1)  # flattened as JAX does: channels last
         x = F.relu(self.dense(0, x))
-        return self.dense(3, torch.tanh(self.dense(2, torch.tanh(self.dense(1, x)))))
+        return torch.tanh(self.dense(2, torch.tanh(self.dense(1, x))))
 
 
 VALUE_HEAD = ("Dense_4", "Dense_5", "Dense_6")

@@ -33,6 +33,16 @@ class Plain(gym.Env):
         return self.look(), self.reward(action), self.t >= self.length, False, self.info()
 
 
+class Three(Plain):
+    """Of five numbers and three actions, to stand beside others."""
+
+    observation_space: spaces.Space = spaces.Box(-np.inf, np.inf, (5,), np.float32)
+    action_space: spaces.Space = spaces.Discrete(3)
+
+    def look(self):
+        return self.np_random.random(5).astype(np.float32)
+
+
 class Never(Plain):
     def __init__(self):
         super().__init__(length=10**9)

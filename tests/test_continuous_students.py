@@ -351,7 +351,7 @@ SHORT = {
     "critic_env_steps": 10,
     "horizon": 5,
 }
-REFUSED = {"dqfd", "pretrain"}  # their terms are of action values
+REFUSED = {"dqfd", "pretrain", "actor_mimic"}  # their terms are of discrete actions
 
 
 def settings_for(kind):

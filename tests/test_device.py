@@ -7,10 +7,11 @@ import torch
 from reincarnate import envs
 from reincarnate.data.memory import memory_for
 from reincarnate.errors import UserError
+from reincarnate.losses.mimic import FeatureRegression, PolicyRegression
 from reincarnate.losses.terms import Distil
 from reincarnate.run.prepare import device_of
 from reincarnate.students import STUDENTS, exploration
-from reincarnate.types import LAGGING, OPTIMIZER, VALUES, Prediction, TimeStep, Weighing
+from reincarnate.types import FEATURES, LAGGING, OPTIMIZER, VALUES, Batch, Prediction, TimeStep, Weighing
 
 DOUBLE = torch.device("meta")  # tensors that have a device and a shape and no numbers; mixed with others they raise
 N = 16
@@ -57,6 +58,22 @@ def test_a_students_tensors_all_live_on_its_device(env, name):
     student.load(student.weights())
     assert {tensor.device for name, tensor in student.state().items() if name != "updates"} == {DOUBLE}
     student.restore({key: torch.zeros(value.shape) for key, value in student.state().items()})  # saved on another
+
+
+def test_maps_to_a_teachers_features_live_on_the_students_device():
+    spec = envs.spec("MinAtar/Breakout-v1,MinAtar/Freeway-v1")
+    student = STUDENTS["dqn"]().newborn(spec, 0, DOUBLE)
+    student.follow((3, 2))
+    obs, zeros = torch.zeros(N, *spec.obs_shape, device=DOUBLE), torch.zeros(N, device=DOUBLE)
+    said = {
+        "teacher": Prediction("logits", torch.zeros(N, spec.actions, device=DOUBLE)),
+        FEATURES: Prediction(FEATURES, torch.zeros(N, 3, device=DOUBLE)),
+    }
+    batch = Batch(obs, zeros.long(), zeros, zeros, obs, said, task=zeros.long())
+    weighing = Weighing(0.0, [(1.0, PolicyRegression(1.0)), (0.01, FeatureRegression())])
+    learnt = student.update(batch, weighing, np.random.default_rng(0))
+    assert {mean.device for mean in learnt.means.values()} == {DOUBLE}
+    assert {tensor.device for name, tensor in student.state().items() if name != "updates"} == {DOUBLE}
 
 
 def test_a_device_that_is_not_there_is_one_line():

@@ -205,8 +205,10 @@ class Layout(Protocol):
     def gamma(self) -> float: ...
 
 
-Predictor = Callable[["Tensor"], Prediction]
-"""Observations [N, *O] -> what a policy without memory says of them."""
+Predictor = Callable[..., Prediction]
+"""Observations [N, *O] -> what a policy without memory says of them; of several tasks, the task [N] comes second."""
+FEATURES = "features"
+"""Whose prediction a term reads that follows the teacher's features: its last hidden layer, x [*L, F]."""
 
 
 @runtime_checkable

@@ -26,6 +26,7 @@ usage: reincarnate COMMAND …
   compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
   study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
   study report DIR          what a study found so far, and which of its runs are missing
+  priors list               a ready set of priors that studies name by hash; also card, fetch
   lineage show AGENT        what an agent stands on, and what it all cost; also verify, diff, index
   gc                        delete from the store what no run, study or agent refers to
   export AGENT              an agent as ONNX, TorchScript, safetensors or SB3's zip, checked against the agent
@@ -161,6 +162,7 @@ COMMANDS = {
     "evaluate": "evaluate:evaluate",
     "compare": "compare:compare",
     "study": "study:study",
+    "priors": "priors:priors",
     "lineage": "store:lineage",
     "gc": "store:gc",
     "export": "export:export",

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from reincarnate.data.codecs import stored_form
-from reincarnate.data.replay import BASIC, TAIL, Replay
+from reincarnate.data.replay import BASIC, STANDING, TAIL, Replay
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.files.atomic import FORMAT, publish, sha256_file, sha256_json, staging, write_json
@@ -75,10 +75,10 @@ def save_dataset(replay: Replay, root: Path, about: dict[str, Any], own: bool = 
     """Store what a replay holds as a new dataset under `root/<id>`; every episode must be closed.
 
     Of a stream that has wrapped around, from its first whole episode on. A student's `own` replay goes without
-    predictions, which it may not have everywhere, and without notes. `about` says where it came from and is part of
-    the manifest, not of the id.
+    predictions, which it may not have everywhere, and without notes but for masks and tasks. `about` says where it came
+    from and is part of the manifest, not of the id.
     """
-    names = [name for name in replay.columns if not own or name in BASIC]
+    names = [name for name in replay.columns if not own or name in (*BASIC, *STANDING)]
     rows = [whole_episodes(replay, stream) for stream in range(replay.streams)]
     return write_dataset(root, replay.spec, _blocks(replay, names, rows), about)
 

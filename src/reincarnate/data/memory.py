@@ -68,7 +68,7 @@ class Memory:
         assert isinstance(self.layout, Rollout)
         watched = [name for name in ask if name in self.rows.kinds]
         rollout = self.layout.gather(self.rows, watched, self.reader)
-        told = {name: _of_rollout(rollout.obs, predict) for name, predict in ask.items() if name not in watched}
+        told = {name: _of_rollout(rollout, predict) for name, predict in ask.items() if name not in watched}
         rollout = rollout._replace(predictions={**rollout.predictions, **told})
         self._prepared = student.prepare(on_device(rollout, self.device))
         self._order = np.zeros(0, np.int64)
@@ -158,9 +158,11 @@ def rollout_rows(spec: TaskSpec, length: int, streams: int) -> Storage:
     return Storage(streams * (4 * length + spec.stack + 3))
 
 
-def _of_rollout(obs: Tensor, predict: Predictor) -> Prediction:
+def _of_rollout(rollout: Batch, predict: Predictor) -> Prediction:
     """What a policy says of observations [streams, T, *O], asked one moment after another: x [streams, T, K]."""
-    kind, x = predict(obs.transpose(0, 1).flatten(0, 1))
+    obs = rollout.obs
+    of = [told.transpose(0, 1).flatten(0, 1) for told in (obs, rollout.task) if told is not None]
+    kind, x = predict(*of)
     return Prediction(kind, x.unflatten(0, (obs.shape[1], obs.shape[0])).transpose(0, 1))
 
 

@@ -14,6 +14,7 @@ from reincarnate.types import NOTHING, Prediction, Predictor, TaskSpec
 TERMINATED, ENDED, TAIL = np.uint8(1), np.uint8(2), np.uint8(4)  # flags of a row
 BASIC = ("frame", "action", "reward", "flags", "age")  # columns that every table has
 ALLOWED = "mask"  # a column of the actions that were allowed
+STANDING = (ALLOWED, "task")  # notes that hold on for the observation after the last action too
 BLOCK = 256  # observations a policy is asked about at once: enough to be efficient, small enough for 84×84
 
 
@@ -149,6 +150,7 @@ class Replay:
         at = self.base + self.added % self.rows
         self.columns["frame"][at] = encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs)
         self.columns["age"][at] = self.open
+        self._hold_on(slice(None), at)
 
     def pass_on(self) -> None:
         """What has been added until now is learnt from: the next rollout begins here."""
@@ -168,12 +170,20 @@ class Replay:
         self.columns["frame"][at] = encoded(self._codec, frames[:, -1] if self.spec.stack > 1 else frames)
         self.columns["action"][at], self.columns["reward"][at] = 0, 0.0
         self.columns["flags"][at], self.columns["age"][at] = TAIL, self.open[which]
+        self._hold_on(which, at)
         if mask is not None and ALLOWED in self.columns:
             self.columns[ALLOWED][at] = mask[which]
         self.added[which] += 1
         self.open[which] = 0
         for name, streams in current.items():
             self.predicted[name][streams] = self.added[streams]
+
+    def _hold_on(self, which: Any, at: np.ndarray) -> None:
+        """Rows nobody has acted in are of the task of the row before, and allow what that allowed."""
+        before = self.base[which] + (self.added[which] - 1) % self.rows
+        for name in STANDING:
+            if name in self.columns:
+                self.columns[name][at] = self.columns[name][before]
 
     def column(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A column [rows, *shape], made on first use."""
@@ -216,8 +226,10 @@ class Replay:
 
     def annotate(self, name: str, predict: Predictor) -> None:
         """Fill in a policy's predictions of every row that lacks them, oldest first, in blocks."""
+        task = self.columns.get("task")
         for base, position, at in self._lacking(name):
-            prediction = predict(self.observe(base, position, at))
+            obs = self.observe(base, position, at)
+            prediction = predict(obs) if task is None else predict(obs, torch.from_numpy(task[at]))
             self.predictions_of(name, prediction.kind, prediction.x.shape[-1])
             self.columns[name][at] = prediction.x.cpu().numpy()
         if name in self.predicted:

@@ -25,6 +25,7 @@ FAMILIES = Registry(
         "MiniGrid-": "reincarnate.envs.partial",
         "popgym-": "reincarnate.envs.partial",
         "dm_control/": "reincarnate.envs.control",
+        ",": "reincarnate.envs.several",  # no id begins so: several tasks side by side
         "": "reincarnate.envs.classic",
     },
     "reincarnate.envs",  # entry points of other packages: the prefix is the name, the module the value
@@ -41,6 +42,8 @@ def register_family(prefix: str, family: Any) -> None:
 
 
 def _family(task: TaskSettings) -> Any:
+    if task.parts:
+        return FAMILIES[","]
     fitting = [prefix for prefix in FAMILIES if task.name.startswith(prefix)]
     return FAMILIES[max(fitting, key=len)]
 
@@ -62,9 +65,9 @@ def family_of(env: Env) -> tuple[Any, Any]:
             _unknown(task)
         return family, task
     imported(task.imports)
-    if task.name not in family.ids():
+    if not task.parts and task.name not in family.ids():
         _unknown(task)
-    if getattr(family, "QUERIES", False):
+    if getattr(family, "QUERIES", False) or task.parts:
         return family, task.address
     if task.kwargs or task.wrappers or task.max_episode_steps is not None:
         raise UserError(f"{task.name} is played under its own protocol: it takes no arguments, wrappers or limit")
@@ -94,6 +97,12 @@ def spec(env: Env) -> TaskSpec:
     """What the task looks like, and its protocol, as it is registered now. Raises UserError."""
     family, named = family_of(env)
     return family.spec(named)
+
+
+def action_names(env: Env) -> tuple[str, ...] | None:
+    """What a task's discrete actions are called, alike in all tasks of its family; None where nobody says."""
+    family, named = family_of(env)
+    return family.action_names(named) if hasattr(family, "action_names") else None
 
 
 def remarks(env: Env) -> list[str]:
@@ -127,6 +136,7 @@ __all__ = [
     "FAMILIES",
     "Env",
     "TaskSettings",
+    "action_names",
     "family_of",
     "identity",
     "make",

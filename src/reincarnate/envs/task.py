@@ -16,6 +16,8 @@ RESERVED = ("wrapper", "import", "max_episode_steps")  # keys of an address that
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
 
+READS_AS_ID = re.compile(r"[\w./+-]+-v\d+(\?.*)?|[\w.]+:[\w.+/-]+(\?.*)?")  # a task's address behind a comma
+
 _callables: dict[str, Callable[..., Any]] = {}
 
 
@@ -26,7 +28,8 @@ class TaskSettings:
     `id` is a registered id (CartPole-v1), `module:Id` (the module is imported first: Gymnasium's own form), or
     `module:callable` (a class or function that makes the environment). `kwargs` are its arguments, JSON values.
     `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something.
-    `max_episode_steps` is the time limit in env steps; None leaves the registered one.
+    `max_episode_steps` is the time limit in env steps; None leaves the registered one. Several tasks side by side are
+    one id, their addresses joined by commas.
     """
 
     id: str
@@ -39,14 +42,20 @@ class TaskSettings:
         _check(self)
 
     @property
+    def parts(self) -> tuple["TaskSettings", ...]:
+        """Several tasks each apart; of one task nothing."""
+        pieces = divided(self.id)
+        return tuple(map(parse, pieces)) if len(pieces) > 1 else ()
+
+    @property
     def module(self) -> str:
         """The module that is imported first, or ""."""
-        return self.id.partition(":")[0] if ":" in self.id else ""
+        return self.id.partition(":")[0] if ":" in self.id and not self.parts else ""
 
     @property
     def name(self) -> str:
         """The id without its module."""
-        return self.id.partition(":")[2] if ":" in self.id else self.id
+        return self.id.partition(":")[2] if ":" in self.id and not self.parts else self.id
 
     @property
     def plain(self) -> bool:
@@ -57,6 +66,7 @@ class TaskSettings:
     def modules(self) -> tuple[str, ...]:
         """Modules whose code runs when the task is made because this value names them."""
         named = (self.module, *(wrapper.partition(":")[0] for wrapper in self.wrappers), *self.imports)
+        named += tuple(module for part in self.parts for module in part.modules)
         return tuple(dict.fromkeys(name for name in named if name not in ("", LOCAL)))
 
     @property
@@ -73,12 +83,40 @@ class TaskSettings:
     @property
     def folder(self) -> str:
         """A name for folders: the id; where there is more to say, with the start of its hash."""
+        if self.parts:
+            return f"{len(self.parts)}-tasks-{hashlib.sha256(self.address.encode()).hexdigest()[:6]}"
         said = re.sub(r"[^A-Za-z0-9.=_-]+", "-", self.id)
         return said if self.plain else f"{said}-{hashlib.sha256(self.address.encode()).hexdigest()[:6]}"
 
 
+def divided(address: str) -> list[str]:
+    """The addresses of several tasks that commas join; of one task that alone.
+
+    A comma inside brackets or quotes joins nothing, nor does one behind a question mark that no task's id follows: it
+    is part of an argument.
+    """
+    pieces, inside, quoted = [""], 0, False
+    for letter in address:
+        quoted ^= letter == '"'
+        inside += 0 if quoted else (letter in "[{") - (letter in "]}")
+        if letter == "," and not inside and not quoted:
+            pieces.append("")
+        else:
+            pieces[-1] += letter
+    joined = [pieces[0]]
+    for piece in pieces[1:]:
+        if "?" in joined[-1] and not READS_AS_ID.fullmatch(piece.strip()):
+            joined[-1] += f",{piece}"
+        else:
+            joined.append(piece)
+    return joined
+
+
 def parse(address: str) -> TaskSettings:
     """The task that an address names. Raises UserError for what is none."""
+    pieces = divided(address)
+    if len(pieces) > 1:
+        return TaskSettings(",".join(parse(piece.strip()).address for piece in pieces))
     env_id, _, query = address.partition("?")
     kwargs: dict[str, Any] = {}
     several: dict[str, list[str]] = {key: [] for key in RESERVED}
@@ -128,6 +166,8 @@ def _check(task: TaskSettings) -> None:
     """Refuse settings that cannot mean anything."""
     if not task.id or task.id.endswith(":"):
         raise UserError(f"{task.id!r} names no task")
+    if parts := task.parts:
+        _check_parts(task, parts)
     limit = task.max_episode_steps
     if limit is not None and (type(limit) is not int or limit < 1):
         raise UserError(f"{task.id}: --max-episode-steps must be a whole number of at least 1, not {limit!r}")
@@ -137,6 +177,16 @@ def _check(task: TaskSettings) -> None:
     for wrapper in task.wrappers:
         if not all(wrapper.partition(":")):
             raise UserError(f"{task.id}: a wrapper is named module:Class, not {wrapper!r}")
+
+
+def _check_parts(task: TaskSettings, parts: tuple[TaskSettings, ...]) -> None:
+    """Several tasks: each once, and what is to be said of one stands behind its own id."""
+    if twice := [part.address for i, part in enumerate(parts) if part in parts[:i]]:
+        raise UserError(f"--env names {twice[0]} twice; several tasks side by side are different ones")
+    if task.kwargs or task.wrappers or task.imports or task.max_episode_steps is not None:
+        raise UserError(
+            f"{task.id} are several tasks: write arguments, wrappers and limits behind each one's own id, ID?key=value"
+        )
 
 
 # ---- what the names stand for ------------------------------------------------------------------------

@@ -231,14 +231,17 @@ class Fleet:
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy."""
         steps = [env.step(part) for env, part in zip(self.members, np.split(actions, self._cuts), strict=True)]
-        columns = zip(*steps, strict=True)
-        return Step(*(None if column[0] is None else np.concatenate(column) for column in columns))  # pyright: ignore
+        return Step(*map(_joined, zip(*steps, strict=True)))
 
     @property
     def mask(self) -> np.ndarray | None:
-        """Legal actions as episodes begin; None where the task says nothing of them."""
-        masks = [getattr(env, "mask", None) for env in self.members]
-        return None if masks[0] is None else np.concatenate(masks)  # pyright: ignore
+        """All members' masks, where they have some."""
+        return _joined([getattr(env, "mask", None) for env in self.members])
+
+    @property
+    def task(self) -> np.ndarray | None:
+        """What each copy plays, where members play several tasks."""
+        return _joined([getattr(env, "task", None) for env in self.members])
 
     def view(self, name: str) -> np.ndarray:
         """All members' views."""
@@ -248,6 +251,11 @@ class Fleet:
         """Close every member."""
         for env in self.members:
             env.close()
+
+
+def _joined(parts: Sequence[Any]) -> Any:
+    """Columns one after another; None where there are none."""
+    return None if any(part is None for part in parts) else np.concatenate(parts)
 
 
 def shares_seeds(env: VectorEnv) -> bool:

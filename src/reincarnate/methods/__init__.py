@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from reincarnate.plugins import Registry, settings_check
 
 if TYPE_CHECKING:
+    from reincarnate.methods.actor_mimic import ActorMimic
     from reincarnate.methods.dagger import Dagger
     from reincarnate.methods.dqfd import DQfD
     from reincarnate.methods.finetune import FineTune
@@ -33,6 +34,7 @@ _CLASSES = {
     "dagger": "Dagger",
     "wsrl": "WSRL",
     "warmcritic": "WarmCritic",
+    "actor_mimic": "ActorMimic",
 }
 
 METHODS = Registry(
@@ -65,6 +67,7 @@ __all__ = [
     "PPD",
     "RLPD",
     "WSRL",
+    "ActorMimic",
     "AnyMethod",
     "DQfD",
     "Dagger",

@@ -6,6 +6,7 @@ be noisy (`nets/noisy.py`): where a function stays, it is the one without noise.
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -228,4 +229,26 @@ def add_channels(
             raise UserError(f"{name} takes {old.shape[1]} channels and cannot be fitted to {channels}")
         zeros = old.new_zeros(old.shape[0], channels - old.shape[1], *old.shape[2:])
         new[name] = torch.cat([old, zeros] if position == "end" else [zeros, old], 1)
+    return new
+
+
+def keep_actions(weights: Weights, rows: Sequence[int | None], heads: Names, atoms: int = 1) -> dict[str, Tensor]:
+    """Heads whose actions are these of the old ones, in this order; None is a new one, the mean of all old ones.
+
+    For an agent of several tasks on one with fewer actions, or with the same ones in another order.
+    """
+    new = copies(weights)
+    for head in heads:
+        for name in tensors(weights, head):
+            old = weights[name].detach().unflatten(0, (-1, atoms))
+            chosen = [old.mean(0) if row is None else old[row] for row in rows]
+            new[name] = torch.stack(chosen).flatten(0, 1)
+    return new
+
+
+def keep_channels(weights: Weights, layer: str, channels: int) -> dict[str, Tensor]:
+    """First layer `layer` for the first `channels` of its observation channels alone: the others were zeros, or go."""
+    new = copies(weights)
+    for name in matrices(weights, layer):
+        new[name] = new[name][:, :channels].contiguous()
     return new

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from reincarnate.agents.agent import open_agent
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
 from reincarnate.data.readers import import_data, reader_of
+from reincarnate.envs.several import is_several, seats
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_bytes, write_json
 from reincarnate.files.records import Record, load_record
 from reincarnate.seeds import stream
+from reincarnate.teachers.by_task import ByTask
 from reincarnate.teachers.frozen import why_watching
-from reincarnate.training.evaluate import Evaluation, Scale, evaluate
+from reincarnate.training.evaluate import Evaluation, Scale, Scales, evaluate
 from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import Player, RandomPlayer, Stage, way_of_playing
 from reincarnate.types import Prediction, TaskSpec, Teacher
@@ -42,7 +44,11 @@ class Reference:
     @property
     def scale(self) -> Scale | None:
         """The scale of normalised scores, where there is a teacher."""
-        return Scale(self.random.mean, self.teacher.mean) if self.teacher else None
+        if self.teacher is None:
+            return None
+        pairs = zip(self.random.parts, self.teacher.parts, strict=True)
+        tasks = [Scale(random.mean, teacher.mean) for random, teacher in pairs]
+        return Scales.of_tasks(tasks) if tasks else Scale(self.random.mean, self.teacher.mean)
 
     def by(self, metric: str) -> "Reference":
         """The same, measured by the return or by the task's own score."""
@@ -52,15 +58,35 @@ class Reference:
         """Means and intervals, as results record them."""
         return {"random": self.random.summary(), "teacher": self.teacher.summary() if self.teacher else None}
 
+    def by_task(self, names: Sequence[str]) -> dict[str, Any]:
+        """The same of each of several tasks."""
+        told = zip(names, self.random.parts, self.teacher.parts if self.teacher else [None] * len(names), strict=True)
+        return {name: Reference(random, teacher).summary() for name, random, teacher in told}
+
 
 def reference(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, store: Path, tick: Tick) -> Reference:
-    """Both anchors of the scale, from the store where they have been measured before."""
+    """Both anchors of the scale, from the store where they have been measured before; of several tasks, each's own."""
+    if is_several(spec):
+        return _of_tasks(spec, teacher, how, episodes, store, tick)
     random = _measured({"who": "random"}, spec, None, how, episodes, store, tick)
     if teacher is None:
         return Reference(random, None)
     how = way_of_playing(teacher.card, how)
     who = {"who": teacher.card.sha256, "plays": how}
     return Reference(random, _measured(who, spec, teacher, how, episodes, store, tick))
+
+
+def _of_tasks(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, store: Path, tick: Tick) -> Reference:
+    """Each task as it is when it is played alone, by its own teacher."""
+    places = teacher.places if isinstance(teacher, ByTask) else [None] * len(seats(spec.id))
+    found = [
+        reference(seat.task, place.teacher if place else None, how, episodes, store, tick)
+        for seat, place in zip(seats(spec.id), places, strict=True)
+    ]
+    teachers = [one.teacher for one in found if one.teacher]
+    return Reference(
+        Evaluation.of_tasks([one.random for one in found]), Evaluation.of_tasks(teachers) if teachers else None
+    )
 
 
 def _measured(
@@ -152,7 +178,7 @@ def collect(
         for i in range(rounds):
             played = stage.play(0.0, rng)
             assert player.said is not None
-            own = {name: value for name, value in played.notes.items() if name == "mask"}  # a memory is the teacher's
+            own = {name: value for name, value in played.notes.items() if name in ("mask", "task")}  # no memory
             played._replace(predictions={"teacher": player.said}, notes=own).store(replay)
             if i % 64 == 0:
                 tick("teacher's data", i * env.n, env_steps)
@@ -205,16 +231,17 @@ def _predictions(dataset: Dataset, teacher: Teacher, store: Path, tick: Tick) ->
     path = store / "logits" / f"{sha256_json(request)[:16]}.npy"
     predict = predictor_of(teacher)
     if path.exists():
-        return path, predict(torch.zeros(1, *dataset.spec.obs_shape, dtype=getattr(torch, dataset.spec.obs_dtype))).kind
+        zeros = torch.zeros(1, *dataset.spec.obs_shape, dtype=getattr(torch, dataset.spec.obs_dtype))
+        return path, predict(zeros, torch.zeros(1, dtype=torch.int64)).kind
     names = [name for name in dataset.manifest["columns"] if name != "teacher"]
     columns = {name: np.load(dataset.path / f"{name}.npy", mmap_mode="r") for name in names}
     rows, total, done = Replay.over(dataset.spec, columns), len(columns["action"]), 0
 
-    def telling(obs: Tensor) -> Prediction:
+    def telling(obs: Tensor, task: Tensor | None = None) -> Prediction:
         nonlocal done
         done += len(obs)
         tick("teacher's predictions", done, total)
-        return predict(obs)
+        return predict(obs, task)
 
     rows.annotate("teacher", telling)
     content = io.BytesIO()

@@ -6,6 +6,7 @@ from jaxtyping import Float32
 
 from reincarnate import envs
 from reincarnate.seeds import stream
+from reincarnate.teachers.by_task import ByTask, short
 from reincarnate.teachers.fit import check_fit
 from reincarnate.teachers.lifts import look_like_probabilities
 from reincarnate.training.players import RandomPlayer, Stage
@@ -26,6 +27,9 @@ def remarks(teacher: Teacher, spec: TaskSpec, told: Float32[np.ndarray, "N A"] |
     `told` is what it has told on this task, if it has played; otherwise a teacher of unsure kind is asked on a few
     steps of random play. UserError: it does not fit.
     """
+    if isinstance(teacher, ByTask):
+        told_by = {short(place.seat.task.id): remarks(place.teacher, place.seat.task) for place in teacher.places}
+        return tuple(f"{task}: {line}" for task, lines in told_by.items() for line in lines)
     card = teacher.card
     lines = [*check_fit(card, spec), *card.warnings]
     if told is None and card.tells == LOGITS and card.format.startswith(UNSURE):

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate import envs
+from reincarnate.envs.several import names_of
 from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
 from reincarnate.priors.remarks import remarks
@@ -180,6 +181,8 @@ def evaluate_agent(
     low, high = result.interval()
     score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
     own = f"; {result.beside()}" if result.name else ""
+    each = ", ".join(f"{name} {part.mean:.4g}" for name, part in zip(names_of(spec), result.parts, strict=True))
+    own += f"; each: {each}" if each else ""
     return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps{own}"
 
 

@@ -9,12 +9,15 @@ from reincarnate import envs
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
+from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.settings import Note
+from reincarnate.run.several import follows_features
 from reincarnate.students import stacker
+from reincarnate.teachers.features import features_of
 from reincarnate.training.loop import Loop, predictor_of
 from reincarnate.training.population import Alone, Apart, Stacked, Team
 from reincarnate.training.training import Training
@@ -52,6 +55,8 @@ def stacks(prepared: Prepared) -> bool:
     settings = prepared.run.student
     small = prepared.spec.stack == 1  # screens gain nothing: their time is arithmetic
     alone = prepared.run.method.cast == ("student",)
+    if is_several(prepared.spec) or follows_features(prepared.run):
+        return False  # tables in parts have no column of tasks, nor stacks maps
     return small and alone and stacker(settings) is not None and not settings.on_rollouts
 
 
@@ -109,6 +114,8 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
             cast[name] = own.newborn(spec, run.seed, prepared.device)
             memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
     student = cast["student"]
+    if prepared.teacher and follows_features(run):
+        student.follow(features_of(prepared.teacher, spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
     return Training(
         cast=cast,
         memories=memories,

@@ -12,6 +12,7 @@ import torch
 from reincarnate.agents.agent import save_agent
 from reincarnate.agents.card import agent_card, best_score, final_score
 from reincarnate.data import Dataset
+from reincarnate.envs.several import names_of
 from reincarnate.files.atomic import sha256_json
 from reincarnate.priors.reference import Reference, Tick
 from reincarnate.run.callbacks import Moment, tell
@@ -25,7 +26,7 @@ from reincarnate.store.nodes import made_by
 from reincarnate.store.origin import origin
 from reincarnate.store.trust import vouch
 from reincarnate.training.counting import Counters
-from reincarnate.training.evaluate import Evaluation, evaluate
+from reincarnate.training.evaluate import Evaluation, Scales, evaluate
 from reincarnate.training.flops import flops_of_run
 from reincarnate.training.players import Greedy
 from reincarnate.training.training import Training
@@ -142,7 +143,8 @@ def _result(
         "flops": flops_of_run(training, at, at.eval_env_steps + final.env_steps, data),
         "score": final.mean,
         "interval": [low, high],
-        "normalised": scale.normalise(final.mean) if scale else None,
+        "normalised": scale.of(final)[0] if scale else None,
+        **_by_task(prepared, final),
         "returns": list(final.returns),
         **_measured(run, reference, final),
         "protocol": prepared.spec.protocol,
@@ -167,6 +169,20 @@ def _measured(run: Run, reference: Reference, final: Evaluation) -> dict[str, An
         for name, said in final.measures().items()
     }
     return {"metric": run.metric, "measures": told, "own": list(final.own)}
+
+
+def _by_task(prepared: Prepared, final: Evaluation) -> dict[str, Any]:
+    """Of several tasks each one's score, interval, normalised score and references, by its address."""
+    reference, names = prepared.reference, names_of(prepared.spec)
+    if not names or reference is None:
+        return {}
+    scale, references, told = reference.scale, reference.by_task(names), {}
+    for i, (name, part) in enumerate(zip(names, final.parts, strict=True)):
+        low, high = part.interval()
+        own = scale.tasks[i].normalise(part.mean) if isinstance(scale, Scales) else None
+        numbers = {"score": part.mean, "interval": [low, high], "normalised": own, "episodes": len(part.returns)}
+        told[name] = {**numbers, "reference": references[name]}
+    return {"tasks": told}
 
 
 def _priors(prepared: Prepared, reference: Reference, data: Dataset | None) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from reincarnate.priors.support import Support, choose, with_support
 from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
+from reincarnate.run.several import check_shares, follows_features, without_unknown_features
 from reincarnate.seeds import stream
 from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
@@ -72,6 +73,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     if isinstance(teacher, torch.nn.Module):
         teacher.to(device)
     warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
+    check_shares(run, spec)
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
     agent = weights.open_weights(run.weights, spec) if run.weights else None
     if agent:
@@ -79,6 +81,9 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         warnings += tuple(weights.differences(agent, spec))
     _check_words(run, spec, teacher, student)
     suited = replace(run, method=run.method.suited(teacher.card.tells)) if teacher else run
+    if teacher and follows_features(suited):
+        suited, more = without_unknown_features(suited, teacher, spec, student)
+        warnings += more
     return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
 
 
@@ -178,6 +183,8 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
             raise UserError(
                 f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
             )
+    if run.compile == "on" and follows_features(run):
+        raise UserError("--compile on: the maps to a teacher's features are not compiled; leave it out, or --beta 0")
     if run.compile == "on" and stacker(run.student) is None:
         raise UserError(f"--compile on: updates of a {type(run.student).__name__} student cannot be compiled yet")
     if teacher is None:
@@ -231,7 +238,7 @@ def threads(run: Run, spec: TaskSpec) -> int:
 
 def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
-    if stacker(run.student) is None:
+    if stacker(run.student) is None or follows_features(run):
         return False
     if run.compile != "auto":
         return run.compile == "on"

@@ -34,11 +34,13 @@ class Run:
     """One method, task, prior and seed."""
 
     env: str
-    """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5."""
+    """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5; several side by side: A,B,C."""
     method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
     student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
     teacher: str | None = None
-    """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""
+    """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale.
+
+    Of several tasks each has its own: TASK=ADDRESS,TASK=ADDRESS. Several for one task: several:mean:ADDRESS,ADDRESS."""
     data: str | None = None
     """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
     weights: str | None = None
@@ -85,13 +87,14 @@ class Run:
     """Modules that register what it names; imported again wherever the run goes on, is judged or taught from."""
 
     def __post_init__(self):
-        if not isinstance(self.env, str) or ":" in self.env or "?" in self.env:  # settings, or a callable from Python
+        if not isinstance(self.env, str) or set(":?,") & set(self.env):  # settings, a callable from Python, several
             object.__setattr__(self, "env", envs.settings_of(self.env).address)
 
     @property
     def copies(self) -> int:
-        """Of the task the student plays at once."""
-        return self.envs or self.student.copies
+        """Of the task the student plays at once; of several at least one of each, and equal shares."""
+        tasks = max(1, len(envs.parse(self.env).parts))
+        return self.envs or -(-self.student.copies // tasks) * tasks
 
     @property
     def asks_teacher(self) -> bool:

@@ -22,6 +22,7 @@ from reincarnate.store.nodes import (
     pulled_from,
     record,
 )
+from reincarnate.teachers.by_task import ByTask
 from reincarnate.training.flops import teacher_flops
 from reincarnate.types import TaskSpec, Teacher
 
@@ -44,7 +45,11 @@ def origin(
     """
     parents: list[Parent] = []
     nodes: Nodes = {}
-    if teacher and teaches:
+    if isinstance(teacher, ByTask) and teaches:
+        for place in teacher.places:
+            parents.append(Parent("teacher", place.teacher.card.sha256, place.address))
+            nodes |= of_teacher(place.teacher, place.address, None)
+    elif teacher and teaches:
         parents.append(Parent("teacher", teacher.card.sha256, addresses["teacher"]))
         nodes |= of_teacher(teacher, addresses["teacher"], score)
     if data:

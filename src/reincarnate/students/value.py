@@ -23,6 +23,7 @@ from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.critics import Critic, ends
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
+from reincarnate.students.maps import FeatureMaps
 from reincarnate.surroundings import ungraded
 from reincarnate.types import (
     LAGGING,
@@ -91,6 +92,7 @@ class ValueStudent:
         self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
         self._program: FunctionalGradient | CapturedGradient | None = None
         self._beside: ThreadPoolExecutor | None = None
+        self._maps: FeatureMaps | None = None  # to the features of teachers that it follows
 
     @property
     def network(self) -> nn.Module:
@@ -175,6 +177,8 @@ class ValueStudent:
         if self.settings.max_grad_norm:
             clip_norm(self.online.grad, self.settings.max_grad_norm)
         self.optimizer.step(self.online.data, self.online.grad, self.settings.lr * lr_scale)
+        if self._maps:
+            self._maps.step(self.settings.lr * lr_scale)
         self.counted()
 
     def counted(self) -> None:
@@ -213,12 +217,32 @@ class ValueStudent:
         self.online.grad.zero_()
         self._set_noise(draws)
         ahead = self._beside.submit(self._target_of, batch, draws) if self._beside else None
-        out = self._forward(self.online)(batch.obs, *draws.online)
+        out, batch = self._passed(batch, draws)
         target = ahead.result() if ahead else self._target_of(batch, draws)
         each = losses_of(self.critic, out, target, batch, draws.online, terms)
         total, learnt = weigh(each, weights, batch.weight)
         total.backward()
         return learnt
+
+    def _passed(self, batch: Batch, draws: Draws) -> tuple[Tensor, Batch]:
+        """The online network's outputs; where it follows teachers' features, its own, mapped, are in the batch."""
+        if self._maps:
+            return self._maps.forward(self.online.module, batch, draws.online)
+        return self._forward(self.online)(batch.obs, *draws.online), batch
+
+    def follow(self, sizes: Sequence[int]) -> None:
+        """Learn maps from its features to teachers', of these sizes. UserError: it has none of an observation alone."""
+        if self.critic.implicit:
+            raise UserError("a student that is asked at fractions has no features of an observation alone")
+        shape = self.settings
+        self._maps = FeatureMaps(
+            "advantage",
+            self.network.torso.features,  # pyright: ignore
+            sizes,
+            lambda size: optimizer(shape.optimizer, size, shape.adam_eps, shape.weight_decay, self.device),
+            self.device,
+            stream(self.seed, "maps"),
+        )
 
     def _set_noise(self, draws: Draws) -> None:
         if draws.online_noise is not None:
@@ -262,7 +286,10 @@ class ValueStudent:
         """The length of each loss's own gradient on a batch, its weight included. Changes nothing."""
         draws, terms = self.draw(len(batch.action), rng), [term for _, term in weighing.terms]
         self._set_noise(draws)
-        out = self.online.module(batch.obs, *draws.online)
+        if self._maps:
+            out, batch = self._maps.forward(self.online.module, batch, draws.online)
+        else:
+            out = self.online.module(batch.obs, *draws.online)
         each = losses_of(self.critic, out, self._target_of(batch, draws), batch, draws.online, terms)
         parameters = [p for p in self.online.module.parameters() if p.requires_grad]
         weights, found = (weighing.own, *(weight for weight, _ in weighing.terms)), {}
@@ -318,7 +345,8 @@ class ValueStudent:
         """Everything an update changes, as flat tensors."""
         target = {"target": self.target.data} if self.target else {}
         moments = {f"{self.settings.optimizer}.{name}": value for name, value in self.optimizer.state.items()}
-        return {"online": self.online.data, **target, **moments, "updates": torch.tensor(self.updates)}
+        maps = self._maps.state() if self._maps else {}
+        return {"online": self.online.data, **target, **moments, **maps, "updates": torch.tensor(self.updates)}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Put `state()` back, in place."""

@@ -22,6 +22,8 @@ SCHEMES = Registry(
         "dopamine": "reincarnate.teachers.dopamine",
         "pgx": "reincarnate.teachers.pgx",
         "hf": "reincarnate.teachers.hub",
+        "several": "reincarnate.teachers.several",
+        "prior": "reincarnate.priors.bundles",
     },
     "reincarnate.teachers",
     having("open_address"),

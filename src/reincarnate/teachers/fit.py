@@ -6,13 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reincarnate.envs.several import is_several
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
+from reincarnate.teachers.by_task import by_task
 from reincarnate.types import GAUSSIAN, MEANS, Prediction, TaskSpec, Teacher, TeacherCard, TimeStep
 
 
 def open_for(address: str, spec: TaskSpec | None) -> Teacher:
-    """The teacher at an address, to be asked on this task (None: on none). Raises UserError."""
+    """The teacher at an address, to be asked on this task (None: on none); of several tasks one for each.
+
+    Raises UserError.
+    """
+    if spec and is_several(spec):
+        return by_task(address, spec, open_for)
     teacher = open_teacher(address, spec.actions if spec else None)
     return suited(teacher, spec) if spec else teacher
 

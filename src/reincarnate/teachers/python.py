@@ -3,7 +3,8 @@
 NAME maps the task's raw observations [n, *O] to what it tells: logits (default), probabilities, values or actions.
 With `?key=value&key2=value2` at the end, or where NAME is a class, NAME is a factory: it is called first, with those
 strings, and makes that callable. Attributes it may carry: `tells`, `view`, `initial_state(n) -> Tensor` (it is then
-called as `f(obs, state) -> (out, state)`), and `card`, a dict of what it knows of itself.
+called as `f(obs, state) -> (out, state)`), `features(obs) -> Tensor` (its last hidden layer [n, F], for a student that
+follows it), and `card`, a dict of what it knows of itself.
 """
 
 import importlib
@@ -36,6 +37,7 @@ class PythonTeacher:
     def __init__(self, policy: Callable[..., Any], card: TeacherCard, tells: str):
         self.card, self.view = card, str(getattr(policy, "view", "student"))
         self._policy, self._tells, self._checked = policy, tells, False
+        self.features: Callable[[Tensor], Tensor] | None = getattr(policy, "features", None)
         self._begin: Callable[[int], Tensor] | None = getattr(policy, "initial_state", None)
         self._like: Tensor | None = None  # its memory of one episode, in its own shape
 

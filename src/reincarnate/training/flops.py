@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from reincarnate.data import Dataset
+from reincarnate.teachers.by_task import ByTask
 from reincarnate.training.counting import Counters
 from reincarnate.training.training import Training
 from reincarnate.types import Phase, TaskSpec, Teacher, TimeStep
@@ -38,7 +39,11 @@ def teacher_flops(teacher: Teacher, spec: TaskSpec) -> float | None:
     """Operations for one of a teacher's observations; None where that cannot be told.
 
     Counted where it is torch's and sees what the student sees; else two for each parameter, which convolutions exceed.
+    Of the teachers of several tasks, which are asked equally often, their mean.
     """
+    if isinstance(teacher, ByTask):
+        each = [teacher_flops(place.teacher, place.seat.task) for place in teacher.places]
+        return None if None in each else sum(filter(None, each)) / len(each)
     if teacher.view == "student":
         counter = FlopCounterMode(display=False)
         with torch.no_grad(), counter:

@@ -11,6 +11,7 @@ from reincarnate.data.mixture import Mixture
 from reincarnate.envs.checks import Unsound, finite
 from reincarnate.envs.vector import begin_together
 from reincarnate.errors import UserError
+from reincarnate.teachers.features import Features, features_of
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
@@ -20,6 +21,7 @@ from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
 from reincarnate.types import (
     BEST,
+    FEATURES,
     Actor,
     Batch,
     Phase,
@@ -53,6 +55,7 @@ class Loop:
         self.trainings, self.teams, self.env, self.overlap = list(trainings), teams, env, overlap
         self.first, self.copies = self.trainings[0], env.n // len(trainings)
         self.exchange = exchange or Nothing()
+        self._reader: Features | None = None
 
     def run(self, writes: Sequence[Write], barriers: Sequence[Callable[[], None]], tick: Tick) -> None:
         """Go on to the end. Each training's `writes` are given metrics, its `barriers` called when it may be saved.
@@ -171,7 +174,9 @@ class Loop:
             if name in training.live:
                 said[name] = _of_live(training.live[name], batch)
             elif name == "teacher" and not training.watches and batch.reward.ndim == 1:
-                said[name] = self._teacher_of(batch.obs)
+                said[name] = self._teacher_of(batch.obs, batch.task)
+            elif name == FEATURES and batch.reward.ndim == 1:
+                said[name] = self._features_of(batch.obs, batch.task)
         return batch._replace(predictions=said)
 
     # ---- who acts ----------------------------------------------------------------------------------
@@ -243,13 +248,21 @@ class Loop:
     def _ask(self, weighings: Sequence[Weighing]) -> dict[str, Predictor]:
         """Frozen policies that are listened to now, and how they are asked about stored observations."""
         names = {term.of for weighing in weighings for _, term in weighing.terms}
-        return {"teacher": self._teacher_of} if "teacher" in names else {}
+        known = {"teacher": self._teacher_of, FEATURES: self._features_of}
+        return {name: predict for name, predict in known.items() if name in names}
 
     @torch.no_grad()
-    def _teacher_of(self, obs: Tensor) -> Prediction:
+    def _teacher_of(self, obs: Tensor, task: Tensor | None = None) -> Prediction:
         teacher = self.first.teacher
         assert teacher is not None, "a phase listens to a teacher that is not there"
-        return predictor_of(teacher)(obs)
+        return predictor_of(teacher)(obs, task)
+
+    @torch.no_grad()
+    def _features_of(self, obs: Tensor, task: Tensor | None = None) -> Prediction:
+        if self._reader is None:
+            assert self.first.teacher is not None, "a phase follows the features of a teacher that is not there"
+            self._reader = features_of(self.first.teacher, self.env.spec)
+        return Prediction(FEATURES, self._reader.read(obs, task))
 
     @torch.no_grad()
     def _hear(self, training: Training, batch: Batch, weighing: Weighing) -> Batch:
@@ -265,9 +278,10 @@ class Loop:
 def predictor_of(policy: Policy) -> Predictor:
     """How a policy without memory is asked about observations of no particular moment."""
 
-    def predict(obs: Tensor) -> Prediction:
+    def predict(obs: Tensor, task: Tensor | None = None) -> Prediction:
         n = len(obs)
-        said = policy.predict(TimeStep(obs, torch.ones(n, dtype=torch.bool)), policy.initial(n))[0]
+        ones = torch.ones(n, dtype=torch.bool)
+        said = policy.predict(TimeStep(obs, ones, task=task), policy.initial(n))[0]
         if policy.frozen:  # is asked once a row
             finite(said.x.cpu().numpy(), named(policy))
         return said
@@ -284,8 +298,8 @@ def _own_best(training: Training, weighing: Weighing) -> dict[str, Predictor]:
         return {}  # shown whole sequences, later
 
     @torch.no_grad()
-    def predict(obs: Tensor) -> Prediction:
-        said = predictor_of(policy)(obs.to(device))
+    def predict(obs: Tensor, task: Tensor | None = None) -> Prediction:
+        said = predictor_of(policy)(obs.to(device), task)
         return Prediction(said.kind, said.x.cpu())
 
     return {BEST: predict}

@@ -83,6 +83,8 @@ class Stage:
         self.mask: np.ndarray | None = getattr(env, "mask", None)  # as episodes begin; each step says the next
         scored = env.spec.score is not None and hasattr(env, "score")  # another
         self.scores = np.zeros(env.n) if scored else None  # the task's own, of episodes being played or just ended
+        task = getattr(env, "task", None)  # another: several tasks side by side
+        self._task = None if task is None else torch.from_numpy(task)
 
     def now(self) -> TimeStep:
         """What the environment shows."""
@@ -91,6 +93,7 @@ class Stage:
             torch.from_numpy(self.begins),
             self._view,
             None if self.mask is None else torch.from_numpy(self.mask),
+            self._task,
         )
 
     def _view(self, name: str) -> Tensor:
@@ -112,6 +115,8 @@ class Stage:
         notes = acted.notes
         if now.mask is not None:
             notes = {**notes, "mask": now.mask.numpy()}
+        if self._task is not None:
+            notes = {**notes, "task": self._task.numpy()}
         if self._remembers:
             notes = {**notes, "carry.student": before.cpu().numpy()}
         obs, self.obs, self.mask, self.carry = self.obs, step.obs, step.mask, acted.carry
@@ -176,10 +181,11 @@ class Player:
         self.said, carry = self.policy.predict(step, carry)
         self.asked += 1
         finite(self.said.x.cpu().numpy(), self._who, self.asked)
-        action = acted(self.said, self._tells, self.spec, rng, self._how)
+        action = acted(_allowed(self.said, step.mask), self._tells, self.spec, rng, self._how)
         if self._strays is not None:
             strays = rng.random(len(action)) < self._strays
-            action[strays] = random_actions(self.spec, int(strays.sum()), rng)
+            mask = None if step.mask is None else step.mask[torch.from_numpy(strays)]
+            action[strays] = random_actions(self.spec, int(strays.sum()), rng, mask)
         return ActorOutput(action, carry)
 
 
@@ -215,10 +221,14 @@ class RandomPlayer:
 
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Actions [n], or [n, A] in the task's units; of those that are allowed."""
-        if step.mask is not None:
-            odds = rng.random(step.mask.shape) * step.mask.numpy()
-            return ActorOutput(odds.argmax(-1), carry)
-        return ActorOutput(random_actions(self.spec, len(step.begins), rng), carry)
+        return ActorOutput(random_actions(self.spec, len(step.begins), rng, step.mask), carry)
+
+
+def _allowed(said: Prediction, mask: Tensor | None) -> Prediction:
+    """What is said of the actions that are allowed; the others get minus infinity."""
+    if mask is None or said.kind in CONTINUOUS:
+        return said
+    return Prediction(said.kind, said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
 
 
 def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
@@ -239,8 +249,10 @@ def unit_actions(said: Prediction, rng: np.random.Generator, how: str) -> Tensor
     return mean.tanh() if said.kind == "squashed" else mean.clamp(-1, 1)
 
 
-def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Uniform over the task's actions: int64 [n], or float32 [n, A] where they are continuous."""
+def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator, mask: Tensor | None = None) -> np.ndarray:
+    """Uniform over the task's actions: int64 [n], of those that are allowed; float32 [n, A] of continuous ones."""
+    if mask is not None:
+        return (rng.random(mask.shape) * mask.numpy()).argmax(-1)
     if spec.bounds is None:
         return rng.integers(spec.actions, size=n)
     low, high = (np.asarray(bound) for bound in spec.bounds)

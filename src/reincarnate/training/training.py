@@ -15,7 +15,7 @@ from reincarnate.errors import UserError
 from reincarnate.seeds import stream
 from reincarnate.training.counting import Counters, length
 from reincarnate.training.diagnostics import diagnose
-from reincarnate.training.evaluate import Evaluation, Scale
+from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.snapshot import Snapshot
 from reincarnate.types import BEST, Batch, Pace, Phase, Policy, Source, Student, Teacher
 
@@ -153,17 +153,19 @@ class Training:
     def _evaluate(self, phase: Phase, write: Write, counts: bool = True) -> None:
         """Measure and write down; `counts`: schedules may look at it (a newborn's score says nothing of a phase)."""
         result = self.evaluate(self.at.barrier)
-        normalised = self.scale.normalise(result.mean) if self.scale else None
+        normalised, lower, _ = self.scale.of(result) if self.scale else (None, None, None)
         low, high = result.interval()
         self.at.evaluated(result.mean, result.env_steps)
-        if self.scale and normalised is not None and counts:
+        if normalised is not None and lower is not None and counts:
             self.at.scores.append(normalised)
-            self.at.lows.append(self.scale.normalise(low))
+            self.at.lows.append(lower)
             if BEST in phase.listens and normalised >= max(self.at.scores):  # the latest of equals
                 self.best = Snapshot(self.student, self.student.weights())
         scores = {"score": result.mean, "normalised": normalised, "low": low, "high": high}
         if result.name:
             scores |= {f"mean_{name}": said["mean"] for name, said in result.measures().items()}
+        if isinstance(self.scale, Scales):
+            scores |= {f"normalised_{i}": score for i, score in enumerate(self.scale.each(result))}
         write({**self._where(phase, "eval"), **scores, "weight": self.weight(phase)})
 
     def weight(self, phase: Phase) -> float | None:

@@ -68,6 +68,13 @@ def spec(env_id: str) -> TaskSpec:
     return TaskSpec(env_id, tuple(env.state_shape()), "bool", len(minimal), 1, None, protocol)
 
 
+@functools.cache
+def action_names(env_id: str) -> tuple[str, ...]:
+    """The minimal actions of a game by MinAtar's letters: n(one), l(eft), u(p), r(ight), d(own), f(ire)."""
+    env = _environment(GAMES[env_id])
+    return tuple(env.env.action_map[action] for action in env.minimal_action_set())
+
+
 def make(env_id: str, n: int, view: str) -> VectorEnv:
     """`n` copies: few of them as a list of the package's own, more of them stepped together. They play the same."""
     if view != "student":

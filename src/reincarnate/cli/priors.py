@@ -1,0 +1,105 @@
+"""The command `priors`: the ready set of priors that studies name by hash."""
+
+from pathlib import Path
+
+import tyro
+from rich.markup import escape
+from rich.table import Table
+from tyro.conf import Positional
+
+from reincarnate import ui
+from reincarnate.errors import UserError
+
+USAGE = """usage: reincarnate priors list                          the bundles, what they score, and which are here
+       reincarnate priors card NAME                     what one is: task, teacher, scores, protocol, licence, hash
+       reincarnate priors fetch NAME --source PATH      bring one from a file or folder where you have it
+
+A study or a run names one as its teacher by `prior:NAME@HASH`, which `card` prints.
+"""
+
+
+def priors(args: list[str]) -> None:
+    """`priors list`, `priors card NAME`, `priors fetch NAME --source PATH`."""
+    verbs = {"list": _list, "card": _card, "fetch": _fetch}
+    if not args or args[0] in ("-h", "--help"):
+        print(USAGE, end="")
+    elif args[0] in verbs:
+        verbs[args[0]](args[1:])
+    else:
+        raise UserError(f"priors needs a verb, {', '.join(verbs)}: `reincarnate priors card {args[0]}`")
+
+
+def _list(args: list[str]) -> None:
+    def command() -> None:
+        """The bundles of the manifest."""
+        from reincarnate.priors.bundles import bundles
+
+        table = Table(title="priors", title_justify="left")
+        for name in ("bundle", "task", "random", "teacher", "licence", "hash", "here"):
+            table.add_column(name)
+        for name, bundle in bundles().items():
+            scores = [_score(bundle.reference.get(who)) for who in ("random", "teacher")]
+            here = "yes" if bundle.folder() else "no"
+            table.add_row(name, bundle.task, *scores, bundle.licence, bundle.hash[:12], here)
+        ui.console.print(table)
+
+    tyro.cli(command, args=args, prog="reincarnate priors list")
+
+
+def _score(told: dict | None) -> str:
+    return f"{told['mean']:.4g}" if told else "–"
+
+
+def _card(args: list[str]) -> None:
+    def command(name: Positional[str]) -> None:
+        """What a bundle is.
+
+        Args:
+            name: A bundle's name, as `priors list` has it.
+        """
+        from reincarnate.priors.bundles import find
+
+        bundle = find(name)
+        folder = bundle.folder()
+        rows = [
+            ("task", bundle.task),
+            ("teacher", bundle.about),
+            ("data", bundle.data or "none; a method that needs some lets the teacher play it"),
+            *((who, _interval(told)) for who, told in bundle.reference.items()),
+            ("protocol", str(bundle.protocol)),
+            ("licence", bundle.licence),
+            ("from", bundle.source),
+            *((f"sha256 of {file}", said) for file, said in bundle.files.items()),
+            ("hash", bundle.hash),
+            ("name it by", bundle.address),
+            ("here", str(folder) if folder else f"no: reincarnate priors fetch {bundle.name} --source PATH"),
+        ]
+        table = Table(title=f"prior {bundle.name}", show_header=False, title_justify="left")
+        table.add_column(style="bold", no_wrap=True)
+        table.add_column(overflow="fold")
+        for key, value in rows:
+            table.add_row(key, escape(value))
+        ui.console.print(table)
+
+    tyro.cli(command, args=args, prog="reincarnate priors card")
+
+
+def _interval(told: dict) -> str:
+    return f"{told['mean']:.4g}  95 % [{told['low']:.4g}, {told['high']:.4g}] over {told['episodes']} episodes"
+
+
+def _fetch(args: list[str]) -> None:
+    def command(name: Positional[str], source: Path, out: Path | None = None) -> None:
+        """Bring a bundle's files from where you have them; every hash is checked, nothing is changed.
+
+        Args:
+            name: A bundle's name.
+            source: A file, or a folder in which its files are looked for by name.
+            out: Folder of fetched bundles; others than the default are named in REINCARNATE_PRIORS.
+        """
+        from reincarnate.priors.bundles import FETCHED, fetch, find
+
+        folder = fetch(name, source, out or FETCHED)
+        ui.say(f"{folder} is {find(name).address}")
+
+    tyro.cli(command, args=args, prog="reincarnate priors fetch")

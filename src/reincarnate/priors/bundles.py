@@ -1,0 +1,188 @@
+"""A ready set of priors: bundles named by one manifest, found where they were shipped or fetched, checked by hash.
+
+A bundle is a task with its protocol, a teacher, perhaps data, the reference scores and the licence. Its hash covers
+the task, the protocol and the hashes of what it holds, so that `prior:NAME@HASH` means the same to everybody. What may
+be shipped lies beside the manifest; the rest is brought from where a person has it (`fetch`), which changes no byte.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reincarnate import envs
+from reincarnate.errors import UserError
+from reincarnate.files.atomic import publish, sha256_json, staging
+from reincarnate.files.records import Record, is_hash, is_text, load_record
+from reincarnate.files.regular import content_hash, within
+from reincarnate.teachers import open_teacher
+from reincarnate.types import Teacher
+
+MANIFEST = "manifest.json"
+PLACES = "REINCARNATE_PRIORS"  # variable of the environment: folders of fetched bundles, joined as PATH's are
+FETCHED = Path(".reincarnate/priors")  # where `fetch` puts them unless told
+SHORTEST = 8  # digits of a bundle's hash that must be named
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """One entry of the manifest. `files` are hashes by name; `teacher` is an address in which {here} is their folder
+    and {root} that of the repository; `reference` the scores of the random policy and of the teacher.
+    """
+
+    name: str
+    task: str
+    teacher: str
+    files: dict[str, str]
+    protocol: dict[str, Any]
+    reference: dict[str, Any]
+    about: str
+    licence: str
+    source: str
+    data: str | None = None  # an address, likewise, of its replay or of played data
+
+    @property
+    def hash(self) -> str:
+        """What it is, whoever has it: SHA-256 over task, protocol, addresses and files."""
+        return sha256_json({k: getattr(self, k) for k in ("task", "teacher", "data", "files", "protocol")})
+
+    @property
+    def address(self) -> str:
+        """What a run or a study names: its teacher, whose hash is checked."""
+        return f"prior:{self.name}@{self.hash[:12]}"
+
+    def folder(self) -> Path | None:
+        """Where its files lie here, whole and unchanged; None where they do not. UserError: some have changed."""
+        for place in places():
+            folder = place / self.name
+            if all((folder / file).is_file() for file in self.files):
+                self._check(folder)
+                return folder
+        return None
+
+    def _check(self, folder: Path) -> None:
+        for file, said in self.files.items():
+            if (found := content_hash(within(folder, file))) != said:
+                raise UserError(f"{folder / file} is not what the bundle {self.name} holds: {found}, not {said}")
+
+    def opened(self, actions: int | None) -> Teacher:
+        """Its teacher. Raises UserError where its files are not here."""
+        folder = self.folder()
+        if folder is None:
+            raise UserError(f"the bundle {self.name} is not here: reincarnate priors fetch {self.name} --source PATH")
+        teacher = open_teacher(self._filled(self.teacher, folder), actions)
+        teacher.card = replace(teacher.card, uri=self.address)
+        return teacher
+
+    def _filled(self, address: str, folder: Path) -> str:
+        return address.replace("{here}", str(folder)).replace("{root}", str(_root().parent))
+
+
+# ---- the manifest ----------------------------------------------------------------------------------------
+
+
+def _root() -> Path:
+    """The folder of the manifest: beside the installed package's modules, or at the root of a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    for root in (package.parents[1] / "priors", package / "priors"):
+        if (root / MANIFEST).exists():
+            return root
+    raise UserError(f"priors/{MANIFEST} is missing from this installation; install reincarnate again")
+
+
+def places() -> list[Path]:
+    """Where bundles are looked for, in order: shipped ones, those of the environment's variable, fetched ones."""
+    named = [Path(place) for place in os.environ.get(PLACES, "").split(os.pathsep) if place]
+    return [_root(), *named, FETCHED]
+
+
+def bundles() -> dict[str, Bundle]:
+    """All that the manifest names. Raises UserError where it is damaged."""
+    path = _root() / MANIFEST
+    return read_manifest(path)
+
+
+def read_manifest(path: Path) -> dict[str, Bundle]:
+    """The bundles of a manifest, by name. Raises UserError, naming the field that is wrong."""
+    record = Record(load_record(path), path)
+    if record.text("kind") != "priors":
+        raise record.refuse("kind", "'priors'", record.get("kind"))
+    inner = record.record("bundles")
+    return {name: _bundle(name, inner.record(name)) for name in inner}
+
+
+def _bundle(name: str, told: Record) -> Bundle:
+    reference = told.record("reference")
+    for who in reference:
+        reference.record(who).number("mean")
+    return Bundle(
+        name=name,
+        task=told.text("task"),
+        teacher=told.text("teacher"),
+        files=told.mapping("files", is_hash, "hashes by file"),
+        protocol=told.record("protocol").value,
+        reference=reference.value,
+        about=told.text("about"),
+        licence=told.text("licence"),
+        source=told.text("source"),
+        data=told.get("data", None) if is_text(told.get("data", None)) else None,
+    )
+
+
+def find(name: str) -> Bundle:
+    """The bundle that `NAME` or `NAME@HASH` names. Raises UserError for an unknown name, or another hash."""
+    plain, at, digits = name.partition("@")
+    known = bundles()
+    if plain not in known:
+        raise UserError(f"there is no bundle {plain!r}; there are: {', '.join(known)}")
+    bundle = known[plain]
+    if at and (len(digits) < SHORTEST or not bundle.hash.startswith(digits)):
+        raise UserError(
+            f"prior:{name}: this version's {plain} has the hash {bundle.hash[:12]} (name {SHORTEST} digits or more)"
+        )
+    return bundle
+
+
+# ---- as a teacher, and from where a person has it ------------------------------------------------------------
+
+
+def open_address(rest: str, actions: int | None = None) -> Teacher:
+    """The teacher of a bundle, `prior:NAME@HASH`. Raises UserError where it is not here, or has changed."""
+    bundle = find(rest)
+    if bundle.protocol != envs.spec(bundle.task).protocol:
+        raise UserError(f"prior:{rest} is of another protocol than {bundle.task} has in this version")
+    return bundle.opened(actions)
+
+
+def fetch(name: str, source: Path, out: Path = FETCHED) -> Path:
+    """Bring a bundle's files from a file or folder where a person has them; every hash is checked. Returns its folder.
+
+    A file is found in a folder by its name, at any depth. Raises UserError where one is missing or another; then
+    nothing is written.
+    """
+    bundle = find(name)
+    there = bundle.folder()
+    if there is not None:
+        return there
+    if not source.exists():
+        raise UserError(f"--source {source} does not exist; {bundle.name} is from {bundle.source}")
+    found = {file: _found(bundle, file, said, source) for file, said in bundle.files.items()}
+    with staging(out) as folder:
+        for file, path in found.items():
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / file)
+        bundle._check(folder)
+        publish(folder, out / bundle.name)
+    return out / bundle.name
+
+
+def _found(bundle: Bundle, file: str, said: str, source: Path) -> Path:
+    """The file of this name and hash."""
+    name = Path(file).name
+    candidates = [source] if source.is_file() else sorted(path for path in source.rglob(name) if path.is_file())
+    for path in candidates:
+        if content_hash(path) == said:
+            return path
+    other = f" of that content (another lies at {candidates[0]})" if candidates else ""
+    raise UserError(f"{source} holds no {name}{other}; {bundle.name} needs sha256 {said}, from {bundle.source}")

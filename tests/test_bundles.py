@@ -1,0 +1,94 @@
+"""The ready set of priors: what the manifest says, what lies here, and what is refused."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from reincarnate.cli import main
+from reincarnate.errors import UserError
+from reincarnate.methods import Kickstart
+from reincarnate.priors import bundles
+from reincarnate.priors.bundles import fetch, find, read_manifest
+from reincarnate.run.prepare import prepare
+from reincarnate.run.settings import Run
+from reincarnate.teachers import open_teacher
+
+ROOT = Path(__file__).parents[1]
+OWN = "minatar-breakout-dqn"
+
+
+def test_the_shipped_bundle_is_here_and_names_the_agent_that_it_always_named():
+    bundle = find(OWN)
+    teacher = open_teacher(bundle.address)
+    assert bundle.folder() == ROOT / "priors" / OWN
+    assert teacher.card.uri == bundle.address
+    assert teacher.card.sha256 == json.loads((ROOT / "priors" / OWN / "agent.json").read_text())["sha256"]
+    assert prepare(Run(bundle.task, Kickstart(), teacher=bundle.address)).teacher.card.sha256 == teacher.card.sha256
+
+
+def test_every_bundle_says_what_a_fair_comparison_needs():
+    for bundle in bundles.bundles().values():
+        assert bundle.files and bundle.licence and bundle.source and bundle.protocol["env"] == bundle.task
+        random, teacher = bundle.reference["random"], bundle.reference["teacher"]
+        assert random["mean"] < teacher["mean"] and teacher["episodes"] == 100
+
+
+def test_another_hash_an_unknown_name_and_a_bundle_that_is_not_here_are_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"this version's {OWN} has the hash {find(OWN).hash[:12]}"):
+        open_teacher(f"prior:{OWN}@0123456789")
+    with pytest.raises(UserError, match="there is no bundle 'nothing'; there are: minatar-breakout-dqn"):
+        open_teacher("prior:nothing")
+    with pytest.raises(UserError, match="is not here: reincarnate priors fetch minatar-asterix-pgx --source PATH"):
+        open_teacher("prior:minatar-asterix-pgx")
+
+
+def test_a_foreign_bundle_is_fetched_whole_or_not_at_all(tmp_path, monkeypatch, teachers, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "pgx_ppo_asterix.npz").write_bytes(b"another")
+    with pytest.raises(UserError, match=r"holds no pgx_ppo_asterix\.npz of that content"):
+        fetch("minatar-asterix-pgx", tmp_path / "mine")
+    assert not (tmp_path / ".reincarnate").exists()
+    main(["priors", "fetch", "minatar-asterix-pgx", "--source", str(teachers)])
+    assert find("minatar-asterix-pgx").address in capsys.readouterr().out.replace("\n", "")
+    assert open_teacher(find("minatar-asterix-pgx").address).card.actions == 5
+    file = tmp_path / ".reincarnate/priors/minatar-asterix-pgx/pgx_ppo_asterix.npz"
+    file.write_bytes(file.read_bytes() + b"x")
+    with pytest.raises(UserError, match="is not what the bundle minatar-asterix-pgx holds"):
+        open_teacher("prior:minatar-asterix-pgx")
+
+
+def test_bundles_of_another_folder_are_found_by_the_variable(tmp_path, monkeypatch, teachers):
+    monkeypatch.chdir(tmp_path)
+    fetch("cartpole-dqn-sb3", teachers / "sb3" / "dqn-CartPole-v1", tmp_path / "shared")
+    assert find("cartpole-dqn-sb3").folder() is None
+    monkeypatch.setenv("REINCARNATE_PRIORS", str(tmp_path / "shared"))
+    assert open_teacher("prior:cartpole-dqn-sb3").card.actions == 2
+
+
+def test_a_damaged_manifest_is_one_line(tmp_path):
+    value = json.loads((ROOT / "priors" / "manifest.json").read_text())
+    value["bundles"][OWN]["files"]["agent.json"] = "no hash"
+    (tmp_path / "manifest.json").write_text(json.dumps(value))
+    with pytest.raises(UserError, match=r"bundles.minatar-breakout-dqn.files should be hashes by file"):
+        read_manifest(tmp_path / "manifest.json")
+
+
+def test_the_command_lists_and_tells(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    main(["priors", "list"])
+    assert find(OWN).hash[:12] in capsys.readouterr().out
+    main(["priors", "card", OWN])
+    assert "Apache-2.0" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as ended:
+        main(["priors", "gather"])
+    assert ended.value.code == 2
+
+
+def test_its_hash_covers_what_it_is_and_not_what_is_said_of_it():
+    bundle = find(OWN)
+    assert replace(bundle, about="other words", reference={}).hash == bundle.hash
+    assert replace(bundle, files={"agent.json": "0" * 64}).hash != bundle.hash
