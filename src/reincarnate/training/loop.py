@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.layouts import Sequences
 from reincarnate.data.mixture import Mixture
 from reincarnate.envs.vector import begin_together
 from reincarnate.training.collector import Collector, Guided
@@ -150,6 +151,8 @@ class Loop:
         for training in self.trainings:
             phase, rng = training.phases[number], training.stream("diagnostics")
             source = self._source(training, phase, "student") if phase.learns else training.memory
+            if isinstance(training.memory.layout, Sequences):
+                continue  # of batches of lone rows
             if n := min(EXAMPLES, len(source)):
                 batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
                 if batch.reward.ndim == 1:
@@ -286,7 +289,10 @@ def _own_best(training: Training, weighing: Weighing) -> dict[str, Predictor]:
 
 def _of_live(policy: Policy, batch: Batch) -> Prediction:
     """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so."""
-    carry = policy.initial(len(batch.obs))
-    begins = torch.ones(batch.reward.shape, dtype=torch.bool) if batch.begins is None else batch.begins
+    carry, shape = policy.initial(len(batch.obs)), batch.reward.shape
+    begins = torch.ones(shape, dtype=torch.bool) if batch.begins is None else batch.begins
     assert not carry.shape[-1] or begins.ndim == 2, "who listens to one that remembers learns from sequences"
+    if begins.ndim == 2 and not carry.shape[-1]:
+        kind, x = predictor_of(policy)(batch.obs.flatten(0, 1))
+        return Prediction(kind, x.unflatten(0, shape))
     return policy.predict(TimeStep(batch.obs, begins, mask=batch.mask, task=batch.task), carry)[0]

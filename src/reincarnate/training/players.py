@@ -45,11 +45,12 @@ class Transition(NamedTuple):
     predictions: Mapping[str, Prediction] = NOTHING
     notes: Mapping[str, np.ndarray] = NOTHING
     which: np.ndarray | None = None  # copies that acted, where not all did
+    carry: Tensor | None = None  # [n, H], what the actor remembered before
 
     def store(self, rows: Replay) -> None:
         """Add it to a table."""
         step = self.step
-        told = (self.predictions, self.notes, self.which)
+        told = (self.predictions, self.notes, self.which, self.carry)
         rows.add(self.obs, self.action, step.reward, step.terminated, step.truncated, step.next_obs, *told)
 
     def part(self, own: slice) -> "Transition":
@@ -62,6 +63,7 @@ class Transition(NamedTuple):
             {name: said._replace(x=said.x[own]) for name, said in self.predictions.items()},
             {name: values[own] for name, values in self.notes.items()},
             None if which is None else which[(which >= own.start) & (which < own.stop)] - own.start,
+            None if self.carry is None else self.carry[own],
         )
 
 
@@ -103,8 +105,6 @@ class Stage:
         notes = acted.notes
         if now.mask is not None:
             notes = {**notes, "mask": now.mask.numpy()}
-        if before.shape[-1]:
-            notes = {**notes, "carry.student": before.cpu().numpy()}
         obs, self.obs, self.carry = self.obs, step.obs, acted.carry
         which = None
         if idle is not None and idle.any():
@@ -112,7 +112,7 @@ class Stage:
             self.obs = np.where(idle.reshape(-1, *[1] * (obs.ndim - 1)), obs, step.obs)  # some tasks step all the same
         self.totals += step.reward
         self.begins = step.terminated | step.truncated
-        return Transition(obs, action, step, self.predictions, notes, which)
+        return Transition(obs, action, step, self.predictions, notes, which, before)
 
     def _listen(self, now: TimeStep) -> None:
         said = {}
