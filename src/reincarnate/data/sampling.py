@@ -16,7 +16,7 @@ single stream is the integer 0 instead of an array of zeros; the last two are No
 class Uniform:
     """Every row that begins a lesson is as likely as any other. `ahead`: rows that must follow it.
 
-    With a `stride` lessons are sequences that go on across episodes: they begin at every so manieth row, any kind of it.
+    With a `stride` lessons are sequences that go on across episodes; they begin at every so manieth row, of any kind.
     """
 
     def __init__(self, ahead: int, stride: int = 0):
