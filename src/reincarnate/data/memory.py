@@ -44,7 +44,7 @@ class Memory:
         reader: str = "student",
         keeps: int = 1,
     ):
-        self.rows, self.layout, self.device, self.reader, self._keeps = rows, layout, device, reader, keeps
+        self.rows, self.layout, self.device, self.reader, self.keeps = rows, layout, device, reader, keeps
         self.sampler = sampler or Uniform(layout.ahead, _stride(layout))
         self._prepared: Batch | None = None
         self._kept: list[Batch] = []  # prepared rollouts, oldest first
@@ -87,7 +87,7 @@ class Memory:
         self._mark = self.rows.added.copy()
 
     def _keep(self, prepared: Batch) -> None:
-        self._kept = [*self._kept[len(self._kept) + 1 - self._keeps :], prepared] if self._keeps > 1 else [prepared]
+        self._kept = [*self._kept, prepared][-self.keeps :]
         self._prepared = prepared if len(self._kept) == 1 else joined(self._kept)
         self._order = np.zeros(0, np.int64)
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from reincarnate.plugins import Registry, settings_check
 
 if TYPE_CHECKING:
+    from reincarnate.methods.ald import ALD
     from reincarnate.methods.dagger import Dagger
     from reincarnate.methods.dqfd import DQfD
     from reincarnate.methods.finetune import FineTune
@@ -33,6 +34,7 @@ _CLASSES = {
     "dagger": "Dagger",
     "wsrl": "WSRL",
     "warmcritic": "WarmCritic",
+    "ald": "ALD",
 }
 
 METHODS = Registry(
@@ -60,6 +62,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "ALD",
     "JSRL",
     "METHODS",
     "PPD",

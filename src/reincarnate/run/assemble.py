@@ -106,6 +106,7 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
             own = method.settings_of(name, settings)
             cast[name] = own.newborn(spec, run.seed, prepared.device)
             memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
+            memory.keeps = getattr(method, "replayed", 1)
     data = prepared.data
     student = cast["student"]
     return Training(
@@ -119,6 +120,7 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
         seed=run.seed,
         copies=run.copies,
         plays=run.teacher_plays,
+        repeats=getattr(method, "repeats", {}),
     )
 
 

@@ -27,6 +27,7 @@ from reincarnate.store.trust import vouch
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.flops import flops_of_run
+from reincarnate.training.latency import acting_ms
 from reincarnate.training.players import Greedy
 from reincarnate.training.training import Training
 from reincarnate.types import Student
@@ -152,7 +153,7 @@ def _result(
         "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
+    } | ({"acting": acting_ms(training.cast)} if len(training.cast) > 1 else {})
 
 
 def _priors(prepared: Prepared, reference: Reference, data: Dataset | None) -> dict[str, Any]:
