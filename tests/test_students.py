@@ -139,7 +139,7 @@ def shortened(method, env_steps):
 
 
 # every method with some student, and every student with the method that has the most parts
-TAUGHT = [name for name in METHODS if name != "ppd"]  # which is for on-policy students
+TAUGHT = [name for name in METHODS if name not in ("ppd", "ald")]  # which are for on-policy students
 PAIRS = dict.fromkeys([*zip(TAUGHT, cycle(VALUE_STUDENTS), strict=False), *(("qdagger", n) for n in VALUE_STUDENTS)])
 
 
