@@ -223,7 +223,8 @@ class Fleet:
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy."""
         steps = [env.step(part) for env, part in zip(self.members, np.split(actions, self._cuts), strict=True)]
-        return Step(*(np.concatenate(column) for column in zip(*steps, strict=True)))
+        columns = zip(*steps, strict=True)  # masks are there in all or in none
+        return Step(*(None if column[0] is None else np.concatenate(column) for column in columns))  # pyright: ignore
 
     def view(self, name: str) -> np.ndarray:
         """All members' views."""
