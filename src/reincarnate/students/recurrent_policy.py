@@ -117,7 +117,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         assert rollout.next_obs is not None and rollout.ended is not None and rollout.begins is not None
         steps, cut = rollout.reward.shape[1], rollout.ended & (rollout.discount > 0)
         starts = range(0, steps, self.settings.segment)
-        limits = (cut.any(0).nonzero()[:, 0] + 1).tolist() if cut.device.type != "meta" else []
+        limits = (cut.any(0).nonzero()[:, 0] + 1).tolist()
         told, values, carries, beyond = [], [], [], {}
         edges = sorted({*starts, *limits, steps})
         for first, end in itertools.pairwise(edges):
