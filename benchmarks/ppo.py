@@ -7,9 +7,9 @@ each repeat in a process of its own. Identical work: task, copies, rollout, mini
 for the actor, as many for the critic), Adam, clipping, normalised advantages, gradient norm 0.5. Stable-Baselines3
 monitors episodes; ours logs losses and returns. On HalfCheetah nothing is normalised on either side.
 
-"recurrent" is PPO with a memory against sb3-contrib's RecurrentPPO on CartPole: 64-64 tanh, one LSTM of 128 for actor and
-critic, linear heads, both ways of cutting: "whole" with gradients through all 128 steps of a copy, as theirs pass within an
-episode, "cut" through 16, which changes the gradient and not the number of examples.
+"recurrent" is PPO with a memory against sb3-contrib's RecurrentPPO on CartPole: 64-64 tanh, one LSTM of 128 for actor
+and critic, linear heads. Two ways of cutting: "whole" with gradients through all 128 steps of a copy, as theirs pass
+within an episode; "cut" through 16, which changes the gradient and not the number of examples.
 """
 
 import argparse

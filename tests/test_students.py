@@ -55,6 +55,7 @@ def small(name, **changes):
         "qrdqn": {"quantiles": 11},
         "iqn": {"samples": 8, "acting": 8, "hidden": (32, 32)},
         "pqn": {"rollout": 8, "n_step": 1, "lr": 2e-3, "epsilon_steps": 2000},
+        "r2d2": {"memory_size": 16, "unroll": 8, "burn_in": 4, "overlap": 4, "gamma": 0.99},
     }
     family = replayed if issubclass(kind, ReplaySettings) else {}
     return kind(**{**common, **family, **special.get(name, {}), **changes})
