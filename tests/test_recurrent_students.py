@@ -442,3 +442,18 @@ def test_sequences_do_not_cross_what_has_not_been_played():
     assert len(memory) == 0
     with pytest.raises(ValueError, match="nothing to sample"):
         memory.sample(1, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("memory", ["lstm", "gru", "gtrxl"])
+@pytest.mark.parametrize("kind", ["onnx", "torchscript", "safetensors"])
+def test_an_agent_that_remembers_is_a_graph_with_its_memory_in_and_out(memory, kind, tmp_path):
+    from reincarnate.agents.agent import open_agent, save_agent
+    from reincarnate.sharing.export import export
+
+    if kind == "onnx":
+        pytest.importorskip("onnxruntime")
+    changes = {"memory": memory, "memory_size": 8, "memory_length": 3}
+    settings = replace(POLICY if memory == "gru" else VALUE, **changes)
+    save_agent(tmp_path / "agent", settings.newborn(POINT, 0), {"method": "scratch", "env": POINT.id, "prior": {}}, "")
+    exported = export(open_agent(tmp_path / "agent"), kind, tmp_path / "out")
+    assert exported.difference is not None and exported.difference < 1e-5
