@@ -63,7 +63,9 @@ class RecurrentNetwork(PolicyNetwork):
         """The actor's part alone."""
         seen = self.seen(obs.flatten(0, begins.ndim - 1))
         features, after = self._tower(self.torso, self.memory, seen, begins, carry)
-        return self.head(features.flatten(0, -2)).unflatten(0, begins.shape), after
+        if begins.ndim == 1:
+            return self.head(features), after
+        return self.head(features.flatten(0, 1)).unflatten(0, begins.shape), after
 
     def _tower(
         self, torso: Any, memory: nn.Module, seen: Tensor, begins: Tensor, carry: Tensor
