@@ -106,7 +106,7 @@ class Layer(nn.Module):
 
     def remember(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """What attention keeps of an input: the norm of it without scale and shift (those come when it is read)."""
-        return F.layer_norm(x, x.shape[-1:], eps=self.norm1.eps) if self.reordered else x
+        return F.layer_norm(x, self.norm1.normalized_shape, eps=self.norm1.eps) if self.reordered else x
 
     def segment(self, x: Tensor, rows: Tensor, hidden: Tensor, shared: GTrXL) -> Float[Tensor, "B T D"]:
         """x [B, T, D] and all that can be attended to, rows [B, M + T, D]."""
