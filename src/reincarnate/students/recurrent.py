@@ -124,8 +124,7 @@ class RecurrentValueStudent(ValueStudent):
     def _lesson(self, rows: Batch) -> tuple[Batch, Tensor]:
         """The rows [B, U] as examples [B·U] with n-step sums, and the row of each one's bootstrap value, [B, U]."""
         assert rows.ended is not None and rows.weight is not None
-        layout = self.settings.layout()
-        reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, layout.n_step)
+        reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, self.settings.n_step)
         told = {name: Prediction(p.kind, p.x.flatten(0, 1)) for name, p in rows.predictions.items()}
         flat = (rows.obs.flatten(0, 1), rows.action.flatten(), reward.flatten(), discount.flatten(), None)
         next_mask = None if rows.mask is None else _allowed_next(rows.mask, ahead)

@@ -30,5 +30,6 @@ def _completed(
     notes = dict(batch.notes)
     if acts in others:
         notes[LOG_PROB] = others[acts].notes[LOG_PROB]
-    reward = others[objective.values_of].notes[VALUE] if objective.values_of in others else batch.reward
+    told = others.get(objective.values_of or "")
+    reward = batch.reward if told is None else told.notes[VALUE]
     return batch._replace(predictions={**batch.predictions, **said}, notes=notes, reward=reward)

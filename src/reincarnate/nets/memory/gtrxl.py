@@ -73,7 +73,7 @@ class GTrXL(nn.Module):
     def _moved_on(self, memory: Tensor, rows: list[Tensor], filled: Tensor) -> Tensor:
         """The carry with every layer's newest row in place of its oldest."""
         newest = torch.stack(rows, 1).detach()
-        if torch.jit.is_tracing():  # exporters know no writing in place
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]  # exporters know no writing in place
             kept = torch.cat([memory[:, :, 1:], newest[:, :, None]], 2)
             return torch.cat([kept.flatten(1), filled[:, None]], 1)
         after = memory.new_empty(len(memory), self.carry)

@@ -96,7 +96,7 @@ class GRU(Recurrent):
         return out, after[None]
 
     def _cell(self, x: Tensor, before: Tensor, weights: Sequence[Tensor]) -> Tensor:
-        if torch.jit.is_tracing():  # exporters do not know the cell
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]  # exporters do not know the cell
             return _gru_cell(x, before[0], *weights)[None]
         return torch.gru_cell(x, before[0], *weights)[None]
 

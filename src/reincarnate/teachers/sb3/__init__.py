@@ -101,7 +101,7 @@ class RecurrentSb3Teacher(Sb3Teacher):
         acts = self.acts
         if acts is not None and acts.spread:
             assert isinstance(self.network, Gaussian)
-            return as_gaussian(acts, *self.network.distribution(features)), carry
+            return as_gaussian(acts, *self.network.distribution(features)), carry  # pyright: ignore[reportArgumentType]
         told = self.network(features).unflatten(1, self._heads).mean(1)
         return as_prediction(self.card, told), carry
 
