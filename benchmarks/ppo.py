@@ -6,6 +6,10 @@ Unit: env steps per second, learner included; the clock starts after the first r
 each repeat in a process of its own. Identical work: task, copies, rollout, minibatches, epochs, networks (64-64 tanh
 for the actor, as many for the critic), Adam, clipping, normalised advantages, gradient norm 0.5. Stable-Baselines3
 monitors episodes; ours logs losses and returns. On HalfCheetah nothing is normalised on either side.
+
+"recurrent" is PPO with a memory against sb3-contrib's RecurrentPPO on CartPole: 64-64 tanh, one LSTM of 128 for actor
+and critic, linear heads. Two ways of cutting: "whole" with gradients through all 128 steps of a copy, as theirs pass
+within an episode; "cut" through 16, which changes the gradient and not the number of examples.
 """
 
 import argparse
@@ -19,6 +23,14 @@ import harness
 TASKS: dict[str, dict[str, Any]] = {
     "cartpole": {"env": "CartPole-v1", "copies": 8, "rollout": 256, "batch": 64, "epochs": 10, "steps": 16_384},
     "cheetah": {"env": "HalfCheetah-v5", "copies": 1, "rollout": 2048, "batch": 64, "epochs": 10, "steps": 16_384},
+    **{
+        f"recurrent, {name}": {
+            **{"env": "CartPole-v1", "copies": 8, "rollout": 128, "batch": 128, "epochs": 10, "steps": 8_192},
+            **{"student": {"memory": "lstm", "memory_size": 128, "hidden": (64, 64), "segment": segment}},
+            "rival": "sb3_recurrent_ppo.py",
+        }
+        for name, segment in (("whole", 128), ("cut", 16))
+    },
 }
 
 
@@ -52,7 +64,8 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     copies, spec = task["copies"], envs.spec(task["env"])
-    config = PPO(rollout=task["rollout"], batch_size=task["batch"], epochs=task["epochs"], lr=task["lr"])
+    told = {**task.get("student", {}), "hidden": tuple(task.get("student", {}).get("hidden", ()))}
+    config = PPO(rollout=task["rollout"], batch_size=task["batch"], epochs=task["epochs"], lr=task["lr"], **told)
     env = envs.make(task["env"], copies)
     training = Training(
         cast={"student": config.newborn(spec, 0)},
@@ -75,7 +88,7 @@ def measure(side: str, task: dict[str, Any], threads: int) -> dict[str, float]:
     """One repeat of one side, in a fresh process."""
     if side == "ours":
         return harness.fresh("ppo.py", "--side", threads, json.dumps(task), threads=threads)
-    return harness.fresh("rivals/sb3_ppo.py", threads, json.dumps(task), threads=threads)
+    return harness.fresh(f"rivals/{task.get('rival', 'sb3_ppo.py')}", threads, json.dumps(task), threads=threads)
 
 
 def contest(name: str, threads: int, repeats: int, steps: int | None) -> dict[str, Any]:

@@ -197,7 +197,7 @@ WRONG_TEXT = {
     "no policy_class": b"{}",
     "not JSON:.*nested": b"[" * 100_000,
     "policies of somewhere.else": described("somewhere.else"),
-    "policies of sb3_contrib.common.recurrent": described("sb3_contrib.common.recurrent.policies"),
+    "a memory of no layers": described("sb3_contrib.common.recurrent.policies"),
     "policies of sb3_contrib.common.maskable": described("sb3_contrib.common.maskable.policies"),
     "observations in a Dict space": described(observation_space=space("Dict")),
     "observations in a Discrete space": described(observation_space=space("Discrete", n=5)),

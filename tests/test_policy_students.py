@@ -405,7 +405,12 @@ SHORT = {
     "wsrl": {"start": "teacher", "warmup_env_steps": 60},
     "jsrl": {"horizon": 20},
 }
-REFUSED = {"rehearsal": "no prior data can be mixed", "rlpd": "no prior data can be mixed", "wsrl": "fills a replay"}
+REFUSED = {
+    "rehearsal": "no prior data can be mixed",
+    "rlpd": "no prior data can be mixed",
+    "wsrl": "fills a replay",
+    "ald": "student with a memory",
+}
 REFUSED_OF_GAUSSIANS = {"dqfd": "compares discrete", "pretrain": "compares discrete"}
 
 

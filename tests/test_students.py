@@ -55,6 +55,7 @@ def small(name, **changes):
         "qrdqn": {"quantiles": 11},
         "iqn": {"samples": 8, "acting": 8, "hidden": (32, 32)},
         "pqn": {"rollout": 8, "n_step": 1, "lr": 2e-3, "epsilon_steps": 2000},
+        "r2d2": {"memory_size": 16, "unroll": 8, "burn_in": 4, "overlap": 4, "gamma": 0.99},
     }
     family = replayed if issubclass(kind, ReplaySettings) else {}
     return kind(**{**common, **family, **special.get(name, {}), **changes})
@@ -140,7 +141,7 @@ def shortened(method, env_steps):
 
 
 # every method with some student, and every student with the method that has the most parts
-TAUGHT = [name for name in METHODS if name != "ppd"]  # which is for on-policy students
+TAUGHT = [name for name in METHODS if name not in ("ppd", "ald")]  # which are for on-policy students
 PAIRS = dict.fromkeys([*zip(TAUGHT, cycle(VALUE_STUDENTS), strict=False), *(("qdagger", n) for n in VALUE_STUDENTS)])
 
 

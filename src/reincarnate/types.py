@@ -284,12 +284,14 @@ class Objective:
     """What a student learns in a phase: the weight of its own loss, terms, and what multiplies its learning rate.
 
     `policy` 0 leaves an actor alone while its critic learns; where values are the policy it changes nothing.
+    `values_of` names another of the cast whose state values its own learn towards, in place of returns (on-policy).
     """
 
     own: float = 1.0
     terms: tuple[WeightedTerm, ...] = ()
     lr_scale: Schedule | None = None  # None: leaves it alone
     policy: float = 1.0
+    values_of: str | None = None
 
     def at(self, progress: Progress) -> Weighing:
         """What holds now; terms without weight are left out."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from reincarnate.data.replay import ALLOWED, BASIC, ENDED, TAIL, TERMINATED, Replay
 from reincarnate.types import Batch, Prediction, TaskSpec
 
-TASK, CARRY = "task", "carry"  # with ALLOWED columns that become fields of a batch; all others are notes
+TASK = "task"  # with ALLOWED a column that becomes a field of a batch; all others are notes
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,7 @@ class Transitions:
         """Rows that must follow a row before it can be drawn."""
         return self.n_step
 
-    def gather(
-        self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str], carry: str = ""
-    ) -> Batch:
+    def gather(self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str]) -> Batch:
         """The transitions that begin at these positions [B] of these streams."""
         base, columns = rows.base[stream], rows.columns
         at = base + position % rows.rows
@@ -53,7 +51,7 @@ class Transitions:
             next_obs=rows.observe(base, successor, after),
             predictions=_predictions(rows, at, names),
         )
-        return batch if len(columns) == len(BASIC) + len(rows.kinds) else _with_extras(batch, rows, at, after, carry)
+        return batch if len(columns) == len(BASIC) + len(rows.kinds) else _with_extras(batch, rows, at, after)
 
 
 @dataclass(frozen=True)
@@ -61,7 +59,8 @@ class Sequences:
     """`length` rows of one stream after another, of which the first `burn_in` only warm a memory up.
 
     They may cross episodes: `begins` says where one starts, and the row of an episode's last observation, on which
-    nobody acted, has weight 0. Drawn every `stride` rows where that is above 1 (R2D2's overlap of 40 in 80).
+    nobody acted, has weight 0. They begin at every `stride`th row, for which the actor's memory is kept (R2D2's overlap
+    of 40 in 80). The learner sums up to `n_step` rewards before it bootstraps.
     """
 
     length: int = 80
@@ -75,9 +74,7 @@ class Sequences:
         """Rows that must follow a row before it can be drawn: the sequence's, and its last one's successor."""
         return self.length
 
-    def gather(
-        self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str], carry: str = ""
-    ) -> Batch:
+    def gather(self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str]) -> Batch:
         """The sequences [B, length] that begin at these positions [B]."""
         base = np.broadcast_to(rows.base[stream], position.shape)[:, None]
         positions = position[:, None] + np.arange(self.length)
@@ -96,7 +93,7 @@ class Sequences:
             begins=torch.from_numpy(rows.columns["age"][at] == 0),
             ended=torch.from_numpy(flags & ENDED != 0),
         )
-        return _with_extras(batch, rows, at, None, carry)
+        return _with_extras(batch, rows, at, None)
 
 
 @dataclass(frozen=True)
@@ -111,9 +108,9 @@ class Rollout:
         """Rows that must follow a row before it can be drawn."""
         return 1
 
-    def gather(self, rows: Replay, names: Sequence[str], carry: str = "") -> Batch:
-        """All steps of every stream since the last rollout, oldest first; each has its successor's row after it."""
-        position = self._positions(rows)
+    def gather(self, rows: Replay, names: Sequence[str], since: np.ndarray | None = None) -> Batch:
+        """All steps of every stream since positions [streams] (None: all), oldest first, each with its successor."""
+        position = self._positions(rows, np.zeros_like(rows.added) if since is None else since)
         base = rows.base[:, None]
         at, after = base + position % rows.rows, base + (position + 1) % rows.rows
         flags = rows.columns["flags"][at]
@@ -127,11 +124,11 @@ class Rollout:
             begins=torch.from_numpy(rows.columns["age"][at] == 0),
             ended=torch.from_numpy(flags & ENDED != 0),
         )
-        return _with_extras(batch, rows, at, after, carry)
+        return _with_extras(batch, rows, at, after)
 
-    def _positions(self, rows: Replay) -> np.ndarray:
+    def _positions(self, rows: Replay, since: np.ndarray) -> np.ndarray:
         """Positions [streams, steps] of the rows in which somebody acted since the last rollout."""
-        position = rows.mark[:, None] + np.arange(int((rows.added - rows.mark).max()))
+        position = since[:, None] + np.arange(int((rows.added - since).max()))
         flags = rows.columns["flags"][rows.base[:, None] + position % rows.rows]
         acted = (flags & TAIL == 0) & (position < rows.added[:, None])
         steps = int(acted.sum(1).min())  # of a last step some streams may have had no part
@@ -172,17 +169,12 @@ def _predictions(rows: Replay, at: np.ndarray, names: Sequence[str]) -> Mapping[
     return {name: Prediction(rows.kinds[name], torch.from_numpy(rows.columns[name][at])) for name in names}
 
 
-def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray | None, carry: str) -> Batch:
-    """A batch with what else was stored beside its steps; a carry only for whom it belongs to (`carry`)."""
+def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray | None) -> Batch:
+    """A batch with what else was stored beside its steps."""
     columns, names = rows.columns, rows.columns.keys() - {*BASIC, *rows.kinds}
-    notes = {
-        name: torch.from_numpy(columns[name][at]) for name in names if name not in (ALLOWED, TASK) and "." not in name
-    }
-    first = at if at.ndim == 1 else at[:, 0]
-    own = f"{CARRY}.{carry}"
+    notes = {name: torch.from_numpy(columns[name][at]) for name in names if name not in (ALLOWED, TASK)}
     return batch._replace(
         notes=notes,
-        carry=torch.from_numpy(columns[own][first]) if own in columns else None,
         mask=torch.from_numpy(columns[ALLOWED][at]) if ALLOWED in columns else None,
         next_mask=_allowed_after(columns[ALLOWED][after]) if ALLOWED in columns and after is not None else None,
         task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None,

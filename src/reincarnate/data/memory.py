@@ -1,6 +1,6 @@
 """What a student's batches are drawn from: rows of experience, cut by the student's layout, on the student's device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.carries import Carries
 from reincarnate.data.layouts import AnyLayout, Rollout, Sequences, Transitions
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
@@ -15,6 +16,7 @@ from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Batch, Prediction, Predictor, Student, TaskSpec
 
 CPU = torch.device("cpu")
+CARRIES = "carries"  # what a checkpoint calls them
 
 
 @dataclass(frozen=True)
@@ -27,10 +29,10 @@ class Storage:
 
 
 class Memory:
-    """Rows and how they are cut. `reader` names whose stored memories (`carry.<reader>`) the batches hold.
+    """Rows and how they are cut. A stored memory is the actor's: batches hold it where the `reader` is the student.
 
     Transitions and sequences are drawn with replacement, as often as one likes. The newest rollout is prepared once by
-    the student (`begin`), then passed in random order, and forgotten with the next.
+    the student (`begin`), then passed in random order, and forgotten with the next but `keeps` - 1.
     """
 
     def __init__(
@@ -40,11 +42,14 @@ class Memory:
         sampler: Sampler | None = None,
         device: torch.device = CPU,
         reader: str = "student",
+        keeps: int = 1,
     ):
-        self.rows, self.layout, self.device, self.reader = rows, layout, device, reader
-        self.sampler = sampler or Uniform(layout.ahead)
+        self.rows, self.layout, self.device, self.reader, self.keeps = rows, layout, device, reader, keeps
+        self.sampler = sampler or Uniform(layout.ahead, _stride(layout))
         self._prepared: Batch | None = None
+        self._kept: list[Batch] = []  # prepared rollouts, oldest first
         self._order = np.zeros(0, np.int64)
+        self._mark = rows.added.copy()  # where the last rollout ended
 
     @property
     def fresh(self) -> bool:
@@ -55,8 +60,16 @@ class Memory:
         """How many rows can begin a lesson now, tails counted; of a rollout the examples being learnt from."""
         if self.fresh:
             return 0 if self._prepared is None else self._prepared.reward.numel()
-        spans = (self.rows.span(s, self.layout.ahead) for s in range(self.rows.streams))
+        stride = _stride(self.layout)
+        spans = [self.rows.span(s, self.layout.ahead, stride > 0) for s in range(self.rows.streams)]
+        if stride:
+            spans = [(-(-low // stride), -(-high // stride)) for low, high in spans]
         return sum(max(0, high - low) for low, high in spans)
+
+    @property
+    def newest(self) -> int:
+        """How many examples the newest rollout has."""
+        return self._kept[-1].reward.numel() if self._kept else 0
 
     # ---- rollouts ----------------------------------------------------------------------------------
 
@@ -67,12 +80,25 @@ class Memory:
         """
         assert isinstance(self.layout, Rollout)
         watched = [name for name in ask if name in self.rows.kinds]
-        rollout = self.layout.gather(self.rows, watched, self.reader)
+        rollout = self.layout.gather(self.rows, watched, self._mark)
         told = {name: _of_rollout(rollout, predict) for name, predict in ask.items() if name not in watched}
         rollout = rollout._replace(predictions={**rollout.predictions, **told})
-        self._prepared = student.prepare(on_device(rollout, self.device))
+        self._keep(student.prepare(on_device(rollout, self.device)))
+        self._mark = self.rows.added.copy()
+
+    def _keep(self, prepared: Batch) -> None:
+        self._kept = [*self._kept, prepared][-self.keeps :]
+        self._prepared = prepared if len(self._kept) == 1 else joined(self._kept)
         self._order = np.zeros(0, np.int64)
-        self.rows.pass_on()
+
+    def tell(self, change: Callable[[Batch], Batch]) -> None:
+        """Change what has just been prepared: what others of the cast, who saw the same rollout, say of it."""
+        self._keep(change(self._kept.pop()))
+
+    @property
+    def prepared(self) -> Batch:
+        """The newest rollout, prepared."""
+        return self._kept[-1]
 
     # ---- reading -----------------------------------------------------------------------------------
 
@@ -83,7 +109,9 @@ class Memory:
         stream, position, rows, weight = self.draw(n, rng)
         self.complete(self.rows, ask, stream, position)
         assert not isinstance(self.layout, Rollout)
-        batch = self.layout.gather(self.rows, stream, position, list(ask), self.reader)
+        batch = self.layout.gather(self.rows, stream, position, list(ask))
+        if self.rows.carries is not None and self.reader == "student":
+            batch = batch._replace(carry=self.rows.carries.get(stream, position))
         if rows is not None:
             batch = batch._replace(weight=_both(batch.weight, weight), rows=rows)
         return batch if self.device == CPU else on_device(batch, self.device)
@@ -120,17 +148,19 @@ class Memory:
 
     def cut(self) -> None:
         """Environments have restarted: a rollout that was not learnt from is lost."""
-        self._prepared = None
-        if self.fresh:
-            self.rows.pass_on()
+        self._prepared, self._kept = None, []
+        self._mark = self.rows.added.copy()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """What changes all over with every update, so that each checkpoint holds it whole: priorities, if any."""
-        return self.sampler.tensors(self.rows)
+        """What changes all over, so that each checkpoint holds it whole: priorities, if any, and actors' memories."""
+        carries = {} if self.rows.carries is None else {CARRIES: self.rows.carries.values}
+        return self.sampler.tensors(self.rows) | carries
 
     def restore_tensors(self, tensors: dict[str, np.ndarray]) -> None:
         """Put `tensors()` back, after rows and counters."""
-        self.sampler.restore(self.rows, tensors)
+        if self.rows.carries is not None:
+            self.rows.carries.values = np.array(tensors[CARRIES])
+        self.sampler.restore(self.rows, {name: value for name, value in tensors.items() if name != CARRIES})
 
     def state(self) -> dict[str, Any]:
         """Counters, as JSON values. Of rollouts nothing outlives a barrier."""
@@ -148,9 +178,18 @@ def memory_for(spec: TaskSpec, layout: AnyLayout, storage: Storage, streams: int
         rows = Replay(spec, storage.rows, streams)
     except MemoryError:
         raise UserError(f"--student.replay-size {storage.rows} is more than fits into memory") from None
+    stride = _stride(layout)
+    if stride:
+        rows.carries = Carries(streams, rows.rows, stride)
     if not storage.alpha:
         return Memory(rows, layout, device=device)
-    return Memory(rows, layout, Prioritised(rows.rows, streams, storage.alpha, storage.beta, layout.ahead), device)
+    told = (storage.alpha, storage.beta, layout.ahead, stride)
+    return Memory(rows, layout, Prioritised(rows.rows, streams, *told), device)
+
+
+def _stride(layout: AnyLayout) -> int:
+    """How far apart sequences begin; 0 of what goes across no episode's end."""
+    return layout.stride if isinstance(layout, Sequences) else 0
 
 
 def rollout_rows(spec: TaskSpec, length: int, streams: int) -> Storage:
@@ -198,6 +237,7 @@ def joined(batches: list[Batch]) -> Batch:
     if any(weight is not None for weight in weights):
         ones = [torch.ones_like(batch.reward) for batch in batches]
         batches = [batch._replace(weight=_or(w, one)) for batch, w, one in zip(batches, weights, ones, strict=True)]
+    batches = _all_remembering(batches)
     fields = {}
     for name in Batch._fields:
         values = [getattr(batch, name) for batch in batches]
@@ -206,6 +246,16 @@ def joined(batches: list[Batch]) -> Batch:
         elif name != "rows":
             fields[name] = None if any(value is None for value in values) else torch.cat(values)
     return Batch(**fields)
+
+
+def _all_remembering(batches: list[Batch]) -> list[Batch]:
+    """Where some batches hold memories the others get empty ones."""
+    carry = next((batch.carry for batch in batches if batch.carry is not None), None)
+    if carry is None:
+        return batches
+    return [
+        b if b.carry is not None else b._replace(carry=carry.new_zeros(len(b.obs), carry.shape[1])) for b in batches
+    ]
 
 
 def _joined_by_name(values: list[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.carries import Carries
 from reincarnate.data.codecs import codec_of, decoded, encoded, stored_form
 from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Prediction, Predictor, TaskSpec
@@ -28,8 +29,11 @@ class Replay:
 
     What a policy predicts is one more column, by the policy's name, filled once per row: as it plays (`add`), or in
     blocks when a row without it is first sampled (`annotate`). What an actor noted (log-probabilities, its memory) and
-    the actions that were allowed are columns too, made by whoever first adds them.
+    the actions that were allowed are columns too, made by whoever first adds them. Memories are large: of those only
+    every so manieth is kept (`carries`), where a layout says so.
     """
+
+    carries: Carries | None = None
 
     def __init__(self, spec: TaskSpec, capacity: int, streams: int):
         if capacity < streams * (spec.stack + 3):
@@ -48,7 +52,6 @@ class Replay:
         self.added = np.zeros(streams, np.int64)  # rows ever written, per stream
         self.predicted: dict[str, np.ndarray] = {}  # of these, how many have a policy's prediction, by its name
         self.kinds: dict[str, str] = {}  # of these predictions
-        self.mark = np.zeros(streams, np.int64)  # rows that earlier rollouts ended with
         self.played = np.zeros(streams, np.int64)  # transitions ever written, per stream
         self.open = np.zeros(streams, np.int64)  # rows of the episode that is not over yet
         self.base = np.arange(streams) * self.rows
@@ -81,7 +84,6 @@ class Replay:
         own = slice(index * part.streams, (index + 1) * part.streams)
         part.columns = {n: c[own.start * self.rows : own.stop * self.rows] for n, c in self.columns.items()}
         part.added, part.played, part.open = self.added[own], self.played[own], self.open[own]
-        part.mark = part.added.copy()
         part.predicted = {name: count[own] for name, count in self.predicted.items()}
         part.kinds, part.base, part._offsets = self.kinds, self.base[: part.streams], self._offsets
         return part
@@ -106,11 +108,13 @@ class Replay:
         which: np.ndarray | None = None,
         mask: np.ndarray | None = None,
         next_mask: np.ndarray | None = None,
+        carry: Tensor | None = None,
     ) -> None:
         """Store one transition of every stream; arrays [streams, …]. `next_obs` is the true successor.
 
         `predictions` are of policies that watch, which must have watched from the start. Only the streams in `which`
         were played, where it is given. `mask` says what is allowed in what is acted on next, `next_mask` in `next_obs`.
+        `carry` [streams, H] is the actor's memory before the step.
         """
         clip, own = self.spec.reward_clip, slice(None) if which is None else which
         if clip is not None:
@@ -126,6 +130,8 @@ class Replay:
             at, values = at[which], {name: value[which] for name, value in values.items()}
         for name, value in values.items():
             self.columns[name][at] = value
+        if self.carries is not None and carry is not None and carry.shape[-1]:
+            self.carries.put(self.added, carry, which)
         self.added[own] += 1
         self.open[own] += 1
         self.played[own] += 1
@@ -152,10 +158,6 @@ class Replay:
         self.columns["age"][at] = self.open
         self._hold_on(slice(None), at)
 
-    def pass_on(self) -> None:
-        """What has been added until now is learnt from: the next rollout begins here."""
-        self.mark = self.added.copy()
-
     def _predicted(self, name: str, prediction: Prediction, at: np.ndarray, own: Any) -> None:
         count = self.predictions_of(name, prediction.kind, prediction.x.shape[-1])
         assert (count[own] == self.added[own] - 1).all(), "a policy that watches must have watched from the start"
@@ -173,6 +175,8 @@ class Replay:
         self._hold_on(which, at)
         if mask is not None and ALLOWED in self.columns:
             self.columns[ALLOWED][at] = mask[which]
+        if self.carries is not None:
+            self.carries.skip(self.added, which)
         self.added[which] += 1
         self.open[which] = 0
         for name, streams in current.items():
@@ -205,15 +209,16 @@ class Replay:
             stack[before] = 0
         return torch.from_numpy(stack)
 
-    def span(self, stream: int, ahead: int) -> tuple[int, int]:
+    def span(self, stream: int, ahead: int, across: bool = False) -> tuple[int, int]:
         """Positions [low, high) of a stream whose frame stack and `ahead` rows lie within what is stored.
 
         Row `added` is the next to be overwritten, so after wrapping the oldest rows lack the frames of their stacks.
-        While an episode is open its last `ahead` rows wait for their successors.
+        While an episode is open its last `ahead` rows wait for their successors; lessons that go on `across` episodes
+        need so many rows whatever those hold.
         """
         added = int(self.added[stream])
         low = added - self.rows + self.spec.stack - 1 if added > self.rows else 0
-        return low, added - min(int(self.open[stream]), ahead)
+        return low, added - (ahead if across else min(int(self.open[stream]), ahead))
 
     # ---- what policies predict -----------------------------------------------------------------------
 

@@ -14,13 +14,18 @@ single stream is the integer 0 instead of an array of zeros; the last two are No
 
 
 class Uniform:
-    """Every row that begins a lesson is as likely as any other. `ahead`: rows that must follow it."""
+    """Every row that begins a lesson is as likely as any other. `ahead`: rows that must follow it.
 
-    def __init__(self, ahead: int):
-        self.ahead = ahead
+    With a `stride` lessons are sequences that go on across episodes; they begin at every so manieth row, of any kind.
+    """
+
+    def __init__(self, ahead: int, stride: int = 0):
+        self.ahead, self.stride = ahead, stride
 
     def draw(self, replay: Replay, n: int, rng: np.random.Generator) -> Drawn:
         """`n` rows, with replacement. Raises ValueError where there is none."""
+        if self.stride:
+            return *self._sequences(replay, n, rng), None, None
         stream, position = self._guess(replay, n, rng)
         flags, base = replay.columns["flags"], replay.base[stream]
         while True:
@@ -49,9 +54,21 @@ class Uniform:
         starts = np.concatenate([[0], ends[:-1]])
         return stream, lows[stream] + pick - starts[stream]
 
+    def _sequences(self, replay: Replay, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Streams and positions of sequences drawn uniformly."""
+        spans = [replay.span(s, self.ahead, True) for s in range(replay.streams)]
+        firsts, ends = np.array([(-(-low // self.stride), -(-high // self.stride)) for low, high in spans]).T
+        sums = np.cumsum(np.maximum(ends - firsts, 0))
+        if sums[-1] == 0:
+            raise ValueError("nothing to sample yet")
+        pick = rng.integers(sums[-1], size=n)
+        stream = np.searchsorted(sums, pick, side="right")
+        before = np.concatenate([[0], sums[:-1]])
+        return stream, (firsts[stream] + pick - before[stream]) * self.stride
+
     def like(self, replay: Replay) -> "Uniform":
         """A sampler of the same kind for another, empty replay."""
-        return Uniform(self.ahead)
+        return Uniform(self.ahead, self.stride)
 
     def learnt(self, rows: np.ndarray, losses: np.ndarray) -> None:
         """Nothing follows from losses."""
@@ -68,11 +85,11 @@ class Prioritised:
     """Rows are drawn by priority (Schaul et al., 2016).
 
     A row is admitted the moment what must follow it is there and forgotten when its frames go, so that only rows that
-    begin a lesson are ever drawn, each with exactly its probability.
+    begin a lesson are ever drawn, each with exactly its probability. With a `stride`: see `Uniform`.
     """
 
-    def __init__(self, rows: int, streams: int, alpha: float, beta: float, ahead: int):
-        self.priorities, self.ahead = Priorities(rows * streams, alpha, beta), ahead
+    def __init__(self, rows: int, streams: int, alpha: float, beta: float, ahead: int, stride: int = 0):
+        self.priorities, self.ahead, self.stride = Priorities(rows * streams, alpha, beta), ahead, stride
         self._admitted = np.zeros(streams, np.int64)  # positions below have been admitted
         self._forgotten = np.zeros(streams, np.int64)  # positions below have been forgotten
 
@@ -87,17 +104,21 @@ class Prioritised:
 
     def _catch_up(self, replay: Replay) -> None:
         for s in range(replay.streams):
-            low, high = replay.span(s, self.ahead)
+            low, high = replay.span(s, self.ahead, self.stride > 0)
             gone = np.arange(max(int(self._forgotten[s]), low - replay.rows), low)
             new = np.arange(max(low, int(self._admitted[s])), high)
-            new = new[replay.columns["flags"][replay.base[s] + new % replay.rows] & TAIL == 0]
+            if self.stride:
+                new = new[new % self.stride == 0]
+            else:
+                new = new[replay.columns["flags"][replay.base[s] + new % replay.rows] & TAIL == 0]
             self.priorities.forget(replay.base[s] + gone % replay.rows)
             self.priorities.admit(replay.base[s] + new % replay.rows)
             self._forgotten[s], self._admitted[s] = max(low, self._forgotten[s]), max(high, self._admitted[s])
 
     def like(self, replay: Replay) -> "Prioritised":
         """A sampler of the same kind for another, empty replay."""
-        return Prioritised(replay.rows, replay.streams, self.priorities.alpha, self.priorities.beta, self.ahead)
+        told = (self.priorities.alpha, self.priorities.beta, self.ahead, self.stride)
+        return Prioritised(replay.rows, replay.streams, *told)
 
     def learnt(self, rows: np.ndarray, losses: np.ndarray) -> None:
         """Weights of rows follow their losses."""
@@ -115,7 +136,7 @@ class Prioritised:
         """Put `tensors()` back, after the replay's rows and counters."""
         self.priorities.restore({name: np.asarray(value) for name, value in tensors.items()})
         for s in range(replay.streams):
-            self._forgotten[s], self._admitted[s] = replay.span(s, self.ahead)
+            self._forgotten[s], self._admitted[s] = replay.span(s, self.ahead, self.stride > 0)
 
 
 Sampler = Uniform | Prioritised

@@ -5,8 +5,9 @@ termination or a time limit: nothing flows back over that line but a bootstrap f
 """
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int64
 from torch import Tensor
+from torch.nn import functional as F
 
 Rows = Float[Tensor, "B T"]
 
@@ -67,3 +68,21 @@ def standardised(advantage: Float[Tensor, "*L"], eps: float = 1e-8) -> Float[Ten
     if advantage.numel() < 2:
         return advantage
     return (advantage - advantage.mean()) / (advantage.std() + eps)
+
+
+def n_step_sums(
+    reward: Rows, discount: Rows, ends: Bool[Tensor, "B T"], n: int
+) -> tuple[Rows, Rows, Int64[Tensor, "B T"]]:
+    """Σ_{k<L} γ^k r_{t+k}, what multiplies the bootstrap value, and the row t + L − 1 whose successor has that value.
+
+    L = min(n, steps left in the episode and in the row). For critics that need more of the successor than a number.
+    """
+    total, factor, open_ = reward.clone(), discount.clone(), ~ends
+    row = torch.arange(reward.shape[1], device=reward.device).expand_as(reward).clone()
+    for k in range(1, min(n, reward.shape[1])):
+        going = open_[:, :-k]
+        total[:, :-k] += torch.where(going, factor[:, :-k] * reward[:, k:], 0.0)
+        factor[:, :-k] = torch.where(going, factor[:, :-k] * discount[:, k:], factor[:, :-k])
+        row[:, :-k] += going
+        open_ = F.pad(going & ~ends[:, k:], (0, k))
+    return total, factor, row

@@ -53,6 +53,24 @@ class Distil:
 
 
 @dataclass(frozen=True)
+class Follow:
+    """KL(other ‖ own) of the policies as they are, without temperatures; with `reverse` KL(own ‖ other).
+
+    `of` another who learns at the same time (Parisotto & Salakhutdinov, 2021).
+    """
+
+    of: str
+    reverse: bool = False
+    name = "distil"
+
+    def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
+        return divergence(batch.predictions[self.of], out, reverse=self.reverse)
+
+    def __str__(self) -> str:
+        return f"KL(own ‖ {self.of})" if self.reverse else f"KL({self.of} ‖ own)"
+
+
+@dataclass(frozen=True)
 class Proximal:
     """Proximal policy distillation (PPD: Spigler, 2025): the KL, weighed by the ratio that PPO clips.
 

@@ -46,3 +46,14 @@ def conservative(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], temperatur
     """
     scaled = q / temperature
     return scaled.logsumexp(-1) - pick(scaled, action)
+
+
+def rescale(x: Float[Tensor, "*L"], eps: float) -> Float[Tensor, "*L"]:
+    """sign(x)(√(|x| + 1) − 1) + εx: returns of any size on a scale that a network can tell (Pohlen et al., 2018)."""
+    return x.sign() * ((x.abs() + 1).sqrt() - 1) + eps * x
+
+
+def unrescale(x: Float[Tensor, "*L"], eps: float) -> Float[Tensor, "*L"]:
+    """The inverse of `rescale` for ε > 0: sign(x)(((√(1 + 4ε(|x| + 1 + ε)) − 1)/2ε)² − 1)."""
+    root = ((1 + 4 * eps * (x.abs() + 1 + eps)).sqrt() - 1) / (2 * eps)
+    return x.sign() * (root.square() - 1)

@@ -6,6 +6,7 @@ from reincarnate.plugins import Registry, settings_check
 
 if TYPE_CHECKING:
     from reincarnate.methods.actor_mimic import ActorMimic
+    from reincarnate.methods.ald import ALD
     from reincarnate.methods.dagger import Dagger
     from reincarnate.methods.dqfd import DQfD
     from reincarnate.methods.finetune import FineTune
@@ -35,6 +36,7 @@ _CLASSES = {
     "wsrl": "WSRL",
     "warmcritic": "WarmCritic",
     "actor_mimic": "ActorMimic",
+    "ald": "ALD",
 }
 
 METHODS = Registry(
@@ -62,6 +64,7 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "ALD",
     "JSRL",
     "METHODS",
     "PPD",

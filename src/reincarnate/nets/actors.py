@@ -153,11 +153,11 @@ def build_actor(
     spec: TaskSpec, shape: DenseShape, kind: ActorKind, seed: int, spread: Spread | None = None, tanh_mean: bool = False
 ) -> Actor:
     """A fresh actor for a task, initialised from `seed` alone. UserError: an actor that does not suit its actions."""
-    _check(spec, kind)
+    check_kind(spec, kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torso = torso_for(spec, shape)
-        return Actor(torso, _head(torso.features, spec.actions, shape, kind, spread, tanh_mean), kind)  # pyright: ignore
+        return Actor(torso, actor_head(torso.features, spec.actions, shape, kind, spread, tanh_mean), kind)  # pyright: ignore
 
 
 def build_value(spec: TaskSpec, shape: DenseShape, seed: int) -> ValueNetwork:
@@ -180,25 +180,27 @@ def build_actor_critic(
 
     `critic.head_gain` is the value head's. Orthogonal of gain 1 without it, where the init is orthogonal.
     """
-    _check(spec, kind)
+    check_kind(spec, kind)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torso = torso_for(spec, actor)
-        head = _head(torso.features, spec.actions, actor, kind, spread, False)  # pyright: ignore
+        head = actor_head(torso.features, spec.actions, actor, kind, spread, False)  # pyright: ignore
         other = None if critic is None else torso_for(spec, critic)
         value = head_for((other or torso).features, 1, critic or replace(actor, head_gain=None), 1.0)  # pyright: ignore
         return ActorCritic(torso, head, other, value, kind)
 
 
-def _check(spec: TaskSpec, kind: ActorKind) -> None:
+def check_kind(spec: TaskSpec, kind: ActorKind) -> None:
+    """Raises UserError for an actor that does not suit a task's actions."""
     if spec.continuous == (kind == "logits"):
         sort = "vectors of numbers" if spec.continuous else f"one of {spec.actions}"
         raise UserError(f"an actor that tells {kind!r} does not suit {spec.id}, whose actions are {sort}")
 
 
-def _head(
+def actor_head(
     features: int, actions: int, shape: DenseShape, kind: ActorKind, spread: Spread | None, tanh_mean: bool
 ) -> nn.Module:
+    """A fresh head over so many features, from torch's global generator."""
     first = head_for(features, actions, shape)
     if kind == "logits":
         return CategoricalHead(first)

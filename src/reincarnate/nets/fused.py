@@ -50,6 +50,7 @@ def fits(network: nn.Module) -> bool:
         not isinstance(network, QNetwork)
         or not isinstance(network.torso, MLP)
         or network.value is not None
+        or network.memory is not None
         or network.in_bfloat16
     ):
         return False

@@ -77,7 +77,7 @@ class FusedActorCritic:
 
 def fits(network: nn.Module) -> bool:
     """Whether a network is one that FusedActorCritic computes: two plain MLPs, a Gaussian's spread a free vector."""
-    if not isinstance(network, ActorCritic):
+    if not isinstance(network, ActorCritic) or getattr(network, "memory", None) is not None:
         return False
     towers = (network.torso, network.critic_torso)
     head = network.head

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reincarnate.errors import UserError
 from reincarnate.losses import distributions
+from reincarnate.nets import memory as memories
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.noisy import NoisyLinear
 from reincarnate.nets.torsos import TORSOS, GridImpalaCNN, Linear, TorsoName, usual_hidden
@@ -52,17 +53,30 @@ class QNetwork(nn.Module):
     """A torso and a head: [B, A], or [B, A, K] with K > 1 numbers per action.
 
     The head may be dueling (Wang et al., 2016, eq. 9; distributions: Hessel et al., 2018), on each of the K apart.
+    With a memory between torso and head it is asked by `recall`, not by its forward pass.
     """
 
-    def __init__(self, torso: nn.Module, actions: int, outputs: int, dueling: bool, linear: Linear, half: bool = False):
+    def __init__(
+        self,
+        torso: nn.Module,
+        actions: int,
+        outputs: int,
+        dueling: bool,
+        linear: Linear,
+        half: bool = False,
+        memory: nn.Module | None = None,
+    ):
         nn.Module.__init__(self)
-        self.torso, self.outputs, self.in_bfloat16 = torso, outputs, half
-        features: int = torso.features  # pyright: ignore
+        self.torso, self.outputs, self.in_bfloat16, self.memory = torso, outputs, half, memory
+        features: int = (memory or torso).features  # pyright: ignore
         self.advantage = linear(features, actions * outputs)
         self.value = linear(features, outputs) if dueling else None
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
-        features = _features(self.torso, obs, self.in_bfloat16)
+        return self.read(_features(self.torso, obs, self.in_bfloat16))
+
+    def read(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B A *K"]:
+        """The head alone."""
         out = self._by_action(self.advantage(features))
         if self.value is None:
             return out
@@ -75,21 +89,35 @@ class QNetwork(nn.Module):
 class ImplicitQNetwork(nn.Module):
     """IQN's network (Dabney et al., 2018b): features ⊙ ReLU(linear(cosines of τ)), a layer, a value per action.
 
-    The torso is the network without its last hidden layer, which follows the product, as in the paper.
+    The torso is the network without its last hidden layer, which follows the product, as in the paper. With a memory
+    between torso and product it is asked by `recall`, not by its forward pass.
     """
 
-    def __init__(self, torso: nn.Module, hidden: int, actions: int, dueling: bool, linear: Linear, half: bool = False):
+    def __init__(
+        self,
+        torso: nn.Module,
+        hidden: int,
+        actions: int,
+        dueling: bool,
+        linear: Linear,
+        half: bool = False,
+        memory: nn.Module | None = None,
+    ):
         nn.Module.__init__(self)
-        self.torso, self.in_bfloat16 = torso, half
-        features: int = torso.features  # pyright: ignore
+        self.torso, self.in_bfloat16, self.memory = torso, half, memory
+        features: int = (memory or torso).features  # pyright: ignore
         self.embedding = nn.Linear(EMBEDDING, features)
         self.fc = linear(features, hidden)
         self.advantage = linear(hidden, actions)
         self.value = linear(hidden, 1) if dueling else None
 
     def forward(self, obs: Tensor, fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
+        return self.read(_features(self.torso, obs, self.in_bfloat16), fractions)
+
+    def read(self, features: Float[Tensor, "B F"], fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
+        """What follows torso and memory."""
         embedded = torch.relu(self.embedding(distributions.cosine_embedding(fractions, EMBEDDING)))
-        x = torch.relu(self.fc(_features(self.torso, obs, self.in_bfloat16)[:, None] * embedded))
+        x = torch.relu(self.fc(features[:, None] * embedded))
         out = self.advantage(x)
         if self.value is not None:
             out = out - out.mean(-1, keepdim=True) + self.value(x)
@@ -105,6 +133,18 @@ def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]
         return torso(obs)
     with torch.autocast(obs.device.type, torch.bfloat16):
         return torso(obs).float()
+
+
+def recall(
+    network: nn.Module, obs: Tensor, begins: Tensor, carry: Float[Tensor, "n H"]
+) -> tuple[Float[Tensor, "n *T F"], Float[Tensor, "n H"]]:
+    """What a network's head is to read of rows [n, *O], or segments [n, T, *O], and its memory after the last."""
+    torso: nn.Module = network.torso  # pyright: ignore
+    half = bool(network.in_bfloat16)
+    if begins.ndim == 1:
+        return network.memory(_features(torso, obs, half), begins, carry)  # pyright: ignore
+    features = _features(torso, obs.flatten(0, 1), half).unflatten(0, begins.shape)
+    return network.memory(features, begins, carry)  # pyright: ignore
 
 
 def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Module:
@@ -127,9 +167,18 @@ def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Mo
         torch.manual_seed(seed)
         if critic.implicit:
             torso = torso_of(spec.obs_shape, hidden[:-1], shape.layer_norm, linear, shape.width, **more)
-            return ImplicitQNetwork(torso, hidden[-1], spec.actions, shape.dueling, linear, shape.bfloat16)
+            how = (shape.dueling, linear, shape.bfloat16, _memory(torso, shape))
+            return ImplicitQNetwork(torso, hidden[-1], spec.actions, *how)
         torso = torso_of(spec.obs_shape, hidden, shape.layer_norm, linear, shape.width, **more)
-        return QNetwork(torso, spec.actions, critic.outputs, shape.dueling, linear, shape.bfloat16)
+        how = (shape.dueling, linear, shape.bfloat16, _memory(torso, shape))
+        return QNetwork(torso, spec.actions, critic.outputs, *how)
+
+
+def _memory(torso: nn.Module, shape: Architecture) -> nn.Module | None:
+    """The memory that the settings ask for, if they can ask and do."""
+    if not isinstance(shape, memories.Remembering) or shape.memory == "none":
+        return None
+    return memories.build(torso.features, shape)  # pyright: ignore
 
 
 def natural_torso(spec: TaskSpec) -> TorsoName:

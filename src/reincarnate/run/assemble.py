@@ -113,6 +113,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
             own = method.settings_of(name, settings)
             cast[name] = own.newborn(spec, run.seed, prepared.device)
             memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
+            memory.keeps = getattr(method, "replayed", 1)
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
@@ -127,6 +128,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         seed=run.seed,
         copies=run.copies,
         plays=run.teacher_plays,
+        repeats=getattr(method, "repeats", {}),
     )
 
 

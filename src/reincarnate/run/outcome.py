@@ -28,6 +28,7 @@ from reincarnate.store.trust import vouch
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation, Scales, evaluate
 from reincarnate.training.flops import flops_of_run
+from reincarnate.training.latency import acting_ms
 from reincarnate.training.players import Greedy
 from reincarnate.training.training import Training
 from reincarnate.types import Student
@@ -156,7 +157,7 @@ def _result(
         "plan": describe(run.phases(), run.student, run.copies),
         "threads": torch.get_num_threads(),
         "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-    }
+    } | ({"acting": acting_ms(training.cast)} if len(training.cast) > 1 else {})
 
 
 def _measured(run: Run, reference: Reference, final: Evaluation) -> dict[str, Any]:

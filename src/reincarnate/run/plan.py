@@ -30,11 +30,14 @@ def _phase(phase: Phase, student: Settings, copies: int) -> str:
     if phase.prior_share:
         parts.append(f"each example from prior data with probability {phase.prior_share:g}")
     objective = phase.objective
-    parts.append(f"loss = {objective.own:g} · {student.own_loss()}")
+    own = f"values towards the {objective.values_of}'s" if objective.values_of else student.own_loss()
+    parts.append(f"loss = {objective.own:g} · {own}")
     parts += [f"+ {t.weight} × {t.term}" for t in objective.terms]
     parts.append(f"learning rate = {student.lr:g}" + (f" × ({objective.lr_scale})" if objective.lr_scale else ""))
     if not phase.offline:
         parts += _behaviour(phase, student)
+    for name, other in phase.others.items():
+        parts.append(f"{name}: " + " ".join(["its own loss", *(f"+ {t.weight} × {t.term}" for t in other.terms)]))
     if OPTIMIZER in phase.refresh:
         parts.append("a new optimiser at the start")
     if phase.warm:

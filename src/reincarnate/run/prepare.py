@@ -75,6 +75,11 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
     check_shares(run, spec)
     student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
+    for name in run.method.cast:
+        if name != "student":
+            other = run.method.settings_of(name, run.student)
+            other.check(run.copies)
+            other.newborn(spec, run.seed)
     agent = weights.open_weights(run.weights, spec) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)

@@ -1,7 +1,9 @@
 """Agents as files that others run: ONNX, TorchScript, safetensors, SB3's zips; each is compared with the agent first.
 
 The graph takes raw observations of the task, `obs` [B, *O] of any B, and gives action values, `q_values` [B, A]. What
-the network does to observations first (pixels divided by 255, booleans to 0 and 1) is in the graph, noise is not.
+the network does to observations first (pixels divided by 255, booleans to 0 and 1) is in the graph, noise is not. With
+a memory it also takes `begins` [B], true where an episode starts, and `carry` [B, H], zeros at first, and also gives
+`carry_after`, which is the next step's `carry`.
 """
 
 import importlib
@@ -36,8 +38,12 @@ from reincarnate.types import Settings, TaskSpec
 OPSET = 17  # the first with layer norms
 TOLERANCE = 1e-5  # of the largest value, or of 1 where that is smaller
 PROBES = 64  # observations to compare on; an odd batch and single ones
-Answer = Callable[[np.ndarray], np.ndarray]
-"""Observations [B, *O] to action values [B, A]."""
+PARTS = (slice(0, 1), slice(1, 3), slice(3, None))  # of them, asked together
+REMEMBERED = 5  # steps before them, for those who remember
+Arrays = tuple[np.ndarray, ...]
+Answer = Callable[..., Arrays]
+"""Observations [B, *O] (and begins, carry) to action values [B, A] (and the carry after them)."""
+INPUTS, OUTPUTS = ("obs", "begins", "carry"), ("q_values", "carry_after")
 
 
 class Export(NamedTuple):
@@ -54,10 +60,17 @@ class Graph(nn.Module):
     def __init__(self, network: nn.Module, student: Settings, spec: TaskSpec):
         nn.Module.__init__(self)
         self.policy = student.policy(spec, plain(network))
+        remembers = self.policy.initial(1).shape[-1] > 0
+        self.inputs, self.outputs = (INPUTS, OUTPUTS) if remembers else (INPUTS[:1], OUTPUTS[:1])
 
-    def forward(self, obs: Tensor) -> Tensor:
-        """Raw observations [B, *O] to what the agent predicts of them, [B, K]."""
-        return self.policy(obs)  # pyright: ignore[reportCallIssue]
+    def forward(self, obs: Tensor, *memory: Tensor) -> Any:
+        """Raw observations [B, *O] to what the agent predicts of them, [B, K]; with a memory, as the module says."""
+        return self.policy(obs, *memory)  # pyright: ignore[reportCallIssue]
+
+    def answers(self, *arrays: np.ndarray) -> Arrays:
+        """The same of arrays."""
+        told = self(*map(torch.from_numpy, arrays))
+        return tuple(x.numpy() for x in _tuple(told))
 
 
 def export(agent: Agent, kind: str, out: Path) -> Export:
@@ -72,11 +85,11 @@ def export(agent: Agent, kind: str, out: Path) -> Export:
         if path.exists():
             raise UserError(f"{path} exists already; choose another --out")
     graph = Graph(agent.network(), agent.student, agent.spec).eval().requires_grad_(False)
-    obs = probes(agent.spec)
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing and its exporters are called old by those who made them
-        content, words, run = FORMATS[kind](graph, agent, torch.from_numpy(obs[:2]))
-        difference = _compare(graph, run, obs) if run else None
+        asked = _questions(graph, agent.spec)
+        content, words, run = FORMATS[kind](graph, agent, tuple(torch.from_numpy(array[:2]) for array in asked))
+        difference = _compare(graph, run, asked) if run else None
     for path, more in beside.items():
         write_bytes(path, more)
     write_bytes(out, content)
@@ -102,35 +115,52 @@ def probes(spec: TaskSpec) -> np.ndarray:
     return rng.random(shape) < 0.3 if spec.obs_dtype == "bool" else rng.standard_normal(shape, np.float32)
 
 
-def _compare(graph: Graph, run: Answer, obs: np.ndarray) -> float:
+def _questions(graph: Graph, spec: TaskSpec) -> Arrays:
+    """Observations, and for an agent with a memory where episodes begin and what it remembers of a few steps."""
+    obs = probes(spec)
+    if len(graph.inputs) == 1:
+        return (obs,)
+    carry, never = graph.policy.initial(PROBES).numpy(), np.zeros(PROBES, bool)
+    for step in range(REMEMBERED):
+        carry = graph.answers(np.roll(obs, step, 0), never, carry)[1]
+    return obs, np.random.default_rng(1).random(PROBES) < 0.3, carry
+
+
+def _tuple(told: Any) -> tuple[Any, ...]:
+    return told if isinstance(told, tuple) else (told,)
+
+
+def _compare(graph: Graph, run: Answer, asked: Arrays) -> float:
     """The largest difference on batches of several sizes. Raises UserError where it is too large."""
-    expected = graph(torch.from_numpy(obs)).numpy()
-    batches = (obs[:1], obs[1:3], obs[3:])
-    found = np.concatenate([run(np.ascontiguousarray(batch)) for batch in batches])
-    if found.shape != expected.shape or not np.isfinite(found).all():
-        raise UserError(f"the file gives values {found.shape}, the agent {expected.shape}; it was not written")
-    difference, scale = float(np.abs(found - expected).max()), max(1.0, float(np.abs(expected).max()))
-    if difference > TOLERANCE * scale:
-        raise UserError(f"the file's values differ from the agent's by up to {difference:.2g}; it was not written")
-    return difference
+    batches = [_tuple(run(*(np.ascontiguousarray(array[part]) for array in asked))) for part in PARTS]
+    largest = 0.0
+    for name, expected, parts in zip(graph.outputs, graph.answers(*asked), zip(*batches, strict=True), strict=True):
+        found = np.concatenate(parts)
+        if found.shape != expected.shape or not np.isfinite(found).all():
+            raise UserError(f"the file gives {name} {found.shape}, the agent's {expected.shape}; it was not written")
+        difference, scale = float(np.abs(found - expected).max()), max(1.0, float(np.abs(expected).max()))
+        if difference > TOLERANCE * scale:
+            raise UserError(f"the file's {name} differ from the agent's by up to {difference:.2g}; it was not written")
+        largest = max(largest, difference)
+    return largest
 
 
 # ---- formats: content, what it is, and how to run it ----------------------------------------------------
 
 
-def _onnx(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer | None]:
+def _onnx(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer | None]:
     onnx, runtime = _library("onnx"), None
     buffer = io.BytesIO()
     try:
         torch.onnx.export(
             graph,
-            (example,),
+            example,
             buffer,  # pyright: ignore[reportArgumentType]
             dynamo=False,  # the newer exporter needs a package more, and writes the same
             opset_version=OPSET,
-            input_names=["obs"],
-            output_names=["q_values"],
-            dynamic_axes={"obs": {0: "batch"}, "q_values": {0: "batch"}},
+            input_names=list(graph.inputs),
+            output_names=list(graph.outputs),
+            dynamic_axes={name: {0: "batch"} for name in (*graph.inputs, *graph.outputs)},
         )
     except Exception as error:  # torch raises many kinds, of operators it cannot write
         raise UserError(f"this agent cannot be written as ONNX: {one_line(error)}") from error
@@ -143,15 +173,20 @@ def _onnx(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answ
     except UserError:
         return content, words, None
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, words, lambda obs: session.run(["q_values"], {"obs": obs})[0]
+    return content, words, lambda *arrays: tuple(session.run(None, dict(zip(graph.inputs, arrays, strict=True))))
 
 
-def _torchscript(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+def _torchscript(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer]:
     buffer = io.BytesIO()
-    torch.jit.save(torch.jit.trace(graph, (example,), check_trace=False), buffer)
+    torch.jit.save(torch.jit.trace(graph, example, check_trace=False), buffer)
     content = without_places(buffer.getvalue())
     loaded = torch.jit.load(io.BytesIO(content))
-    return content, f"TorchScript, by torch {torch.__version__}", lambda obs: loaded(torch.from_numpy(obs)).numpy()
+
+    def run(*arrays: np.ndarray) -> Arrays:
+        told = loaded(*map(torch.from_numpy, arrays))
+        return tuple(x.numpy() for x in _tuple(told))
+
+    return content, f"TorchScript, by torch {torch.__version__}", run
 
 
 def without_places(archive: bytes) -> bytes:
@@ -164,12 +199,12 @@ def without_places(archive: bytes) -> bytes:
     return kept.getvalue()
 
 
-def _safetensors(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+def _safetensors(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer]:
     """All that makes the agent up: its weights as they are, settings and task as JSON in the header."""
     weights = {name: tensor.contiguous() for name, tensor in agent.network().state_dict().items()}
     content = save(weights, metadata_of(agent))
     loaded = _from_safetensors(content)
-    return content, "safetensors, settings in the header", lambda obs: loaded(torch.from_numpy(obs)).numpy()
+    return content, "safetensors, settings in the header", loaded.answers
 
 
 def metadata_of(agent: Agent) -> dict[str, str]:
@@ -190,7 +225,7 @@ def _from_safetensors(content: bytes) -> Graph:
     return Graph(network.eval().requires_grad_(False), student, spec)
 
 
-def _sb3(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answer]:
+def _sb3(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer]:
     """Read back as somebody else's agent, with nothing unpickled."""
     content, words = sb3.zipped(agent)
     with TemporaryDirectory() as folder:
@@ -198,7 +233,7 @@ def _sb3(graph: Graph, agent: Agent, example: Tensor) -> tuple[bytes, str, Answe
         for file, written in {path: content, **_beside(agent, "sb3", path)}.items():
             file.write_bytes(written)
         policy = open_weights(f"sb3:{path}", agent.spec).policy()
-    return content, words, lambda obs: policy(torch.from_numpy(obs)).numpy()  # pyright: ignore[reportCallIssue]
+    return content, words, lambda obs: (policy(torch.from_numpy(obs)).numpy(),)  # pyright: ignore[reportCallIssue]
 
 
 def _library(name: str) -> Any:

@@ -7,13 +7,13 @@ from reincarnate.plugins import Registry, settings_check
 if TYPE_CHECKING:
     from reincarnate.students.continuous import ContinuousStudent
     from reincarnate.students.continuous_settings import D4PG, SAC, TD3, TQC, ContinuousSettings, ModernSAC
-    from reincarnate.students.families import DQN, IQN, PQN, QRDQN, Modern, Rainbow
+    from reincarnate.students.families import DQN, IQN, PQN, QRDQN, R2D2, Modern, Rainbow
     from reincarnate.students.policy_settings import A2C, PPO, PolicySettings, PPOCleanRL, PPOContinuous
     from reincarnate.students.settings import ReplaySettings, ValueSettings
     from reincarnate.students.value import ValueStudent
 
 _PLACES = {
-    **dict.fromkeys(("DQN", "Rainbow", "QRDQN", "IQN", "Modern", "PQN"), "families"),
+    **dict.fromkeys(("DQN", "Rainbow", "QRDQN", "IQN", "Modern", "PQN", "R2D2"), "families"),
     **dict.fromkeys(("D4PG", "SAC", "TD3", "TQC", "ContinuousSettings", "ModernSAC"), "continuous_settings"),
     **dict.fromkeys(("A2C", "PPO", "PolicySettings", "PPOCleanRL", "PPOContinuous"), "policy_settings"),
     "ContinuousStudent": "continuous",
@@ -30,6 +30,7 @@ STUDENTS = Registry(
         "iqn": "reincarnate.students.families:IQN",
         "modern": "reincarnate.students.families:Modern",
         "pqn": "reincarnate.students.families:PQN",
+        "r2d2": "reincarnate.students.families:R2D2",
         "td3": "reincarnate.students.continuous_settings:TD3",
         "sac": "reincarnate.students.continuous_settings:SAC",
         "tqc": "reincarnate.students.continuous_settings:TQC",
@@ -50,11 +51,12 @@ AnyStudent = ReplaySettings if TYPE_CHECKING else Annotated[Any, STUDENTS]
 
 def stacker(settings: Any) -> Any:
     """What makes one student of several with these settings: a function of them and of whether to compile; or None."""
-    from reincarnate.students.settings import ValueSettings
+    from reincarnate.students.settings import ReplaySettings, ValueSettings
     from reincarnate.students.stacked import StackedStudent
 
-    ours = isinstance(settings, ValueSettings) and type(settings).newborn is ValueSettings.newborn
-    return StackedStudent if ours else None
+    newborn = getattr(type(settings), "newborn", None)
+    ours = isinstance(settings, ValueSettings) and newborn in (ValueSettings.newborn, ReplaySettings.newborn)
+    return StackedStudent if ours and not getattr(settings, "remembers", False) else None
 
 
 def register_student(name: str, settings: type) -> None:
@@ -79,6 +81,7 @@ __all__ = [
     "PPO",
     "PQN",
     "QRDQN",
+    "R2D2",
     "SAC",
     "STUDENTS",
     "TD3",

@@ -6,7 +6,9 @@ from typing import ClassVar, Literal
 from reincarnate.data.layouts import Rollout
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
+from reincarnate.nets.memory import MemoryName
 from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles, span
+from reincarnate.students.rescaled import Rescaled
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.types import Pace, TaskSpec
 
@@ -92,6 +94,40 @@ class Modern(ReplaySettings):
         if self.loss == "categorical":
             return Categorical(self.atoms, *span(self))
         return Histogram(self.atoms, *span(self), self.sigma)
+
+
+@dataclass(frozen=True)
+class R2D2(ReplaySettings):
+    """R2D2 (Kapturowski et al., 2019): an LSTM learning from sequences of 80 steps that overlap by 40, after 40 of
+    burn-in from the stored state; n = 5, double, values on a squeezed scale, priorities 0.9 max + 0.1 mean.
+
+    A quarter of the paper's 64 sequences a batch, one for each step played eight times, as `dqn`'s; it has 512 units,
+    dueling heads, 256 actors, and the last action and reward as inputs, which are left out here.
+    """
+
+    memory: MemoryName = "lstm"
+    unroll: int = 80  # steps of a sequence that are learnt from; `batch_size` steps make batch_size / unroll sequences
+    burn_in: int = 40  # steps before them that warm the memory up, from what the actor remembered then
+    overlap: int = 40  # steps that neighbouring sequences share
+    double: bool = True  # the online network chooses the next action, the target network says its value
+    n_step: int = 5  # rewards in a target before it bootstraps
+    gamma: float = 0.997
+    adam_eps: float = 1e-3  # ε of the optimiser, RMSProp's too
+    batch_size: int = 1280  # steps: sixteen sequences
+    update_every: int = 160  # env steps per `updates_each` updates
+    priority: float = 0.9  # α of prioritised replay; 0: uniform
+    importance: float = 0.6  # β of prioritised replay
+    rescale_eps: float = 1e-3  # ε of h(x) = sign(x)(√(|x| + 1) − 1) + εx, the scale its network tells values on
+
+    def critic(self) -> Rescaled:
+        """Values on a squeezed scale."""
+        return Rescaled(self.rescale_eps)
+
+    def check(self, copies: int) -> None:
+        """Refuse numbers that cannot mean anything. Raises UserError."""
+        if not self.remembers:
+            raise UserError("--student r2d2 has a memory: --student.memory lstm, gru or gtrxl; without one: dqn")
+        ReplaySettings.check(self, copies)
 
 
 @dataclass(frozen=True)

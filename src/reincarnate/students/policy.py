@@ -143,7 +143,7 @@ class PolicyStudent:
         net, shape = self.network, rollout.reward.shape
         action = self._as_drawn(rollout)
         obs, ended = rollout.obs.flatten(0, 1), rollout.ended
-        log_prob = log_prob_of(self.kind, _masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
+        log_prob = log_prob_of(self.kind, masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
         if net.obs_norm is not None and not self.settings.freeze_norm:
             net.obs_norm.update(obs)
         reward = self._normalised(rollout)
@@ -210,20 +210,27 @@ class PolicyStudent:
 
     def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Each example's losses by name, own ones and terms, and what each weighs; what is only told weighs nothing."""
-        s, own, fresh = self.settings, weighing.own, "advantage" in batch.notes
-        if not fresh and self.network.obs_norm is not None and not s.freeze_norm:
+        fresh = "advantage" in batch.notes
+        if not fresh and self.network.obs_norm is not None and not self.settings.freeze_norm:
             self.network.obs_norm.update(batch.obs)
         x, value = self._quick(self.network.seen(batch.obs)) if self._quick else self.network(batch.obs)
         each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
-        weights = {"policy": own, "value": own * s.value_weight, "entropy": -own * s.entropy, "kl": 0.0}
-        said = Prediction(self.kind, x)
+        return self._with_terms(each, Prediction(self.kind, x), batch, weighing)
+
+    def _with_terms(
+        self, each: Losses, said: Prediction, batch: Batch, weighing: Weighing
+    ) -> tuple[Losses, tuple[float, ...]]:
+        """Own losses and terms, and what each weighs."""
+        s, own = self.settings, weighing.own
+        policy = own * weighing.policy
+        weights = {"policy": policy, "value": own * s.value_weight, "entropy": -policy * s.entropy, "kl": 0.0}
         for weight, term in weighing.terms:
             each[term.name], weights[term.name] = term(said, batch), weight
         return each, tuple(weights[name] for name in each)
 
     def _on_policy(self, batch: Batch, x: Tensor, value: Tensor) -> Losses:
         """PPO's losses of a rollout's examples, and how far the policy is from the one that acted."""
-        s, notes, x = self.settings, batch.notes, _masked(x, batch.mask)
+        s, notes, x = self.settings, batch.notes, masked(x, batch.mask)
         log_prob = log_prob_of(self.kind, x, batch.action)
         advantage = standardised(notes["advantage"]) if s.norm_advantage else notes["advantage"]
         return {
@@ -327,7 +334,7 @@ class _Part(nn.Module):
         return self._forward(obs)
 
 
-def _masked(x: Tensor, mask: Tensor | None) -> Tensor:
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
     """Logits of actions that are not allowed taken away."""
     return x if mask is None else x.masked_fill(~mask, -torch.inf)
 

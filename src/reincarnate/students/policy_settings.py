@@ -7,17 +7,23 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from reincarnate.data.layouts import Rollout, Transitions
+from reincarnate.data.layouts import Rollout, Sequences, Transitions
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
+from reincarnate.nets import memory as memories
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.actors import Spread
 from reincarnate.nets.dense import DenseShape
+from reincarnate.nets.memory import MemoryShape
+from reincarnate.nets.normalise import ObservationNorm, RewardNorm
 from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
+from reincarnate.students.memory_settings import MemorySettings
 from reincarnate.students.policy import PolicyStudent
 from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
+from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork, fresh
+from reincarnate.students.recurrent_policy import RecurrentPolicyStudent
 from reincarnate.types import LOGITS, Pace, TaskSpec
 
 CPU = torch.device("cpu")
@@ -26,7 +32,7 @@ POLICY_GAIN = 0.01  # of the actor's last layer: a newborn is all but uniform, o
 
 
 @dataclass(frozen=True)
-class PolicySettings:
+class PolicySettings(MemorySettings):
     """Settings of any on-policy student; defaults are Stable-Baselines3's for PPO. Schedules count env steps.
 
     The value's error is halved here, as CleanRL has it; Stable-Baselines3's coefficient 0.5 is `value_weight` 1.
@@ -58,6 +64,8 @@ class PolicySettings:
     value_weight: float = 1.0  # of ½(V − G)² against the policy's loss
     norm_advantage: bool = True  # to mean 0 and standard deviation 1 in each batch
     critic_updates: int = 0  # first updates in which the actor stands still
+    segment: int = 32  # steps of a rollout that gradients pass through in one piece, with a memory
+    critic_memory: Literal["same", "none", "lstm", "gru", "gtrxl"] = "same"  # the critic's own, where `shared` is off
     copies: ClassVar[int] = 8  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = LOGITS  # of continuous actions GAUSSIAN: `PolicyNetwork.kind` says which
     explores: ClassVar[str] = "entropy_weight"  # what its exploration is called in metrics
@@ -85,6 +93,33 @@ class PolicySettings:
         if self.rollout * copies < self.batch_size:
             held = f"{self.rollout} steps of {copies} copies of the task"
             raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
+        if self.remembers:
+            self._check_segments()
+        elif self.critic_memory != "same":
+            raise UserError("--student.critic-memory is for an actor with a --student.memory")
+
+    def _check_segments(self) -> None:
+        """Raises UserError for segments that do not fit into a rollout, or into a batch."""
+        self.check_memory()
+        if self.critic_memory != "same":
+            if self.shared != "off":
+                told = f"--student.critic-memory {self.critic_memory} is the critic's own"
+                raise UserError(f"{told}: it needs --student.shared off")
+            memories.check(self._critics_memory())
+        if self.segment < 1 or self.rollout % self.segment:
+            told = f"--student.segment {self.segment} does not divide --student.rollout {self.rollout}"
+            raise UserError(f"{told}: segments are cut from rollouts")
+        if self.batch_size % self.segment:
+            told = f"--student.batch-size {self.batch_size} counts steps and holds no whole number of segments"
+            raise UserError(f"{told} of --student.segment {self.segment}")
+
+    def _critics_memory(self) -> MemoryShape:
+        """The memory of a critic that does not share the actor's."""
+        kind = self.memory if self.critic_memory == "same" else self.critic_memory
+        same = kind == self.memory
+        size, layers = (self.memory_size, self.memory_layers) if same else (0, 0)
+        rest = (self.memory_heads, self.memory_length, self.memory_gate, self.memory_gate_bias)
+        return MemoryShape(kind, size, layers, *rest)
 
     # ---- what the loop asks --------------------------------------------------------------------------
 
@@ -92,8 +127,10 @@ class PolicySettings:
         """One rollout at a time."""
         return Rollout(self.rollout, self.gamma)
 
-    def layout_of_data(self) -> Transitions:
+    def layout_of_data(self) -> Transitions | Sequences:
         """Prior data, from which the critic alone learns by itself."""
+        if self.remembers:
+            return Sequences(self.segment, 0, self.gamma, self.n_step)
         return Transitions(self.n_step, self.gamma)
 
     def storage(self, spec: TaskSpec, copies: int) -> Storage:
@@ -114,22 +151,29 @@ class PolicySettings:
 
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> PolicyStudent:
         """A fresh student for a task; its weights are a function of `seed`."""
-        return PolicyStudent(self, self._network(spec, seed), spec, device)
+        network = self._network(spec, seed)
+        if isinstance(network, RecurrentNetwork):
+            return RecurrentPolicyStudent(self, network, spec, device)
+        return PolicyStudent(self, network, spec, device)
 
     def network(self, spec: TaskSpec) -> nn.Module:
         """What an agent's weights are loaded into."""
         return self._network(spec, 0)
 
-    def policy(self, spec: TaskSpec, network: nn.Module) -> ActorPolicy:
+    def policy(self, spec: TaskSpec, network: nn.Module) -> ActorPolicy | RecurrentActorPolicy:
         """A network with an agent's weights as a frozen policy."""
+        if isinstance(network, RecurrentNetwork):
+            return RecurrentActorPolicy(network, frozen=True)
         assert isinstance(network, PolicyNetwork)
         return ActorPolicy(network, frozen=True)
 
     def _network(self, spec: TaskSpec, seed: int) -> PolicyNetwork:
         flat = natural_torso(spec) == "mlp"
         shape = DenseShape(self.sizes(spec), self.activation, init="orthogonal", head_gain=POLICY_GAIN)
-        together = self.shared == "on" or (self.shared == "auto" and not flat)
+        together = self.shared == "on" or (self.shared == "auto" and (self.remembers or not flat))
         critic = None if together else replace(shape, hidden=self.critic_hidden or shape.hidden, head_gain=1.0)
+        if self.remembers:
+            return self._with_memory(spec, shape, critic, seed)
         return PolicyNetwork.fresh(
             spec,
             shape,
@@ -140,6 +184,12 @@ class PolicySettings:
             self.norm_obs,
             self.gamma if self.norm_reward else None,
         )
+
+    def _with_memory(self, spec: TaskSpec, shape: DenseShape, critic: DenseShape | None, seed: int) -> RecurrentNetwork:
+        spread = Spread(free=True, initial=self.log_std, bound="none")
+        parts = fresh(spec, shape, critic, kind_for(spec), seed, spread, self, self._critics_memory())
+        obs_norm = ObservationNorm(spec.obs_shape) if self.norm_obs else None
+        return RecurrentNetwork(*parts, obs_norm, RewardNorm(1, self.gamma) if self.norm_reward else None)
 
     # ---- what others tell of it ----------------------------------------------------------------------
 
@@ -160,7 +210,7 @@ class PolicySettings:
 
     def described(self, spec: TaskSpec) -> str:
         """Its network in words."""
-        return f"{natural_torso(spec)} {'-'.join(map(str, self.sizes(spec)))}, actor and critic"
+        return f"{natural_torso(spec)} {'-'.join(map(str, self.sizes(spec)))}{self.said()}, actor and critic"
 
     def action_layers(self) -> Mapping[str, int]:
         """The layers whose outputs are a row for each action, and how many numbers a row has."""

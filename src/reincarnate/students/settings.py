@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
 from reincarnate.config import LATER
-from reincarnate.data.layouts import AnyLayout, Transitions
+from reincarnate.data.layouts import AnyLayout, Sequences, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
 from reincarnate.nets.activations import Activation
@@ -17,6 +17,8 @@ from reincarnate.nets.qnet import build, natural_torso
 from reincarnate.nets.torsos import TORSOS, TorsoName
 from reincarnate.students.critics import Critic, Expected
 from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, check_explorer
+from reincarnate.students.memory_settings import MemorySettings
+from reincarnate.students.recurrent import RecurrentValuePolicy, RecurrentValueStudent
 from reincarnate.students.value import ValuePolicy, ValueStudent
 from reincarnate.types import VALUES, Pace, TaskSpec
 
@@ -111,15 +113,18 @@ class ValueSettings:
 
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
+        self._check_actions(spec)
+        if self.augment != "none" and natural_torso(spec) != "nature":
+            raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
+        return ValueStudent(self, self.critic(), spec, seed, device)
+
+    def _check_actions(self, spec: TaskSpec) -> None:
         if spec.continuous:
             raise UserError(
                 f"{spec.id} has continuous actions; a student of action values needs discrete ones: "
                 "use --student sac, or td3"
             )
-        if self.augment != "none" and natural_torso(spec) != "nature":
-            raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
         check_explorer(self.explorer, spec)
-        return ValueStudent(self, self.critic(), spec, seed, device)
 
     def network(self, spec: TaskSpec) -> nn.Module:
         """What an agent's weights are loaded into."""
@@ -127,7 +132,7 @@ class ValueSettings:
         critic.check()
         return build(spec, self, critic, seed=0)
 
-    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy:
+    def policy(self, spec: TaskSpec, network: nn.Module) -> Any:
         """A network with an agent's weights as a frozen policy."""
         device = next((p.device for p in network.parameters()), CPU)
         return ValuePolicy(network, self.critic().to(device), frozen=True)
@@ -162,9 +167,12 @@ class ValueSettings:
 
 
 @dataclass(frozen=True)
-class ReplaySettings(ValueSettings):
-    """Settings of a value student that learns from a replay."""
+class ReplaySettings(MemorySettings, ValueSettings):
+    """Settings of a value student that learns from a replay. With a memory it learns from sequences of steps."""
 
+    unroll: int = 16  # steps of a sequence that are learnt from; `batch_size` steps make batch_size / unroll sequences
+    burn_in: int = 8  # steps before them that warm the memory up, from what the actor remembered then
+    overlap: int = 8  # steps that neighbouring sequences share
     update_every: int = 4  # env steps per `updates_each` updates
     updates_each: int = 1  # updates at once
     replay_size: int = 100_000  # rows
@@ -174,18 +182,68 @@ class ReplaySettings(ValueSettings):
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         ValueSettings.check(self, copies)
-        smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
+        if self.remembers:
+            self._check_sequences()
+        waiting = self.unroll + self.burn_in if self.remembers else self.n_step
+        smallest = self.batch_size + copies * (waiting + 8)  # a batch must fit beside rows that wait
         _refuse_below(
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
         )
+
+    def _check_sequences(self) -> None:
+        """Raises UserError for sequences that cannot be, and for what does not go with a memory."""
+        self.check_memory()
+        _refuse_below(self, {"unroll": 1, "burn_in": 0, "overlap": 0})
+        if self.overlap >= self.unroll:
+            told = f"--student.overlap {self.overlap} must be below --student.unroll {self.unroll}"
+            raise UserError(f"{told}: each sequence begins later than the one before")
+        if self.batch_size < self.unroll:
+            told = f"--student.batch-size {self.batch_size} counts steps and holds no sequence"
+            raise UserError(f"{told} of --student.unroll {self.unroll}; at least {self.unroll} is needed")
+        if self.augment != "none":
+            raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
+
+    # ---- what the loop asks --------------------------------------------------------------------------
+
+    def layout(self) -> AnyLayout:
+        """Transitions, or with a memory sequences."""
+        if not self.remembers:
+            return ValueSettings.layout(self)
+        length, stride = self.burn_in + self.unroll, self.unroll - self.overlap
+        return Sequences(length, self.burn_in, self.gamma, self.n_step, stride)
+
+    def layout_of_data(self) -> AnyLayout:
+        """Prior data likewise."""
+        return self.layout()
 
     def storage(self, spec: TaskSpec, copies: int) -> Storage:
         """A ring of the newest rows."""
         return Storage(self.replay_size, self.priority, self.importance)
 
     def pace(self, copies: int) -> Pace:
-        """How often it learns."""
-        return Pace(self.update_every, self.updates_each, self.batch_size, self.warmup)
+        """How often it learns; of sequences, so many as hold a batch's steps."""
+        batch = self.batch_size // self.unroll if self.remembers else self.batch_size
+        return Pace(self.update_every, self.updates_each, batch, self.warmup)
+
+    # ---- what it becomes -----------------------------------------------------------------------------
+
+    def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
+        """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
+        if not self.remembers:
+            return ValueSettings.newborn(self, spec, seed, device)
+        self._check_actions(spec)
+        return RecurrentValueStudent(self, self.critic(), spec, seed, device)
+
+    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
+        """A network with an agent's weights as a frozen policy."""
+        if not self.remembers:
+            return ValueSettings.policy(self, spec, network)
+        device = next((p.device for p in network.parameters()), CPU)
+        return RecurrentValuePolicy(network, self.critic().to(device), frozen=True)
+
+    def described(self, spec: TaskSpec) -> str:
+        """Its network in words."""
+        return ValueSettings.described(self, spec) + self.said()
 
 
 def _refuse_below(settings: ValueSettings, at_least: dict[str, int]) -> None:

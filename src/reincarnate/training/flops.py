@@ -32,6 +32,9 @@ def flops_of_run(
     offline = at.offline_updates(training.phases)
     acting = cost.act * (at.env_steps + eval_env_steps) + cost.prepare * at.env_steps
     learning = cost.online * (at.updates - offline) + cost.offline * offline
+    for name in training.cast.keys() - {"student"}:
+        pace, other = training.pace_of(name), training.cast[name].cost()
+        learning += other.online * pace.updates * (at.env_steps // pace.env_steps) + other.prepare * at.env_steps
     return {"acting": acting, "learning": learning, "teacher": told}
 
 

@@ -7,11 +7,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.layouts import Sequences
 from reincarnate.data.mixture import Mixture
 from reincarnate.envs.checks import Unsound, finite
 from reincarnate.envs.vector import begin_together
 from reincarnate.errors import UserError
 from reincarnate.teachers.features import Features, features_of
+from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
@@ -119,7 +121,9 @@ class Loop:
         experience = collector.during(explores, beside, self._idle(steps * n - spent))
         if phase.learns or not fresh:
             self.teams["student"].add(self.trainings, experience)
-        for name in sorted(due.keys() & fresh):
+        newest = sorted(due.keys() & fresh)
+        self._begin(newest)
+        for name in newest:
             learn[name](due[name])
         for team in self.teams.values():
             team.publish()
@@ -139,7 +143,7 @@ class Loop:
             return {}
         due = {}
         for name in ("student", *phase.others):
-            pace = self.first.cast[name].settings.pace(self.copies)
+            pace = self.first.pace_of(name)
             count = updates_due(pace, before, after)
             if count and before >= (0 if phase.warm else pace.warmup):
                 due[name] = count
@@ -157,6 +161,8 @@ class Loop:
         for training in self.trainings:
             phase, rng = training.phases[number], training.stream("diagnostics")
             source = self._source(training, phase, "student") if phase.learns else training.memory
+            if isinstance(training.memory.layout, Sequences):
+                continue  # of batches of lone rows
             if n := min(EXAMPLES, len(source)):
                 batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
                 if batch.reward.ndim == 1:
@@ -221,19 +227,27 @@ class Loop:
         assert training.prior is not None, f"phase {phase.name!r} needs prior data"
         return training.prior if phase.offline else Mixture(training.prior, memory, phase.prior_share)
 
+    def _begin(self, names: Sequence[str]) -> None:
+        """Let those of the cast who learn from a rollout now prepare it, and tell each other what they say of it."""
+        phases = [training.phases[training.at.phase] for training in self.trainings]
+        for name in names:
+            weighings = self._weighings(name, phases)
+            ask = self._ask(weighings)
+            for training, weighing in zip(self.trainings, weighings, strict=True):
+                training.memories[name].begin(training.cast[name], {**ask, **_own_best(training, weighing)})
+        if len(names) > 1:
+            for training, phase in zip(self.trainings, phases, strict=True):
+                objectives = {name: phase.objective if name == "student" else phase.others[name] for name in names}
+                tell_each_other(training.memories, training.kinds, objectives, phase.acts)
+
     def _learn(
         self, who: str, phases: Sequence[Phase], sources: Sequence[Source], rngs: Generators, count: int
     ) -> None:
-        team, pace = self.teams[who], self.first.cast[who].settings.pace(self.copies)
-        if not phases[0].offline and self.first.memories[who].fresh:
-            weighings = self._weighings(who, phases)
-            ask = self._ask(weighings)
-            for training, weighing in zip(self.trainings, weighings, strict=True):
-                training.memories[who].begin(training.cast[who], {**ask, **_own_best(training, weighing)})
+        team, pace = self.teams[who], self.first.pace_of(who)
         if not phases[0].offline and any(len(source) < pace.batch for source in sources):
             return
         if not phases[0].offline and self.first.memories[who].fresh:  # one that a barrier cut is passed as often as any
-            count = max(1, round(count * len(self.first.memories[who]) / pace.env_steps))
+            count = max(1, round(count * self.first.memories[who].newest / pace.env_steps))
         for _ in range(count):
             weighings = self._weighings(who, phases)
             means = team.learn(sources, pace.batch, weighings, rngs, self._ask(weighings), self._hear)
@@ -307,7 +321,10 @@ def _own_best(training: Training, weighing: Weighing) -> dict[str, Predictor]:
 
 def _of_live(policy: Policy, batch: Batch) -> Prediction:
     """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so."""
-    carry = policy.initial(len(batch.obs))
-    begins = torch.ones(batch.reward.shape, dtype=torch.bool) if batch.begins is None else batch.begins
+    carry, shape = policy.initial(len(batch.obs)), batch.reward.shape
+    begins = torch.ones(shape, dtype=torch.bool) if batch.begins is None else batch.begins
     assert not carry.shape[-1] or begins.ndim == 2, "who listens to one that remembers learns from sequences"
+    if begins.ndim == 2 and not carry.shape[-1]:
+        kind, x = predictor_of(policy)(batch.obs.flatten(0, 1))
+        return Prediction(kind, x.unflatten(0, shape))
     return policy.predict(TimeStep(batch.obs, begins, mask=batch.mask, task=batch.task), carry)[0]

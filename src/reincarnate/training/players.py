@@ -45,11 +45,12 @@ class Transition(NamedTuple):
     predictions: Mapping[str, Prediction] = NOTHING
     notes: Mapping[str, np.ndarray] = NOTHING
     which: np.ndarray | None = None  # copies that acted, where not all did
+    carry: Tensor | None = None  # [n, H], what the actor remembered before
 
     def store(self, rows: Replay) -> None:
         """Add it to a table."""
         step = self.step
-        told = (self.predictions, self.notes, self.which, step.mask, step.next_mask)
+        told = (self.predictions, self.notes, self.which, step.mask, step.next_mask, self.carry)
         rows.add(self.obs, self.action, step.reward, step.terminated, step.truncated, step.next_obs, *told)
 
     def part(self, own: slice) -> "Transition":
@@ -62,6 +63,7 @@ class Transition(NamedTuple):
             {name: said._replace(x=said.x[own]) for name, said in self.predictions.items()},
             {name: values[own] for name, values in self.notes.items()},
             None if which is None else which[(which >= own.start) & (which < own.stop)] - own.start,
+            None if self.carry is None else self.carry[own],
         )
 
 
@@ -77,7 +79,6 @@ class Stage:
         self.steps = 0
         self.begins, self.totals = np.ones(env.n, bool), np.zeros(env.n)
         self.carry = actor.initial(env.n)
-        self._remembers = self.carry.shape[-1] > 0
         self._carries = {name: policy.initial(env.n) for name, policy in listening.items()}
         self.predictions: Mapping[str, Prediction] = NOTHING
         self.mask: np.ndarray | None = getattr(env, "mask", None)  # as episodes begin; each step says the next
@@ -117,8 +118,6 @@ class Stage:
             notes = {**notes, "mask": now.mask.numpy()}
         if self._task is not None:
             notes = {**notes, "task": self._task.numpy()}
-        if self._remembers:
-            notes = {**notes, "carry.student": before.cpu().numpy()}
         obs, self.obs, self.mask, self.carry = self.obs, step.obs, step.mask, acted.carry
         if idle is not None and idle.any():
             which = np.flatnonzero(~idle)
@@ -127,7 +126,7 @@ class Stage:
         if self.scores is not None:
             self.scores = np.where(now.begins.numpy(), 0.0, self.scores) + self.env.score  # pyright: ignore
         self.begins = step.terminated | step.truncated
-        return Transition(obs, action, step, self.predictions, notes, which)
+        return Transition(obs, action, step, self.predictions, notes, which, before)
 
     def _listen(self, now: TimeStep) -> None:
         said = {}

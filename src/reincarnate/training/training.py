@@ -44,6 +44,7 @@ class Training:
     seed: int
     copies: int
     plays: str = "auto"
+    repeats: Mapping[str, int] = field(default_factory=dict)  # how many times its pace's updates one of the cast makes
     best: Snapshot | None = None  # the student as the phase's best evaluation found it, where a term listens to it
     at: Counters = field(default_factory=Counters)
     _sums: dict[str, Tensor | float] = field(default_factory=dict)
@@ -65,7 +66,17 @@ class Training:
     @cached_property
     def pace(self) -> Pace:
         """How often the student learns."""
-        return self.student.settings.pace(self.copies)
+        return self.pace_of("student")
+
+    def pace_of(self, name: str) -> Pace:
+        """How often one of the cast learns."""
+        pace: Pace = self.cast[name].settings.pace(self.copies)
+        return pace._replace(updates=pace.updates * self.repeats.get(name, 1))
+
+    @property
+    def kinds(self) -> dict[str, str]:
+        """What each of the cast tells; of some students it depends on the task."""
+        return {name: getattr(who, "kind", who.settings.predicts) for name, who in self.cast.items()}
 
     @property
     def live(self) -> dict[str, Policy]:

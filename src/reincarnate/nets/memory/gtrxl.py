@@ -64,15 +64,22 @@ class GTrXL(nn.Module):
     def _row(self, x: Tensor, begins: Tensor, memory: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
         filled = torch.where(begins, 0.0, filled)
         hidden = torch.where(self.distance <= filled[:, None], 0.0, -torch.inf)[:, None]  # [n, 1, M + 1]
-        after = memory.new_empty(len(x), self.carry)
-        kept = after[:, :-1].unflatten(1, memory.shape[1:])
-        kept[:, :, :-1] = memory[:, :, 1:]
+        rows = []
         for i, layer in enumerate(self.layers):
-            row = layer.remember(x)
-            x = layer.row(x, row, memory[:, i], hidden, self)
-            kept[:, i, -1] = row.detach()
-        after[:, -1] = (filled + 1).clamp(max=self.length)
-        return x, after
+            rows.append(layer.remember(x))
+            x = layer.row(x, rows[-1], memory[:, i], hidden, self)
+        return x, self._moved_on(memory, rows, (filled + 1).clamp(max=self.length))
+
+    def _moved_on(self, memory: Tensor, rows: list[Tensor], filled: Tensor) -> Tensor:
+        """The carry with every layer's newest row in place of its oldest."""
+        newest = torch.stack(rows, 1).detach()
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]  # exporters know no writing in place
+            kept = torch.cat([memory[:, :, 1:], newest[:, :, None]], 2)
+            return torch.cat([kept.flatten(1), filled[:, None]], 1)
+        after = memory.new_empty(len(memory), self.carry)
+        kept = after[:, :-1].unflatten(1, memory.shape[1:])
+        kept[:, :, :-1], kept[:, :, -1], after[:, -1] = memory[:, :, 1:], newest, filled
+        return after
 
     def _segment(self, x: Tensor, begins: Tensor, memory: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
         hidden = torch.where(visible(begins, filled, self.length), 0.0, -torch.inf)[:, None]  # [B, 1, T, M + T]
@@ -99,7 +106,7 @@ class Layer(nn.Module):
 
     def remember(self, x: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:
         """What attention keeps of an input: the norm of it without scale and shift (those come when it is read)."""
-        return F.layer_norm(x, x.shape[-1:], eps=self.norm1.eps) if self.reordered else x
+        return F.layer_norm(x, self.norm1.normalized_shape, eps=self.norm1.eps) if self.reordered else x
 
     def segment(self, x: Tensor, rows: Tensor, hidden: Tensor, shared: GTrXL) -> Float[Tensor, "B T D"]:
         """x [B, T, D] and all that can be attended to, rows [B, M + T, D]."""
@@ -119,9 +126,9 @@ class Layer(nn.Module):
         content = content * self.norm1.weight if self.reordered else content  # the shift moves all scores alike
         far = (torch.bmm(query + shared.v[:, None], place) @ shared.waves.T).transpose(0, 1)  # [n, h, M + 1]
         rows = torch.cat([remembered, row[:, None]], 1)
-        score = torch.baddbmm(far, content, rows.mT, beta=self.scale, alpha=self.scale) + hidden
+        score = torch.baddbmm(far, content, rows.transpose(1, 2), beta=self.scale, alpha=self.scale) + hidden
         mean = self._affine(torch.bmm(torch.softmax(score, -1), rows))  # [n, h, D]
-        attended = torch.bmm(mean.transpose(0, 1), value.mT)  # [h, n, k]
+        attended = torch.bmm(mean.transpose(0, 1), value.transpose(1, 2))  # [h, n, k]
         return self._finish(x, self.out(attended.transpose(0, 1).flatten(1)))
 
     def _affine(self, rows: Float[Tensor, "*B D"]) -> Float[Tensor, "*B D"]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from reincarnate.nets.memory.carries import check_width
 
@@ -95,7 +96,17 @@ class GRU(Recurrent):
         return out, after[None]
 
     def _cell(self, x: Tensor, before: Tensor, weights: Sequence[Tensor]) -> Tensor:
+        if torch.jit.is_tracing():  # pyright: ignore[reportPrivateImportUsage]  # exporters do not know the cell
+            return _gru_cell(x, before[0], *weights)[None]
         return torch.gru_cell(x, before[0], *weights)[None]
+
+
+def _gru_cell(x: Tensor, h: Tensor, w_x: Tensor, w_h: Tensor, b_x: Tensor, b_h: Tensor) -> Tensor:
+    """The same by its formula."""
+    (r_x, z_x, n_x), (r_h, z_h, n_h) = F.linear(x, w_x, b_x).chunk(3, 1), F.linear(h, w_h, b_h).chunk(3, 1)
+    r, z = torch.sigmoid(r_x + r_h), torch.sigmoid(z_x + z_h)
+    n = torch.tanh(n_x + r * n_h)
+    return n + z * (h - n)
 
 
 def _forget(state: Float[Tensor, "S L n D"], begins: Bool[Tensor, "n"]) -> Float[Tensor, "S L n D"]:

@@ -16,16 +16,18 @@ from torch import Tensor, nn
 from reincarnate.agents.imported import Imported
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, parse_json, read_file, read_members, read_tensors, sha256
-from reincarnate.teachers.frozen import Memoryless, device_of
+from reincarnate.nets.memory import LSTM
+from reincarnate.teachers.frozen import Memoryless, as_gaussian, as_prediction, device_of
 from reincarnate.teachers.heads import Acts, Bounded, Gaussian
 from reincarnate.teachers.sb3.belonging import Found, find
 from reincarnate.teachers.sb3.evidence import read_evidence
 from reincarnate.teachers.sb3.format import SavedAgent, read_text
 from reincarnate.teachers.sb3.network import build_network
+from reincarnate.teachers.sb3.recurrent import build_recurrent
 from reincarnate.teachers.sb3.start import BESIDE, VARIABLES, Source
 from reincarnate.teachers.sb3.weights import imported
 from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
-from reincarnate.types import TaskSpec, TeacherCard
+from reincarnate.types import Prediction, TaskSpec, TeacherCard, TimeStep
 
 MEMBERS = {
     "data": 64 * MIB,
@@ -83,6 +85,34 @@ class Sb3Teacher(Memoryless, nn.Module):
         return obs.float() / 255 if self._divide_by_255 else obs.float()
 
 
+class RecurrentSb3Teacher(Sb3Teacher):
+    """A saved policy of RecurrentPPO, frozen; what it remembers is the LSTM's state, forgotten as episodes begin."""
+
+    def __init__(self, card: TeacherCard, network: nn.Module, saved: SavedAgent, found: Found, lstm: LSTM):
+        Sb3Teacher.__init__(self, card, network, saved, found)
+        self.lstm = lstm.eval().requires_grad_(False)
+
+    def initial(self, n: int) -> Tensor:
+        """The LSTM's state of n new episodes."""
+        return self.lstm.initial(n)
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What it says of raw observations, and its state after them."""
+        begins, carry = step.begins.to(device_of(self)), carry.to(device_of(self))
+        features, carry = self.lstm(self._seen(step.obs).flatten(1), begins, carry)
+        acts = self.acts
+        if acts is not None and acts.spread:
+            assert isinstance(self.network, Gaussian)
+            return as_gaussian(acts, *self.network.distribution(features)), carry  # pyright: ignore[reportArgumentType]
+        told = self.network(features).unflatten(1, self._heads).mean(1)
+        return as_prediction(self.card, told), carry
+
+    def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
+        """Refused: of lone observations it has nothing to say."""
+        raise UserError(f"{self.card.uri}: has a memory, and says nothing of observations out of their episode")
+
+
 def recognises(path: Path) -> bool:
     """A zip by its name (even a damaged one: the reader says what is wrong), or one that holds a policy."""
     if not path.is_file() or path.suffix == ".zip":
@@ -123,13 +153,19 @@ def _opened(path: str, more: tuple[str, ...] = ()) -> tuple[Sb3Teacher, Source]:
         saved = read_text(data)
         weights = members["policy.pth"]
         tensors = (read_legacy if is_legacy(weights) else read_tensors)(weights, "policy.pth")
-        network, words = build_network(tensors, saved)
+        if saved.family.recurrent:
+            lstm, network, words = build_recurrent(tensors, saved)
+        else:
+            lstm, (network, words) = None, build_network(tensors, saved)
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     found = find(file, read_evidence(data), saved.obs_shape, asked)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
-    card = _card(path, payload, version, saved, words, network, found)
+    made = nn.ModuleList([network, lstm]) if lstm else network
+    card = _card(path, payload, version, saved, words, made, found)
     source = Source(file, card, data, saved, tensors, found.statistics, members)
+    if lstm:
+        return RecurrentSb3Teacher(card, network, saved, found, lstm), source
     return Sb3Teacher(card, network, saved, found), source
 
 

@@ -16,7 +16,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (nn.Tanh, nn.ReLU, nn.ELU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Mish)
 }
-KNOWN = "PPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG, TQC, CrossQ and ARS"
+KNOWN = "PPO, RecurrentPPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG, TQC, CrossQ and ARS"
 EXTRACTORS = ("FlattenExtractor", "NatureCNN")
 
 
@@ -35,6 +35,7 @@ class Family:
     unused: tuple[str, ...]
     limited: str = ""
     spread: str = ""
+    recurrent: bool = False
 
 
 GAUSSIAN = Family(
@@ -57,6 +58,15 @@ FAMILIES = {
             *("log_std", "sde_features_extractor."),
         ),
         spread="log_std",
+    ),
+    "sb3_contrib.common.recurrent.policies": Family(
+        LOGITS,
+        "Tanh",
+        (),
+        ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "action_net."),
+        ("mlp_extractor.value_net.", "value_net.", "log_std", "lstm_critic.", "critic."),
+        spread="log_std",
+        recurrent=True,
     ),
     "stable_baselines3.dqn.policies": Family(
         VALUES, "ReLU", ("q_net.features_extractor.",), ("q_net.q_net.",), ("q_net_target.",)
@@ -179,6 +189,8 @@ def _algorithm(module: str, data: dict[str, Any]) -> str:
         return "DDPG" if (data.get("policy_delay"), data.get("target_noise_clip")) == (1, 0) else "TD3"
     if "ars" in module:
         return "ARS"
+    if "recurrent" in module:
+        return "RecurrentPPO"
     if "crossq" in module:
         return "CrossQ"
     if "sac" in module or "tqc" in module:

@@ -1,0 +1,241 @@
+"""The value student with a memory: it acts with a carry and learns from sequences, each begun with a stored one (R2D2).
+
+All that follows from the kind of values is the critic's, as in `students.value`; here is what sequences change.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reincarnate.losses.returns import n_step_sums
+from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
+from reincarnate.nets.qnet import recall
+from reincarnate.students.critics import Critic
+from reincarnate.students.exploration import epsilon_greedy
+from reincarnate.students.gradient import Draws, losses_of
+from reincarnate.students.value import ValueStudent
+from reincarnate.types import VALUES, ActorOutput, Batch, Cost, Learnt, Prediction, Term, TimeStep
+
+ETA = 0.9  # of the largest error in a sequence's priority, the rest of the mean (Kapturowski et al., 2019, §2.3)
+
+
+class RecurrentValuePolicy(nn.Module):
+    """A value network with a memory as a policy, without noise; also its graph, memory in and memory out."""
+
+    view = "student"
+
+    def __init__(self, network: nn.Module, critic: Critic, frozen: bool = False):
+        nn.Module.__init__(self)
+        self.network, self.critic, self.frozen = network, critic, frozen
+        self.noise_size = noise_size(network)
+
+    def initial(self, n: int) -> Tensor:
+        """The memory of n new episodes."""
+        return self.network.memory.initial(n)  # pyright: ignore
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """Action values [n, A], or [B, T, A] of sequences, and the memory after them."""
+        device = next(self.network.parameters()).device
+        values, carry = self(step.obs.to(device), step.begins.to(device), carry.to(device))
+        return Prediction(VALUES, values), carry
+
+    def forward(self, obs: Tensor, begins: Tensor, carry: Tensor) -> tuple[Tensor, Tensor]:
+        """The same of tensors on the network's device."""
+        features, carry = recall(self.network, obs, begins, carry)
+        rows = features.flatten(0, -2)
+        rest = [a.expand(rows.shape[0], *a.shape[1:]) for a in self.critic.at_rest(1)]
+        values = self.critic.values(self.network.read(rows, *rest))  # pyright: ignore
+        return values.unflatten(0, begins.shape) if begins.ndim > 1 else values, carry
+
+
+class RecurrentValueStudent(ValueStudent):
+    """A value student with a memory, of any family.
+
+    Of a sequence the first `burn_in` rows warm the memories of both networks up, from the carry that was stored when
+    the first row was acted on (zeros of prior data), without gradient; all others are learnt from.
+    """
+
+    @property
+    def _policy(self) -> RecurrentValuePolicy:
+        return RecurrentValuePolicy(self.acting.module, self.critic)
+
+    # ---- acting --------------------------------------------------------------------------------------
+
+    def initial(self, n: int) -> Tensor:
+        """The memory of n new episodes, [n, H] on the student's device."""
+        return self.acting.module.memory.initial(n)  # pyright: ignore
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """Action values of the network that acts, without noise: [n, A], or [B, T, A] of sequences."""
+        return self.predict_under(step, carry, torch.zeros(self.noise_size, device=self.device))
+
+    @torch.no_grad()
+    def predict_under(self, step: TimeStep, carry: Tensor, noise: Tensor) -> tuple[Prediction, Tensor]:
+        """The same, its noisy layers under this noise."""
+        if self.noise_size:
+            set_noise(self.acting.module, noise)
+        return self._policy.predict(step, carry)
+
+    @torch.no_grad()
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
+        actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
+        return epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
+
+    # ---- learning ------------------------------------------------------------------------------------
+
+    def draw(self, n: int, rng: np.random.Generator) -> Draws:
+        """What is random in an update of `n` sequences."""
+        return ValueStudent.draw(self, n * self.settings.unroll, rng)  # pyright: ignore
+
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
+        """Fill the flat gradient."""
+        assert self.online.grad is not None
+        self.online.grad.zero_()
+        self._set_noise(draws)
+        rows = self._warmed(batch)
+        lesson, ahead = self._lesson(rows)
+        features = self._features(self.online.module, batch)
+        out = self._read(self.online.module, features[:, :-1], draws.online)
+        with torch.no_grad():
+            target = self._target_in(batch, lesson, ahead, features.detach(), draws)
+        each = losses_of(self.critic, out, target, lesson, draws.online, terms)
+        total, learnt = _weighed(each, weights, lesson.weight)
+        total.backward()
+        return Learnt(learnt, self._errors(each["td"].detach(), rows))
+
+    def _warmed(self, batch: Batch) -> Batch:
+        """What is learnt from: the rows after the burn-in, [B, U]."""
+        first = self.settings.burn_in  # pyright: ignore
+        cut = {
+            name: getattr(batch, name) for name in ("obs", "action", "reward", "discount", "ended", "weight", "mask")
+        }
+        rows = {name: None if value is None else value[:, first:] for name, value in cut.items()}
+        told = {name: Prediction(p.kind, p.x[:, first:]) for name, p in batch.predictions.items()}
+        return batch._replace(**rows, predictions=told)
+
+    def _lesson(self, rows: Batch) -> tuple[Batch, Tensor]:
+        """The rows [B, U] as examples [B·U] with n-step sums, and the row of each one's bootstrap value, [B, U]."""
+        assert rows.ended is not None and rows.weight is not None
+        reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, self.settings.n_step)
+        told = {name: Prediction(p.kind, p.x.flatten(0, 1)) for name, p in rows.predictions.items()}
+        flat = (rows.obs.flatten(0, 1), rows.action.flatten(), reward.flatten(), discount.flatten(), None)
+        next_mask = None if rows.mask is None else _allowed_next(rows.mask, ahead)
+        return Batch(*flat, predictions=told, weight=rows.weight.flatten(), next_mask=next_mask), ahead
+
+    def _features(self, network: nn.Module, batch: Batch) -> Float[Tensor, "B U1 F"]:
+        """What a network's head reads of the rows that are learnt from and of their last successor."""
+        assert batch.next_obs is not None and batch.begins is not None
+        first = self.settings.burn_in  # pyright: ignore
+        memory: Any = network.memory
+        carry = memory.initial(len(batch.obs)) if batch.carry is None else batch.carry
+        if first:
+            with torch.no_grad():
+                carry = recall(network, batch.obs[:, :first], batch.begins[:, :first], carry)[1]
+        obs = torch.cat([batch.obs[:, first:], batch.next_obs[:, None]], 1)
+        return recall(network, obs, F.pad(batch.begins[:, first:], (0, 1)), carry)[0]
+
+    def _read(self, network: nn.Module, features: Float[Tensor, "B U F"], arguments: Sequence[Tensor]) -> Tensor:
+        return network.read(features.flatten(0, 1), *arguments)  # pyright: ignore
+
+    def _target_in(self, batch: Batch, lesson: Batch, ahead: Tensor, online: Tensor, draws: Draws) -> Tensor:
+        """What the taken actions' outputs should become; bootstrap values stand in rows `ahead` of the successors."""
+        behind = self.target.module if self.target else self.online.module
+        frozen = self._features(behind, batch) if self.target else online
+        next_out = self._read(behind, _rows(frozen[:, 1:], ahead), draws.target)
+        select = None
+        if self.settings.double:
+            rest = self.critic.at_rest(ahead.numel())
+            select = self._best(self._read(self.online.module, _rows(online[:, 1:], ahead), rest), lesson)
+        elif lesson.next_mask is not None:
+            select = self._best(next_out, lesson)
+        return self.critic.target(next_out, select, lesson)
+
+    def _best(self, out: Tensor, lesson: Batch) -> Tensor:
+        values, mask = self.critic.values(out), lesson.next_mask
+        return (values if mask is None else values.masked_fill(~mask, -torch.inf)).argmax(-1)
+
+    def _errors(self, td: Float[Tensor, "N"], rows: Batch) -> Float[Tensor, "B"]:
+        """Each sequence's priority: η · the largest error + (1 − η) · their mean, of rows that are steps."""
+        assert rows.weight is not None
+        error, steps = _error(self.critic, td).view(rows.reward.shape), rows.weight > 0
+        error = torch.where(steps, error, 0.0)
+        return ETA * error.amax(1) + (1 - ETA) * error.sum(1) / steps.sum(1).clamp(min=1)
+
+    # ---- what others tell of it ----------------------------------------------------------------------
+
+    def compile(self) -> None:
+        """Nothing: lengths of episodes differ, and with them what is computed."""
+
+    def cost(self) -> Cost:
+        """Floating-point operations; see `nets.flops`. Burn-in is two forward passes more of its rows."""
+        s, rng = self.settings, np.random.default_rng(0)
+        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        begins = torch.zeros(1, dtype=torch.bool, device=self.device)
+        row = _Row(self.network, self.critic.at_rest(1))
+        act = float(forward_flops(row, obs, begins, self.initial(1)))
+        learn = float(forward_flops(_Row(self.network, self.critic.draw(1, rng)[0]), obs, begins, self.initial(1)))
+        passes = LEARNING_PASSES + 1 + 2 * s.burn_in / s.unroll  # pyright: ignore
+        return Cost(act, learn * s.batch_size * passes, learn * s.batch_size * passes)
+
+
+class _Row(nn.Module):
+    """A network's pass over one row, to be counted."""
+
+    def __init__(self, network: nn.Module, arguments: Sequence[Tensor]):
+        nn.Module.__init__(self)
+        self._network, self._arguments = [network], arguments  # not a part of this module
+
+    def forward(self, obs: Tensor, begins: Tensor, carry: Tensor) -> Tensor:
+        features, _ = recall(self._network[0], obs, begins, carry)
+        return self._network[0].read(features, *self._arguments)  # pyright: ignore
+
+
+class _Noisy:
+    """A student's acting network under noise."""
+
+    view, frozen = "student", False
+
+    def __init__(self, student: RecurrentValueStudent, noise: Tensor):
+        self._student, self._noise, self.initial = student, noise, student.initial
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        return self._student.predict_under(step, carry, self._noise)
+
+
+def _error(critic: Critic, loss: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
+    """|δ| of scalar critics, whose loss is Huber's; of distributions the loss itself, as everywhere here."""
+    if critic.outputs > 1 or critic.implicit:
+        return loss
+    return torch.where(loss < 0.5, (2 * loss).sqrt(), loss + 0.5)
+
+
+def _rows(x: Float[Tensor, "B U F"], at: Tensor) -> Float[Tensor, "B U F"]:
+    """Rows of each sequence by their numbers [B, U]."""
+    return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
+
+
+def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
+    """Actions [B·U, A] that are allowed in each example's successor; all where nobody said so."""
+    after = torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1)
+    after = after | ~after.any(-1, keepdim=True)
+    return _rows(after, ahead).flatten(0, 1)
+
+
+def _weighed(
+    each: dict[str, Float[Tensor, "N"]], weights: Tensor, importance: Float[Tensor, "N"] | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Σ weight · mean over the rows that are steps, and the means without importance weights."""
+    assert importance is not None
+    steps = (importance > 0).float()
+    count = steps.sum().clamp(min=1)
+    means = {name: ((loss * steps).sum() / count).detach() for name, loss in each.items()}
+    parts = [(loss * importance).sum() / count for loss in each.values()]
+    return torch.stack(parts) @ weights, means

@@ -1,0 +1,207 @@
+"""The on-policy student with a memory: rollouts cut into segments, each begun with the memory it was played from."""
+
+import itertools
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reincarnate.data.layouts import from_unit
+from reincarnate.data.memory import each_tensor
+from reincarnate.losses.log_probs import log_prob_of
+from reincarnate.losses.policy import value_error
+from reincarnate.losses.returns import advantages, n_step_returns
+from reincarnate.nets.actors import drawn
+from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.students.policy import Losses, PolicyStudent, masked
+from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork
+from reincarnate.types import LOGITS, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
+
+if TYPE_CHECKING:
+    from reincarnate.students.policy_settings import PolicySettings
+
+TOLD = "told"  # among the notes of a prepared rollout: what the network that acts said of it
+
+
+class RecurrentPolicyStudent(PolicyStudent):
+    """An on-policy student with a memory.
+
+    It reads each rollout once in the order of time, from where it stood at the end of the last, whoever acted: that
+    gives log-probabilities, values and each segment's carry, so that no memory has to be stored. Gradients stay within
+    a segment of `segment` steps. Prior data begins with an empty memory.
+    """
+
+    def __init__(self, settings: "PolicySettings", network: RecurrentNetwork, spec: TaskSpec, device: torch.device):
+        PolicyStudent.__init__(self, settings, network, spec, device)
+        self._carry: Tensor | None = None  # after the last rollout; of no meaning once environments have restarted
+
+    @property
+    def _net(self) -> RecurrentNetwork:
+        return self.online.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def _acts(self) -> RecurrentNetwork:
+        return self.acting.module  # pyright: ignore[reportReturnType]
+
+    # ---- acting --------------------------------------------------------------------------------------
+
+    def initial(self, n: int) -> Tensor:
+        """The actor's memory of n new episodes, [n, H] on the student's device."""
+        return self._acts.memory.initial(n)
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What the network of the last `publish` says of rows [n, *O] or sequences [B, T, *O]."""
+        return RecurrentActorPolicy(self._acts).predict(step, carry)
+
+    @torch.no_grad()
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """A draw from the policy, as `PolicyStudent.act`, and the memory after it."""
+        said, carry = self.predict(step, carry)
+        x = said.x.cpu()
+        if self.kind == LOGITS:
+            logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
+            return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)
+        noise = torch.from_numpy(rng.standard_normal((len(x), self.spec.actions), np.float32))
+        action, base, _ = drawn(self.kind, x, noise)
+        return ActorOutput(from_unit(self.spec, action.numpy()), carry, {"base": base.numpy()})
+
+    # ---- learning ------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def prepare(self, rollout: Batch) -> Batch:
+        """A rollout [C, T] as segments [S, L], oldest first, with advantages by the network that acted.
+
+        As `PolicyStudent.prepare`, but in the order of time. `notes` also hold what the network said (`told`). Rows
+        that fill the last segments up have weight 0.
+        """
+        assert rollout.ended is not None and rollout.begins is not None
+        action = self._as_drawn(rollout)
+        begun = self._begun(rollout)
+        told, value, after, carries, self._carry = self._read(self._acts, rollout, begun)
+        log_prob = log_prob_of(self.kind, masked(told, rollout.mask), action)
+        if self._net.obs_norm is not None:
+            self._net.obs_norm.update(rollout.obs.flatten(0, 1))
+            _, value, after, *_ = self._read(self._net, rollout, begun)
+        reward = self._normalised(rollout)
+        advantage = advantages(reward, rollout.discount, value, after, rollout.ended, self.settings.lam)
+        notes = {"advantage": advantage, "value": value, "log_prob": log_prob, TOLD: told}
+        self.seen, self._preparing = self.seen + self._preparing, reward.numel()
+        whole = rollout._replace(
+            action=action,
+            reward=advantage + value,
+            discount=torch.zeros_like(reward),
+            next_obs=None,
+            ended=None,
+            next_mask=None,
+            notes=notes,
+            weight=torch.ones_like(reward) if reward.shape[1] % self.settings.segment else None,
+        )
+        return _segments(whole, self.settings.segment)._replace(carry=torch.stack(carries).flatten(0, 1))
+
+    def _begun(self, rollout: Batch) -> Tensor:
+        """The memory that a rollout begins with: the last one's end, or none where environments have restarted."""
+        begins = rollout.begins
+        assert begins is not None
+        if self._carry is None or bool(begins[:, 0].all()) or len(self._carry) != len(begins):
+            return self._net.initial(len(begins))
+        return self._carry
+
+    def _read(
+        self, net: RecurrentNetwork, rollout: Batch, carry: Tensor
+    ) -> tuple[Float[Tensor, "C T K"], Float[Tensor, "C T"], Float[Tensor, "C T"], list[Tensor], Tensor]:
+        """What a network says of a rollout, V of its steps and of their successors, each segment's carry, the last."""
+        assert rollout.next_obs is not None and rollout.ended is not None and rollout.begins is not None
+        steps, cut = rollout.reward.shape[1], rollout.ended & (rollout.discount > 0)
+        starts = range(0, steps, self.settings.segment)
+        limits = (cut.any(0).nonzero()[:, 0] + 1).tolist()
+        told, values, carries, beyond = [], [], [], {}
+        edges = sorted({*starts, *limits, steps})
+        for first, end in itertools.pairwise(edges):
+            if first in starts:
+                carries.append(carry)
+            x, value, carry = net.recall(rollout.obs[:, first:end], rollout.begins[:, first:end], carry)
+            told.append(x)
+            values.append(value)
+            if end in limits or end == steps:  # a successor that the next row does not show
+                beyond[end - 1] = net.recall(rollout.next_obs[:, end - 1], torch.zeros_like(cut[:, 0]), carry)[1]
+        value = torch.cat(values, 1)
+        after = value.roll(-1, 1)
+        for at, known in beyond.items():
+            after[:, at] = known if at == steps - 1 else torch.where(cut[:, at], known, after[:, at])
+        return torch.cat(told, 1), value, after, carries, carry
+
+    def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
+        """Each step's losses by name, own ones and terms, and what each weighs; steps of weight 0 are left out."""
+        if "advantage" not in batch.notes:
+            return self._losses_of_data(batch, weighing)
+        assert batch.begins is not None and batch.carry is not None
+        x, value, _ = self._net.recall(batch.obs, batch.begins, batch.carry)
+        rows = _lone(batch)
+        x, value = _real(x.flatten(0, 1), batch.weight), _real(value.flatten(), batch.weight)
+        return self._with_terms(self._on_policy(rows, x, value), Prediction(self.kind, x), rows, weighing)
+
+    def _losses_of_data(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
+        """Of sequences of prior data: V's TD error of n steps, and the terms."""
+        assert batch.begins is not None and batch.ended is not None and batch.next_obs is not None
+        net, carry = self._net, self._net.initial(len(batch.obs))
+        if net.obs_norm is not None:
+            net.obs_norm.update(_real(batch.obs.flatten(0, 1), batch.weight))
+        reward = batch.reward if net.reward_norm is None else net.reward_norm(batch.reward)
+        obs = torch.cat([batch.obs, batch.next_obs[:, None]], 1)
+        x, value, _ = net.recall(obs, F.pad(batch.begins, (0, 1)), carry)
+        target = n_step_returns(
+            reward, batch.discount, value[:, 1:].detach(), batch.ended, self.settings.n_step
+        ).flatten()
+        rows, x = _lone(batch), _real(x[:, :-1].flatten(0, 1), batch.weight)
+        each = {"value": value_error(_real(value[:, :-1].flatten(), batch.weight), _real(target, batch.weight))}
+        return self._with_terms(each, Prediction(self.kind, x), rows, weighing)
+
+    # ---- what others tell of it ----------------------------------------------------------------------
+
+    def cost(self) -> Cost:
+        """Floating-point operations; see `nets.flops`. A segment's are counted as so many rows'."""
+        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        begins = torch.zeros(1, dtype=torch.bool, device=self.device)
+        act = float(forward_flops(_Part(self._net.tell_recalling), obs, begins, self.initial(1)))
+        whole = float(forward_flops(_Part(self._net.recall), obs, begins, self._net.initial(1)))
+        learn = whole * self.settings.pace(self.settings.copies).batch * LEARNING_PASSES
+        return Cost(act, learn, learn + whole, whole)
+
+
+class _Part(nn.Module):
+    """A part of a network, to be counted."""
+
+    def __init__(self, forward):
+        nn.Module.__init__(self)
+        self._forward = forward
+
+    def forward(self, obs: Tensor, begins: Tensor, carry: Tensor) -> Tensor:
+        return self._forward(obs, begins, carry)[0]
+
+
+def _segments(rollout: Batch, length: int) -> Batch:
+    """A rollout [C, T] as segments [K·C, length], oldest first, the last filled up with rows of zeros."""
+    steps = rollout.reward.shape[1]
+    count = -(-steps // length)
+
+    def cut(tensor: Tensor) -> Tensor:
+        short = count * length - steps
+        if short:
+            tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), short, *tensor.shape[2:])], 1)
+        return tensor.unflatten(1, (count, length)).transpose(0, 1).flatten(0, 1)
+
+    return each_tensor(rollout._replace(carry=None), cut)
+
+
+def _lone(batch: Batch) -> Batch:
+    """Segments [S, L] as rows, without those of weight 0."""
+    unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "weight": None, "rows": None}
+    return each_tensor(batch._replace(**unused), lambda tensor: _real(tensor.flatten(0, 1), batch.weight))
+
+
+def _real(rows: Tensor, weight: Tensor | None) -> Tensor:
+    return rows if weight is None else rows[weight.flatten() > 0]
