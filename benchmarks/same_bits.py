@@ -26,7 +26,16 @@ METHODS = {
     "kickstart": {},
     "jsrl": {"horizon": 50},
 }
-IGNORED = ("seconds", "agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale")  # of a line of metrics
+IGNORED = (
+    "seconds",
+    "agreement_",
+    "kl_",
+    "grad_",
+    "entropy",
+    "action_gap",
+    "value_scale",
+    "feature_",
+)  # of a line of metrics
 
 
 def record() -> dict[str, str]:

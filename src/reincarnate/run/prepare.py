@@ -74,6 +74,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         warnings += tuple(weights.differences(agent, spec))
     _check_words(run, spec, teacher, student)
     suited = replace(run, method=run.method.suited(teacher.card.tells)) if teacher else run
+    run.exchange.suits(suited.student, suited.method)
     return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
 
 

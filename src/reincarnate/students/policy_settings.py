@@ -10,6 +10,7 @@ from torch import nn
 from reincarnate.data.layouts import Rollout, Transitions
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
+from reincarnate.losses.decorrelation import By
 from reincarnate.nets.actors import Spread
 from reincarnate.nets.dense import Activation, DenseShape
 from reincarnate.nets.optimizers import PolicyOptimizer
@@ -53,16 +54,20 @@ class PolicySettings:
     entropy: float = 0.0  # weight of the entropy bonus
     value_weight: float = 1.0  # of ½(V − G)² against the policy's loss
     norm_advantage: bool = True  # to mean 0 and standard deviation 1 in each batch
+    decorrelate: float = 0.0  # λ of the penalty on features that copy each other; 0: none
+    decorrelate_by: By = "covariance"  # of pairs of features, or their correlation; sums: as the papers have it
     critic_updates: int = 0  # first updates in which the actor stands still
     copies: ClassVar[int] = 8  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = LOGITS  # of continuous actions GAUSSIAN: `PolicyNetwork.kind` says which
     explores: ClassVar[str] = "entropy_weight"  # what its exploration is called in metrics
     torso: ClassVar[str] = "auto"
+    mutable: ClassVar[tuple[str, ...]] = ("lr", "entropy")  # what may change while it learns (`training.pbt`)
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         smallest = {"n_step": 1, "rollout": 1, "epochs": 1, "batch_size": 0, "critic_updates": 0, "lr": 0}
         more = {"anneal_env_steps": 0, "max_grad_norm": 0, "clip_value": 0, "entropy": 0, "value_weight": 0}
+        more |= {"decorrelate": 0}
         for name, least in (smallest | more).items():
             if getattr(self, name) < least:
                 flag = f"--student.{name.replace('_', '-')}"

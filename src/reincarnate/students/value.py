@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from reincarnate.data.memory import each_tensor
 from reincarnate.errors import UserError
 from reincarnate.losses.returns import lambda_returns
+from reincarnate.losses.terms import Decorrelation, reads_features
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
@@ -155,7 +156,7 @@ class ValueStudent:
         One forward pass feeds every term. `rng` feeds what is random in the update itself (noise, fractions,
         augmentation). Returns the losses' means, unweighted, and each example's own loss.
         """
-        batch, draws = self.augmented(batch, rng), self.draw(len(batch.action), rng)
+        batch, draws, weighing = self.augmented(batch, rng), self.draw(len(batch.action), rng), self.regular(weighing)
         weights = (weighing.own, *(weight for weight, _ in weighing.terms))
         if weights != self._weights[0]:
             self._weights = (weights, torch.tensor(weights, device=self.device))
@@ -163,6 +164,13 @@ class ValueStudent:
         learnt = learn(batch, draws, [term for _, term in weighing.terms], self._weights[1])
         self.step(weighing.lr_scale)
         return learnt
+
+    def regular(self, weighing: Weighing) -> Weighing:
+        """With what the student's settings add to any objective: the decorrelation of its features."""
+        s = self.settings
+        if not s.decorrelate:
+            return weighing
+        return weighing._replace(terms=[*weighing.terms, (s.decorrelate, Decorrelation(s.decorrelate_by))])
 
     def step(self, lr_scale: float) -> None:
         """Move the parameters along the gradient that was found, and count."""
@@ -208,12 +216,26 @@ class ValueStudent:
         self.online.grad.zero_()
         self._set_noise(draws)
         ahead = self._beside.submit(self._target_of, batch, draws) if self._beside else None
-        out = self._forward(self.online)(batch.obs, *draws.online)
+        out, features = self._out(batch, draws, terms)
         target = ahead.result() if ahead else self._target_of(batch, draws)
-        each = losses_of(self.critic, out, target, batch, draws.online, terms)
+        each = losses_of(self.critic, out, target, batch, draws.online, terms, features)
         total, learnt = weigh(each, weights, batch.weight)
         total.backward()
         return learnt
+
+    def _out(self, batch: Batch, draws: Draws, terms: Sequence[Term]) -> tuple[Tensor, Tensor | None]:
+        """The online network's outputs, and its features where a term reads them."""
+        if reads_features(terms):
+            return self.online.module(batch.obs, *draws.online, both=True)
+        return self._forward(self.online)(batch.obs, *draws.online), None
+
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """The last hidden layer [B, F] of the network that acts, without noise."""
+        if self.noise_size:
+            set_noise(self.acting.module, torch.zeros(self.noise_size, device=self.device))
+        obs = batch.obs.to(self.device)
+        return {"": self.acting.module(obs, *self.critic.at_rest(len(obs)), both=True)[1]}
 
     def _set_noise(self, draws: Draws) -> None:
         if draws.online_noise is not None:
@@ -255,10 +277,11 @@ class ValueStudent:
 
     def gradient_norms(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> dict[str, float]:
         """The length of each loss's own gradient on a batch, its weight included. Changes nothing."""
-        draws, terms = self.draw(len(batch.action), rng), [term for _, term in weighing.terms]
+        draws, weighing = self.draw(len(batch.action), rng), self.regular(weighing)
+        terms = [term for _, term in weighing.terms]
         self._set_noise(draws)
-        out = self.online.module(batch.obs, *draws.online)
-        each = losses_of(self.critic, out, self._target_of(batch, draws), batch, draws.online, terms)
+        out, features = self.online.module(batch.obs, *draws.online, both=True)
+        each = losses_of(self.critic, out, self._target_of(batch, draws), batch, draws.online, terms, features)
         parameters = [p for p in self.online.module.parameters() if p.requires_grad]
         weights, found = (weighing.own, *(weight for weight, _ in weighing.terms)), {}
         for weight, (name, loss) in zip(weights, each.items(), strict=True):

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from reincarnate.types import Pace, Phase, Progress
 
@@ -23,6 +24,8 @@ class Counters:
     lows: list[float] = field(default_factory=list)  # lower ends of their 95 % intervals
     best_barrier: int = 0  # the evaluation (1 is the newborn's) with the best score so far, the latest of equals
     best_score: float = 0.0  # its score, raw
+    changes: dict[str, float] = field(default_factory=dict)  # settings that are not as they were asked for, by now
+    copied: list[dict[str, Any]] = field(default_factory=list)  # whose students were taken over, and when
 
     def progress(self, phase: Phase) -> Progress:
         """What schedules may know now."""
