@@ -1,11 +1,11 @@
 """Gossip on CartPole with A2C: how far members part, how often runs learn, and what one slow process costs.
 
     python benchmarks/gossip.py ball out.json            # spread against learning rate, members and missing messages
-    python benchmarks/gossip.py share out.json           # 1 × 64 copies against 4 × 16: share of runs that learn
+    python benchmarks/gossip.py share out.json [SECONDS] # 1 × 64 copies against 4 × 16: share of runs that learn
     python benchmarks/gossip.py straggler out.json       # two processes, one slowed threefold: gossip, all-reduce
 
 All numbers are of this machine, which others may be using: compare what was measured in one go. `share` goes on where
-it was stopped.
+it was stopped, and begins no run after so many seconds.
 """
 
 import json
@@ -52,7 +52,7 @@ def ball_of(lr: float, members: int, store: str, env_steps: int = 16_000, **goss
     for seed in range(3):
         run = replace(run_of(lr, members, 16, 10 * seed, store, **gossip), env_steps=env_steps, evaluations=1)
         prepared = [measure_priors(p, lambda *_: None, lambda _: None) for p in prepare_all(run.members())]
-        trainings, loop, _ = assemble(prepared, lambda _: None)
+        _, loop, _ = assemble(prepared, lambda _: None)
         mix, seen = loop.exchange, []
 
         class Watched:
@@ -87,14 +87,14 @@ def balls(store: str) -> list[dict[str, Any]]:
 # ---- how often they learn ------------------------------------------------------------------------------
 
 
-def shares(out: Path, store: str, seeds: int = 6) -> dict[str, Any]:
+def shares(out: Path, store: str, until: float, seeds: int = 6) -> dict[str, Any]:
     """Final scores by learning rate: one learner of 64 copies, and the first of four that gossip, of 16 each."""
     found = json.loads(out.read_text())["scores"] if out.exists() else {}
     for seed in range(seeds):
         for lr in LRS:
             for members, copies in ((1, 64), (4, 16)):
                 key = f"{members}x{copies} lr {lr:g}"
-                if len(found.setdefault(key, [])) > seed:
+                if len(found.setdefault(key, [])) > seed or time.monotonic() > until:
                     continue
                 run = run_of(lr, members, copies, 100 * seed, store)
                 with tempfile.TemporaryDirectory() as folder:
@@ -208,13 +208,13 @@ def write(out: Path, what: dict[str, Any]) -> None:
 def main(argv: list[str]) -> int:
     """See above."""
     torch.set_num_threads(1)
-    if len(argv) != 2 or argv[0] not in ("ball", "share", "straggler"):
+    if len(argv) not in (2, 3) or argv[0] not in ("ball", "share", "straggler"):
         print(__doc__, file=sys.stderr)
         return 2
     what, out = argv[0], Path(argv[1])
     store = str(Path(tempfile.gettempdir()) / "gossip-store")
     if what == "share":
-        shares(out, store)
+        shares(out, store, time.monotonic() + float(argv[2] if len(argv) > 2 else "inf"))
     else:
         write(out, {what: balls(store) if what == "ball" else stragglers(store)})
     print(out.read_text())

@@ -21,6 +21,7 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import Run, check_settings
 from reincarnate.students import A2C, DQN, PPO, PQN
+from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.gossip import Gossip, InStep, Parameters, Peer, average, spread
 from reincarnate.training.loop import Loop
 from reincarnate.training.mailbox import Mailbox
@@ -74,7 +75,7 @@ def test_the_spread_stays_within_the_ball_whose_radius_grows_with_the_learning_r
         assert most <= ball(lr, steepest, beta) + 1e-9
         largest[lr] = most
     assert n == 2 or largest[0.1] == pytest.approx(10 * largest[0.01], rel=0.5)
-    assert [ball(1, 1, contraction("ring", m)) for m in (2, 4, 8)] == pytest.approx([0, 2.414, 12.14], abs=0.01)
+    assert [ball(1.0, 1.0, contraction("ring", m)) for m in (2, 4, 8)] == pytest.approx([0, 2.414, 12.14], abs=0.01)
 
 
 # ---- in one process ----------------------------------------------------------------------------------------
@@ -83,7 +84,7 @@ def test_the_spread_stays_within_the_ball_whose_radius_grows_with_the_learning_r
 def population(config, n: int, env_steps: int = 60, evaluations: int = 1):
     """Trainings on Catch that begin with the same weights."""
     phases = [replace(phase, evaluations=evaluations) for phase in Scratch().phases(env_steps)]
-    trainings = [on_catch(config, phases, seed, 2) for seed in range(n)]
+    trainings = [on_catch(config, phases, seed, 2, evaluate=lambda _: Evaluation((0.0, 1.0), 2)) for seed in range(n)]
     for training in trainings[1:]:
         training.student.load(trainings[0].student.weights())
     return trainings
@@ -195,7 +196,7 @@ def test_no_member_waits_for_one_that_has_left(box):
         thread.join(10)
     assert not any(thread.is_alive() for thread in threads)
     assert said == ["member 1 goes on without member 0, which has left"]
-    assert peers[1].told([])["mixed"] >= 2
+    assert peers[1].told([])["mixed"] >= 1
     two.close(unlink=True)
 
 
@@ -240,8 +241,8 @@ def test_one_that_takes_a_dead_members_place_begins_as_its_neighbours_mean():
 # ---- runs ------------------------------------------------------------------------------------------------
 
 
-QUICK = {"evaluations": 2, "eval_episodes": 2, "final_episodes": 2, "reference_episodes": 2}
-RUN = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=120, population=3, exchange=Gossip(), **QUICK)
+QUICK = {"evaluations": 2, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2}
+RUN = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=70, population=3, exchange=Gossip(), **QUICK)
 
 
 @pytest.fixture
@@ -336,6 +337,9 @@ def test_the_command_line_trains_a_population_and_its_members_are_not_compared_a
     with pytest.raises(SystemExit):
         main(["compare", "p"])
     assert "members of one population" in capsys.readouterr().err
+    main(["train", "scratch", *flags.replace(" p", " alone").split(), *small.split()[:6]])
+    main(["compare", "p/s0", "alone"])
+    assert "population" in capsys.readouterr().out
 
 
 # ---- a process each, really --------------------------------------------------------------------------------

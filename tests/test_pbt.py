@@ -18,7 +18,7 @@ from reincarnate.training.pbt import PBT
 from reincarnate.training.training import mutable
 
 SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
-QUICK = {"evaluations": 3, "eval_episodes": 2, "final_episodes": 2, "reference_episodes": 2}
+QUICK = {"evaluations": 2, "eval_episodes": 2, "final_episodes": 1, "reference_episodes": 2}
 
 
 def test_student_and_method_declare_what_may_change():
@@ -77,11 +77,14 @@ def test_a_methods_weight_changes_the_phases_that_follow():
     assert training.weight(training.phases[0]) == pytest.approx(1.5)
 
 
-@pytest.mark.parametrize("student", [DQN(**SMALL), PPO(hidden=(8,), rollout=16, batch_size=16, epochs=1)])
+PPO_OF_16 = PPO(hidden=(8,), rollout=16, batch_size=16, epochs=1)
+
+
+@pytest.mark.parametrize("student", [DQN(**SMALL), pytest.param(PPO_OF_16, marks=pytest.mark.slow)], ids=["dqn", "ppo"])
 def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatch, student):
     monkeypatch.chdir(tmp_path)
     copies = {} if isinstance(student, DQN) else {"envs": 2}
-    run = Run("CartPole-v1", Scratch(), student, env_steps=180, population=3, exchange=PBT(), **QUICK, **copies)
+    run = Run("CartPole-v1", Scratch(), student, env_steps=80, population=3, exchange=PBT(), **QUICK, **copies)
     places = [[tmp_path / name / f"s{i}" for i in range(3)] for name in ("whole", "cut")]
     results = execute_together(run.members(), places[0])
     copied = [result.get("copied", []) for result in results]
@@ -92,7 +95,7 @@ def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatc
 
     def stopping(directory, training):
         save(directory, training)
-        if training.at.barrier == 3 and training.seed == 2:
+        if training.at.barrier == 2 and training.seed == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
@@ -103,7 +106,7 @@ def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatc
     agents = [[open_agent(place).sha256 for place in folder] for folder in places]
     assert agents[0] == agents[1]
     told = [open_agent(place).student.lr for place in places[0]]
-    assert len(set(told)) == 3 and min(told) > 0
+    assert len(set(told)) > 1 and min(told) > 0
 
 
 @pytest.mark.parametrize(

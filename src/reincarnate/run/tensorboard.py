@@ -23,7 +23,8 @@ TAGS = {  # the tags that other tools of the field read
     "lr_scale": "charts/lr_scale",
     "epsilon": "charts/epsilon",
 }
-SEEN = ("agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale")  # of `training.diagnostics`
+SEEN = ("agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale", "feature_", "spread", "mixed", "stale")
+"""Keys of `training.diagnostics`, or of an exchange, begin so."""
 
 
 class TensorBoard:

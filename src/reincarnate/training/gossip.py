@@ -75,8 +75,8 @@ class Parameters:
 
     @torch.no_grad()
     def gather(self) -> Tensor:
-        """A copy, on the CPU."""
-        return torch.cat([tensor.reshape(-1).to("cpu", self.dtype) for tensor in self._tensors])
+        """A copy."""
+        return torch.cat([tensor.reshape(-1).to(self.dtype) for tensor in self._tensors])
 
     @torch.no_grad()
     def scatter(self, vector: Tensor) -> None:
@@ -181,7 +181,7 @@ class Peer:
         if due:
             return
         own = Parameters(training.cast)
-        vector = own.gather()
+        vector = own.gather().cpu()
         self._box.post(self._member, vector.numpy())
         heard = self._heard(turn - 1)
         if heard:

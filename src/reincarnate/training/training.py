@@ -178,7 +178,7 @@ class Training:
         """Note that another's students were taken over: a line of metrics."""
         told = {"from": other.seed, "score": self.score, "its_score": other.score, "settings": dict(self.at.changes)}
         self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, **told})
-        return {"kind": "copy", "env_steps": self.at.env_steps, "updates": self.at.updates, **told}
+        return {**self._where(self.phases[self.at.phase], "copy"), **told}
 
     # ---- what is written down ----------------------------------------------------------------------
 
