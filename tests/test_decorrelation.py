@@ -78,6 +78,9 @@ def test_features_that_never_vary_have_a_gradient_of_zero():
 def test_the_cheaper_form_is_chosen_by_shape():
     assert decorrelation_flops(32, 512) < decorrelation_flops(512, 512)
     assert decorrelation_flops(32, 512) == 3 * 2 * 32 * 32 * 512
+    for config, spec in ((DQN(hidden=(8,)), Catch.spec), (PPO(hidden=(8,)), Catch.spec), (SAC(hidden=(8,)), PENDULUM)):
+        plain, more = (replace(config, decorrelate=w).newborn(spec, 0).cost().online for w in (0.0, 1.0))
+        assert more > plain
 
 
 def test_the_statistics_of_features_by_hand():

@@ -17,11 +17,14 @@ from reincarnate.agents.agent import open_agent
 from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import Scratch
+from reincarnate.run.assemble import assemble
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
+from reincarnate.run.prepare import measure_priors, prepare_all
 from reincarnate.run.settings import Run, check_settings
 from reincarnate.students import A2C, DQN, PPO, PQN
 from reincarnate.training.evaluate import Evaluation
+from reincarnate.training.exchange import Quiet
 from reincarnate.training.gossip import Gossip, InStep, Parameters, Peer, average, spread
 from reincarnate.training.loop import Loop
 from reincarnate.training.mailbox import Mailbox
@@ -114,7 +117,7 @@ def test_a_round_keeps_the_mean_and_contracts_the_spread(config):
 def test_members_that_gossip_stay_together_and_those_that_do_not_part(config):
     apart = {}
     for name, exchange in (("gossip", InStep(Gossip(), 3)), ("alone", None)):
-        trainings, lines = population(config, 3, 200), []
+        trainings, lines = population(config, 3, 90), []
         loop = Loop(trainings, {"student": Apart(trainings)}, catch(6), exchange=exchange)
         loop.run([lines.append] * 3, [lambda: None] * 3, lambda phase: None)
         apart[name] = spread(vectors(trainings))
@@ -242,7 +245,7 @@ def test_one_that_takes_a_dead_members_place_begins_as_its_neighbours_mean():
 
 
 QUICK = {"evaluations": 2, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2}
-RUN = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=70, population=3, exchange=Gossip(), **QUICK)
+RUN = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=60, population=2, exchange=Gossip(), **QUICK)
 
 
 @pytest.fixture
@@ -252,13 +255,13 @@ def here(tmp_path, monkeypatch):
 
 
 def agents(folder):
-    return [open_agent(folder / f"s{i}").sha256 for i in range(3)]
+    return [open_agent(folder / f"s{i}").sha256 for i in range(2)]
 
 
 def test_a_population_that_was_stopped_goes_on_to_the_same_bits(here, monkeypatch):
-    places = [[here / name / f"s{i}" for i in range(3)] for name in ("whole", "cut")]
+    places = [[here / name / f"s{i}" for i in range(2)] for name in ("whole", "cut")]
     results = execute_together(RUN.members(), places[0])
-    assert [result["population"] for result in results] == [3] * 3
+    assert [result["population"] for result in results] == [2] * 2
     save = RunDirectory.checkpoint
 
     def stopping(directory, training):
@@ -277,24 +280,36 @@ def test_a_population_that_was_stopped_goes_on_to_the_same_bits(here, monkeypatc
 
 
 def test_members_begin_with_the_same_weights_and_act_differently(here):
-    seen = []
-
-    class Kept(InStep):
-        def begin(self, trainings):
-            seen.append((vectors(trainings).clone(), [t.stream("act").random() for t in trainings]))
-            InStep.begin(self, trainings)
-
-    class Watched(Gossip):
-        def exchange(self, members):
-            return Kept(self, members)
-
-    run = replace(RUN, exchange=Gossip())
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Gossip, "exchange", Watched.exchange)
-        execute_together(run.members(), [here / f"s{i}" for i in range(3)])
-    begun, draws = seen[0]
+    run = replace(RUN, population=3, seed=4)
+    prepared = [measure_priors(p, lambda *_: None, lambda _: None) for p in prepare_all(run.members())]
+    trainings, loop, _ = assemble(prepared, lambda _: None)
+    loop.env.close()
+    begun = vectors(trainings)
     assert torch.equal(begun[0], begun[1]) and torch.equal(begun[0], begun[2])
-    assert len(set(draws)) == 3
+    assert len({training.stream("act").random() for training in trainings}) == 3
+    alone = run.student.newborn(prepared[0].spec, 4)
+    assert torch.equal(begun[2], Parameters({"student": alone}).gather())
+
+
+def test_an_exchange_of_ones_own_is_called_at_every_cycle_and_barrier():
+    calls = []
+
+    class Counting(Quiet):
+        def __call__(self, trainings):
+            calls.append("cycle")
+
+        def judged(self, trainings, writes):
+            calls.append("judged")
+            assert all(training.score == 0.5 for training in trainings)
+
+        def told(self, trainings):
+            return {"spread": 7.0}
+
+    trainings, lines = population(DQN(**SMALL), 2, 40, 2), []
+    loop = Loop(trainings, {"student": Apart(trainings)}, catch(4), exchange=Counting())
+    loop.run([lines.append] * 2, [lambda: calls.append("saved")] * 2, lambda phase: None)
+    assert calls == ["saved"] * 2 + (["cycle"] * 10 + ["judged"] + ["saved"] * 2) * 2
+    assert [line["spread"] for line in lines if line["kind"] == "train"] == [7.0] * 4
 
 
 @pytest.mark.parametrize(
@@ -327,7 +342,7 @@ def test_a_population_needs_an_exchange_and_a_member_is_not_trained_alone(here):
 
 
 def test_the_command_line_trains_a_population_and_its_members_are_not_compared_as_seeds(here, capsys):
-    flags = "--env CartPole-v1 --env-steps 60 --evaluations 1 --eval-episodes 1 --final-episodes 2 --out p"
+    flags = "--env CartPole-v1 --env-steps 40 --evaluations 1 --eval-episodes 1 --final-episodes 1 --out p"
     small = "--reference-episodes 2 --student.hidden 8 --student.warmup 20 --population 2 --exchange gossip"
     main(["train", "scratch", *flags.split(), *small.split(), "--exchange.every", "3"])
     config = RunDirectory(here / "p/s1", 2).config

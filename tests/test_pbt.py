@@ -84,8 +84,8 @@ PPO_OF_16 = PPO(hidden=(8,), rollout=16, batch_size=16, epochs=1)
 def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatch, student):
     monkeypatch.chdir(tmp_path)
     copies = {} if isinstance(student, DQN) else {"envs": 2}
-    run = Run("CartPole-v1", Scratch(), student, env_steps=80, population=3, exchange=PBT(), **QUICK, **copies)
-    places = [[tmp_path / name / f"s{i}" for i in range(3)] for name in ("whole", "cut")]
+    run = Run("CartPole-v1", Scratch(), student, env_steps=60, population=2, exchange=PBT(), **QUICK, **copies)
+    places = [[tmp_path / name / f"s{i}" for i in range(2)] for name in ("whole", "cut")]
     results = execute_together(run.members(), places[0])
     copied = [result.get("copied", []) for result in results]
     assert any(copied), "nobody ever copied: the test says nothing"
@@ -101,7 +101,7 @@ def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatc
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(RunDirectory, "checkpoint", stopping)
         execute_together(run.members(), places[1])
-    again = execute_together(run.members(), places[1], [True] * 3)
+    again = execute_together(run.members(), places[1], [True] * 2)
     assert [result.get("copied", []) for result in again] == copied
     agents = [[open_agent(place).sha256 for place in folder] for folder in places]
     assert agents[0] == agents[1]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.losses import actor_critic
-from reincarnate.losses.decorrelation import decorrelation
+from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops
 from reincarnate.losses.divergences import q_scale
 from reincarnate.nets import Flat
 from reincarnate.nets.actorcritic import ActorCriticNetwork
@@ -402,6 +402,12 @@ class ContinuousStudent:
         values = critic * (1 + LEARNING_PASSES) + act
         policy = act * LEARNING_PASSES + critic * (LEARNING_PASSES - 1)  # no products for the critics' own gradient
         learn = settings.batch_size * (values + policy / settings.actor_every)
+        if settings.decorrelate:
+            widths = [self.network.critic.torso.features] * settings.critics
+            own = decorrelation_flops(settings.batch_size, self.network.actor.torso.features)  # pyright: ignore
+            learn += (
+                sum(decorrelation_flops(settings.batch_size, width) for width in widths) + own / settings.actor_every
+            )
         return Cost(act, learn, learn)
 
 

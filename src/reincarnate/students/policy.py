@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.data.memory import each_tensor
-from reincarnate.losses.decorrelation import decorrelation
+from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops
 from reincarnate.losses.log_probs import entropy_of, log_prob_of
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.returns import advantages, standardised
@@ -230,7 +230,8 @@ class PolicyStudent:
         """
         s, net = self.settings, self.network
         if not s.decorrelate:
-            return (*(self._quick(net.seen(obs)) if self._quick else net(obs)), {})
+            x, value = self._quick(net.seen(obs)) if self._quick else net(obs)
+            return x, value, {}
         features = net.features(net.seen(obs))
         own = features[:1] if net.critic_torso is None else features
         penalty = sum((decorrelation(part, s.decorrelate_by) for part in own), torch.zeros_like(features[0][:, 0]))
@@ -335,6 +336,9 @@ class PolicyStudent:
         whole = float(forward_flops(self.network, obs))
         batch = self.settings.pace(self.settings.copies).batch
         learn = whole * batch * LEARNING_PASSES
+        if self.settings.decorrelate:
+            layers = {id(layer): layer.shape[-1] for layer in self.network.features(self.network.seen(obs))}
+            learn += sum(decorrelation_flops(batch, width) for width in layers.values())
         return Cost(act, learn, learn + value * batch, act + value)
 
 

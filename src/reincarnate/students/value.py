@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from reincarnate.data.memory import each_tensor
 from reincarnate.errors import UserError
+from reincarnate.losses.decorrelation import decorrelation_flops
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
 from reincarnate.nets import Flat, FusedMLP, build, fits
@@ -365,10 +366,13 @@ class ValueStudent:
         act = float(forward_flops(self.network, obs, *self.critic.at_rest(1)))
         drawn = self.critic.draw(1, np.random.default_rng(0))[0]
         learn = float(forward_flops(self.network, obs, *drawn)) * self.settings.batch_size
-        passes = LEARNING_PASSES + 1 + self.settings.double
+        passes, more = LEARNING_PASSES + 1 + self.settings.double, 0.0
+        if self.settings.decorrelate:
+            width = self.network(obs, *self.critic.at_rest(1), both=True)[1].shape[-1]
+            more = decorrelation_flops(self.settings.batch_size, width)
         if self.settings.on_rollouts:
-            return Cost(act, learn * LEARNING_PASSES, learn * passes, act)
-        return Cost(act, learn * passes, learn * passes)
+            return Cost(act, learn * LEARNING_PASSES + more, learn * passes + more, act)
+        return Cost(act, learn * passes + more, learn * passes + more)
 
 
 class _Noisy:

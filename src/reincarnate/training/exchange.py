@@ -92,3 +92,8 @@ EXCHANGES = Registry(
 
 # What a Run accepts: any registered exchange.
 AnyExchange = Nothing if TYPE_CHECKING else Annotated[Any, EXCHANGES]
+
+
+def register_exchange(name: str, settings: type) -> None:
+    """Add an exchange of your own, by its settings (`ExchangeSettings`). Raises UserError where that cannot be."""
+    EXCHANGES.register(name, settings)

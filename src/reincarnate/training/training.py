@@ -171,8 +171,8 @@ class Training:
         self.student.settings = replace(self.student.settings, **student)
         if method:
             assert self.method is not None and self.unroll is not None
-            self.method = replace(self.method, **method)  # pyright: ignore[reportArgumentType]
-            self.phases = self.unroll(self.method)
+            changed: Method = replace(self.method, **method)  # pyright: ignore
+            self.method, self.phases = changed, self.unroll(changed)
 
     def copied(self, other: "Training") -> Record:
         """Note that another's students were taken over: a line of metrics."""
