@@ -27,7 +27,7 @@ from reincarnate.run.prepare import measure_priors, prepare, prepare_all
 from reincarnate.students import A2C
 from reincarnate.training.gossip import Gossip, Parameters, Peer, spread
 from reincarnate.training.mailbox import Mailbox
-from reincarnate.training.topology import ball, contraction
+from reincarnate.training.topology import ball
 
 NOTE = "a shared machine of 2 cores: other work ran beside; compare only what was measured in one go"
 SMALL = {"evaluations": 5, "eval_episodes": 10, "final_episodes": 50, "reference_episodes": 10, "threads": 1}
@@ -47,7 +47,7 @@ def run_of(lr: float, members: int, copies: int, seed: int, store: str, **gossip
 
 
 def ball_of(lr: float, members: int, store: str, env_steps: int = 8_000, **gossip: Any) -> dict[str, Any]:
-    """The largest and the last relative spread after a round, of two seeds; and the bound's β/(1 − β)."""
+    """The largest and the last relative spread after a round, of two seeds; and the bound's `reach`."""
     most, last = [], []
     for seed in range(2):
         run = replace(
@@ -71,8 +71,8 @@ def ball_of(lr: float, members: int, store: str, env_steps: int = 8_000, **gossi
         loop.env.close()
         most.append(max(seen))
         last.append(sum(seen[-20:]) / 20)
-    beta = contraction(gossip.get("topology", "auto"), members)
-    told = {"lr": lr, "members": members, **gossip, "bound": round(ball(1.0, 1.0, beta), 3)}
+    bound = round(ball(1.0, 1.0, gossip.get("topology", "auto"), members), 3)
+    told = {"lr": lr, "members": members, **gossip, "bound": bound}
     return told | {"most": [round(x, 5) for x in most], "last": [round(x, 5) for x in last]}
 
 

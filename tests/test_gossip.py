@@ -65,20 +65,22 @@ def test_auto_is_a_ring_up_to_four_and_exponential_above():
         chosen("exponential", 2)
 
 
-@pytest.mark.parametrize("n", [2, 4, 8])
-def test_the_spread_stays_within_the_ball_whose_radius_grows_with_the_learning_rate(n):
-    rng, beta, largest = np.random.default_rng(n), contraction("ring", n), {}
+@pytest.mark.parametrize("kind, n", [("ring", 2), ("ring", 4), ("ring", 8), ("exponential", 8), ("exponential", 6)])
+def test_the_spread_stays_within_the_ball_whose_radius_grows_with_the_learning_rate(kind, n):
+    rng, largest = np.random.default_rng(n), {}
     for lr in (0.01, 0.1):
         x, steepest, most = np.zeros((n, 20)), 0.0, 0.0
-        for _ in range(200):
+        for turn in range(200):
             g = rng.standard_normal((n, 20))
             steepest = max(steepest, float(np.linalg.norm(g)))
-            x = mixing("ring", n) @ (x - lr * g)
+            x = mixing(kind, n, turn) @ (x - lr * g)
             most = max(most, float(np.linalg.norm(x - x.mean(0))))
-        assert most <= ball(lr, steepest, beta) + 1e-9
+        assert most <= ball(lr, steepest, kind, n) + 1e-9
         largest[lr] = most
     assert n == 2 or largest[0.1] == pytest.approx(10 * largest[0.01], rel=0.5)
-    assert [ball(1.0, 1.0, contraction("ring", m)) for m in (2, 4, 8)] == pytest.approx([0, 2.414, 12.14], abs=0.01)
+    beta = contraction("ring", n)
+    assert ball(1.0, 1.0, "ring", n) == pytest.approx(beta / (1 - beta), abs=1e-6)
+    assert ball(1.0, 1.0, "exponential", 8) < 3 < ball(1.0, 1.0, "ring", 8)
 
 
 # ---- in one process ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from reincarnate.errors import UserError
 
 TopologyName = Literal["auto", "ring", "exponential", "full"]
 LARGEST_RING = 4  # members; above, a ring forgets too slowly: its spread shrinks by cos(π/n) a round
+LONGEST = 10_000  # rounds that are added up
 SMALLEST = {"ring": 2, "full": 2, "exponential": 3}  # members that a topology needs
 
 
@@ -72,7 +73,26 @@ def contraction(topology: TopologyName, n: int) -> float:
     return 0.0 if left < 1e-12 else left ** (1 / period(topology, n))
 
 
-def ball(lr: float, steepest: float, beta: float) -> float:
-    """Radius that a population's spread ‖X − X̄‖ stays within: lr · L · β/(1 − β), for steps of length lr · L at most
-    (all members' together) before each round of mixing (Assran et al., 2019, in shape; see docs/populations.md)."""
-    return math.inf if beta >= 1 else lr * steepest * beta / (1 - beta)
+def reach(topology: TopologyName, n: int) -> float:
+    """Σ_s ‖W_t … W_{t−s+1} − J‖ over s ≥ 1, at the worst turn t: for how many rounds a step apart is felt.
+
+    β/(1 − β) for a topology that does not change: 0, 2.4, 12, 51 for rings of 2, 4, 8, 16. An exponential graph is felt
+    for less than a period where that averages exactly.
+    """
+    sums = []
+    for turn in range(period(topology, n)):
+        product, total = np.eye(n), 0.0
+        for back in range(LONGEST):
+            product = product @ mixing(topology, n, (turn - back) % period(topology, n))
+            left = float(np.linalg.norm(product - np.full((n, n), 1 / n), 2))
+            total += left
+            if left < 1e-9:
+                break
+        sums.append(total)
+    return max(sums)
+
+
+def ball(lr: float, steepest: float, topology: TopologyName, n: int) -> float:
+    """Radius that a population's spread ‖X − X̄‖ stays within: lr · L · `reach`, where all members' steps before a round
+    have together a length of lr · L at most (in shape the ball of Assran et al., 2019; see docs/populations.md)."""
+    return lr * steepest * reach(topology, n)
