@@ -110,7 +110,6 @@ class Prediction(NamedTuple):
 
     kind: str
     x: Tensor
-    features: Tensor | None = None  # [*L, F] of the last hidden layer, where a term of whoever learns `reads_features`
 
 
 @runtime_checkable

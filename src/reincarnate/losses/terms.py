@@ -16,6 +16,9 @@ from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import proximal_distillation
 from reincarnate.types import BEST, LOGITS, VALUES, Batch, Prediction, Term
 
+OWN_FEATURES = "own_features"
+"""Among a batch's notes: the student's last hidden layer [*S, B, F], where a term `reads_features`."""
+
 
 @dataclass(frozen=True)
 class Distil:
@@ -151,8 +154,8 @@ class Decorrelation:
         return "decorrelation"
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        assert out.features is not None, "nobody told the features"
-        return decorrelation(out.features, self.by).flatten()  # of students that are stacked, each on its own part
+        assert OWN_FEATURES in batch.notes, "nobody told the features"
+        return decorrelation(batch.notes[OWN_FEATURES], self.by).flatten()  # of stacked students each on its own part
 
     def __str__(self) -> str:
         return f"decorrelation of features by {self.by}"

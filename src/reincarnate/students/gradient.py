@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
-from reincarnate.losses.terms import reads_features
+from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_both, stacked_forward
@@ -73,7 +73,9 @@ def losses_of(
 ) -> dict[str, Float[Tensor, "B"]]:
     """Each example's own loss (`td`) and terms, by name, from one forward pass; `features` where a term reads them."""
     each = {"td": critic.loss(out, batch, target, arguments)}
-    said = Prediction(VALUES, critic.values(out), features) if terms else None
+    said = Prediction(VALUES, critic.values(out)) if terms else None
+    if features is not None:
+        batch = batch._replace(notes={**batch.notes, OWN_FEATURES: features})
     for term in terms:
         assert said is not None
         each[term.name] = term(said, batch)
