@@ -40,7 +40,7 @@ def train_apart(
     run, box = first.run, _mailbox(first)
     seeds = tuple(one.seed for one in replace(run, seed=run.first_seed or 0).members())
     asked = zip(prepared, outs, resume, strict=True)
-    members = [_Member(seeds.index(p.run.seed), p.run, out, again, box) for p, out, again in asked]
+    members = [_Member(seeds.index(p.run.seed), p.recorded, out, again, box) for p, out, again in asked]
     for number in {*range(len(seeds))} - {member.number for member in members}:
         box.leave(number)  # those that are done
     try:
