@@ -2,8 +2,8 @@
 
     python studies/decorrelation.py out.json [SECONDS]     # goes on where it was stopped; begins no run after so long
 
-Forms and λ were looked at on seed 100; there the covariance, up to λ = 10, was lowered by smaller features and not by
-less correlated ones. Seeds from 0 on are reported.
+Forms and λ were looked at on seed 100; there the penalty on covariances, up to λ = 10, fell without features that
+correlate less. Seeds from 0 on are reported.
 """
 
 import json
