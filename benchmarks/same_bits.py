@@ -35,6 +35,7 @@ IGNORED = (
     "action_gap",
     "value_scale",
     "at_",
+    "feature_",
 )  # of a line of metrics
 
 

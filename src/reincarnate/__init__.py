@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from reincarnate.run.settings import Run
     from reincarnate.students import DQN, STUDENTS, register_student
     from reincarnate.teachers import open_teacher, register_teacher
+    from reincarnate.training.exchange import register_exchange
 
 _PLACES = {
     "agents.agent": ("Agent", "open_agent"),
@@ -62,6 +63,7 @@ _PLACES = {
     "run.callbacks": ("register_callback",),
     "students": ("DQN", "STUDENTS", "register_student"),
     "teachers": ("open_teacher", "register_teacher"),
+    "training.exchange": ("register_exchange",),
 }
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
@@ -92,6 +94,7 @@ __all__ = [  # names load when they are asked for, so that `import reincarnate` 
     "open_dataset",
     "open_teacher",
     "register_callback",
+    "register_exchange",
     "register_family",
     "register_method",
     "register_student",

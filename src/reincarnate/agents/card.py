@@ -15,7 +15,12 @@ def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
     for prefix, key in (("", None), ("", "method"), ("student.", "student")):
         said, usual = (config[key], defaults[key]) if key else (config, defaults)
         for name, value in said.items():
-            parts += _flag(prefix, name, value, usual.get(name))
+            if name != "seed" or not config.get("exchange"):
+                parts += _flag(prefix, name, value, usual.get(name))
+    if exchange := config.get("exchange"):  # of a population: the command makes all of its members
+        parts += ["--seed", str(config["first_seed"]), "--exchange", exchange["name"]]
+        for name, value in exchange.items():
+            parts += _flag("exchange.", name, value, [])
     parts += [part for module in config.get("imports", ()) for part in ("--import", module)]
     return " ".join(shlex.quote(part) for part in parts)
 
@@ -35,6 +40,8 @@ SKIPPED = {
     "keep_checkpoints",
     "command",
     "imports",
+    "exchange",
+    "first_seed",
 }
 
 

@@ -27,7 +27,9 @@ def train(args: list[str]) -> None:
         return
     runs = directories(run, out, options)
     together = _go_together(runs, options.together)
-    if len(runs) > 1:
+    if run.population > 1:
+        ui.note(f"a population of {len(runs)} learners")
+    elif len(runs) > 1:
         ui.note(f"{len(runs)} seeds, {'together' if together else 'one after another'}")
     if options.dry_run:
         _dry_run(run)
@@ -38,6 +40,8 @@ def train(args: list[str]) -> None:
 
 def _go_together(runs: list, choice: str) -> bool:
     """Whether several seeds are trained in one process. Raises UserError where that was asked for and cannot be."""
+    if runs[0][0].population > 1:
+        return True
     if len(runs) == 1 or choice == "off":
         return False
     prepared = prepare(runs[0][0])
@@ -127,7 +131,8 @@ def _units(places: list[Path], trust: bool) -> list[list[tuple[Run, Path]]]:
     units = []
     for (_, seeds), same in alike.items():
         same = sorted(same + _never_made(*same[0], seeds), key=lambda pair: seeds.index(pair[0].seed))
-        units += [same] if len(same) == len(seeds) else [[pair] for pair in same]
+        whole = len(same) == len(seeds) or same[0][0].exchange.processes == "each"
+        units += [same] if whole else [[pair] for pair in same]
     return units
 
 

@@ -13,6 +13,7 @@ from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
 from reincarnate.students import STUDENTS
+from reincarnate.training.exchange import EXCHANGES
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,15 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         args = ["scratch", *args]
     METHODS.find(method := args[0])
     student, rest = _take(args[1:], "--student")
+    exchange, rest = _take(rest, "--exchange")
     config, rest = _take(rest, "--config")
     weights, _ = _take(rest, "--weights")
     env, _ = _take(rest, "--env")
     default = _default(method, student, Path(config) if config else None, weights, env)
+    if exchange is not None and EXCHANGES.find(exchange) is not type(default.exchange):
+        default = replace(default, exchange=EXCHANGES[exchange]())
     about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
+    about += f"\n\n--exchange NAME chooses, with --population N: {', '.join(EXCHANGES)}."
     about += f"\n\nOther methods: {', '.join(name for name in METHODS if name != method)}."
     parsed = tyro.cli(
         tyro.conf.AvoidSubcommands[Command],
@@ -67,15 +72,17 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
     if options.seeds < 1:
         raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    if options.seeds > 1 and run.population > 1:
+        raise UserError("--seeds and --population both say how many learners there are: train one population at a time")
     return run, options.out or Path("runs") / f"{envs.parse(run.env).folder}-{method}", options
 
 
 def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]:
     """Every seed's run and its directory."""
-    runs = [replace(run, seed=run.seed + i) for i in range(options.seeds)]
+    runs = [replace(run, seed=run.seed + i) for i in range(options.seeds)] if run.population == 1 else run.members()
     if options.out is None:
         return [(one, out.with_name(f"{out.name}-s{one.seed}")) for one in runs]
-    return [(run, out)] if options.seeds == 1 else [(one, out / f"s{one.seed}") for one in runs]
+    return [(run, out)] if len(runs) == 1 else [(one, out / f"s{one.seed}") for one in runs]
 
 
 def _default(method: str, student: str | None, config: Path | None, weights: str | None, env: str | None) -> Run:

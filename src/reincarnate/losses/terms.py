@@ -3,16 +3,21 @@
 `suits`, where a term has it, are the kinds of predictions (of the student) that it can read.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from jaxtyping import Float
 from torch import Tensor
 
 from reincarnate.losses import values
+from reincarnate.losses.decorrelation import By, decorrelation
 from reincarnate.losses.divergences import divergence
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import proximal_distillation
-from reincarnate.types import BEST, LOGITS, VALUES, Batch, Prediction
+from reincarnate.types import BEST, LOGITS, VALUES, Batch, Prediction, Term
+
+OWN_FEATURES = "own_features"
+"""Among a batch's notes: the student's last hidden layer [*S, B, F], where a term `reads_features`."""
 
 
 @dataclass(frozen=True)
@@ -151,3 +156,29 @@ class Conservative:
 
     def __str__(self) -> str:
         return f"CQL, τ = {self.temperature:g}"
+
+
+@dataclass(frozen=True)
+class Decorrelation:
+    """What the student's own features have in common; see `losses.decorrelation`."""
+
+    by: By = "covariance"
+    of: None = None
+    reads_features: bool = True
+
+    @property
+    def name(self) -> str:
+        """What its loss is called in metrics."""
+        return "decorrelation"
+
+    def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
+        assert OWN_FEATURES in batch.notes, "nobody told the features"
+        return decorrelation(batch.notes[OWN_FEATURES], self.by).flatten()  # of stacked students each on its own part
+
+    def __str__(self) -> str:
+        return f"decorrelation of features by {self.by}"
+
+
+def reads_features(terms: Iterable[Term]) -> bool:
+    """Whether any of them must be told the features."""
+    return any(getattr(term, "reads_features", False) for term in terms)

@@ -1,7 +1,7 @@
 """How a teacher is taken away: settings that three methods share, and the online phase they describe."""
 
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import ClassVar, Literal, Protocol
 
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
@@ -27,6 +27,7 @@ class Imitates(Method):
     """A method with the setting `temperature`, which may be left to the kind of teacher, or to its action gaps."""
 
     temperature: Temperature
+    mutable: ClassVar[tuple[str, ...]] = ("weight", "temperature")  # what may change on the way (`training.pbt`)
 
     @property
     def measures(self) -> bool:

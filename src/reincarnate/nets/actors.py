@@ -140,8 +140,15 @@ class ActorCritic(nn.Module):
         self.torso, self.head, self.critic_torso, self.value, self.kind = torso, head, critic_torso, value, kind
 
     def forward(self, obs: Tensor) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B"]]:
+        return self.read(*self.features(obs))
+
+    def features(self, obs: Tensor) -> tuple[Float[Tensor, "B F"], Float[Tensor, "B G"]]:
+        """What the actor's head reads and what the value's does: the same where they share a torso."""
         features = self.torso(obs)
-        other = features if self.critic_torso is None else self.critic_torso(obs)
+        return features, features if self.critic_torso is None else self.critic_torso(obs)
+
+    def read(self, features: Tensor, other: Tensor) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B"]]:
+        """Predictions and values of those."""
         return self.head(features), self.value(other)[:, 0]
 
     def tell(self, obs: Tensor) -> Float[Tensor, "B K"]:

@@ -113,8 +113,16 @@ class QCritics(nn.Module):
 
     def forward(self, obs: Tensor, action: Float[Tensor, "B A"]) -> Float[Tensor, "N B *K"]:
         """Observations [B, *O], actions in [-1, 1]."""
+        return self.read(self.features(obs, action))
+
+    def features(self, obs: Tensor, action: Float[Tensor, "B A"]) -> Float[Tensor, "N B F"]:
+        """What each critic's head reads."""
         x = torch.cat([as_float(obs).flatten(1), action], -1)
-        out = self.head(self.torso(x.expand(self.n, *x.shape)))
+        return self.torso(x.expand(self.n, *x.shape))
+
+    def read(self, features: Float[Tensor, "N B F"]) -> Float[Tensor, "N B *K"]:
+        """Their outputs."""
+        out = self.head(features)
         return out[..., 0] if self.outputs == 1 else out
 
 

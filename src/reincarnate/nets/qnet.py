@@ -72,15 +72,18 @@ class QNetwork(nn.Module):
         self.advantage = linear(features, actions * outputs)
         self.value = linear(features, outputs) if dueling else None
 
-    def forward(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
-        return self.read(_features(self.torso, obs, self.in_bfloat16))
+    def forward(self, obs: Tensor, both: bool = False) -> Float[Tensor, "B A *K"] | tuple[Tensor, Tensor]:
+        """With `both` also the features [B, F] that the head reads."""
+        features = _features(self.torso, obs, self.in_bfloat16)
+        out = self.read(features)
+        return (out, features) if both else out
 
     def read(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B A *K"]:
         """The head alone."""
         out = self._by_action(self.advantage(features))
-        if self.value is None:
-            return out
-        return out - out.mean(1, keepdim=True) + self._by_action(self.value(features))
+        if self.value is not None:
+            out = out - out.mean(1, keepdim=True) + self._by_action(self.value(features))
+        return out
 
     def _by_action(self, x: Float[Tensor, "B AK"]) -> Float[Tensor, "B A *K"]:
         return x if self.outputs == 1 else x.unflatten(-1, (-1, self.outputs))
@@ -111,17 +114,24 @@ class ImplicitQNetwork(nn.Module):
         self.advantage = linear(hidden, actions)
         self.value = linear(hidden, 1) if dueling else None
 
-    def forward(self, obs: Tensor, fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
-        return self.read(_features(self.torso, obs, self.in_bfloat16), fractions)
+    def forward(
+        self, obs: Tensor, fractions: Float32[Tensor, "B N"], both: bool = False
+    ) -> Float[Tensor, "B A N"] | tuple[Tensor, Tensor]:
+        """With `both` also the last layer's mean over the fractions [B, F], of which values are a linear function."""
+        return self._read(_features(self.torso, obs, self.in_bfloat16), fractions, both)
 
     def read(self, features: Float[Tensor, "B F"], fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
         """What follows torso and memory."""
+        return self._read(features, fractions, False)  # pyright: ignore[reportReturnType]
+
+    def _read(self, features: Tensor, fractions: Tensor, both: bool) -> Tensor | tuple[Tensor, Tensor]:
         embedded = torch.relu(self.embedding(distributions.cosine_embedding(fractions, EMBEDDING)))
         x = torch.relu(self.fc(features[:, None] * embedded))
         out = self.advantage(x)
         if self.value is not None:
             out = out - out.mean(-1, keepdim=True) + self.value(x)
-        return out.transpose(-1, -2)  # not mT, which ONNX exporters do not know
+        out = out.transpose(-1, -2)  # not mT, which ONNX exporters do not know
+        return (out, x.mean(1)) if both else out
 
 
 def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]:

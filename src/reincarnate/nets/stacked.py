@@ -3,6 +3,8 @@
 Small layers become batched matrix products; networks with other layers go through `torch.func.vmap`.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
@@ -21,17 +23,32 @@ def stacked_forward(
 
     `parameters` are [S, …] by name, `noise` is [S, N] or None; `module` says how they are connected.
     """
+    return _forward(module, parameters, noise, obs, arguments, both=False)
+
+
+def stacked_both(
+    module: nn.Module, parameters: Windows, noise: Tensor | None, obs: Tensor, *arguments: Tensor
+) -> tuple[Tensor, Tensor]:
+    """As `stacked_forward`, and the features [S, B, F] that the heads read."""
+    return _forward(module, parameters, noise, obs, arguments, both=True)
+
+
+def _forward(
+    module: nn.Module, parameters: Windows, noise: Tensor | None, obs: Tensor, arguments: tuple[Tensor, ...], both: bool
+) -> Any:
     seeds = next(iter(parameters.values())).shape[0]
     inputs = [x.unflatten(0, (seeds, -1)) for x in (obs, *arguments)]
     if noise is None and not arguments and isinstance(module, QNetwork) and _is_plain(module):
-        return _products(module, parameters, inputs[0]).flatten(0, 1)
+        out, features = _products(module, parameters, inputs[0])
+        return (out.flatten(0, 1), features) if both else out.flatten(0, 1)
 
-    def once(parameters: Windows, noise: Tensor | None, *inputs: Tensor) -> Tensor:
+    def once(parameters: Windows, noise: Tensor | None, *inputs: Tensor) -> Any:
         windows = {} if noise is None else noise_windows(module, noise)
-        return functional_call(module, {**parameters, **windows}, inputs)
+        return functional_call(module, {**parameters, **windows}, inputs, {"both": True} if both else None)
 
     in_dims = (0, None if noise is None else 0, *(0 for _ in inputs))
-    return vmap(once, in_dims=in_dims)(parameters, noise, *inputs).flatten(0, 1)
+    out = vmap(once, in_dims=in_dims)(parameters, noise, *inputs)
+    return (out[0].flatten(0, 1), out[1]) if both else out.flatten(0, 1)
 
 
 def _is_plain(module: QNetwork) -> bool:
@@ -41,8 +58,8 @@ def _is_plain(module: QNetwork) -> bool:
     return layers and relu and not module.in_bfloat16
 
 
-def _products(module: QNetwork, parameters: Windows, obs: Tensor) -> Tensor:
-    """[S, B, A, …]"""
+def _products(module: QNetwork, parameters: Windows, obs: Tensor) -> tuple[Tensor, Tensor]:
+    """Outputs [S, B, A, …] and features [S, B, F]."""
     if isinstance(module.torso, MinAtarCNN):
         x = _conv(parameters, "torso.conv1", as_float(obs).movedim(-1, 2))
         x = torch.relu(_norm(parameters, "torso.norm1", x)).flatten(2)
@@ -50,9 +67,9 @@ def _products(module: QNetwork, parameters: Windows, obs: Tensor) -> Tensor:
     else:
         x = _layers(module.torso, parameters, "torso", as_float(obs).flatten(2))  # pyright: ignore
     out = _by_action(module, _linear(parameters, "advantage", x))
-    if module.value is None:
-        return out
-    return out - out.mean(2, keepdim=True) + _by_action(module, _linear(parameters, "value", x))
+    if module.value is not None:
+        out = out - out.mean(2, keepdim=True) + _by_action(module, _linear(parameters, "value", x))
+    return out, x
 
 
 def _by_action(module: QNetwork, x: Tensor) -> Tensor:

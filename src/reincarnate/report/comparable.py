@@ -41,6 +41,7 @@ def check_comparable(runs: Sequence[FinishedRun]) -> None:
         for same in by_label(group).values():
             _refuse(same, "envs (copies of the task)", lambda run: run.config.get("envs"))
         _refuse_copies(group)
+        _refuse_members(group)
 
 
 def _refuse(runs: list[FinishedRun], field: str, value: Callable[[FinishedRun], Any]) -> None:
@@ -59,6 +60,18 @@ def _refuse_copies(runs: list[FinishedRun]) -> None:
         if first is not run:
             both = f"{first.path} and {run.path}"
             raise UserError(f"seed {run.seed} of {run.label} on {run.env} is there twice, leave one out: {both}")
+
+
+def _refuse_members(runs: list[FinishedRun]) -> None:
+    """Learners of one population told each other what they learnt: they are no independent seeds."""
+    seen: dict[tuple[str, str], FinishedRun] = {}
+    for run in runs:
+        if run.config.get("population", 1) == 1:
+            continue
+        first = seen.setdefault((run.label, json.dumps(run.config.get("first_seed"))), run)
+        if first is not run:
+            both = f"{first.path} and {run.path}"
+            raise UserError(f"{both} are members of one population, no independent seeds: leave all but one out")
 
 
 def gaps(runs: Sequence[FinishedRun], missing: Sequence[Missing] = ()) -> list[str]:

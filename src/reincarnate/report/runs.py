@@ -301,7 +301,9 @@ def _label(runs: list[FinishedRun]) -> list[FinishedRun]:
 
 def _settings(run: FinishedRun) -> dict[str, Any]:
     student = {f"student.{key}": value for key, value in (run.config.get("student") or {}).items()}
-    return run.config["method"] | student
+    told = {f"exchange.{key}": value for key, value in (run.config.get("exchange") or {}).items()}
+    members = {"population": run.config["population"]} if "population" in run.config else {}
+    return run.config["method"] | student | members | told
 
 
 def _normalise(runs: list[FinishedRun]) -> list[FinishedRun]:

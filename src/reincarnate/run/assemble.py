@@ -14,18 +14,24 @@ from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
-from reincarnate.run.settings import Note
+from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
+from reincarnate.training.exchange import Exchange
 from reincarnate.training.loop import Loop, predictor_of
 from reincarnate.training.population import Alone, Apart, Stacked, Team
 from reincarnate.training.training import Training
 from reincarnate.types import Student, VectorEnv
 
 
-def assemble(prepared: Sequence[Prepared], note: Note) -> tuple[list[Training], Loop, bool]:
-    """The trainings of runs that differ in their seed alone, the loop that raises them, and whether it is compiled."""
+def assemble(
+    prepared: Sequence[Prepared], note: Note, exchange: Exchange | None = None
+) -> tuple[list[Training], Loop, bool]:
+    """The trainings of runs that differ in their seed alone, the loop that raises them, and whether it is compiled.
+
+    `exchange` is the part of one whose population has other processes; else its settings make it.
+    """
     first, seeds = prepared[0], len(prepared)
     run, spec = first.run, first.spec
     env, overlap = _environment(first, seeds), seeds == 1 and _overlaps(first)
@@ -47,7 +53,8 @@ def assemble(prepared: Sequence[Prepared], note: Note) -> tuple[list[Training], 
         team = Alone(trainings[0]) if seeds == 1 else Apart(trainings)
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
-    return trainings, Loop(trainings, teams, env, overlap), compiled
+    exchange = exchange or run.exchange.exchange(seeds)
+    return trainings, Loop(trainings, teams, env, overlap, exchange), compiled
 
 
 def stacks(prepared: Prepared) -> bool:
@@ -57,7 +64,8 @@ def stacks(prepared: Prepared) -> bool:
     alone = prepared.run.method.cast == ("student",)
     if is_several(prepared.spec) or follows_features(prepared.run):
         return False  # tables in parts have no column of tasks, nor stacks maps
-    return small and alone and stacker(settings) is not None and not settings.on_rollouts
+    alike = not prepared.run.exchange.apart
+    return small and alone and alike and stacker(settings) is not None and not settings.on_rollouts
 
 
 def _team(trainings: Sequence[Training], name: str) -> Team:
@@ -101,22 +109,32 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
 
 
+def cast_of(prepared: Prepared) -> dict[str, Student]:
+    """A run's newborn students, by the part they play."""
+    run = prepared.run
+    own = {
+        name: run.student if name == "student" else run.method.settings_of(name, run.student) for name in _parts(run)
+    }
+    return {name: settings.newborn(prepared.spec, run.birth_seed, prepared.device) for name, settings in own.items()}
+
+
+def _parts(run: Run) -> list[str]:
+    return ["student", *(name for name in run.method.cast if name != "student")]
+
+
 def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Training:
     """A run's training, from newborn students."""
-    run, spec, reference = prepared.run, prepared.spec, prepared.reference
+    run, reference = prepared.run, prepared.reference
     assert reference is not None, "a run whose priors have not been measured"
-    settings, method = run.student, run.method
-    cast: dict[str, Student] = {"student": settings.newborn(spec, run.seed, prepared.device)}
+    settings, method, cast = run.student, run.method, cast_of(prepared)
     memories = {"student": memory}
-    for name in method.cast:
+    for name, other in cast.items():
         if name != "student":
-            own = method.settings_of(name, settings)
-            cast[name] = own.newborn(spec, run.seed, prepared.device)
-            memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
+            memories[name] = Memory(memory.rows, other.settings.layout(), device=prepared.device, reader=name)
             memory.keeps = getattr(method, "replayed", 1)
     student = cast["student"]
     if prepared.teacher and follows_features(run):
-        student.follow(features_of(prepared.teacher, spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
+        student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
     return Training(
         cast=cast,
         memories=memories,
@@ -129,6 +147,8 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         copies=run.copies,
         plays=run.teacher_plays,
         repeats=getattr(method, "repeats", {}),
+        method=method,
+        unroll=run.phases,
     )
 
 

@@ -158,6 +158,13 @@ class RunDirectory:
         write_json(self.path / "result.json", {"format": FORMAT, **result})
         self.conclude()
 
+    def trained(self, phases: int) -> bool:
+        """Whether nothing is left but to conclude it: it was killed after the last of so many phases."""
+        if (self.path / "result.json").exists():
+            return True
+        saved, _ = self._checkpoints.newest(self._metrics.check)
+        return saved is not None and saved.state["training"].get("phase", 0) >= phases
+
     def concluded(self) -> dict[str, Any] | None:
         """The result of a run that was killed after it had written it; None of any other."""
         path = self.path / "result.json"

@@ -21,6 +21,7 @@ from reincarnate.run.settings import Note, Run, from_record, record
 from reincarnate.run.tensorboard import TensorBoard
 from reincarnate.store.index import register
 from reincarnate.surroundings import own_torch
+from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.training import Record, Training
 from reincarnate.types import Phase
 
@@ -51,9 +52,14 @@ def execute_together(
     Each leaves the directory it would leave alone. Raises UserError for runs that cannot be trained together.
     """
     resume = resume or [False] * len(runs)
+    _refuse_part(runs, outs, resume)
     prepared = prepare_all(runs)
     _tell(prepared[0], note)
     _refuse_unlike(prepared)
+    if runs[0].population > 1 and runs[0].exchange.processes == "each":
+        from reincarnate.run.apart import train_apart
+
+        return train_apart(prepared, outs, resume, tick, note)
     with ExitStack() as stack:
         asked = zip(runs, outs, resume, strict=True)
         directories = [stack.enter_context(_directory(run, out, again, len(runs))) for run, out, again in asked]
@@ -64,7 +70,35 @@ def execute_together(
         barrier = _common_barrier(directories, resume, tuple(run.seed for run in runs), note)
         if barrier is not None:
             return _train(prepared, directories, resume, barrier, tick, note)
+        if runs[0].population > 1 and not all(d.trained(len(runs[0].phases())) for d in directories):
+            raise UserError(f"the members of the population in {outs[0].parent} did not all begin together: begin anew")
     return [execute(run, out, again, tick, note) for run, out, again in zip(runs, outs, resume, strict=True)]
+
+
+def train_member(
+    prepared: Prepared, seeds: tuple[int, ...], out: Path, resume: bool, exchange: Exchange, tick: Tick, note: Note
+) -> dict[str, Any]:
+    """Train one member of a population whose others (all `seeds`) have processes of their own."""
+    _tell(prepared, note)
+    with _directory(prepared.run, out, resume) as directory:
+        if resume and (result := directory.concluded()):
+            return conclude(result, prepared.run, directory, note)
+        return _train([prepared], [directory], [resume], None, tick, note, exchange, seeds)[0]
+
+
+def _refuse_part(runs: Sequence[Run], outs: Sequence[Path], resume: Sequence[bool]) -> None:
+    """A population is trained as a whole. Members that are trained may be concluded alone; those with a process each
+    go on where others are done."""
+    run = runs[0]
+    if run.population == 1 or len(runs) == run.population:
+        return
+    apart = all(resume) and run.exchange.processes == "each"
+    trained = len(runs) == 1 and resume[0] and RunDirectory.reopen(outs[0]).trained(len(run.phases()))
+    if not apart and not trained:
+        raise UserError(
+            f"{outs[0]} is one of a population of {run.population}, which is trained as a whole: name the folder that "
+            "holds all its members (from Python: execute_together(run.members(), …))"
+        )
 
 
 def _train(
@@ -74,13 +108,20 @@ def _train(
     barrier: int | None,
     tick: Tick,
     note: Note,
+    exchange: Exchange | None = None,
+    members: tuple[int, ...] = (),
 ) -> list[dict[str, Any]]:
-    """Train all from the barrier that they have reached (None: each from its newest), and conclude them."""
+    """Train all from the barrier that they have reached (None: each from its newest), and conclude them.
+
+    `exchange` is the part of one whose population's other `members` have processes of their own.
+    """
     first = measure_priors(prepared[0], tick, note)
     _warn_of_priors(first, note)
     prepared = [first.of_seed(p.run.seed) for p in prepared]
-    seeds = tuple(p.run.seed for p in prepared)
-    trainings, loop, compiled = assemble(prepared, note)
+    seeds = members or tuple(p.run.seed for p in prepared)
+    if prepared[0].run.population > len(prepared) and exchange is None:
+        exchange = Quiet()  # of one that is trained already
+    trainings, loop, compiled = assemble(prepared, note, exchange)
     with ExitStack() as stack:
         stack.callback(loop.env.close)
         pairs = list(zip(prepared, trainings, directories, strict=True))
@@ -90,14 +131,18 @@ def _train(
             keeper.begin(Beginning.of(p, began), again, barrier)
         _warn_of_parting(prepared, directories[0], trainings[0], note)
         loop.run([k.take for k in keepers], [k.save for k in keepers], _Ticker(trainings[0], tick))
-        how = {"compiled": compiled, "together": len(directories[0].config["together"])}
-        return [finish(p, training, directory, how, tick, note) for p, training, directory in pairs]
+        together = 1 if members else len(directories[0].config["together"])
+        how = {"compiled": compiled, "together": together}
+        if prepared[0].run.population > 1:
+            how["population"] = prepared[0].run.population
+        told = [how | ({"copied": t.at.copied} if t.at.copied else {}) for t in trainings]
+        return [finish(*trio, own, tick, note) for trio, own in zip(pairs, told, strict=True)]
 
 
 def _warn_of_parting(prepared: Sequence[Prepared], directory: RunDirectory, training: Training, note: Note) -> None:
     """One that began with other seeds and goes on alone does not go on to the same bits."""
     together = len(directory.config["together"])
-    if together > len(prepared) and training.at.phase < len(training.phases):
+    if together > len(prepared) and prepared[0].run.population == 1 and training.at.phase < len(training.phases):
         note(f"warning: {directory.path} began together with other seeds; alone it goes on to the same within rounding")
 
 

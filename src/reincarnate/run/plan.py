@@ -8,6 +8,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.data.memory import memory_for
+from reincarnate.losses.terms import Decorrelation
 from reincarnate.training.players import RandomPlayer, Stage
 from reincarnate.types import LAGGING, OPTIMIZER, Phase, Progress, Settings, TaskSpec, TimeStep, Weighing
 
@@ -33,6 +34,8 @@ def _phase(phase: Phase, student: Settings, copies: int) -> str:
     own = f"values towards the {objective.values_of}'s" if objective.values_of else student.own_loss()
     parts.append(f"loss = {objective.own:g} · {own}")
     parts += [f"+ {t.weight} × {t.term}" for t in objective.terms]
+    if weight := getattr(student, "decorrelate", 0.0):
+        parts.append(f"+ {weight:g} × {Decorrelation(student.decorrelate_by)}")  # pyright: ignore
     parts.append(f"learning rate = {student.lr:g}" + (f" × ({objective.lr_scale})" if objective.lr_scale else ""))
     if not phase.offline:
         parts += _behaviour(phase, student)

@@ -89,6 +89,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     if teacher and follows_features(suited):
         suited, more = without_unknown_features(suited, teacher, spec, student)
         warnings += more
+    run.exchange.suits(suited.student, suited.method)
     return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
 
 
@@ -177,6 +178,8 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     """Refuse a method that the student cannot follow, and a teacher whose word it cannot learn from."""
     if reason := getattr(student, "unfit", lambda phases: None)(run.phases()):
         raise UserError(f"{method_name(run)}: {reason}")
+    if getattr(run.student, "decorrelate", 0.0) and not hasattr(student, "features"):
+        raise UserError(f"--student.decorrelate: a {type(run.student).__name__} student does not tell its features yet")
     for term in (weighted.term for phase in run.phases() for weighted in phase.objective.terms):
         kinds = getattr(term, "suits", None)
         if kinds and run.student.predicts not in kinds:

@@ -22,9 +22,10 @@ from reincarnate.priors import weights
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
-from reincarnate.types import Phase
+from reincarnate.training.exchange import EXCHANGES, AnyExchange, Nothing
+from reincarnate.types import Method, Phase
 
-NAMES = Names(METHODS, STUDENTS)
+NAMES = Names(METHODS, STUDENTS, EXCHANGES)
 NOTES = ("format", "command", "versions", "prior", "together", "support")  # in config.json beside the settings
 Note = Callable[[str], None]
 
@@ -37,6 +38,9 @@ class Run:
     """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5; several side by side: A,B,C."""
     method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
     student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
+    population: int = 1
+    """Learners of this run that tell each other something as they learn, with seeds from --seed on; see --exchange."""
+    exchange: AnyExchange = field(default_factory=Nothing)  # pyright: ignore[reportInvalidTypeForm]
     teacher: str | None = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale.
 
@@ -83,6 +87,8 @@ class Run:
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
+    first_seed: Annotated[int | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
+    """Of the population that this run is a member of: the seed that its members' common weights are drawn from."""
     imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     """Modules that register what it names; imported again wherever the run goes on, is judged or taught from."""
 
@@ -97,13 +103,22 @@ class Run:
         return self.envs or -(-self.student.copies // tasks) * tasks
 
     @property
+    def birth_seed(self) -> int:
+        """What a newborn's weights are drawn from."""
+        return self.seed if self.first_seed is None or not self.exchange.alike else self.first_seed
+
+    @property
     def asks_teacher(self) -> bool:
         """Whether any term reads what the teacher says."""
         return any("teacher" in phase.listens for phase in self.phases())
 
-    def phases(self) -> list[Phase]:
-        """What the method unrolls into, with this run's number of evaluations."""
-        phases = self.method.phases(self.env_steps)
+    def members(self) -> "list[Run]":
+        """The runs of its population, one for each learner."""
+        return [replace(self, seed=self.seed + i, first_seed=self.seed) for i in range(self.population)]
+
+    def phases(self, method: Method | None = None) -> list[Phase]:
+        """What the method (or another in its place) unrolls into, with this run's number of evaluations."""
+        phases = (method or self.method).phases(self.env_steps)
         return [replace(phase, evaluations=self.evaluations if phase.learns else 1) for phase in phases]
 
 
@@ -116,6 +131,7 @@ def check_settings(run: Run) -> None:
         "final_episodes",
         "reference_episodes",
         "keep_checkpoints",
+        "population",
     )
     for name in (*at_least_one, "data_env_steps"):
         if getattr(run, name) < 1:
@@ -134,6 +150,10 @@ def check_settings(run: Run) -> None:
         )
     _refuse_infinite(run)
     run.student.check(run.copies)
+    if run.population > 1 and type(run.exchange) is Nothing:
+        told = ", ".join(name for name in EXCHANGES if name != "none")
+        raise UserError(f"--population {run.population} needs an --exchange ({told}); seeds that share none: --seeds")
+    run.exchange.check(run.population)
     run.phases()  # raises where the method's settings cannot mean anything
 
 
@@ -161,6 +181,8 @@ def record(run: Run) -> dict[str, Any]:
     settings = to_dict(run, NAMES)
     if not run.imports:
         del settings["imports"]  # as records were before there were any
+    if run.population == 1:
+        del settings["population"], settings["exchange"], settings["first_seed"]
     usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
     defaults = to_dict(usual, NAMES)
     return {**settings, "command": command(settings, defaults), "versions": dict(_versions())}

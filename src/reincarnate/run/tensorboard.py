@@ -24,15 +24,10 @@ TAGS = {  # the tags that other tools of the field read
     "epsilon": "charts/epsilon",
 }
 SEEN = (
-    "agreement_",
-    "kl_",
-    "grad_",
-    "entropy",
-    "action_gap",
-    "value_scale",
-    "at_low",
-    "at_high",
-)  # of `training.diagnostics`
+    *("agreement_", "kl_", "grad_", "entropy", "action_gap", "value_scale", "at_low", "at_high", "feature_"),
+    *("spread", "mixed", "stale"),
+)
+"""Keys of `training.diagnostics`, or of an exchange, begin so."""
 
 
 class TensorBoard:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.losses import actor_critic
+from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops
 from reincarnate.losses.divergences import q_scale
 from reincarnate.nets import Flat
 from reincarnate.nets.actorcritic import ActorCriticNetwork
@@ -41,6 +42,7 @@ from reincarnate.types import (
 if TYPE_CHECKING:
     from reincarnate.students.continuous_settings import ContinuousSettings
 
+ALIKE = "actor_decorrelation"  # what the decorrelation of the actor's features is called in metrics
 RANDOM = 1.0
 """The exploration at which actions are uniformly random; no σ of noise in [-1, 1] is as large."""
 
@@ -150,6 +152,12 @@ class ContinuousStudent:
         return ActorOutput(from_unit(self.spec, unit), carry)
 
     @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """The last hidden layers: the actor's [B, F], and of n critics [n, B, F]."""
+        obs = self.network.norm(batch.obs.to(self.device))
+        return {"actor": self.network.actor.torso(obs), "critic": self.network.critic.features(obs, batch.action)}
+
+    @torch.no_grad()
     def publish(self) -> None:
         """Let the acting network be what the online one is now."""
         self._acting.data.copy_(self.online["actor"].data)
@@ -174,14 +182,15 @@ class ContinuousStudent:
         self._observe(batch)
         seen, means, each = self._see(batch), {}, None
         if weighing.own:
-            each = self._learn_values(seen, batch, weighing, rng)
-            means["td"] = each.mean()
+            each, alike = self._learn_values(seen, batch, weighing, rng)
+            means |= {"td": each.mean()} | alike
         self.updates += 1
         every = self.settings.actor_every if weighing.own else 1
         if self.updates % every == 0 and (weighing.own * weighing.policy or weighing.terms):
             losses = self._learn_policy(seen, batch, weighing, rng)
             # a sum over updates, of which so many pass without: its mean shall be the loss's
             means |= {name: loss.mean() * every for name, loss in losses.items()}
+            losses.pop(ALIKE, None)
             each = sum(losses.values(), torch.zeros_like(batch.reward)) if each is None else each
         if weighing.own and self.updates % self.settings.target_every == 0:
             self._follow(self.settings.tau)
@@ -208,11 +217,20 @@ class ContinuousStudent:
             reward = reward * (self._worth / forever.clamp(min=torch.finfo(forever.dtype).tiny))
         return _Seen(norm(batch.obs), norm(batch.next_obs), reward)
 
-    def _learn_values(self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Tensor:
-        target = self._target(seen, batch, rng)
-        each = self.critic.loss(self.network.critic(seen.obs, batch.action), target)
-        self._descend("critic", weighing.own * _mean(each, batch), self.settings.lr * weighing.lr_scale)
-        return each.detach()
+    def _learn_values(
+        self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the critics. Each example's loss, and where it is asked for the decorrelation of all critics."""
+        s, target = self.settings, self._target(seen, batch, rng)
+        features = self.network.critic.features(seen.obs, batch.action)
+        each = self.critic.loss(self.network.critic.read(features), target)
+        total, alike = weighing.own * _mean(each, batch), {}
+        if s.decorrelate:
+            penalty = decorrelation(features, s.decorrelate_by).sum(0)
+            total = total + s.decorrelate * _mean(penalty, batch)
+            alike["decorrelation"] = penalty.detach().mean()
+        self._descend("critic", total, s.lr * weighing.lr_scale)
+        return each.detach(), alike
 
     @torch.no_grad()
     def _target(self, seen: _Seen, batch: Batch, rng: np.random.Generator) -> Tensor:
@@ -236,8 +254,12 @@ class ContinuousStudent:
         self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
     ) -> dict[str, Tensor]:
         """One step of the actor, and of α with it. Returns each example's losses by name."""
-        out = self.network.actor(seen.obs)
+        features = self.network.actor.torso(seen.obs)
+        out = self.network.actor.head(features)
         total, losses, scale = out.new_zeros(()), {}, 1.0
+        if self.settings.decorrelate:
+            losses[ALIKE] = decorrelation(features, self.settings.decorrelate_by)
+            total = total + self.settings.decorrelate * _mean(losses[ALIKE], batch)
         if weighing.own:
             losses["actor"], q, log_prob = self._climb(seen, out, rng)
             total = weighing.own * weighing.policy * _mean(losses["actor"], batch)
@@ -391,6 +413,12 @@ class ContinuousStudent:
         values = critic * (1 + LEARNING_PASSES) + act
         policy = act * LEARNING_PASSES + critic * (LEARNING_PASSES - 1)  # no products for the critics' own gradient
         learn = settings.batch_size * (values + policy / settings.actor_every)
+        if settings.decorrelate:
+            widths = [self.network.critic.torso.features] * settings.critics
+            own = decorrelation_flops(settings.batch_size, self.network.actor.torso.features)  # pyright: ignore
+            learn += (
+                sum(decorrelation_flops(settings.batch_size, width) for width in widths) + own / settings.actor_every
+            )
         return Cost(act, learn, learn)
 
 

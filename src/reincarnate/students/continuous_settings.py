@@ -14,6 +14,7 @@ from torch import Tensor
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
+from reincarnate.losses.decorrelation import By
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.actorcritic import ActorCriticNetwork, Entropy
 from reincarnate.nets.actors import Spread, build_actor, drawn
@@ -49,6 +50,8 @@ class ContinuousSettings:
     adam_eps: float = 1e-8  # ε of Adam
     weight_decay: float = 0.0  # AdamW's
     max_grad_norm: float = 0.0  # of actor and critics each; 0: gradients are not clipped
+    decorrelate: float = 0.0  # λ of the penalty on features that copy each other; 0: none
+    decorrelate_by: By = "covariance"  # of pairs of features, or their correlation; sums: as the papers have it
     batch_size: int = 256
     target_every: int = 1  # updates between moves of the target networks
     tau: float = 0.005  # how far they move: 1 copies the online networks
@@ -62,6 +65,7 @@ class ContinuousSettings:
     predicts: ClassVar[str] = MEANS
     explores: ClassVar[str] = "noise"  # what its exploration is called in metrics
     on_rollouts: ClassVar[bool] = False
+    mutable: ClassVar[tuple[str, ...]] = ("lr", "actor_lr", "entropy", "noise")  # while it learns (`training.pbt`)
     target_actor: ClassVar[bool] = False  # whether targets ask a lagging actor
     reads: ClassVar[str] = "least"  # of the critics' values what the actor climbs: least, first or mean
 
@@ -71,6 +75,7 @@ class ContinuousSettings:
         smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0}
+        least |= {"decorrelate": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
                 raise UserError(f"{_flag(name)} {getattr(self, name)} is too small; at least {low} is needed")

@@ -12,9 +12,10 @@ from torch import Tensor
 from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
-from reincarnate.nets.stacked import stacked_forward
+from reincarnate.nets.stacked import stacked_both, stacked_forward
 from reincarnate.students.critics import Arguments, Critic
 from reincarnate.types import VALUES, Batch, Learnt, Prediction, Term
 
@@ -62,11 +63,19 @@ def _best(values: Float[Tensor, "B A"], mask: Tensor | None) -> Tensor:
 
 
 def losses_of(
-    critic: Critic, out: Tensor, target: Tensor, batch: Batch, arguments: Arguments, terms: Sequence[Term]
+    critic: Critic,
+    out: Tensor,
+    target: Tensor,
+    batch: Batch,
+    arguments: Arguments,
+    terms: Sequence[Term],
+    features: Tensor | None = None,
 ) -> dict[str, Float[Tensor, "B"]]:
-    """Each example's own loss (`td`) and terms, by name, from one forward pass."""
+    """Each example's own loss (`td`) and terms, by name, from one forward pass; `features` where a term reads them."""
     each = {"td": critic.loss(out, batch, target, arguments)}
     said = Prediction(VALUES, critic.values(out)) if terms else None
+    if features is not None:
+        batch = batch._replace(notes={**batch.notes, OWN_FEATURES: features})
     for term in terms:
         assert said is not None
         each[term.name] = term(said, batch)
@@ -151,8 +160,9 @@ class FunctionalGradient:
             goal = target_of(critic, batch, draws, self._double, ahead, behind)
 
             def objective(parameters: dict[str, Tensor]):
-                out = self._forward(parameters, draws.online_noise, batch.obs, *draws.online)
-                each = losses_of(critic, out, goal, batch, draws.online, active)
+                forward = self._both if reads_features(active) else self._alone
+                out, features = forward(parameters, draws.online_noise, batch.obs, *draws.online)
+                each = losses_of(critic, out, goal, batch, draws.online, active, features)
                 total, learnt = weigh(each, weights, batch.weight, self._seeds)
                 return total, (learnt.each, *learnt.means.values())
 
@@ -167,3 +177,14 @@ class FunctionalGradient:
             return stacked_forward(module, parameters, noise, obs, *arguments)
         windows = {} if noise is None else noise_windows(module, noise)
         return functional_call(module, {**parameters, **windows}, (obs, *arguments))
+
+    def _alone(self, parameters: dict[str, Tensor], noise: Tensor | None, *inputs: Tensor) -> tuple[Tensor, None]:
+        return self._forward(parameters, noise, *inputs), None
+
+    def _both(self, parameters: dict[str, Tensor], noise: Tensor | None, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Outputs and features."""
+        module, seeds = self._online.module, self._seeds
+        if seeds > 1:
+            return stacked_both(module, parameters, noise, *inputs)
+        windows = {} if noise is None else noise_windows(module, noise)
+        return functional_call(module, {**parameters, **windows}, inputs, {"both": True})

@@ -35,8 +35,10 @@ class FeatureMaps:
         self._flat = Flat(maps.to(device))
         self._optimizer = make(self._flat.data.numel())
 
-    def forward(self, network: nn.Module, batch: Batch, arguments: Sequence[Tensor]) -> tuple[Tensor, Batch]:
-        """The network's outputs for a batch, and the batch with its features as the maps have them, [B, max sizes]."""
+    def forward(self, network: nn.Module, batch: Batch, arguments: Sequence[Tensor]) -> tuple[Tensor, Batch, Tensor]:
+        """The network's outputs for a batch, the batch with its features as the maps have them, [B, max sizes], and
+        the features themselves.
+        """
         assert self._flat.grad is not None
         self._flat.grad.zero_()
         seen: list[Tensor] = []
@@ -45,7 +47,7 @@ class FeatureMaps:
             out = network(batch.obs, *arguments)
         finally:
             hook.remove()
-        return out, batch._replace(notes={**batch.notes, MAPPED: self._mapped(seen[-1], batch.task)})
+        return out, batch._replace(notes={**batch.notes, MAPPED: self._mapped(seen[-1], batch.task)}), seen[-1]
 
     def _mapped(self, features: Tensor, task: Tensor | None) -> Tensor:
         maps: Sequence[nn.Module] = list(self._flat.module.children())

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.data.memory import each_tensor
+from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops
 from reincarnate.losses.log_probs import entropy_of, log_prob_of
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.returns import advantages, standardised
@@ -213,9 +214,9 @@ class PolicyStudent:
         fresh = "advantage" in batch.notes
         if not fresh and self.network.obs_norm is not None and not self.settings.freeze_norm:
             self.network.obs_norm.update(batch.obs)
-        x, value = self._quick(self.network.seen(batch.obs)) if self._quick else self.network(batch.obs)
+        x, value, alike = self._out(batch.obs)
         each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
-        return self._with_terms(each, Prediction(self.kind, x), batch, weighing)
+        return self._with_terms(each | alike, Prediction(self.kind, x), batch, weighing)
 
     def _with_terms(
         self, each: Losses, said: Prediction, batch: Batch, weighing: Weighing
@@ -224,9 +225,31 @@ class PolicyStudent:
         s, own = self.settings, weighing.own
         policy = own * weighing.policy
         weights = {"policy": policy, "value": own * s.value_weight, "entropy": -policy * s.entropy, "kl": 0.0}
+        weights["decorrelation"] = s.decorrelate
         for weight, term in weighing.terms:
             each[term.name], weights[term.name] = term(said, batch), weight
         return each, tuple(weights[name] for name in each)
+
+    def _out(self, obs: Tensor) -> tuple[Tensor, Tensor, Losses]:
+        """Predictions and values, and where it is asked for the decorrelation of the features that they are read from.
+
+        It is the sum over the torsos of actor and critic where there are two.
+        """
+        s, net = self.settings, self.network
+        if not s.decorrelate:
+            x, value = self._quick(net.seen(obs)) if self._quick else net(obs)
+            return x, value, {}
+        features = net.features(net.seen(obs))
+        own = features[:1] if net.critic_torso is None else features
+        penalty = sum((decorrelation(part, s.decorrelate_by) for part in own), torch.zeros_like(features[0][:, 0]))
+        return (*net.read(*features), {"decorrelation": penalty})
+
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """The last hidden layers [B, F] of the network that acts: the actor's and the critic's, or their common one."""
+        net = self._acting
+        features = net.features(net.seen(batch.obs.to(self.device)))
+        return {"": features[0]} if net.critic_torso is None else dict(zip(("actor", "critic"), features, strict=True))
 
     def _on_policy(self, batch: Batch, x: Tensor, value: Tensor) -> Losses:
         """PPO's losses of a rollout's examples, and how far the policy is from the one that acted."""
@@ -320,6 +343,9 @@ class PolicyStudent:
         whole = float(forward_flops(self.network, obs))
         batch = self.settings.pace(self.settings.copies).batch
         learn = whole * batch * LEARNING_PASSES
+        if self.settings.decorrelate:
+            layers = {id(layer): layer.shape[-1] for layer in self.network.features(self.network.seen(obs))}
+            learn += sum(decorrelation_flops(batch, width) for width in layers.values())
         return Cost(act, learn, learn + value * batch, act + value)
 
 

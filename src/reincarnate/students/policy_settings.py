@@ -10,6 +10,7 @@ from torch import nn
 from reincarnate.data.layouts import Rollout, Sequences, Transitions
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
+from reincarnate.losses.decorrelation import By
 from reincarnate.nets import memory as memories
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.actors import Spread
@@ -63,6 +64,8 @@ class PolicySettings(MemorySettings):
     entropy: float = 0.0  # weight of the entropy bonus
     value_weight: float = 1.0  # of ½(V − G)² against the policy's loss
     norm_advantage: bool = True  # to mean 0 and standard deviation 1 in each batch
+    decorrelate: float = 0.0  # λ of the penalty on features that copy each other; 0: none
+    decorrelate_by: By = "covariance"  # of pairs of features, or their correlation; sums: as the papers have it
     critic_updates: int = 0  # first updates in which the actor stands still
     segment: int = 32  # steps of a rollout that gradients pass through in one piece, with a memory
     critic_memory: Literal["same", "none", "lstm", "gru", "gtrxl"] = "same"  # the critic's own, where `shared` is off
@@ -70,11 +73,13 @@ class PolicySettings(MemorySettings):
     predicts: ClassVar[str] = LOGITS  # of continuous actions GAUSSIAN: `PolicyNetwork.kind` says which
     explores: ClassVar[str] = "entropy_weight"  # what its exploration is called in metrics
     torso: ClassVar[str] = "auto"
+    mutable: ClassVar[tuple[str, ...]] = ("lr", "entropy")  # what may change while it learns (`training.pbt`)
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         smallest = {"n_step": 1, "rollout": 1, "epochs": 1, "batch_size": 0, "critic_updates": 0, "lr": 0}
         more = {"anneal_env_steps": 0, "max_grad_norm": 0, "clip_value": 0, "entropy": 0, "value_weight": 0}
+        more |= {"decorrelate": 0}
         for name, least in (smallest | more).items():
             if getattr(self, name) < least:
                 flag = f"--student.{name.replace('_', '-')}"

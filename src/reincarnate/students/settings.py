@@ -11,6 +11,7 @@ from reincarnate.config import LATER
 from reincarnate.data.layouts import AnyLayout, Sequences, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
+from reincarnate.losses.decorrelation import By
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.optimizers import OptimizerName
 from reincarnate.nets.qnet import build, natural_torso
@@ -51,6 +52,8 @@ class ValueSettings:
     batch_size: int = 32
     target_every: int = 2000  # updates between hard target syncs; 0: no target network
     warmup: int = 1000  # env steps before the first online update
+    decorrelate: float = 0.0  # λ of the penalty on features that copy each other; 0: none
+    decorrelate_by: By = "covariance"  # of pairs of features, or their correlation; sums: as the papers have it
     augment: Literal["none", "shift", "shift-intensity"] = "none"  # DrQ's transforms of sampled screens
     reset_every: int = 0  # updates between resets: heads anew, torso shrunk and perturbed; 0: never
     shrink: float = 0.5  # how much of the torso's weights a reset keeps
@@ -63,6 +66,7 @@ class ValueSettings:
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = VALUES
     explores: ClassVar[str] = "epsilon"  # what its exploration is called in metrics
+    mutable: ClassVar[tuple[str, ...]] = ("lr",)  # what may change while it learns (`training.pbt`)
     on_rollouts: ClassVar[bool] = False  # its own experience has λ-returns, which need no target network
 
     def check(self, copies: int) -> None:
@@ -70,6 +74,7 @@ class ValueSettings:
         _refuse_below(self, {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0})
         _refuse_below(self, {"polo_own": 0, "polo_explore": 1})
         _refuse_below(self, {"reset_every": 0, "epsilon_steps": 0, "lr": 0, "weight_decay": 0, "max_grad_norm": 0})
+        _refuse_below(self, {"decorrelate": 0})
         for name in ("gamma", "epsilon", "shrink", "polo"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.losses.terms import reads_features
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
-from reincarnate.nets.stacked import stacked_forward
+from reincarnate.nets.stacked import stacked_both, stacked_forward
 from reincarnate.students.critics import Arguments
 from reincarnate.students.exploration import best_of
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
@@ -90,6 +91,7 @@ class StackedStudent:
 
     def update(self, batch: Batch, weighings: Sequence[Weighing], rngs: Sequence[np.random.Generator]) -> Learnt:
         """One gradient step of every student; each has its own weights and rate. Means are [S]."""
+        weighings = [own.regular(weighing) for own, weighing in zip(self.students, weighings, strict=True)]
         draws, terms = self._draw(len(batch.action) // len(rngs), rngs), union(weighings)
         own = tuple(weighing.own for weighing in weighings)
         weights = torch.tensor([own, *(weight for weight, _ in terms)], device=self.online.data.device).T
@@ -107,8 +109,12 @@ class StackedStudent:
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the flat gradient."""
         target = self._target_of(batch, draws)
-        out = stacked_forward(self.online.module, self._leaves, draws.online_noise, batch.obs, *draws.online)
-        each = losses_of(self.critic, out, target, batch, draws.online, terms)
+        inputs, features = (draws.online_noise, batch.obs, *draws.online), None
+        if reads_features(terms):
+            out, features = stacked_both(self.online.module, self._leaves, *inputs)
+        else:
+            out = stacked_forward(self.online.module, self._leaves, *inputs)
+        each = losses_of(self.critic, out, target, batch, draws.online, terms, features)
         total, learnt = weigh(each, weights, batch.weight, len(self.students))
         gradients = torch.autograd.grad(total, list(self._leaves.values()))
         self.online.grad = self.online.join(dict(zip(self._leaves, gradients, strict=True)))

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from reincarnate.data.memory import each_tensor
 from reincarnate.errors import UserError
+from reincarnate.losses.decorrelation import decorrelation_flops
 from reincarnate.losses.returns import lambda_returns
+from reincarnate.losses.terms import Decorrelation, reads_features
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
@@ -162,7 +164,7 @@ class ValueStudent:
         One forward pass feeds every term. `rng` feeds what is random in the update itself (noise, fractions,
         augmentation). Returns the losses' means, unweighted, and each example's own loss.
         """
-        batch, draws = self.augmented(batch, rng), self.draw(len(batch.action), rng)
+        batch, draws, weighing = self.augmented(batch, rng), self.draw(len(batch.action), rng), self.regular(weighing)
         weights = (weighing.own, *(weight for weight, _ in weighing.terms))
         if weights != self._weights[0]:
             self._weights = (weights, torch.tensor(weights, device=self.device))
@@ -170,6 +172,13 @@ class ValueStudent:
         learnt = learn(batch, draws, [term for _, term in weighing.terms], self._weights[1])
         self.step(weighing.lr_scale)
         return learnt
+
+    def regular(self, weighing: Weighing) -> Weighing:
+        """With what the student's settings add to any objective: the decorrelation of its features."""
+        s = self.settings
+        if not s.decorrelate:
+            return weighing
+        return weighing._replace(terms=[*weighing.terms, (s.decorrelate, Decorrelation(s.decorrelate_by))])
 
     def step(self, lr_scale: float) -> None:
         """Move the parameters along the gradient that was found, and count."""
@@ -217,18 +226,25 @@ class ValueStudent:
         self.online.grad.zero_()
         self._set_noise(draws)
         ahead = self._beside.submit(self._target_of, batch, draws) if self._beside else None
-        out, batch = self._passed(batch, draws)
+        out, batch, features = self._passed(batch, draws, terms)
         target = ahead.result() if ahead else self._target_of(batch, draws)
-        each = losses_of(self.critic, out, target, batch, draws.online, terms)
+        each = losses_of(self.critic, out, target, batch, draws.online, terms, features)
         total, learnt = weigh(each, weights, batch.weight)
         total.backward()
         return learnt
 
-    def _passed(self, batch: Batch, draws: Draws) -> tuple[Tensor, Batch]:
-        """The online network's outputs; where it follows teachers' features, its own, mapped, are in the batch."""
+    def _passed(self, batch: Batch, draws: Draws, terms: Sequence[Term]) -> tuple[Tensor, Batch, Tensor | None]:
+        """The online network's outputs, and its features where a term reads them.
+
+        Where it follows teachers' features its own, mapped, are in the batch.
+        """
         if self._maps:
-            return self._maps.forward(self.online.module, batch, draws.online)
-        return self._forward(self.online)(batch.obs, *draws.online), batch
+            out, batch, features = self._maps.forward(self.online.module, batch, draws.online)
+            return out, batch, features if reads_features(terms) else None
+        if reads_features(terms):
+            out, features = self.online.module(batch.obs, *draws.online, both=True)
+            return out, batch, features
+        return self._forward(self.online)(batch.obs, *draws.online), batch, None
 
     def follow(self, sizes: Sequence[int]) -> None:
         """Learn maps from its features to teachers', of these sizes. UserError: it has none of an observation alone."""
@@ -243,6 +259,14 @@ class ValueStudent:
             self.device,
             stream(self.seed, "maps"),
         )
+
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """The last hidden layer [B, F] of the network that acts, without noise."""
+        if self.noise_size:
+            set_noise(self.acting.module, torch.zeros(self.noise_size, device=self.device))
+        obs = batch.obs.to(self.device)
+        return {"": self.acting.module(obs, *self.critic.at_rest(len(obs)), both=True)[1]}
 
     def _set_noise(self, draws: Draws) -> None:
         if draws.online_noise is not None:
@@ -284,13 +308,14 @@ class ValueStudent:
 
     def gradient_norms(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> dict[str, float]:
         """The length of each loss's own gradient on a batch, its weight included. Changes nothing."""
-        draws, terms = self.draw(len(batch.action), rng), [term for _, term in weighing.terms]
+        draws, weighing = self.draw(len(batch.action), rng), self.regular(weighing)
+        terms = [term for _, term in weighing.terms]
         self._set_noise(draws)
         if self._maps:
-            out, batch = self._maps.forward(self.online.module, batch, draws.online)
+            out, batch, features = self._maps.forward(self.online.module, batch, draws.online)
         else:
-            out = self.online.module(batch.obs, *draws.online)
-        each = losses_of(self.critic, out, self._target_of(batch, draws), batch, draws.online, terms)
+            out, features = self.online.module(batch.obs, *draws.online, both=True)
+        each = losses_of(self.critic, out, self._target_of(batch, draws), batch, draws.online, terms, features)
         parameters = [p for p in self.online.module.parameters() if p.requires_grad]
         weights, found = (weighing.own, *(weight for weight, _ in weighing.terms)), {}
         for weight, (name, loss) in zip(weights, each.items(), strict=True):
@@ -386,10 +411,13 @@ class ValueStudent:
         act = float(forward_flops(self.network, obs, *self.critic.at_rest(1)))
         drawn = self.critic.draw(1, np.random.default_rng(0))[0]
         learn = float(forward_flops(self.network, obs, *drawn)) * self.settings.batch_size
-        passes = LEARNING_PASSES + 1 + self.settings.double
+        passes, more = LEARNING_PASSES + 1 + self.settings.double, 0.0
+        if self.settings.decorrelate:
+            width = self.network(obs, *self.critic.at_rest(1), both=True)[1].shape[-1]
+            more = decorrelation_flops(self.settings.batch_size, width)
         if self.settings.on_rollouts:
-            return Cost(act, learn * LEARNING_PASSES, learn * passes, act)
-        return Cost(act, learn * passes, learn * passes)
+            return Cost(act, learn * LEARNING_PASSES + more, learn * passes + more, act)
+        return Cost(act, learn * passes + more, learn * passes + more)
 
 
 class _Noisy:

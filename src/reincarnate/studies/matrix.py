@@ -56,6 +56,10 @@ def read_study(path: Path) -> Study:
     one_seed = cells[: len(file["tasks"]) * len(file["methods"])]
     if len({cell.directory for cell in one_seed}) < len(one_seed):
         raise UserError(f"{path}: two methods share the name of a directory; names differ by letters and digits")
+    if any(cell.run.population > 1 for cell in cells):
+        raise UserError(
+            f"{path}: a study's runs learn each for itself; a population is trained by `train --population`"
+        )
     prepared = prepare_all([cell.run for cell in cells])
     return Study(str(file.get("title", path.stem)), cells, file, tuple(prepared))
 

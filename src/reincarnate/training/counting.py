@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
-from reincarnate.files.records import Record
+from reincarnate.files.records import Record, is_finite
 from reincarnate.types import Pace, Phase, Progress
 
 
@@ -25,6 +25,8 @@ class Counters:
     lows: list[float] = field(default_factory=list)  # lower ends of their 95 % intervals
     best_barrier: int = 0  # the evaluation (1 is the newborn's) with the best score so far, the latest of equals
     best_score: float = 0.0  # its score, raw
+    changes: dict[str, float] = field(default_factory=dict)  # settings that are not as they were asked for, by now
+    copied: list[dict[str, Any]] = field(default_factory=list)  # whose students were taken over, and when
 
     @classmethod
     def from_record(cls, value: Any) -> "Counters":
@@ -36,6 +38,8 @@ class Counters:
             int: lambda name: told.integer(name, low=0),
             float: told.number,
             list[float]: told.numbers,
+            dict[str, float]: lambda name: told.mapping(name, is_finite, "an object of finite numbers"),
+            list[dict[str, Any]]: lambda name: [one.value for one in told.records(name)],
         }
         return cls(**{f.name: read[f.type](f.name) for f in fields(cls) if f.name in told})
 

@@ -3,12 +3,14 @@
 Of students and policies that tell values or logits of discrete actions; of others nothing is told but gradients.
 """
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.losses.decorrelation import feature_statistics
 from reincarnate.losses.divergences import DISCRETE, categorical_kl
 from reincarnate.types import Batch, Objective, Prediction, Student, TimeStep, Weighing
 
@@ -33,6 +35,15 @@ class Bounded(Protocol):
         ...
 
 
+@runtime_checkable
+class Featured(Protocol):
+    """A student that can tell its features: the last hidden layers on a batch, by name ("" where there is but one)."""
+
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """Each [B, F], or of several networks of one shape [n, B, F]."""
+        ...
+
+
 def diagnose(
     student: Student, batch: Batch, objective: Objective, weighing: Weighing, rng: np.random.Generator
 ) -> dict[str, float]:
@@ -40,7 +51,9 @@ def diagnose(
     policy in the batch's predictions `agreement_<who>` of greedy actions and `kl_<who>` to it, in nats. Of bounded
     critics `at_low` and `at_high`: the share of the targets' mass on the first and on the last atom.
 
-    τ is that of the objective's first term with one, 1 without. A gradient's length includes its loss's weight.
+    τ is that of the objective's first term with one, 1 without. A gradient's length includes its loss's weight. Of
+    every student that tells its features `feature_correlation`, `feature_rank`, `feature_norm` and `feature_dead`
+    (`losses.decorrelation.feature_statistics`), each with the layer's name where there are several.
     """
     begins = torch.ones(len(batch.obs), dtype=torch.bool)
     with torch.no_grad():
@@ -51,6 +64,18 @@ def diagnose(
         found |= {f"grad_{name}": value for name, value in norms.items()}
     if isinstance(student, Bounded) and (ends := student.target_ends(batch, rng)):
         found |= {"at_low": ends[0], "at_high": ends[1]}
+    if isinstance(student, Featured):
+        found |= _of_features(student.features(batch))
+    return found
+
+
+def _of_features(features: Mapping[str, Tensor]) -> dict[str, float]:
+    """The mean over networks of one shape."""
+    found = {}
+    for name, layer in features.items():
+        each = [feature_statistics(part) for part in layer.unflatten(-2, (1, -1)).flatten(0, -3)]
+        for key in each[0]:
+            found[f"feature_{key}" + (f"_{name}" if name else "")] = sum(one[key] for one in each) / len(each)
     return found
 
 

@@ -17,7 +17,7 @@ from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
-from reincarnate.training.exchange import Exchange, Nothing
+from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.players import Player, Stage, named
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
@@ -56,7 +56,7 @@ class Loop:
     ):
         self.trainings, self.teams, self.env, self.overlap = list(trainings), teams, env, overlap
         self.first, self.copies = self.trainings[0], env.n // len(trainings)
-        self.exchange = exchange or Nothing()
+        self.exchange = exchange or Quiet()
         self._reader: Features | None = None
 
     def run(self, writes: Sequence[Write], barriers: Sequence[Callable[[], None]], tick: Tick) -> None:
@@ -73,17 +73,22 @@ class Loop:
             for training in self.trainings:
                 training.refresh(training.phases[number])
             self._stretch(number, self.first.at.next_stop(phases[number]), tick)
-            for training, write, barrier in pairs:
-                training.conclude(training.phases[number], write, barrier)
+            for training, write, _ in pairs:
+                training.judge(training.phases[number], write)
+            self.exchange.judged(self.trainings, writes)
+            for training, _, barrier in pairs:
+                training.pass_on(training.phases[number], barrier)
 
     # ---- a stretch between two barriers ------------------------------------------------------------
 
     def _stretch(self, number: int, stop: int, tick: Tick) -> None:
         phase, at = self.first.phases[number], self.first.at
+        self.exchange.begin(self.trainings)
         learn = {name: self._learner(number, name) for name in ("student", *phase.others)}
         if phase.offline:
             while at.phase_updates < stop:
                 learn["student"](1)
+                self.exchange(self.trainings)
                 tick(phase)
             self._diagnose(number)
             return
@@ -167,6 +172,9 @@ class Loop:
                 batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
                 if batch.reward.ndim == 1:
                     training.diagnose(phase, batch, rng)
+        told = self.exchange.told(self.trainings)
+        for training in self.trainings:
+            training.observed(told)
 
     def _watched(self, training: Training, phase: Phase) -> dict[str, Predictor]:
         """What has been kept of a teacher that watches. Any other is asked apart: nothing of it is kept, so that

@@ -255,7 +255,8 @@ class Stacked(Apart):
                 source.learnt(batches._replace(rows=rows[i]), each[i])
         means = {name: values.tolist() for name, values in learnt.means.items()}
         active = [{term.name for _, term in weighing.terms} for weighing in weighings]
-        return [{k: v[i] for k, v in means.items() if k == "td" or k in active[i]} for i in range(len(rngs))]
+        others = set().union(*active)  # terms that some student has no part in now
+        return [{k: v[i] for k, v in means.items() if k not in others or k in active[i]} for i in range(len(rngs))]
 
     def _heard(self, batches: Batch, weighings: Sequence[Weighing], hear: Hear) -> Batch:
         """With what each student's own best says of its part; zeros, which have no weight, of one that has none yet."""

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,7 +17,7 @@ from reincarnate.training.counting import Counters, length
 from reincarnate.training.diagnostics import diagnose
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.snapshot import Snapshot
-from reincarnate.types import BEST, Batch, Pace, Phase, Policy, Source, Student, Teacher
+from reincarnate.types import BEST, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
 
 LOOKED_AT = 100  # updates after which losses are looked at: on a GPU each look waits for it
 Record = dict[str, Any]
@@ -47,6 +47,9 @@ class Training:
     repeats: Mapping[str, int] = field(default_factory=dict)  # how many times its pace's updates one of the cast makes
     best: Snapshot | None = None  # the student as the phase's best evaluation found it, where a term listens to it
     at: Counters = field(default_factory=Counters)
+    score: float = -math.inf  # of the newest evaluation
+    method: Method | None = None  # what the phases were unrolled from, and how, where settings of it may change
+    unroll: Callable[[Method], list[Phase]] | None = None
     _sums: dict[str, Tensor | float] = field(default_factory=dict)
     _learned: dict[str, int] = field(default_factory=dict)
     _returns: list[float] = field(default_factory=list)
@@ -116,11 +119,14 @@ class Training:
         if self.at.done(phase) == 0 and phase.refresh:
             self.student.refresh(phase.refresh)
 
-    def conclude(self, phase: Phase, write: Write, barrier: Callable[[], None]) -> None:
-        """After a stretch: publish, report, evaluate, and go on to the next phase where this one is over."""
+    def judge(self, phase: Phase, write: Write) -> None:
+        """After a stretch: publish, report, evaluate."""
         self._publish()
         self._report(phase, write)
         self._evaluate(phase, write)
+
+    def pass_on(self, phase: Phase, barrier: Callable[[], None]) -> None:
+        """Go on to the next phase where this one is over, and be saved."""
         if self.at.done(phase) >= length(phase):
             self.at, self.best = self.at.next_phase(), None
         self._pass_barrier(barrier)
@@ -159,6 +165,36 @@ class Training:
         weighing = phase.objective.at(self.at.progress(phase))
         self._seen = diagnose(self.student, batch, phase.objective, weighing, rng)
 
+    def observed(self, told: Mapping[str, float]) -> None:
+        """Take in what an exchange tells of a stretch, for the next report."""
+        self._seen |= told
+
+    # ---- settings that change on the way -----------------------------------------------------------
+
+    def mutable(self) -> dict[str, float]:
+        """Settings that student and method allow to be changed while it learns, as they are now; those above 0.
+
+        By name, `student.lr` or `method.weight`.
+        """
+        return mutable(self.student.settings, self.method)
+
+    def change(self, settings: Mapping[str, float]) -> None:
+        """Go on with other settings, for good."""
+        self.at.changes = dict(settings)
+        student = {name[8:]: value for name, value in settings.items() if name.startswith("student.")}
+        method = {name[7:]: value for name, value in settings.items() if name.startswith("method.")}
+        self.student.settings = replace(self.student.settings, **student)
+        if method:
+            assert self.method is not None and self.unroll is not None
+            changed: Method = replace(self.method, **method)  # pyright: ignore
+            self.method, self.phases = changed, self.unroll(changed)
+
+    def copied(self, other: "Training") -> Record:
+        """Note that another's students were taken over: a line of metrics."""
+        told = {"from": other.seed, "score": self.score, "its_score": other.score, "settings": dict(self.at.changes)}
+        self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, **told})
+        return {**self._where(self.phases[self.at.phase], "copy"), **told}
+
     # ---- what is written down ----------------------------------------------------------------------
 
     def _evaluate(self, phase: Phase, write: Write, counts: bool = True) -> None:
@@ -166,6 +202,7 @@ class Training:
         result = self.evaluate(self.at.barrier)
         normalised, lower, _ = self.scale.of(result) if self.scale else (None, None, None)
         low, high = result.interval()
+        self.score = result.mean
         self.at.evaluated(result.mean, result.env_steps)
         if normalised is not None and lower is not None and counts:
             self.at.scores.append(normalised)
@@ -222,3 +259,16 @@ class Training:
         if at.phase > len(self.phases) or not (over or at.done(self.phases[at.phase]) < length(self.phases[at.phase])):
             raise UserError(f"the checkpoint's counters (phase {at.phase}) are beyond the end of the run's phases")
         self.at = at
+        if self.at.changes:
+            self.change(self.at.changes)
+
+
+def mutable(student: Any, method: Any) -> dict[str, float]:
+    """What settings of a student and a method may be changed while it learns: those they declare that are above 0."""
+    found = {}
+    for prefix, owner in (("student", student), ("method", method)):
+        for name in getattr(owner, "mutable", ()):
+            value = getattr(owner, name, None)
+            if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
+                found[f"{prefix}.{name}"] = float(value)
+    return found

@@ -1,0 +1,126 @@
+"""Populations that select: the worse take over from the better, explore settings, and say from whom."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from probes import on_catch
+
+from reincarnate.agents.agent import open_agent
+from reincarnate.errors import UserError
+from reincarnate.methods import Kickstart, Scratch
+from reincarnate.run.directory import RunDirectory
+from reincarnate.run.execute import execute_together
+from reincarnate.run.settings import Run
+from reincarnate.students import A2C, DQN, PPO
+from reincarnate.training.pbt import PBT
+from reincarnate.training.training import mutable
+
+SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
+QUICK = {"evaluations": 2, "eval_episodes": 2, "final_episodes": 1, "reference_episodes": 2}
+
+
+def test_student_and_method_declare_what_may_change():
+    assert mutable(A2C(entropy=0.01), Scratch()) == {"student.lr": 7e-4, "student.entropy": 0.01}
+    taught = Kickstart().suited("values")
+    assert mutable(DQN(), taught) == {"student.lr": 1e-4, "method.weight": 3.0, "method.temperature": 0.1}
+
+
+def members(scores, **settings):
+    """Trainings on Catch whose last scores were these."""
+    trainings = []
+    for seed, score in enumerate(scores):
+        training = on_catch(DQN(**SMALL), Scratch().phases(40), seed)
+        training.method, training.score, training.at.barrier = Scratch(), score, 2
+        trainings.append(training)
+    return trainings, PBT(**settings).exchange(len(scores))
+
+
+def test_the_worst_takes_over_the_best_and_its_settings_moved():
+    trainings, exchange = members([3.0, 1.0, 9.0, 5.0])
+    trainings[2].change({"student.lr": 0.01})
+    lines = [[] for _ in trainings]
+    exchange.judged(trainings, [own.append for own in lines])
+    assert torch.equal(trainings[1].student.online.data, trainings[2].student.online.data)
+    assert trainings[1].student.settings.lr in (pytest.approx(0.0125), pytest.approx(0.008))
+    assert trainings[2].student.settings.lr == 0.01 and trainings[0].student.settings.lr == 1e-4
+    (line,) = lines[1]
+    assert line["kind"] == "copy" and line["from"] == 2 and line["its_score"] == 9.0 and line["score"] == 1.0
+    assert trainings[1].at.copied[0]["from"] == 2 and not lines[0] + lines[2] + lines[3]
+    trainings[1].student.online.data.add_(1.0)  # a copy: not the same memory
+    assert not torch.equal(trainings[1].student.online.data, trainings[2].student.online.data)
+
+
+def test_equals_are_left_alone():
+    trainings, exchange = members([2.0, 2.0])
+    exchange.judged(trainings, [pytest.fail, pytest.fail])
+
+
+def test_newborns_but_the_first_begin_with_settings_of_their_own():
+    trainings, exchange = members([0.0, 0.0, 0.0])
+    for training in trainings:
+        training.at.barrier = 1
+    exchange.begin(trainings)
+    rates = [training.student.settings.lr for training in trainings]
+    assert rates[0] == 1e-4 and len(set(rates)) == 3 and all(1e-4 / 3 <= rate <= 3e-4 for rate in rates)
+    exchange.begin(trainings)
+    assert [training.student.settings.lr for training in trainings] == rates
+
+
+def test_a_methods_weight_changes_the_phases_that_follow():
+    (training, _), _ = members([0.0, 1.0])
+    run = Run("CartPole-v1", Kickstart().suited("values"), DQN(**SMALL), teacher="none")
+    training.method, training.unroll, training.phases = run.method, run.phases, run.phases()
+    training.change({"method.weight": 1.5, "method.temperature": 0.2})
+    assert training.phases[0].objective.terms[0].term.temperature == 0.2
+    assert training.weight(training.phases[0]) == pytest.approx(1.5)
+
+
+PPO_OF_16 = PPO(hidden=(8,), rollout=16, batch_size=16, epochs=1)
+
+
+@pytest.mark.parametrize("student", [DQN(**SMALL), pytest.param(PPO_OF_16, marks=pytest.mark.slow)], ids=["dqn", "ppo"])
+def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatch, student):
+    monkeypatch.chdir(tmp_path)
+    copies = {} if isinstance(student, DQN) else {"envs": 2}
+    run = Run("CartPole-v1", Scratch(), student, env_steps=60, population=2, exchange=PBT(), **QUICK, **copies)
+    places = [[tmp_path / name / f"s{i}" for i in range(2)] for name in ("whole", "cut")]
+    results = execute_together(run.members(), places[0])
+    copied = [result.get("copied", []) for result in results]
+    assert any(copied), "nobody ever copied: the test says nothing"
+    lines = [json.loads(line) for place in places[0] for line in (place / "metrics.jsonl").read_text().splitlines()]
+    assert sum(line["kind"] == "copy" for line in lines) == sum(map(len, copied))
+    save = RunDirectory.checkpoint
+
+    def stopping(directory, training):
+        save(directory, training)
+        if training.at.barrier == 2 and training.seed == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunDirectory, "checkpoint", stopping)
+        execute_together(run.members(), places[1])
+    again = execute_together(run.members(), places[1], [True] * 2)
+    assert [result.get("copied", []) for result in again] == copied
+    agents = [[open_agent(place).sha256 for place in folder] for folder in places]
+    assert agents[0] == agents[1]
+    told = [open_agent(place).student.lr for place in places[0]]
+    assert len(set(told)) > 1 and min(told) > 0
+
+
+@pytest.mark.parametrize(
+    "exchange, said",
+    [
+        (PBT(share=0.6), "share must lie above 0"),
+        (PBT(factor=1.0), "factor must be above 1"),
+        (PBT(explores=("student.gamma",)), "explores student.gamma: this student and method can move student.lr"),
+    ],
+)
+def test_a_selection_that_cannot_be_is_one_line(tmp_path, exchange, said):
+    run = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=60, population=2, exchange=exchange, **QUICK)
+    with pytest.raises(UserError, match=said):
+        execute_together(run.members(), [tmp_path / "a", tmp_path / "b"])
+    assert not (tmp_path / "a").exists()
+    with pytest.raises(UserError, match="needs a population"):
+        replace(exchange, share=0.2, factor=1.2).check(1)
