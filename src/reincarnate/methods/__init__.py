@@ -5,9 +5,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from reincarnate.plugins import Registry, settings_check
 
 if TYPE_CHECKING:
+    from reincarnate.methods.awac import AWAC
+    from reincarnate.methods.bc import BC
+    from reincarnate.methods.calql import CalQL
     from reincarnate.methods.dagger import Dagger
     from reincarnate.methods.dqfd import DQfD
     from reincarnate.methods.finetune import FineTune
+    from reincarnate.methods.iql import IQL
     from reincarnate.methods.jsrl import JSRL
     from reincarnate.methods.kickstart import Kickstart
     from reincarnate.methods.ppd import PPD
@@ -16,6 +20,7 @@ if TYPE_CHECKING:
     from reincarnate.methods.rehearsal import Rehearsal
     from reincarnate.methods.rlpd import RLPD
     from reincarnate.methods.scratch import Scratch
+    from reincarnate.methods.td3bc import TD3BC
     from reincarnate.methods.warmcritic import WarmCritic
     from reincarnate.methods.wsrl import WSRL
 
@@ -33,6 +38,11 @@ _CLASSES = {
     "dagger": "Dagger",
     "wsrl": "WSRL",
     "warmcritic": "WarmCritic",
+    "bc": "BC",
+    "td3bc": "TD3BC",
+    "awac": "AWAC",
+    "iql": "IQL",
+    "calql": "CalQL",
 }
 
 METHODS = Registry(
@@ -60,12 +70,17 @@ def __getattr__(name: str) -> Any:
 
 
 __all__ = [
+    "AWAC",
+    "BC",
+    "IQL",
     "JSRL",
     "METHODS",
     "PPD",
     "RLPD",
+    "TD3BC",
     "WSRL",
     "AnyMethod",
+    "CalQL",
     "DQfD",
     "Dagger",
     "FineTune",

@@ -9,10 +9,11 @@ from reincarnate import envs
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.sampling import Sampler
 from reincarnate.envs.vector import Fleet, shares_seeds
+from reincarnate.losses.logged import RETURN
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
-from reincarnate.run.settings import Note
+from reincarnate.run.settings import Note, Run
 from reincarnate.students import stacker
 from reincarnate.training.loop import Loop, predictor_of
 from reincarnate.training.population import Alone, Apart, Stacked, Team
@@ -108,11 +109,13 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
             memories[name] = Memory(memory.rows, own.layout(), device=prepared.device, reader=name)
     data = prepared.data
     student = cast["student"]
+    prior = Memory(data.rows(), settings.layout_of_data(), device=prepared.device) if data else None
+    _follow_returns(run, [memory] + ([prior] if prior else []))
     return Training(
         cast=cast,
         memories=memories,
         phases=run.phases(),
-        prior=Memory(data.rows(), settings.layout_of_data(), device=prepared.device) if data else None,
+        prior=prior,
         teacher=prepared.teacher if "teacher" in method.needs else None,
         scale=reference.scale,
         evaluate=lambda k: evaluate_student(run, student, run.eval_episodes, k),
@@ -120,6 +123,14 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
         copies=run.copies,
         plays=run.teacher_plays,
     )
+
+
+def _follow_returns(run: Run, memories: Sequence[Memory]) -> None:
+    """Where a term must know what followed each step: let the memories know it."""
+    terms = [weighted.term for phase in run.phases() for weighted in phase.objective.terms]
+    if any(RETURN in getattr(term, "columns", ()) for term in terms):
+        for memory in memories:
+            memory.follow_returns(RETURN)
 
 
 def _quicken(student: Student, compiled: bool, overlap: bool) -> None:

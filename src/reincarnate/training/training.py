@@ -16,7 +16,7 @@ from reincarnate.training.counting import Counters, length
 from reincarnate.training.diagnostics import diagnose
 from reincarnate.training.evaluate import Evaluation, Scale
 from reincarnate.training.snapshot import Snapshot
-from reincarnate.types import BEST, Batch, Pace, Phase, Policy, Source, Student, Teacher
+from reincarnate.types import BEST, START, Batch, Pace, Phase, Policy, Source, Student, Teacher
 
 Record = dict[str, Any]
 Write = Callable[[Record], None]
@@ -43,6 +43,7 @@ class Training:
     copies: int
     plays: str = "auto"
     best: Snapshot | None = None  # the student as the phase's best evaluation found it, where a term listens to it
+    first: Snapshot | None = None  # the student as the phase began, where a term listens to it
     at: Counters = field(default_factory=Counters)
     _sums: dict[str, Tensor | float] = field(default_factory=dict)
     _learned: dict[str, int] = field(default_factory=dict)
@@ -68,8 +69,13 @@ class Training:
     @property
     def live(self) -> dict[str, Policy]:
         """Policies that are asked anew for each batch, by name: the students of the cast, the student's own best."""
-        own = {BEST: self.best.policy} if self.best else {}
+        own = {name: kept.policy for name, kept in self.kept.items()}
         return {name: student.policy for name, student in self.cast.items()} | own
+
+    @property
+    def kept(self) -> dict[str, Snapshot]:
+        """The student as it was, by the name under which terms listen to it."""
+        return {name: one for name, one in ((BEST, self.best), (START, self.first)) if one}
 
     def stream(self, purpose: str) -> np.random.Generator:
         """The generator for a purpose until the next barrier."""
@@ -102,6 +108,8 @@ class Training:
         """As a phase begins: what it asks of the student."""
         if self.at.done(phase) == 0 and phase.refresh:
             self.student.refresh(phase.refresh)
+        if self.at.done(phase) == 0 and START in phase.listens:
+            self.first = Snapshot(self.student, self.student.weights())
 
     def conclude(self, phase: Phase, write: Write, barrier: Callable[[], None]) -> None:
         """After a stretch: publish, report, evaluate, and go on to the next phase where this one is over."""
@@ -109,7 +117,7 @@ class Training:
         self._report(phase, write)
         self._evaluate(phase, write)
         if self.at.done(phase) >= length(phase):
-            self.at, self.best = self.at.next_phase(), None
+            self.at, self.best, self.first = self.at.next_phase(), None, None
         self._pass_barrier(barrier)
 
     def _publish(self) -> None:

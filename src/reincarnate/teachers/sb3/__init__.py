@@ -4,8 +4,10 @@ A saved agent is a zip: `data` (JSON, with pickles in base64 beside the text, wh
 `policy.pth` (the weights). Layer sizes come from the tensors' shapes, the rest from the text.
 """
 
+import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -27,8 +29,11 @@ from reincarnate.types import TeacherCard
 MEMBERS = {
     "data": 64 * MIB,
     "policy.pth": 1024 * MIB,
+    "pytorch_variables.pth": MIB,
+    "tensors.pth": MIB,  # its name before 1.0
     "_stable_baselines3_version": 1024,
 }
+LARGEST_LOG_ALPHA = 50.0  # beyond, e to that is no worth of anything
 SAFE = "weights and JSON only; nothing was unpickled"
 SAFE_WITH_STATISTICS = "weights, JSON and numbers only; of the statistics' pickle nothing was imported or run"
 SAFE_WITH_BOUNDS = "weights, JSON and numbers only; of the pickles with numbers nothing was imported or run"
@@ -109,11 +114,24 @@ def open_address(path: str, actions: int | None = None) -> Sb3Teacher:
         weights = members["policy.pth"]
         tensors = (read_legacy if is_legacy(weights) else read_tensors)(weights, "policy.pth")
         network, words = build_network(tensors, saved)
+        alpha = _alpha(members.get("pytorch_variables.pth") or members.get("tensors.pth") or b"")
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     found = find(file, read_evidence(data), saved.obs_shape, asked)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
-    return Sb3Teacher(_card(path, payload, version, saved, words, network, found), network, saved, found)
+    card = replace(_card(path, payload, version, saved, words, network, found), alpha=alpha)
+    return Sb3Teacher(card, network, saved, found)
+
+
+def _alpha(variables: bytes) -> float | None:
+    """SAC's and TQC's α: the exponential of `log_ent_coef`, where it was learnt and so is among the variables."""
+    if not variables:
+        return None
+    tensors = (read_legacy if is_legacy(variables) else read_tensors)(variables, "pytorch_variables.pth")
+    found = tensors.get("log_ent_coef")
+    if found is None or found.numel() != 1 or not abs(found.item()) < LARGEST_LOG_ALPHA:
+        return None
+    return math.exp(found.item())
 
 
 def _address(rest: str) -> tuple[Path, str]:
