@@ -34,7 +34,9 @@ def _same_device(data, grads, means, squares, *_, **__):
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "MinAtar/Breakout-v1"])
-@pytest.mark.parametrize("name", [name for name, kind in STUDENTS.items() if kind.predicts == VALUES])
+@pytest.mark.parametrize(
+    "name", [name for name, kind in STUDENTS.items() if kind.predicts == VALUES or name == "primal_dual"]
+)
 def test_a_students_tensors_all_live_on_its_device(env, name):
     spec, settings, rng = envs.spec(env), STUDENTS[name](), np.random.default_rng(0)
     student = settings.newborn(spec, 0, DOUBLE)

@@ -15,6 +15,7 @@ from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.nets import Flat
 from reincarnate.nets.actors import drawn
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Adam, Frozen, Optimizer
 from reincarnate.nets.plasticity import frozen_mask
 from reincarnate.students import exploration
@@ -60,6 +61,8 @@ class PrimalDualStudent:
             name: Adam(self.online.data[part].numel(), settings.adam_eps, device=device)
             for name, part in self._parts.items()
         }
+        self._quick = FusedActorCritic(network) if fits(network) else None
+        self._quick_acting = FusedActorCritic(self._acting) if fits(network) else None
         self._starts: np.ndarray | None = None
         self.updates = 0
 
@@ -67,6 +70,10 @@ class PrimalDualStudent:
     def network(self) -> PolicyNetwork:
         """The online network: what an agent keeps."""
         return self.online.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def _acting(self) -> PolicyNetwork:
+        return self.acting.module  # pyright: ignore[reportReturnType]
 
     @property
     def policy(self) -> "PrimalDualStudent":
@@ -86,7 +93,7 @@ class PrimalDualStudent:
     @torch.no_grad()
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What the network of the last `publish` says."""
-        return Prediction(self.kind, self.acting.module.tell(step.obs.to(self.device))), carry  # pyright: ignore
+        return Prediction(self.kind, (self._quick_acting or self._acting).tell(step.obs.to(self.device))), carry
 
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
@@ -127,13 +134,11 @@ class PrimalDualStudent:
         if weighing.own:
             losses["value"] = self._value_loss(batch)
             self._descend("value", weighing.own * losses["value"].mean(), self.settings.value_lr * weighing.lr_scale)
-        said = Prediction(self.kind, self.network.tell(batch.obs))
+        said = Prediction(self.kind, self._quick(batch.obs)[0] if self._quick else self.network.tell(batch.obs))
         total = said.x.new_zeros(())
         if OWN in batch.notes and weighing.own * weighing.policy:
-            with torch.no_grad():
-                delta = primal_dual.advantage(batch.reward, batch.discount, *self._ends(batch))
             log_prob = log_prob_of(self.kind, masked(said.x, batch.mask), batch.action)
-            losses["policy"] = primal_dual.policy_loss(log_prob, delta)
+            losses["policy"] = primal_dual.policy_loss(log_prob, self._advantage(batch))
             total = weighing.own * weighing.policy * losses["policy"].mean()
         for weight, term in weighing.terms:
             losses[term.name] = term(said, batch)
@@ -144,17 +149,23 @@ class PrimalDualStudent:
         each = sum((loss.detach() for loss in losses.values()), torch.zeros_like(batch.reward))
         return Learnt({name: loss.detach().mean() for name, loss in losses.items()}, each)
 
-    def _ends(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """v(s) and v(s'), the latter fixed where no gradient is to go through it."""
-        assert batch.next_obs is not None
-        value, after = self.network.values(torch.cat([batch.obs, batch.next_obs])).chunk(2)
-        return value, after if self.settings.through else after.detach()
-
     def _value_loss(self, batch: Batch) -> Tensor:
-        s, (value, after) = self.settings, self._ends(batch)
-        delta = primal_dual.advantage(batch.reward, batch.discount, value, after)
-        start = self.network.values(batch.notes[START]) if s.linear == "start" and START in batch.notes else value
+        s = self.settings
+        assert batch.next_obs is not None
+        seen = torch.cat([batch.obs, batch.next_obs, batch.notes.get(START, batch.obs[:0])])
+        values = self._quick(seen)[1] if self._quick else self.network.values(seen)
+        value, after, start = values.split([len(batch.obs), len(batch.obs), len(seen) - 2 * len(batch.obs)])
+        delta = primal_dual.advantage(batch.reward, batch.discount, value, after if s.through else after.detach())
+        start = start if s.linear == "start" and len(start) else value
         return primal_dual.value_loss(delta, start, s.gamma, float(s.linear != "none"), s.penalty)
+
+    @torch.no_grad()
+    def _advantage(self, batch: Batch) -> Tensor:
+        """δ by the values as they are now."""
+        assert batch.next_obs is not None
+        seen = torch.cat([batch.obs, batch.next_obs])
+        value, after = (self._quick or self.network).values(seen).chunk(2)
+        return primal_dual.advantage(batch.reward, batch.discount, value, after)
 
     def _descend(self, name: str, loss: Tensor, lr: float) -> None:
         grad, part = self.online.grad, self._parts[name]
