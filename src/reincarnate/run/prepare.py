@@ -84,7 +84,8 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
 def _changes(asked: Run, suited: Run) -> tuple[str, ...]:
     """What the method has set of the student, in words."""
     names = [f.name for f in fields(asked.student) if getattr(asked.student, f.name) != getattr(suited.student, f.name)]
-    told = ", ".join(f"{name} = {getattr(suited.student, name):.3g}" for name in names)
+    values = {name: getattr(suited.student, name) for name in names}
+    told = ", ".join(f"{name} = {v:.3g}" if type(v) is float else f"{name} = {v}" for name, v in values.items())
     return (f"{method_name(asked)} sets the student's {told}",) if names else ()
 
 
