@@ -40,7 +40,7 @@ VALUED = [(name, {}) for name, kind in STUDENTS.items() if kind.predicts == VALU
 
 
 @pytest.mark.parametrize("env", ["CartPole-v1", "MinAtar/Breakout-v1"])
-@pytest.mark.parametrize("name, more", [*VALUED, *((name, RECALLS) for name in ("r2d2", "dqn", "iqn"))])
+@pytest.mark.parametrize("name, more", [*VALUED, ("primal_dual", {}), *((n, RECALLS) for n in ("r2d2", "dqn", "iqn"))])
 def test_a_students_tensors_all_live_on_its_device(env, name, more):
     spec, settings, rng = envs.spec(env), STUDENTS[name](**more), np.random.default_rng(0)
     student = settings.newborn(spec, 0, DOUBLE)

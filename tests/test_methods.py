@@ -21,10 +21,15 @@ from reincarnate.data.mixture import Mixture
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Conservative, LargeMargin
 from reincarnate.methods import (
+    AWAC,
+    BC,
+    IQL,
     JSRL,
     METHODS,
     RLPD,
+    TD3BC,
     WSRL,
+    CalQL,
     Dagger,
     DQfD,
     FineTune,
@@ -95,6 +100,13 @@ def looks(method, env_steps=10_000):
         ),
         (Pretrain(), [("offline", 20_000, 1, (("cql", 1.0),)), ("online", 10_000, 1, ())]),
         (WSRL(), [("warmup", 5_000, 1, ()), ("online", 5_000, 1, ())]),
+        (BC(), [("offline", 20_000, 1, (("cloning", 1.0),)), ("online", 10_000, 1, (("clone", pytest.approx(0.02)),))]),
+        (TD3BC(end=1.0), [("offline", 20_000, 1, (("cloning", 0.4),)), ("online", 10_000, 1, (("cloning", 0.2),))]),
+        (CalQL(), [("offline", 20_000, 1, (("conservative", 5),)), ("online", 10_000, 1, (("conservative", 5),))]),
+        *[
+            (m, [(name, n, 1, (("weighted_cloning", 1.0),)) for name, n in (("offline", 20_000), ("online", 10_000))])
+            for m in (AWAC(), IQL())
+        ],
         (WarmCritic(), [("critic", 5_000, 1, ()), ("online", 5_000, 1, ())]),
     ],
 )

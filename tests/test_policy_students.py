@@ -399,18 +399,16 @@ def cartpole(method, store, student=SMALL, **changes):
 SHORT = {
     "qdagger": {"offline_updates": 20},
     "dagger": {"offline_updates": 20},
+    "bc": {"offline_updates": 20},
     "dqfd": {"offline_updates": 20},
     "pretrain": {"offline_updates": 20},
     "warmcritic": {"critic_env_steps": 64},
     "wsrl": {"start": "teacher", "warmup_env_steps": 60},
     "jsrl": {"horizon": 20},
 }
-REFUSED = {
-    "rehearsal": "no prior data can be mixed",
-    "rlpd": "no prior data can be mixed",
-    "wsrl": "fills a replay",
-    "ald": "student with a memory",
-}
+MIXED = ("rehearsal", "rlpd", "td3bc", "awac", "calql")
+REFUSED = {**dict.fromkeys(MIXED, "no prior data can be mixed"), "wsrl": "fills a replay", "iql": "state values"}
+REFUSED |= {"ald": "student with a memory"}
 REFUSED_OF_GAUSSIANS = {"dqfd": "compares discrete", "pretrain": "compares discrete"}
 
 

@@ -141,7 +141,8 @@ def shortened(method, env_steps):
 
 
 # every method with some student, and every student with the method that has the most parts
-TAUGHT = [name for name in METHODS if name not in ("ppd", "ald")]  # which are for on-policy students
+WITH_ACTORS = {"ppd", "bc", "td3bc", "awac", "iql", "calql"}  # methods that students of action values are refused
+TAUGHT = [name for name in METHODS if name not in WITH_ACTORS | {"ald"}]
 PAIRS = dict.fromkeys([*zip(TAUGHT, cycle(VALUE_STUDENTS), strict=False), *(("qdagger", n) for n in VALUE_STUDENTS)])
 
 

@@ -251,7 +251,12 @@ Schedule = Callable[[Progress], float]
 
 @runtime_checkable
 class Term(Protocol):
-    """A loss a method adds to the student's own: one number per example. `of`: whose prediction it reads, or None."""
+    """A loss a method adds to the student's own: one number per example. `of`: whose prediction it reads, or None.
+
+    It may have `suits`, the kinds of the student's predictions that it can read, and `instead`, what others can be
+    taught by; `wants`, what the student's critics shall note of the batch for it (`students.judging`); and `columns`,
+    what must be known of stored rows ("return").
+    """
 
     @property
     def name(self) -> str: ...
@@ -270,13 +275,15 @@ class WeightedTerm(NamedTuple):
 class Weighing(NamedTuple):
     """An objective at one moment: the weight of the student's own loss, of each term, what multiplies its rate.
 
-    `policy` is a further weight of the part of its own loss that moves the policy and not the values: an actor's.
+    `policy` is a further weight of the part of its own loss that moves the policy and not the values: an actor's, and
+    `actor_lr` a further factor of the rate of an actor that has an optimiser of its own.
     """
 
     own: float = 1.0
     terms: Sequence[tuple[float, Term]] = ()
     lr_scale: float = 1.0
     policy: float = 1.0
+    actor_lr: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -285,6 +292,7 @@ class Objective:
 
     `policy` 0 leaves an actor alone while its critic learns; where values are the policy it changes nothing.
     `values_of` names another of the cast whose state values its own learn towards, in place of returns (on-policy).
+    `actor_lr` is for students whose actor has an optimiser of its own.
     """
 
     own: float = 1.0
@@ -292,11 +300,13 @@ class Objective:
     lr_scale: Schedule | None = None  # None: leaves it alone
     policy: float = 1.0
     values_of: str | None = None
+    actor_lr: float = 1.0
 
     def at(self, progress: Progress) -> Weighing:
         """What holds now; terms without weight are left out."""
         terms = [(w, t.term) for t in self.terms if (w := t.weight(progress)) > 0]
-        return Weighing(self.own, terms, self.lr_scale(progress) if self.lr_scale else 1.0, self.policy)
+        lr_scale = self.lr_scale(progress) if self.lr_scale else 1.0
+        return Weighing(self.own, terms, lr_scale, self.policy, self.actor_lr)
 
     @property
     def listens(self) -> frozenset[str]:
@@ -308,15 +318,19 @@ class Objective:
 class Guide:
     """The teacher acts in the first steps of each episode, the student after it (Uchendu et al., 2023).
 
-    In as many as `horizon` says as the episode begins, or with `drawn` in a number drawn from 1 to that.
+    In as many as `horizon` says as the episode begins, or with `drawn` in a number drawn from 1 to that. With `share`
+    it acts in each of these steps with that probability alone (the β of Ross et al., 2011).
     """
 
     horizon: Schedule
     drawn: bool = True
+    share: Schedule | None = None
 
 
 BEST = "best"
 """Whose prediction a term reads that is `of` the student itself as its phase's best evaluation found it."""
+START = "start"
+"""Whose prediction a term reads that is `of` the student itself as its phase began."""
 LAGGING, OPTIMIZER = "lagging", "optimizer"  # what a student can be asked to refresh
 
 
@@ -388,6 +402,10 @@ class Method(Protocol):
         """The same with settings that were left to the kind of teacher (what its card says it `tells`)."""
         return self
 
+    def equipped(self, student: Any, card: TeacherCard | None) -> Any:
+        """A student's settings as the method needs them. Raises UserError where the student cannot follow it."""
+        return student
+
     @property
     def keeps_all(self) -> bool:
         """Whether a student from weights also takes over the agent's optimiser and replay."""
@@ -408,6 +426,7 @@ class TeacherCard:
 
     `tells` is `values` (action values), `logits` (of a policy), `actions` (only what it would do), `means` (the
     continuous action it would take), or with its spread `gaussian` or `squashed`; `actions` counts the numbers in one.
+    `alpha` is what a nat of entropy was worth to it (SAC's), where its files tell.
     `plays` is how its makers let it play: `greedy` or `sample`; "" where that is not known: policies sample, all
     others are greedy. `obs_shape`, `obs_dtype` and `actions` are None where the files do not say, `bounds` (low, high)
     of continuous actions likewise. `protocol` holds what it was trained under, where known, in `TaskSpec.protocol`'s
@@ -432,6 +451,7 @@ class TeacherCard:
     protocol: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    alpha: float | None = None
 
     @property
     def continuous(self) -> bool:

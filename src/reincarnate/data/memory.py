@@ -11,6 +11,7 @@ from torch import Tensor
 from reincarnate.data.carries import Carries
 from reincarnate.data.layouts import AnyLayout, Rollout, Sequences, Transitions
 from reincarnate.data.replay import Replay
+from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
 from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Batch, Prediction, Predictor, Student, TaskSpec
@@ -50,6 +51,11 @@ class Memory:
         self._kept: list[Batch] = []  # prepared rollouts, oldest first
         self._order = np.zeros(0, np.int64)
         self._mark = rows.added.copy()  # where the last rollout ended
+        self._returns: ReturnsToGo | None = None
+
+    def follow_returns(self, name: str) -> None:
+        """Let batches hold, as a note of this name, the return that followed each step."""
+        self._returns = ReturnsToGo(self.rows, self.layout.gamma, name)
 
     @property
     def fresh(self) -> bool:
@@ -106,6 +112,8 @@ class Memory:
         """`n` examples, on the student's device."""
         if self._prepared is not None and self.fresh:
             return self._pass(n, rng)
+        if self._returns:
+            self._returns.renew()
         stream, position, rows, weight = self.draw(n, rng)
         self.complete(self.rows, ask, stream, position)
         assert not isinstance(self.layout, Rollout)

@@ -96,6 +96,23 @@ def log_prob_of(kind: str, x: Float[Tensor, "*L K"], action: Tensor) -> Float[Te
     raise TypeError(f"a policy that tells {kind!r} has no probabilities of actions")
 
 
+def log_prob_of_data(kind: str, x: Float[Tensor, "*L K"], action: Tensor) -> Float[Tensor, "*L"]:
+    """ln π(a|s) of an action as logs hold it: a number, or within [-1, 1] after the clip or the tanh.
+
+    Clipped actions count by the mass beyond the bound; a squashed Gaussian's are cut to `LARGEST_ACTION`. A policy that
+    tells `means` is a Gaussian of σ = 1/√2 around them, without its constant: −‖a − μ(s)‖².
+    """
+    if kind == "means":
+        return -(action - x).square().sum(-1)
+    if kind == "squashed":
+        mean, log_std = x.chunk(2, -1)
+        return squashed_log_prob(mean, log_std, unsquash(action))
+    if kind == "gaussian":
+        mean, log_std = x.chunk(2, -1)
+        return clipped_gaussian_log_prob(mean, log_std, action)
+    return log_prob_of(kind, x, action)
+
+
 def entropy_of(kind: str, x: Float[Tensor, "*L K"]) -> Float[Tensor, "*L"]:
     """The entropy of what a policy predicts, `logits` or a `gaussian` (before its draws are clipped), in nats."""
     return categorical_entropy(x) if kind == "logits" else gaussian_entropy(x.chunk(2, -1)[1])

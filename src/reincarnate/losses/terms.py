@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from jaxtyping import Float
 from torch import Tensor
@@ -14,10 +14,12 @@ from reincarnate.losses.decorrelation import By, decorrelation
 from reincarnate.losses.divergences import divergence
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import proximal_distillation
-from reincarnate.types import BEST, LOGITS, VALUES, Batch, Prediction, Term
+from reincarnate.types import BEST, LOGITS, START, VALUES, Batch, Prediction, Term
 
 OWN_FEATURES = "own_features"
 """Among a batch's notes: the student's last hidden layer [*S, B, F], where a term `reads_features`."""
+NAMES = {BEST: "anchor", START: "clone"}
+"""What a divergence is called in metrics that is not from the teacher."""
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,19 @@ class Distil:
     """From what a teacher says to what the student says, per example; see `divergences.divergence`.
 
     Of discrete actions the KL of the softened policies. Of continuous ones, which have no temperature, the KL of
-    Gaussians of one kind, else the squared error of the actions in [-1, 1]. `of` the student's own best, it is the
-    anchor of one whose teacher leaves.
+    Gaussians of one kind, else the squared error of the actions in [-1, 1]; a teacher of means is a Gaussian of spread
+    `std`, where that is given. `of` the student's own best, it is the anchor of one whose teacher leaves.
     """
 
     temperature: float | None  # None: measured when the run begins
     teacher_temperature: float | None
     of: str = "teacher"
+    std: float | None = None
 
     @property
     def name(self) -> str:
         """What its loss is called in metrics."""
-        return "distil" if self.of != BEST else "anchor"
+        return NAMES.get(self.of, "distil")
 
     def own_best(self) -> "Distil":
         """The same towards the student's own best, which is told in the student's own unit: one temperature."""
@@ -49,12 +52,17 @@ class Distil:
             out,
             temperature=self.temperature,
             teacher_temperature=self.teacher_temperature,
+            teacher_std=self.std,
         )
 
     def __str__(self) -> str:
         if self.of == BEST:
             return f"KL(own best ‖ student), τ = {_number(self.temperature)}"
-        return f"KL(teacher ‖ student), τ = {_number(self.temperature)} / {_number(self.teacher_temperature)} (teacher)"
+        if self.of == START:
+            return "KL(itself as the phase began ‖ student)"
+        spread = f", σ = {self.std:g}" if self.std else ""
+        taus = f"{_number(self.temperature)} / {_number(self.teacher_temperature)}"
+        return f"KL(teacher ‖ student), τ = {taus} (teacher){spread}"
 
 
 @dataclass(frozen=True)
@@ -86,25 +94,31 @@ class Proximal:
     teacher_temperature: float | None
     clip: float = 0.2
     of: str = "teacher"
+    std: float | None = None
 
     @property
     def name(self) -> str:
         """What its loss is called in metrics."""
-        return "distil" if self.of != BEST else "anchor"
+        return NAMES.get(self.of, "distil")
+
+    @property
+    def plain(self) -> Distil:
+        """The divergence that it weighs."""
+        return Distil(self.temperature, self.teacher_temperature, self.of, self.std)
 
     def own_best(self) -> "Proximal":
         """The same towards the student's own best."""
-        return Proximal(self.temperature, self.temperature, self.clip, BEST)
+        return replace(self, teacher_temperature=self.temperature, of=BEST, std=None)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        kl = Distil(self.temperature, self.teacher_temperature, self.of)(out, batch)
+        kl = self.plain(out, batch)
         if "log_prob" not in batch.notes:
             return kl
         log_prob = log_prob_of(out.kind, out.x, batch.action)
         return proximal_distillation(kl, log_prob, batch.notes["log_prob"], self.clip)
 
     def __str__(self) -> str:
-        return f"max(ρ, {1 - self.clip:g}) · {Distil(self.temperature, self.teacher_temperature, self.of)}"
+        return f"max(ρ, {1 - self.clip:g}) · {self.plain}"
 
 
 def _number(temperature: float | None) -> str:

@@ -7,9 +7,13 @@ from reincarnate.plugins import Registry, settings_check
 if TYPE_CHECKING:
     from reincarnate.methods.actor_mimic import ActorMimic
     from reincarnate.methods.ald import ALD
+    from reincarnate.methods.awac import AWAC
+    from reincarnate.methods.bc import BC
+    from reincarnate.methods.calql import CalQL
     from reincarnate.methods.dagger import Dagger
     from reincarnate.methods.dqfd import DQfD
     from reincarnate.methods.finetune import FineTune
+    from reincarnate.methods.iql import IQL
     from reincarnate.methods.jsrl import JSRL
     from reincarnate.methods.kickstart import Kickstart
     from reincarnate.methods.ppd import PPD
@@ -18,6 +22,7 @@ if TYPE_CHECKING:
     from reincarnate.methods.rehearsal import Rehearsal
     from reincarnate.methods.rlpd import RLPD
     from reincarnate.methods.scratch import Scratch
+    from reincarnate.methods.td3bc import TD3BC
     from reincarnate.methods.warmcritic import WarmCritic
     from reincarnate.methods.wsrl import WSRL
 
@@ -37,6 +42,11 @@ _CLASSES = {
     "warmcritic": "WarmCritic",
     "actor_mimic": "ActorMimic",
     "ald": "ALD",
+    "bc": "BC",
+    "td3bc": "TD3BC",
+    "awac": "AWAC",
+    "iql": "IQL",
+    "calql": "CalQL",
 }
 
 METHODS = Registry(
@@ -65,13 +75,18 @@ def __getattr__(name: str) -> Any:
 
 __all__ = [
     "ALD",
+    "AWAC",
+    "BC",
+    "IQL",
     "JSRL",
     "METHODS",
     "PPD",
     "RLPD",
+    "TD3BC",
     "WSRL",
     "ActorMimic",
     "AnyMethod",
+    "CalQL",
     "DQfD",
     "Dagger",
     "FineTune",

@@ -21,12 +21,14 @@ class Dagger(Imitates):
     offline_updates: int = 20_000  # on the teacher's data, before the first env step
     temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
+    teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
     weight: float = 3.0  # λ; it scales the gradient, which Adam all but undoes
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline and an online phase without TD."""
         term = WeightedTerm(
-            imitation(self.temperature, self.teacher_temperature), Constant(positive("--weight", self.weight))
+            imitation(self.temperature, self.teacher_temperature, self.teacher_std),
+            Constant(positive("--weight", self.weight)),
         )
         objective = Objective(own=0.0, terms=(term,))
         return [

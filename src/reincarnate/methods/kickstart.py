@@ -19,9 +19,11 @@ class Kickstart(Imitates):
     weight: float = 3.0  # λ0: the teacher's term against the student's own loss
     temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
+    teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
+    teacher_acts: float = 0.0  # β: the probability with which the teacher acts in a step, times λ
     wean: Weaning = field(default_factory=Weaning)
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, weaned."""
-        term = imitation(self.temperature, self.teacher_temperature)
-        return [taught(env_steps, term, self.weight, self.wean, newborn=True)]
+        term = imitation(self.temperature, self.teacher_temperature, self.teacher_std)
+        return [taught(env_steps, term, self.weight, self.wean, newborn=True, teacher_acts=self.teacher_acts)]

@@ -22,10 +22,12 @@ class PPD(Imitates):
     clip: float = 0.2  # ε: the least weight of a KL is 1 − ε
     temperature: Temperature = "kind"  # τ of both policies, softmax(logits / τ); by the kind of teacher, or measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
+    teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
+    teacher_acts: float = 0.0  # β: the probability with which the teacher acts in a step, times λ
     wean: Weaning = field(default_factory=Weaning)
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, weaned."""
-        kl = imitation(self.temperature, self.teacher_temperature)
-        term = Proximal(kl.temperature, kl.teacher_temperature, positive("--clip", self.clip))
-        return [taught(env_steps, term, self.weight, self.wean, newborn=True)]
+        kl = imitation(self.temperature, self.teacher_temperature, self.teacher_std)
+        term = Proximal(kl.temperature, kl.teacher_temperature, positive("--clip", self.clip), std=kl.std)
+        return [taught(env_steps, term, self.weight, self.wean, newborn=True, teacher_acts=self.teacher_acts)]

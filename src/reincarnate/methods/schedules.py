@@ -33,6 +33,19 @@ class Linear:
 
 
 @dataclass(frozen=True)
+class Geometric:
+    """From 1 to `final` by the end of the phase, by the same factor in equal parts of it."""
+
+    final: float
+
+    def __call__(self, progress: Progress) -> float:
+        return self.final**progress.fraction
+
+    def __str__(self) -> str:
+        return f"1 → {self.final:g} geometrically"
+
+
+@dataclass(frozen=True)
 class ByScore:
     """max(1 − score, 0), where the student's last evaluation is on the scale random = 0, teacher = 1.
 

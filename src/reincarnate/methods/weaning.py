@@ -1,5 +1,6 @@
 """How a teacher is taken away: settings that three methods share, and the online phase they describe."""
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal, Protocol
 
@@ -7,7 +8,19 @@ from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods.checks import at_least, checked, positive
 from reincarnate.methods.schedules import Between, ByScore, Constant, Guarded, Linear, Rest, Scaled
-from reincarnate.types import ACTIONS, LAGGING, LOGITS, VALUES, Method, Objective, Phase, Schedule, Term, WeightedTerm
+from reincarnate.types import (
+    ACTIONS,
+    LAGGING,
+    LOGITS,
+    VALUES,
+    Guide,
+    Method,
+    Objective,
+    Phase,
+    Schedule,
+    Term,
+    WeightedTerm,
+)
 
 Temperature = float | Literal["kind", "auto"]
 """τ; "kind": what suits what the teacher tells (`temperature_for`); "auto": measured from the teacher's action gaps as
@@ -87,10 +100,20 @@ class Weanable(Term, Protocol):
 
 
 def taught(
-    env_steps: int, term: Weanable, weight: float, wean: Weaning, newborn: bool, prior_share: float = 0.0
+    env_steps: int,
+    term: Weanable,
+    weight: float,
+    wean: Weaning,
+    newborn: bool,
+    prior_share: float = 0.0,
+    teacher_acts: float = 0.0,
 ) -> Phase:
-    """The online phase of a student that is being weaned. `newborn`: it has learnt nothing before."""
+    """The online phase of a student that is being weaned. `newborn`: it has learnt nothing before.
+
+    In a step the teacher acts with probability `teacher_acts` · λ.
+    """
     schedule, weight = wean.schedule(), at_least("--weight", 0.0, weight)
+    acts = checked("--teacher-acts", teacher_acts)
     coupled = Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule)
     anchor, terms = at_least("--wean.anchor", 0.0, wean.anchor), [WeightedTerm(term, Scaled(weight, schedule))]
     if anchor and weight and wean.by != "fixed":  # else nobody has taught it, or nobody ever leaves
@@ -105,10 +128,12 @@ def taught(
         newborn=newborn,
         refresh=frozenset() if newborn else frozenset({LAGGING}),
         prior_share=prior_share,
+        guide=Guide(Constant(math.inf), drawn=False, share=Scaled(acts, schedule)) if acts else None,
     )
 
 
-def imitation(temperature: Temperature, teacher_temperature: float | None) -> Distil:
+def imitation(temperature: Temperature, teacher_temperature: float | None, teacher_std: float = 0.0) -> Distil:
     """The KL term; what is not a number yet is None: a plan can be printed, but nothing trained."""
     own = None if isinstance(temperature, str) else positive("--temperature", temperature)
-    return Distil(own, own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature))
+    tau = own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature)
+    return Distil(own, tau, std=at_least("--teacher-std", 0.0, teacher_std) or None)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from reincarnate.nets.actors import Actor
+from reincarnate.nets.actors import Actor, ValueNetwork
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.qcritics import QCritics
 
@@ -19,16 +19,24 @@ class Entropy(nn.Module):
 
 
 class ActorCriticNetwork(nn.Module):
-    """An actor and n critics, behind one normalisation of observations where there is one.
+    """An actor and n critics, behind one normalisation of observations where there is one; perhaps state values too.
 
     `largest_reward` is that of all batches so far, 0 before: the scale of rewards, where they are scaled.
     """
 
     largest_reward: Tensor
 
-    def __init__(self, actor: Actor, critic: QCritics, norm: ObservationNorm | None, entropy: Entropy | None):
+    def __init__(
+        self,
+        actor: Actor,
+        critic: QCritics,
+        norm: ObservationNorm | None,
+        entropy: Entropy | None,
+        value: ValueNetwork | None = None,
+    ):
         nn.Module.__init__(self)
         self.norm, self.actor, self.critic, self.entropy = norm or nn.Identity(), actor, critic, entropy
+        self.value = value
         self.register_buffer("largest_reward", torch.zeros(()))
 
     def forward(self, obs: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
 from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
+from reincarnate.losses.logged import RETURN
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
@@ -135,11 +136,13 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
+    prior = Memory(data, settings.layout_of_data(), device=prepared.device) if data else None
+    _follow_returns(run, [memory] + ([prior] if prior else []))
     return Training(
         cast=cast,
         memories=memories,
         phases=run.phases(),
-        prior=Memory(data, settings.layout_of_data(), device=prepared.device) if data else None,
+        prior=prior,
         teacher=prepared.teacher if "teacher" in method.needs else None,
         scale=reference.scale,
         evaluate=lambda k: evaluate_student(run, student, run.eval_episodes, k),
@@ -150,6 +153,14 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         method=method,
         unroll=run.phases,
     )
+
+
+def _follow_returns(run: Run, memories: Sequence[Memory]) -> None:
+    """Where a term must know what followed each step: let the memories know it."""
+    terms = [weighted.term for phase in run.phases() for weighted in phase.objective.terms]
+    if any(RETURN in getattr(term, "columns", ()) for term in terms):
+        for memory in memories:
+            memory.follow_returns(RETURN)
 
 
 def _quicken(student: Student, compiled: bool, overlap: bool) -> None:

@@ -31,7 +31,7 @@ from reincarnate.files.records import Record, load_record
 from reincarnate.files.regular import within
 from reincarnate.training.snapshot import Snapshot
 from reincarnate.training.training import Training
-from reincarnate.types import BEST
+from reincarnate.types import BEST, START
 
 BEHIND = 32_000_000  # bytes of new rows from which they are written while training goes on: some 0.2 s of disk
 DAMAGE = (UserError, OSError, KeyError, TypeError, AttributeError, ValueError, OverflowError, SafetensorError)
@@ -208,20 +208,23 @@ class Checkpoints:
 
 
 def state_of(training: Training) -> dict[str, Tensor]:
-    """The tensors of all students, and of the student's own best; those of others than the student carry a name."""
+    """The tensors of all students, and of the student as it was; those of others than the student carry a name."""
     found = dict(training.student.state())
     for name, student in training.cast.items():
         if name != "student":
             found |= _named(name, student.state())
-    return found | (_named(BEST, training.best.weights()) if training.best else {})
+    for name, one in training.kept.items():
+        found |= _named(name, one.weights())
+    return found
 
 
 def restore_students(training: Training, state: dict[str, Tensor]) -> None:
     """Put `state_of` back."""
     for name, student in training.cast.items():
         student.restore(_of(name, state) if name != "student" else {k: v for k, v in state.items() if "/" not in k})
-    best = _of(BEST, state)
+    best, first = (_of(name, state) for name in (BEST, START))
     training.best = Snapshot(training.student, best) if best else None
+    training.first = Snapshot(training.student, first) if first else None
 
 
 def _named(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -54,6 +54,8 @@ def _behaviour(phase: Phase, student: Settings) -> list[str]:
     words = student.behaviour(phase.newborn)
     if phase.guide is None:
         return [words]
+    if phase.guide.share is not None:
+        return [words, f"the teacher acts in a step with probability {phase.guide.share}"]
     if phase.guide.horizon(Progress()) == math.inf:
         return ["the teacher acts throughout"]
     drawn = "a number of steps drawn from 1 to" if phase.guide.drawn else "steps up to"

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import torch
@@ -29,7 +29,8 @@ from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.evaluate import check_metric
-from reincarnate.types import VALUES, Student, TaskSpec, Teacher
+from reincarnate.training.loop import predictor_of
+from reincarnate.types import GAUSSIAN, MEANS, SQUASHED, VALUES, Student, TaskSpec, Teacher
 
 
 @dataclass(frozen=True)
@@ -74,23 +75,39 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         teacher.to(device)
     warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
     check_shares(run, spec)
-    student = run.student.newborn(spec, run.seed)  # raises where torso and task clash
-    for name in run.method.cast:
-        if name != "student":
-            other = run.method.settings_of(name, run.student)
-            other.check(run.copies)
-            other.newborn(spec, run.seed)
+    method = run.method.suited(teacher.card.tells) if teacher else run.method
+    suited = replace(run, method=method, student=method.equipped(run.student, teacher.card if teacher else None))
+    suited.student.check(run.copies)
+    student = suited.student.newborn(spec, run.seed)  # raises where torso and task clash
+    _check_cast(suited, spec)
+    warnings += _changes(run, suited) + tuple(getattr(run.student, "remarks", lambda spec: ())(spec))
     agent = weights.open_weights(run.weights, spec) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
     _check_words(run, spec, teacher, student)
-    suited = replace(run, method=run.method.suited(teacher.card.tells)) if teacher else run
     if teacher and follows_features(suited):
         suited, more = without_unknown_features(suited, teacher, spec, student)
         warnings += more
     run.exchange.suits(suited.student, suited.method)
     return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
+
+
+def _check_cast(run: Run, spec: TaskSpec) -> None:
+    """Raises UserError where one of a method's cast does not suit the task."""
+    for name in run.method.cast:
+        if name != "student":
+            other = run.method.settings_of(name, run.student)
+            other.check(run.copies)
+            other.newborn(spec, run.seed)
+
+
+def _changes(asked: Run, suited: Run) -> tuple[str, ...]:
+    """What the method has set of the student, in words."""
+    names = [f.name for f in fields(asked.student) if getattr(asked.student, f.name) != getattr(suited.student, f.name)]
+    values = {name: getattr(suited.student, name) for name in names}
+    told = ", ".join(f"{name} = {v:.3g}" if type(v) is float else f"{name} = {v}" for name, v in values.items())
+    return (f"{method_name(asked)} sets the student's {told}",) if names else ()
 
 
 def prepare_all(runs: Sequence[Run]) -> list[Prepared]:
@@ -183,9 +200,15 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     for term in (weighted.term for phase in run.phases() for weighted in phase.objective.terms):
         kinds = getattr(term, "suits", None)
         if kinds and run.student.predicts not in kinds:
+            other = getattr(term, "instead", "kickstart and qdagger suit it")
             raise UserError(
                 f"{method_name(run)} teaches by a {term.name} term, which reads {' or '.join(sorted(kinds))}; a "
-                f"{type(run.student).__name__} student tells {run.student.predicts}: kickstart and qdagger suit it"
+                f"{type(run.student).__name__} student tells {run.student.predicts}: {other}"
+            )
+        if getattr(term, "std", None) and not (teacher and _kind(teacher, spec) == MEANS and _spreads(student)):
+            raise UserError(
+                f"{method_name(run)}: --teacher-std is for a teacher that tells means alone and a student that tells a "
+                "Gaussian: sac, ppo"
             )
         if isinstance(term, Proximal) and run.student.predicts == VALUES:
             raise UserError(
@@ -193,6 +216,11 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
             )
     if run.compile == "on" and follows_features(run):
         raise UserError("--compile on: the maps to a teacher's features are not compiled; leave it out, or --beta 0")
+    if any(phase.objective.actor_lr != 1 for phase in run.phases()) and not hasattr(run.student, "actor_lr"):
+        raise UserError(
+            f"--actor-lr: the actor of a {type(run.student).__name__} student has no optimiser of its own; "
+            "set --student.lr"
+        )
     if run.compile == "on" and stacker(run.student) is None:
         raise UserError(f"--compile on: updates of a {type(run.student).__name__} student cannot be compiled yet")
     if teacher is None:
@@ -206,6 +234,18 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
         return
     if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
         raise UserError("a teacher with a memory cannot say what it thinks of given data; let it play its own")
+
+
+def _kind(teacher: Teacher, spec: TaskSpec) -> str:
+    """Of its predictions: files may hold a spread that its card, which says what it plays by, does not name."""
+    if teacher.view != "student":
+        return teacher.card.tells
+    return predictor_of(teacher)(torch.zeros(1, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))).kind
+
+
+def _spreads(student: Student) -> bool:
+    """Whether it tells a Gaussian."""
+    return getattr(student, "kind", student.settings.predicts) in (GAUSSIAN, SQUASHED)
 
 
 def _check_priors(run: Run) -> None:

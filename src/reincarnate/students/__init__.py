@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from reincarnate.students.continuous_settings import D4PG, SAC, TD3, TQC, ContinuousSettings, ModernSAC
     from reincarnate.students.families import DQN, IQN, PQN, QRDQN, R2D2, Modern, Rainbow
     from reincarnate.students.policy_settings import A2C, PPO, PolicySettings, PPOCleanRL, PPOContinuous
+    from reincarnate.students.primal_dual import PrimalDual
     from reincarnate.students.settings import ReplaySettings, ValueSettings
     from reincarnate.students.value import ValueStudent
 
@@ -17,6 +18,7 @@ _PLACES = {
     **dict.fromkeys(("D4PG", "SAC", "TD3", "TQC", "ContinuousSettings", "ModernSAC"), "continuous_settings"),
     **dict.fromkeys(("A2C", "PPO", "PolicySettings", "PPOCleanRL", "PPOContinuous"), "policy_settings"),
     "ContinuousStudent": "continuous",
+    "PrimalDual": "primal_dual",
     "ValueSettings": "settings",
     "ValueStudent": "value",
 }
@@ -40,6 +42,7 @@ STUDENTS = Registry(
         "ppo-cleanrl": "reincarnate.students.policy_settings:PPOCleanRL",
         "ppo-continuous": "reincarnate.students.policy_settings:PPOContinuous",
         "a2c": "reincarnate.students.policy_settings:A2C",
+        "primal_dual": "reincarnate.students.primal_dual:PrimalDual",
     },
     "reincarnate.students",
     settings_check("predicts", "explores", "copies", "check", "newborn", "network", "policy", "layout", "storage"),
@@ -94,6 +97,7 @@ __all__ = [
     "PPOCleanRL",
     "PPOContinuous",
     "PolicySettings",
+    "PrimalDual",
     "Rainbow",
     "ValueSettings",
     "ValueStudent",

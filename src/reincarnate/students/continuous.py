@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.losses import actor_critic
@@ -22,7 +22,7 @@ from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.optimizers import Frozen, Optimizer, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask
-from reincarnate.students import exploration
+from reincarnate.students import exploration, judging
 from reincarnate.students.critics import ends
 from reincarnate.students.qcritics import StateActionCritic, Successor
 from reincarnate.types import (
@@ -45,28 +45,6 @@ if TYPE_CHECKING:
 ALIKE = "actor_decorrelation"  # what the decorrelation of the actor's features is called in metrics
 RANDOM = 1.0
 """The exploration at which actions are uniformly random; no σ of noise in [-1, 1] is as large."""
-
-
-class ActorPolicy(nn.Module):
-    """An agent's network as a frozen policy: its actor's word."""
-
-    view, frozen = "student", True
-
-    def __init__(self, network: ActorCriticNetwork, kind: str):
-        nn.Module.__init__(self)
-        self.network, self.kind = network, kind
-
-    def initial(self, n: int) -> Tensor:
-        """It remembers nothing: [n, 0]."""
-        return torch.zeros(n, 0)
-
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        """Means [n, A], or mean and log σ before tanh [n, 2A]."""
-        return Prediction(self.kind, self(step.obs)), carry
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """The numbers of the prediction, of raw observations."""
-        return self.network(obs)
 
 
 class _Seen(NamedTuple):
@@ -105,6 +83,7 @@ class ContinuousStudent:
         parts = {"actor": network.actor, "critic": network.critic} | (
             {"entropy": network.entropy} if self._soft else {}
         )
+        parts |= {"value": network.value} if network.value is not None else {}
         self.online = {name: Flat(part) for name, part in parts.items()}  # pyright: ignore[reportArgumentType]
         judge.move(self.online["critic"].data, None)
         self._judge = judge.module  # the critics, for the actor: no gradient reaches their parameters
@@ -176,18 +155,20 @@ class ContinuousStudent:
     def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
         """One step of the critics, and where it is due of the actor and of α, each by an optimiser of its own.
 
-        The actor's loss is own · policy · own loss + Σ weight · mean|Q| · term. Returns the losses' means, unweighted
-        and without mean|Q|, and each example's loss in the critics; without a loss of its own, in the terms.
+        The actor's loss is own · policy · own loss + Σ weight · mean|Q| · term; without the first, terms are taken as
+        they are. Those that want the critics' judgement speak to the critics. Returns the losses' means, unweighted and
+        without mean|Q|, and each example's loss in the critics; without a loss of its own, in the terms.
         """
         self._observe(batch)
         seen, means, each = self._see(batch), {}, None
+        terms = [pair for pair in weighing.terms if not judging.of_critics(pair[1])]
         if weighing.own:
-            each, alike = self._learn_values(seen, batch, weighing, rng)
-            means |= {"td": each.mean()} | alike
+            each, found = self._learn_values(seen, batch, weighing, rng)
+            means |= {"td": each.mean(), **found}
         self.updates += 1
         every = self.settings.actor_every if weighing.own else 1
-        if self.updates % every == 0 and (weighing.own * weighing.policy or weighing.terms):
-            losses = self._learn_policy(seen, batch, weighing, rng)
+        if self.updates % every == 0 and (weighing.own * weighing.policy or terms):
+            losses = self._learn_policy(seen, batch, weighing._replace(terms=terms), rng)
             # a sum over updates, of which so many pass without: its mean shall be the loss's
             means |= {name: loss.mean() * every for name, loss in losses.items()}
             losses.pop(ALIKE, None)
@@ -220,20 +201,31 @@ class ContinuousStudent:
     def _learn_values(
         self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step of the critics. Each example's loss, and where it is asked for the decorrelation of all critics."""
-        s, target = self.settings, self._target(seen, batch, rng)
+        """One step of the critics, after one of V where there is one. Each example's error, and other losses' means."""
+        s, rate, found = self.settings, self.settings.lr * weighing.lr_scale, {}
+        if self.network.value is not None:
+            error = judging.value_error(self, seen.obs, batch.action)
+            self._descend("value", weighing.own * _mean(error, batch), rate)
+            found["value"] = error.detach().mean()
+        target = self._target(seen, batch, rng)
         features = self.network.critic.features(seen.obs, batch.action)
         each = self.critic.loss(self.network.critic.read(features), target)
-        total, alike = weighing.own * _mean(each, batch), {}
+        total = weighing.own * _mean(each, batch)
         if s.decorrelate:
             penalty = decorrelation(features, s.decorrelate_by).sum(0)
             total = total + s.decorrelate * _mean(penalty, batch)
-            alike["decorrelation"] = penalty.detach().mean()
-        self._descend("critic", total, s.lr * weighing.lr_scale)
-        return each.detach(), alike
+            found["decorrelation"] = penalty.detach().mean()
+        for weight, term in weighing.terms:
+            if judging.of_critics(term):
+                loss = judging.judged(self, seen.obs, seen.next_obs, batch, term, rng)
+                total, found[term.name] = total + weight * _mean(loss, batch), loss.detach().mean()
+        self._descend("critic", total, rate)
+        return each.detach(), found
 
     @torch.no_grad()
     def _target(self, seen: _Seen, batch: Batch, rng: np.random.Generator) -> Tensor:
+        if self.network.value is not None:  # in-sample: no action is asked about that the data has not
+            return actor_critic.bootstrapped(seen.reward, batch.discount, self.network.value(seen.next_obs))
         settings, noise = self.settings, self._noise(tuple(batch.action.shape), rng)
         members = None
         if settings.asked:
@@ -260,36 +252,38 @@ class ContinuousStudent:
         if self.settings.decorrelate:
             losses[ALIKE] = decorrelation(features, self.settings.decorrelate_by)
             total = total + self.settings.decorrelate * _mean(losses[ALIKE], batch)
-        if weighing.own:
+        if weighing.own * weighing.policy:
             losses["actor"], q, log_prob = self._climb(seen, out, rng)
-            total = weighing.own * weighing.policy * _mean(losses["actor"], batch)
+            total = total + weighing.own * weighing.policy * _mean(losses["actor"], batch)
             scale = q_scale(q, self.settings.q_floor)
-            if log_prob is not None and weighing.policy:
+            if log_prob is not None:
                 self._learn_alpha(log_prob, weighing.lr_scale)
+        if any(judging.wants_advantage(term) for _, term in weighing.terms):
+            batch = judging.with_advantage(self, seen.obs, out, batch, rng)
         said = Prediction(self.settings.predicts, out)
         for weight, term in weighing.terms:
             losses[term.name] = term(said, batch)
             total = total + weight * scale * _mean(losses[term.name], batch)
         rate = self.settings.actor_lr or self.settings.lr
-        self._descend("actor", total, rate * weighing.lr_scale)
+        self._descend("actor", total, rate * weighing.lr_scale * weighing.actor_lr)
         return {name: loss.detach() for name, loss in losses.items()}
 
     def _climb(self, seen: _Seen, out: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """The actor's own loss, the value Q of its actions, and where they are drawn their log-probabilities."""
         if self._soft:
             now = self._draw(out, self._noise((len(out), self.spec.actions), rng))
-            q = self._value(seen.obs, now.action)
+            q = self.valued(seen.obs, now.action)
             return actor_critic.soft_actor(now.log_prob, q, self.alpha), q, now.log_prob
         limit = getattr(self.settings, "clip", 0.0)
         if not limit:
-            q = self._value(seen.obs, out)
+            q = self.valued(seen.obs, out)
             return actor_critic.deterministic_actor(q), q, None
         action = out.detach().requires_grad_()
-        q = self._value(seen.obs, action)
+        q = self.valued(seen.obs, action)
         (slope,) = torch.autograd.grad(q.sum(), action)
         return actor_critic.clipped_dpg(out, slope, limit), q, None
 
-    def _value(self, obs: Tensor, action: Tensor) -> Tensor:
+    def valued(self, obs: Tensor, action: Tensor) -> Tensor:
         """What the actor climbs, [B]."""
         values = self.critic.values(self._judge(obs, action))
         reads = self.settings.reads
@@ -297,6 +291,12 @@ class ContinuousStudent:
 
     def _draw(self, out: Tensor, noise: Tensor) -> Drawn:
         return drawn(self.settings.predicts, out, noise)
+
+    def drawn(self, out: Tensor, rng: np.random.Generator, n: int = 1) -> Drawn:
+        """Actions of what the actor said [B, K], [n, B, A]: draws, or where it tells means these."""
+        if self.settings.predicts == SQUASHED:
+            return self._draw(out.expand(n, *out.shape), self._noise((n, len(out), self.spec.actions), rng))
+        return Drawn(out.expand(n, *out.shape), out, out.new_zeros(n, len(out)))
 
     @property
     def alpha(self) -> Tensor:
@@ -411,6 +411,8 @@ class ContinuousStudent:
         act = float(forward_flops(self.network, obs))
         critic = float(forward_flops(self.network.critic, self.network.norm(obs), action))
         values = critic * (1 + LEARNING_PASSES) + act
+        if self.network.value is not None:
+            values += forward_flops(self.network.value, self.network.norm(obs)) * (1 + LEARNING_PASSES)
         policy = act * LEARNING_PASSES + critic * (LEARNING_PASSES - 1)  # no products for the critics' own gradient
         learn = settings.batch_size * (values + policy / settings.actor_every)
         if settings.decorrelate:

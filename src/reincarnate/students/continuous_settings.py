@@ -17,12 +17,13 @@ from reincarnate.errors import UserError
 from reincarnate.losses.decorrelation import By
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.actorcritic import ActorCriticNetwork, Entropy
-from reincarnate.nets.actors import Spread, build_actor, drawn
+from reincarnate.nets.actors import Spread, build_actor, build_value, drawn
 from reincarnate.nets.dense import DenseShape
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.qcritics import build_critics
 from reincarnate.nets.qnet import natural_torso
-from reincarnate.students.continuous import RANDOM, ActorPolicy, ContinuousStudent
+from reincarnate.students.actor_policy import ActorPolicy
+from reincarnate.students.continuous import RANDOM, ContinuousStudent
 from reincarnate.students.critics import span
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, StateActionCritic, TruncatedQuantiles
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
@@ -61,6 +62,7 @@ class ContinuousSettings:
     warmup: int = 1000  # env steps before the first online update; a newborn acts at random in them
     replay_size: int = 1_000_000  # rows
     q_floor: float = 1.0  # terms of a method are multiplied by mean|Q|, or by this where that is less
+    expectile: float = 0.0  # of Q over the data's actions: what state values learn and targets ask (IQL); 0: no V
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = MEANS
     explores: ClassVar[str] = "noise"  # what its exploration is called in metrics
@@ -74,7 +76,7 @@ class ContinuousSettings:
         least = {"critics": 1, "asked": 0, "n_step": 1, "batch_size": 1, "target_every": 1, "actor_every": 1}
         smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
-        least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0}
+        least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0, "expectile": 0}
         least |= {"decorrelate": 0}
         for name, low in least.items():
             if getattr(self, name) < low:
@@ -84,6 +86,11 @@ class ContinuousSettings:
                 raise UserError(f"{_flag(name)} must lie between 0 and 1, not {getattr(self, name):g}")
         if self.adam_eps <= 0 or self.tau == 0:
             raise UserError("--student.adam-eps and --student.tau must be above 0")
+        if self.expectile and (self.expectile >= 1 or not isinstance(self.critic(), ExpectedReturn)):
+            raise UserError(
+                f"--student.expectile {self.expectile:g} must be below 1, and of critics of plain values: "
+                "td3, sac, or modern_sac with --student.loss squared"
+            )
         if self.asked > self.critics:
             raise UserError(f"--student.asked {self.asked} is more than the {self.critics} critics there are")
         for shape in (self._actor_shape(), self._critic_shape()):
@@ -155,7 +162,8 @@ class ContinuousSettings:
         size, outputs = math.prod(spec.obs_shape), self.critic().outputs
         critic = build_critics(self.critics, size, spec.actions, self._critic_shape(), seed + 1, outputs)
         norm = ObservationNorm(spec.obs_shape) if self.normalise else None
-        return ActorCriticNetwork(actor, critic, norm, self._entropy())
+        value = build_value(spec, self._critic_shape(), seed + 2) if self.expectile else None
+        return ActorCriticNetwork(actor, critic, norm, self._entropy(), value)
 
     def _actor_shape(self) -> DenseShape:
         return DenseShape(self.hidden, self.activation, simba=self.simba)

@@ -79,15 +79,7 @@ class PolicyStudent:
 
     def unfit(self, phases: Sequence[Phase]) -> str | None:
         """Why it cannot learn what a method asks of it, or None."""
-        for phase in phases:
-            if phase.prior_share:
-                return "an on-policy student learns from what it has just played; no prior data can be mixed into that"
-            if not phase.learns:
-                return f"phase {phase.name!r} fills a replay without learning, and an on-policy student has none"
-            wrong = [t.term.name for t in phase.objective.terms if t.term.name in BY_ACTION]
-            if wrong and self.kind != LOGITS:
-                return f"the method's {wrong[0]} loss compares discrete actions; those of {self.spec.id} are continuous"
-        return None
+        return unfit_on_policy(phases, self.kind, self.spec)
 
     # ---- acting --------------------------------------------------------------------------------------
 
@@ -142,7 +134,7 @@ class PolicyStudent:
         """
         assert rollout.next_obs is not None and rollout.ended is not None
         net, shape = self.network, rollout.reward.shape
-        action = self._as_drawn(rollout)
+        action = as_drawn(rollout)
         obs, ended = rollout.obs.flatten(0, 1), rollout.ended
         log_prob = log_prob_of(self.kind, masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
         if net.obs_norm is not None and not self.settings.freeze_norm:
@@ -165,14 +157,6 @@ class PolicyStudent:
             notes=notes,
         )
         return each_tensor(whole, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
-
-    def _as_drawn(self, rollout: Batch) -> Tensor:
-        """Actions before the clip; where somebody else acted, what that one did."""
-        if "base" not in rollout.notes:
-            return rollout.action
-        base = rollout.notes["base"]
-        own = ((base.clamp(-1, 1) - rollout.action).abs() < SAME).all(-1, keepdim=True)
-        return torch.where(own, base, rollout.action)
 
     def _normalised(self, rollout: Batch) -> Tensor:
         norm = self.network.reward_norm
@@ -206,7 +190,7 @@ class PolicyStudent:
         rows = torch.stack(list(each.values()))
         means = rows.mean(1)
         means.dot(weights).backward()
-        self._step(weighing.lr_scale)
+        self._step(weighing.lr_scale, still=not weighing.policy and not weighing.terms)
         return Learnt(dict(zip(each, means.detach().unbind(), strict=True)), weights @ rows.detach())
 
     def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
@@ -273,11 +257,11 @@ class PolicyStudent:
         reward = batch.reward if norm is None else norm(batch.reward)
         return reward + batch.discount * self._valued(batch.next_obs)
 
-    def _step(self, lr_scale: float) -> None:
-        """Move the parameters along the gradient that was found, and count."""
+    def _step(self, lr_scale: float, still: bool) -> None:
+        """Move the parameters along the gradient that was found, the actor's not where it stands `still`, and count."""
         s, grad = self.settings, self.online.grad
         assert grad is not None
-        if self.updates < s.critic_updates:
+        if still or self.updates < s.critic_updates:
             grad.mul_(self._critic)
         if s.max_grad_norm:
             clip_norm(grad, s.max_grad_norm)
@@ -358,6 +342,28 @@ class _Part(nn.Module):
 
     def forward(self, obs: Tensor) -> Tensor:
         return self._forward(obs)
+
+
+def unfit_on_policy(phases: Sequence[Phase], kind: str, spec: TaskSpec) -> str | None:
+    """Why an on-policy student that tells predictions of this kind cannot learn what a method asks of it, or None."""
+    for phase in phases:
+        if phase.prior_share:
+            return "an on-policy student learns from what it has just played; no prior data can be mixed into that"
+        if not phase.learns:
+            return f"phase {phase.name!r} fills a replay without learning, and an on-policy student has none"
+        wrong = [t.term.name for t in phase.objective.terms if t.term.name in BY_ACTION]
+        if wrong and kind != LOGITS:
+            return f"the method's {wrong[0]} loss compares discrete actions; those of {spec.id} are continuous"
+    return None
+
+
+def as_drawn(rollout: Batch) -> Tensor:
+    """Actions of a rollout before the clip (the note "base"); where somebody else acted, what that one did."""
+    if "base" not in rollout.notes:
+        return rollout.action
+    base = rollout.notes["base"]
+    own = ((base.clamp(-1, 1) - rollout.action).abs() < SAME).all(-1, keepdim=True)
+    return torch.where(own, base, rollout.action)
 
 
 def masked(x: Tensor, mask: Tensor | None) -> Tensor:

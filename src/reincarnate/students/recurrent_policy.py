@@ -16,7 +16,7 @@ from reincarnate.losses.policy import value_error
 from reincarnate.losses.returns import advantages, n_step_returns
 from reincarnate.nets.actors import drawn
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
-from reincarnate.students.policy import Losses, PolicyStudent, masked
+from reincarnate.students.policy import Losses, PolicyStudent, as_drawn, masked
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork
 from reincarnate.types import LOGITS, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
 
@@ -79,7 +79,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         that fill the last segments up have weight 0.
         """
         assert rollout.ended is not None and rollout.begins is not None
-        action = self._as_drawn(rollout)
+        action = as_drawn(rollout)
         begun = self._begun(rollout)
         told, value, after, carries, self._carry = self._read(self._acts, rollout, begun)
         log_prob = log_prob_of(self.kind, masked(told, rollout.mask), action)

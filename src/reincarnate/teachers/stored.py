@@ -1,6 +1,8 @@
 """Agents of our own as teachers: `store:DIR`, where DIR is an agent's folder or a finished run's."""
 
+import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,6 +39,7 @@ class StoredTeacher(nn.Module):
             trained_env_steps=agent.about.get("env_steps"),
             protocol=spec.protocol,
             bounds=spec.bounds,
+            alpha=_alpha(self._policy),
         )
 
     def initial(self, n: int) -> Tensor:
@@ -47,6 +50,12 @@ class StoredTeacher(nn.Module):
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What the agent says of raw observations."""
         return self._policy.predict(step, carry)
+
+
+def _alpha(policy: Any) -> float | None:
+    """What a nat of entropy is worth to an agent, where it weighs one."""
+    entropy = getattr(getattr(policy, "network", None), "entropy", None)
+    return None if entropy is None else math.exp(float(entropy.log_alpha))
 
 
 def recognises(path: Path) -> bool:

@@ -41,6 +41,8 @@ class Guided:
         if begins.any():
             self._left[begins] = self._horizons(int(begins.sum()))
         young = self._left > 0
+        if self._guide.share is not None:
+            young &= self._rng.random(len(young)) < self._guide.share(self._progress())
         if young.any():
             teachers = self._player.act(step, self._carry, 0.0, self._rng)
             self._carry = teachers.carry

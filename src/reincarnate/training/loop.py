@@ -22,7 +22,6 @@ from reincarnate.training.players import Player, Stage, named
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
 from reincarnate.types import (
-    BEST,
     FEATURES,
     Actor,
     Batch,
@@ -242,7 +241,7 @@ class Loop:
             weighings = self._weighings(name, phases)
             ask = self._ask(weighings)
             for training, weighing in zip(self.trainings, weighings, strict=True):
-                training.memories[name].begin(training.cast[name], {**ask, **_own_best(training, weighing)})
+                training.memories[name].begin(training.cast[name], {**ask, **_as_it_was(training, weighing)})
         if len(names) > 1:
             for training, phase in zip(self.trainings, phases, strict=True):
                 objectives = {name: phase.objective if name == "student" else phase.others[name] for name in names}
@@ -311,20 +310,22 @@ def predictor_of(policy: Policy) -> Predictor:
     return predict
 
 
-def _own_best(training: Training, weighing: Weighing) -> dict[str, Predictor]:
-    """The student's own best, which can be asked about a whole rollout at once; it changes at barriers alone."""
-    if not training.best or all(term.of != BEST for _, term in weighing.terms):
-        return {}
-    policy, device = training.best.policy, training.student.device
-    if policy.initial(1).shape[-1]:
-        return {}  # shown whole sequences, later
+def _as_it_was(training: Training, weighing: Weighing) -> dict[str, Predictor]:
+    """The student as it was, which can be asked about a whole rollout at once; it changes at barriers alone."""
+    listened = {term.of for _, term in weighing.terms}
+    policies = {name: one.policy for name, one in training.kept.items() if name in listened}
+    device = training.student.device
+    # one that remembers is shown whole sequences, later
+    return {name: _asked(policy, device) for name, policy in policies.items() if not policy.initial(1).shape[-1]}
 
+
+def _asked(policy: Policy, device: torch.device) -> Predictor:
     @torch.no_grad()
     def predict(obs: Tensor, task: Tensor | None = None) -> Prediction:
         said = predictor_of(policy)(obs.to(device), task)
         return Prediction(said.kind, said.x.cpu())
 
-    return {BEST: predict}
+    return predict
 
 
 def _of_live(policy: Policy, batch: Batch) -> Prediction:

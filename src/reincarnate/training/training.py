@@ -17,7 +17,7 @@ from reincarnate.training.counting import Counters, length
 from reincarnate.training.diagnostics import diagnose
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.snapshot import Snapshot
-from reincarnate.types import BEST, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
+from reincarnate.types import BEST, START, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
 
 LOOKED_AT = 100  # updates after which losses are looked at: on a GPU each look waits for it
 Record = dict[str, Any]
@@ -46,6 +46,7 @@ class Training:
     plays: str = "auto"
     repeats: Mapping[str, int] = field(default_factory=dict)  # how many times its pace's updates one of the cast makes
     best: Snapshot | None = None  # the student as the phase's best evaluation found it, where a term listens to it
+    first: Snapshot | None = None  # the student as the phase began, where a term listens to it
     at: Counters = field(default_factory=Counters)
     score: float = -math.inf  # of the newest evaluation
     method: Method | None = None  # what the phases were unrolled from, and how, where settings of it may change
@@ -84,8 +85,13 @@ class Training:
     @property
     def live(self) -> dict[str, Policy]:
         """Policies that are asked anew for each batch, by name: the students of the cast, the student's own best."""
-        own = {BEST: self.best.policy} if self.best else {}
+        own = {name: kept.policy for name, kept in self.kept.items()}
         return {name: student.policy for name, student in self.cast.items()} | own
+
+    @property
+    def kept(self) -> dict[str, Snapshot]:
+        """The student as it was, by the name under which terms listen to it."""
+        return {name: one for name, one in ((BEST, self.best), (START, self.first)) if one}
 
     def stream(self, purpose: str) -> np.random.Generator:
         """The generator for a purpose until the next barrier."""
@@ -118,6 +124,8 @@ class Training:
         """As a phase begins: what it asks of the student."""
         if self.at.done(phase) == 0 and phase.refresh:
             self.student.refresh(phase.refresh)
+        if self.at.done(phase) == 0 and START in phase.listens:
+            self.first = Snapshot(self.student, self.student.weights())
 
     def judge(self, phase: Phase, write: Write) -> None:
         """After a stretch: publish, report, evaluate."""
@@ -128,7 +136,7 @@ class Training:
     def pass_on(self, phase: Phase, barrier: Callable[[], None]) -> None:
         """Go on to the next phase where this one is over, and be saved."""
         if self.at.done(phase) >= length(phase):
-            self.at, self.best = self.at.next_phase(), None
+            self.at, self.best, self.first = self.at.next_phase(), None, None
         self._pass_barrier(barrier)
 
     def _publish(self) -> None:

@@ -4,8 +4,10 @@ A saved agent is a zip: `data` (JSON, with pickles in base64 beside the text, wh
 `policy.pth` (the weights). Layer sizes come from the tensors' shapes, the rest from the text.
 """
 
+import math
 import re
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -32,8 +34,11 @@ from reincarnate.types import Prediction, TaskSpec, TeacherCard, TimeStep
 MEMBERS = {
     "data": 64 * MIB,
     "policy.pth": 1024 * MIB,
+    "pytorch_variables.pth": MIB,
+    "tensors.pth": MIB,  # its name before 1.0
     "_stable_baselines3_version": 1024,
 }
+LARGEST_LOG_ALPHA = 50.0  # beyond, e to that is no worth of anything
 SAFE = "weights and JSON only; nothing was unpickled"
 SAFE_WITH_STATISTICS = "weights, JSON and numbers only; of the statistics' pickle nothing was imported or run"
 SAFE_WITH_BOUNDS = "weights, JSON and numbers only; of the pickles with numbers nothing was imported or run"
@@ -157,16 +162,28 @@ def _opened(path: str, more: tuple[str, ...] = ()) -> tuple[Sb3Teacher, Source]:
             lstm, network, words = build_recurrent(tensors, saved)
         else:
             lstm, (network, words) = None, build_network(tensors, saved)
+        alpha = _alpha(members.get("pytorch_variables.pth") or members.get("tensors.pth") or b"")
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
     found = find(file, read_evidence(data), saved.obs_shape, asked)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
     made = nn.ModuleList([network, lstm]) if lstm else network
-    card = _card(path, payload, version, saved, words, made, found)
+    card = replace(_card(path, payload, version, saved, words, made, found), alpha=alpha)
     source = Source(file, card, data, saved, tensors, found.statistics, members)
     if lstm:
         return RecurrentSb3Teacher(card, network, saved, found, lstm), source
     return Sb3Teacher(card, network, saved, found), source
+
+
+def _alpha(variables: bytes) -> float | None:
+    """SAC's and TQC's α: the exponential of `log_ent_coef`, where it was learnt and so is among the variables."""
+    if not variables:
+        return None
+    tensors = (read_legacy if is_legacy(variables) else read_tensors)(variables, "pytorch_variables.pth")
+    found = tensors.get("log_ent_coef")
+    if found is None or found.numel() != 1 or not abs(found.item()) < LARGEST_LOG_ALPHA:
+        return None
+    return math.exp(found.item())
 
 
 def _address(rest: str) -> tuple[Path, str]:

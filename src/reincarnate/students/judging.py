@@ -1,0 +1,77 @@
+"""What an off-policy actor-critic's critics say of logged actions: advantages, and judgements of many actions.
+
+For terms that want it noted (`losses.logged`). Observations are as the networks see them, actions in [-1, 1].
+"""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reincarnate.losses.logged import ADVANTAGE, JUDGED
+from reincarnate.losses.offline import expectile_error
+from reincarnate.types import Batch, Prediction, Term
+
+if TYPE_CHECKING:
+    from reincarnate.students.continuous import ContinuousStudent
+
+
+def of_critics(term: Term) -> bool:
+    """Whether a term speaks to the critics, and not to the actor."""
+    return getattr(term, "wants", None) == JUDGED
+
+
+def wants_advantage(term: Term) -> bool:
+    """Whether a term reads the advantage of the batch's actions."""
+    return getattr(term, "wants", None) == ADVANTAGE
+
+
+def value_error(student: "ContinuousStudent", obs: Tensor, action: Tensor) -> Tensor:
+    """The expectile error [B] of V(s) against the least lagging critic at the data's action (IQL, eq. 5)."""
+    assert student.network.value is not None
+    value = student.network.value(obs)
+    return expectile_error(value, _least_lagging(student, obs, action), student.settings.expectile)
+
+
+@torch.no_grad()
+def _least_lagging(student: "ContinuousStudent", obs: Tensor, action: Tensor) -> Tensor:
+    return student.critic.values(student.targets["critic"].module(obs, action)).amin(0)
+
+
+@torch.no_grad()
+def with_advantage(
+    student: "ContinuousStudent", obs: Tensor, out: Tensor, batch: Batch, rng: np.random.Generator
+) -> Batch:
+    """The batch with A(s, a) = Q(s, a) − V(s) noted: by V and the lagging critics where the student has state values
+    (IQL), else by the critics, V(s) being Q of one action of the policy (AWAC)."""
+    if student.network.value is not None:
+        advantage = _least_lagging(student, obs, batch.action) - student.network.value(obs)
+    else:
+        q = student.valued(obs, batch.action)
+        advantage = q - student.valued(obs, student.drawn(out.detach(), rng).action[0])
+    return batch._replace(notes={**batch.notes, ADVANTAGE: advantage})
+
+
+def judged(
+    student: "ContinuousStudent", obs: Tensor, next_obs: Tensor, batch: Batch, term: Term, rng: np.random.Generator
+) -> Tensor:
+    """The sum [B] over the critics of a term that wants their judgement of `term.actions` actions of each kind."""
+    n: int = term.actions  # pyright: ignore[reportAttributeAccessIssue]
+    shape = (n, *batch.action.shape)
+    uniform = torch.from_numpy(rng.uniform(-1, 1, shape).astype(np.float32)).to(obs.device)
+    with torch.no_grad():
+        own, ahead = (student.drawn(student.network.actor(x), rng, n) for x in (obs, next_obs))
+    actions = torch.cat([batch.action[None], uniform, own.action, ahead.action])  # [1 + 3n, B, A]
+    wide = obs.expand(len(actions), *obs.shape).flatten(0, 1)
+    out = student.network.critic(wide, actions.flatten(0, 1))
+    values = student.critic.values(out).unflatten(1, (len(actions), len(obs))).mT  # [N, B, 1 + 3n]
+    log_prob = torch.cat([own.log_prob, ahead.log_prob]).mT
+    losses = [_of_one(student, q, log_prob, batch, term, n) for q in values]
+    return torch.stack(losses).sum(0)
+
+
+def _of_one(student: "ContinuousStudent", q: Tensor, log_prob: Tensor, batch: Batch, term: Term, n: int) -> Tensor:
+    parts = {"data": q[:, 0], "random": q[:, 1 : n + 1], "policy": q[:, n + 1 :], "log_prob": log_prob}
+    notes = {**batch.notes, **{f"{JUDGED}.{name}": part for name, part in parts.items()}}
+    return term(Prediction(student.settings.predicts, q), batch._replace(notes=notes))

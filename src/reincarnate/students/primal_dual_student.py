@@ -1,0 +1,235 @@
+"""The learner of deep primal-dual policy learning: a step of the value, δ anew, a step of the policy."""
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from reincarnate.data.layouts import from_unit
+from reincarnate.data.memory import each_tensor
+from reincarnate.losses import primal_dual
+from reincarnate.losses.log_probs import log_prob_of
+from reincarnate.nets import Flat
+from reincarnate.nets.actors import drawn
+from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.fused_policy import FusedActorCritic, fits
+from reincarnate.nets.optimizers import Adam, Frozen, Optimizer
+from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students import exploration
+from reincarnate.students.policy import as_drawn, masked, unfit_on_policy
+from reincarnate.students.policy_network import PolicyNetwork
+from reincarnate.types import (
+    LOGITS,
+    OPTIMIZER,
+    ActorOutput,
+    Batch,
+    Cost,
+    Learnt,
+    Phase,
+    Prediction,
+    TaskSpec,
+    TimeStep,
+    Weighing,
+)
+
+if TYPE_CHECKING:
+    from reincarnate.students.primal_dual import PrimalDual
+
+START, OWN = "start", "own"  # notes: the observation an episode began with; that the policy's own loss has a meaning
+
+
+class PrimalDualStudent:
+    """A primal-dual learner. It knows nothing about teachers.
+
+    On its own experience the visits stand for the dual variable's. Prior data has no such meaning for the policy: there
+    the value alone learns, with v(s) where v(s_0) is asked for, and the policy by terms.
+    """
+
+    view, frozen = "student", False
+
+    def __init__(self, settings: "PrimalDual", network: PolicyNetwork, spec: TaskSpec, device: torch.device):
+        self.settings, self.spec, self.device, self.kind = settings, spec, device, network.kind
+        network = network.to(device)
+        self.acting = Flat(copy.deepcopy(network), trainable=False)
+        self.online = Flat(network)
+        actor = sum(p.numel() for part in (network.torso, network.head) for p in part.parameters())
+        self._parts = {"policy": slice(0, actor), "value": slice(actor, None)}  # the order of the parameters
+        self._optimizers: dict[str, Optimizer] = {
+            name: Adam(self.online.data[part].numel(), settings.adam_eps, device=device)
+            for name, part in self._parts.items()
+        }
+        self._quick = FusedActorCritic(network) if fits(network) else None
+        self._quick_acting = FusedActorCritic(self._acting) if fits(network) else None
+        self._starts: np.ndarray | None = None
+        self.updates = 0
+
+    @property
+    def network(self) -> PolicyNetwork:
+        """The online network: what an agent keeps."""
+        return self.online.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def _acting(self) -> PolicyNetwork:
+        return self.acting.module  # pyright: ignore[reportReturnType]
+
+    @property
+    def policy(self) -> "PrimalDualStudent":
+        """What it published last."""
+        return self
+
+    def unfit(self, phases: Sequence[Phase]) -> str | None:
+        """Why it cannot learn what a method asks of it, or None."""
+        return unfit_on_policy(phases, self.kind, self.spec)
+
+    # ---- acting --------------------------------------------------------------------------------------
+
+    def initial(self, n: int) -> Tensor:
+        """It remembers nothing: [n, 0]."""
+        return torch.zeros(n, 0)
+
+    @torch.no_grad()
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What the network of the last `publish` says."""
+        return Prediction(self.kind, (self._quick_acting or self._acting).tell(step.obs.to(self.device))), carry
+
+    @torch.no_grad()
+    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
+        """A draw from the policy. Notes what the episode began with, where that is asked for."""
+        said, notes = self.predict(step, carry)[0].x, {}
+        if self.settings.linear == "start":
+            notes[START] = self._begun(step)
+        if self.kind == LOGITS:
+            logits = exploration.to_host(masked(said, step.mask if step.mask is None else step.mask.to(said.device)))
+            return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry, notes)
+        noise = torch.from_numpy(rng.standard_normal((len(said), self.spec.actions), np.float32))
+        action, base, _ = drawn(self.kind, said.cpu(), noise)
+        return ActorOutput(from_unit(self.spec, action.numpy()), carry, {**notes, "base": base.numpy()})
+
+    def _begun(self, step: TimeStep) -> np.ndarray:
+        """The observation with which each copy's episode began."""
+        obs, begins = step.obs.numpy(), step.begins.numpy()
+        before = obs if self._starts is None or len(self._starts) != len(obs) else self._starts
+        self._starts = np.where(begins.reshape(-1, *[1] * (obs.ndim - 1)), obs, before)
+        return self._starts
+
+    def publish(self) -> None:
+        """Let the acting network be what the online network is now."""
+        self.acting.data.copy_(self.online.data)
+
+    # ---- learning ------------------------------------------------------------------------------------
+
+    def prepare(self, rollout: Batch) -> Batch:
+        """A rollout [C, T] as transitions [T·C], oldest first; a Gaussian's actions as they were drawn."""
+        assert rollout.next_obs is not None
+        notes = {name: value for name, value in rollout.notes.items() if name == START} | {OWN: rollout.reward}
+        rollout = rollout._replace(action=as_drawn(rollout), begins=None, ended=None, carry=None, notes=notes)
+        return each_tensor(rollout, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
+
+    def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+        """A step of the value, then with δ computed anew one of the policy on own · own loss + Σ weight · term."""
+        losses: dict[str, Tensor] = {}
+        if weighing.own:
+            losses["value"] = self._value_loss(batch)
+            self._descend("value", weighing.own * losses["value"].mean(), self.settings.value_lr * weighing.lr_scale)
+        said = Prediction(self.kind, self._quick(batch.obs)[0] if self._quick else self.network.tell(batch.obs))
+        total = said.x.new_zeros(())
+        if OWN in batch.notes and weighing.own * weighing.policy:
+            log_prob = log_prob_of(self.kind, masked(said.x, batch.mask), batch.action)
+            losses["policy"] = primal_dual.policy_loss(log_prob, self._advantage(batch))
+            total = weighing.own * weighing.policy * losses["policy"].mean()
+        for weight, term in weighing.terms:
+            losses[term.name] = term(said, batch)
+            total = total + weight * losses[term.name].mean()
+        if total.requires_grad:
+            self._descend("policy", total, self.settings.lr * weighing.lr_scale)
+        self.updates += 1
+        each = sum((loss.detach() for loss in losses.values()), torch.zeros_like(batch.reward))
+        return Learnt({name: loss.detach().mean() for name, loss in losses.items()}, each)
+
+    def _value_loss(self, batch: Batch) -> Tensor:
+        s = self.settings
+        assert batch.next_obs is not None
+        seen = torch.cat([batch.obs, batch.next_obs, batch.notes.get(START, batch.obs[:0])])
+        values = self._quick(seen)[1] if self._quick else self.network.values(seen)
+        value, after, start = values.split([len(batch.obs), len(batch.obs), len(seen) - 2 * len(batch.obs)])
+        delta = primal_dual.advantage(batch.reward, batch.discount, value, after if s.through else after.detach())
+        start = start if s.linear == "start" and len(start) else value
+        return primal_dual.value_loss(delta, start, s.gamma, float(s.linear != "none"), s.penalty)
+
+    @torch.no_grad()
+    def _advantage(self, batch: Batch) -> Tensor:
+        """δ by the values as they are now."""
+        assert batch.next_obs is not None
+        seen = torch.cat([batch.obs, batch.next_obs])
+        value, after = (self._quick or self.network).values(seen).chunk(2)
+        return primal_dual.advantage(batch.reward, batch.discount, value, after)
+
+    def _descend(self, name: str, loss: Tensor, lr: float) -> None:
+        grad, part = self.online.grad, self._parts[name]
+        assert grad is not None
+        grad.zero_()
+        loss.backward()
+        self._optimizers[name].step(self.online.data[part], grad[part], lr)
+
+    # ---- what is changed from outside ----------------------------------------------------------------
+
+    def refresh(self, what: frozenset[str]) -> None:
+        """Renew the optimisers' memory, if asked to; nothing lags behind."""
+        if OPTIMIZER in what:
+            for own in self._optimizers.values():
+                for tensor in own.state.values():
+                    tensor.zero_()
+
+    def load(self, weights: dict[str, Tensor]) -> None:
+        """Go on from these weights with empty optimisers."""
+        with torch.no_grad():
+            self.network.load_state_dict(weights)
+        self.refresh(frozenset({OPTIMIZER}))
+        self.publish()
+
+    # ---- keeping -------------------------------------------------------------------------------------
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything an update changes, as flat tensors."""
+        moments = {f"adam.{part}.{key}": v for part, own in self._optimizers.items() for key, v in own.state.items()}
+        return {"online": self.online.data, **moments, "updates": torch.tensor(self.updates)}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Put `state()` back, in place."""
+        own = self.state()
+        for name in own.keys() - {"updates"}:
+            own[name].copy_(state[name])  # from whatever device
+        self.updates = int(state["updates"])
+        self.publish()
+
+    def weights(self) -> dict[str, Tensor]:
+        """The network's parameters by name, as an agent keeps them."""
+        return {name: p.detach().contiguous() for name, p in self.network.state_dict().items()}
+
+    def adopt(self, state: dict[str, Tensor]) -> str:
+        """Take over the optimisers' memory in another's `state()`, where the network is as it was."""
+        if "online" not in state or not torch.equal(state["online"], self.online.data.cpu()):
+            return "optimiser: new (the network is not as it was)"
+        if any(f"adam.{part}.{key}" not in state for part, own in self._optimizers.items() for key in own.state):
+            return "optimiser: new (it was another one)"
+        for part, own in self._optimizers.items():
+            for key, tensor in own.state.items():
+                tensor.copy_(state[f"adam.{part}.{key}"])
+        return "optimiser: its state is reused"
+
+    def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
+        """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""
+        mask = frozen_mask(self.network, tuple(prefixes)).bool().to(self.device)
+        for name, part in self._parts.items():
+            self._optimizers[name] = Frozen(self._optimizers[name], mask[part])  # pyright: ignore[reportArgumentType]
+        return int(mask.sum()), mask.numel()
+
+    def cost(self) -> Cost:
+        """Floating-point operations; see `nets.flops`. Values are asked at both ends of a step, and once more for δ."""
+        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        whole = float(forward_flops(self.network, obs))
+        batch = self.settings.pace(self.settings.copies).batch
+        return Cost(whole / 2, 2 * whole * LEARNING_PASSES * batch, 2 * whole * LEARNING_PASSES * batch)
