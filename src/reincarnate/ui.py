@@ -26,6 +26,7 @@ class SafeConsole(Console):
 
 console = SafeConsole(width=None if sys.stdout.isatty() else 120)
 errors = SafeConsole(stderr=True)
+quiet = False  # set by --quiet: neither progress nor notes, but results, warnings and errors
 PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
 
 
@@ -42,7 +43,7 @@ class Bars:
             TimeLeft(),
             console=errors,
             transient=False,
-            disable=not errors.is_terminal,
+            disable=quiet or not errors.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
         self._last = time.perf_counter()
@@ -59,6 +60,8 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        if quiet:
+            return
         if not errors.is_terminal:
             self._plain(what, done, total)
             return
@@ -81,6 +84,8 @@ class Bars:
 def note(text: str) -> None:
     """Something a person should know, as it is: brackets in it are no markup; warnings stand out."""
     style = "yellow" if text.startswith("warning") else None
+    if quiet and style is None:
+        return
     errors.print(clean_lines(text), style=style, markup=False, highlight=False, emoji=False)
 
 
@@ -91,5 +96,5 @@ def say(text: str) -> None:
 
 def plain(text: str) -> None:
     """A line of progress for a log file; a terminal has bars instead."""
-    if not errors.is_terminal:
+    if not errors.is_terminal and not quiet:
         print(clean_lines(text), file=sys.stderr, flush=True)

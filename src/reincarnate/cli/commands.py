@@ -31,13 +31,15 @@ usage: reincarnate COMMAND …
   export AGENT              an agent as ONNX, TorchScript or safetensors, checked against the agent itself
   push AGENT hf:ORG/REPO    an agent with its card to the Hugging Face Hub; --local DIR only makes the folder
   pull hf:ORG/REPO          an agent from there, every hash checked
+  completion SHELL          a script that completes commands and flags in bash, zsh or fish
 
 TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
 
 A task of your own, with every command that has --env: --env module:Id (or module:Class), --env-kwargs.KEY VALUE,
 --wrapper module:Class, --max-episode-steps N, and --import MODULE for a module that registers something.
 `reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do;
-with --debug the traceback comes too.
+with --debug the traceback comes too. --quiet leaves out progress and notes; inspect, advise, evaluate, compare
+and study print JSON with --json.
 """
 
 
@@ -56,7 +58,8 @@ def main(argv: list[str] | None = None) -> None:
     surroundings.own_process()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
-    args = [item for item in args if item != "--debug"]
+    ui.quiet = "--quiet" in args
+    args = [item for item in args if item not in ("--debug", "--quiet")]
     if args and args[0] == "--version":
         print(__version__)
         return
@@ -65,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
             if not args or args[0] in ("-h", "--help"):
                 _help(args[1:])
             else:
-                _command(args[0])(_with_task(args[1:]))
+                command_of(args[0])(_with_task(args[1:]))
     except UserError as error:
         if debug:
             _traceback(error)
@@ -120,18 +123,23 @@ def _signals_end() -> Iterator[None]:
                 signal.signal(number, signal.SIG_DFL)
 
 
-AGAIN = {"study": "the same command", "demo": "the same command", "train": "`reincarnate resume`"}
-AGAIN["resume"] = AGAIN["train"]
+AGAIN = {"study": "the same command continues", "demo": "the same command continues"}
 
 
 def _ended(command: str, error: KeyboardInterrupt) -> int:
     """Say that we were stopped, if anybody still listens. Returns the exit code, as shells count it."""
     number = error.number if isinstance(error, Ended) else signal.SIGINT
     how = f"ended by {signal.Signals(number).name}" if isinstance(error, Ended) else "interrupted"
-    hint = f"; {AGAIN[command]} continues from the last checkpoint" if command in AGAIN else ""
+    hint = again(error) or AGAIN.get(command, "")
+    hint = f"; {hint}" if hint else ""
     with suppress(OSError):  # the terminal may be what has gone
-        ui.errors.print(how + hint, highlight=False)
+        ui.errors.print(how + hint, highlight=False, markup=False, soft_wrap=True)
     return 128 + number
+
+
+def again(error: KeyboardInterrupt) -> str:
+    """What goes on with what was interrupted, as `train` and `resume` noted it on the way up."""
+    return next(iter(getattr(error, "__notes__", ())), "")
 
 
 def _escape(text: str) -> str:
@@ -140,7 +148,8 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _command(name: str) -> Callable[[list[str]], None]:
+def command_of(name: str) -> Callable[[list[str]], None]:
+    """The function that does a command, given its arguments. Raises UserError for an unknown one."""
     if name not in COMMANDS:
         import difflib
 
@@ -166,5 +175,6 @@ COMMANDS = {
     "export": "export:export",
     "push": "hub:push",
     "pull": "hub:pull",
+    "completion": "completion:completion",
 }
 """Name -> module:function here, imported when it is asked for."""

@@ -1,9 +1,11 @@
 """`reincarnate evaluate`: what any agent scores."""
 
-import tyro
-from tyro.conf import Positional
+from typing import Annotated
+
+from tyro.conf import Positional, arg
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli, print_json
 
 
 def evaluate(args: list[str]) -> None:
@@ -16,6 +18,7 @@ def evaluate(args: list[str]) -> None:
         plays: str = "auto",
         seed: int = 0,
         trust: bool = False,
+        json_: Annotated[bool, arg(name="json")] = False,
     ) -> None:
         """The mean return of an agent (ours or anybody's) with its 95 % interval.
 
@@ -26,14 +29,17 @@ def evaluate(args: list[str]) -> None:
             plays: auto, greedy or sample.
             seed: Of the evaluation's random streams.
             trust: Also run the code that an agent names which was not made on this machine. Look at that code first.
+            json_: Print JSON: the score, its interval, every return.
         """
         from reincarnate.priors.teacher_report import evaluate_agent
 
         with ui.Bars() as tick:
-            warnings: list[str] = []
-            line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append, trust)
-        for warning in warnings:
+            scored = evaluate_agent(agent, env, episodes, plays, seed, tick, trust)
+        for warning in scored.warnings:
             ui.note(f"warning: {warning}")
-        ui.say(line)
+        if json_:
+            print_json(scored.as_json())
+        else:
+            ui.say(str(scored))
 
-    tyro.cli(command, args=args, prog="reincarnate evaluate")
+    cli(command, args, "reincarnate evaluate")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent
+from reincarnate.cli.parsing import cli
 
 
 def export(args: list[str]) -> None:
@@ -37,4 +37,4 @@ def export(args: list[str]) -> None:
             said += f"; differs from the agent by at most {done.difference:.1e} on {exporting.PROBES} observations"
         ui.say(f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}")
 
-    tyro.cli(command, args=args, prog="reincarnate export")
+    cli(command, args, "reincarnate export")

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from reincarnate import ui
 from reincarnate.agents.agent import Agent
+from reincarnate.cli.parsing import cli
 from reincarnate.errors import UserError
 from reincarnate.sharing import hub
 from reincarnate.store.lineage import known_places
@@ -50,7 +50,7 @@ def push(args: list[str]) -> None:
             )
         _say(pushed, f"{where} holds")
 
-    tyro.cli(command, args=args, prog="reincarnate push")
+    cli(command, args, "reincarnate push")
 
 
 def pull(args: list[str]) -> None:
@@ -72,7 +72,7 @@ def pull(args: list[str]) -> None:
         here = local is not None
         _say(hub.take(local, out, repo or str(local)) if here else hub.download(name, revision, out), f"{out} holds")
 
-    tyro.cli(command, args=args, prog="reincarnate pull")
+    cli(command, args, "reincarnate pull")
 
 
 def _say(agent: Agent, where: str) -> None:
