@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+import reincarnate as rc
 from reincarnate import ui
 from reincarnate.cli import main
 from reincarnate.cli.parsing import whole_number
 from reincarnate.methods import METHODS
+from reincarnate.priors.weights import open_weights
 from reincarnate.students import STUDENTS
 
 TINY = ["--env", "CartPole-v1", "--evaluations", "2", "--eval-episodes", "2", "--final-episodes", "2"]
@@ -110,3 +112,15 @@ def test_version_and_help_load_neither_torch_nor_gymnasium(flag):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    teacher = rc.open_teacher("prior:minatar-breakout-dqn")
+    assert teacher.card.env == "MinAtar/Breakout-v1"
+    assert open_weights("prior:minatar-breakout-dqn").sha256 == teacher.card.sha256
+    main(["lineage", "verify", "prior:minatar-breakout-dqn"])
+    assert "sound" in capsys.readouterr().out
+    for name in ("x", "", "../priors/minatar-breakout-dqn"):
+        with pytest.raises(rc.UserError, match="prior:minatar-breakout-dqn|names no teacher"):
+            rc.open_teacher(f"prior:{name}")

@@ -8,7 +8,6 @@ from tyro.conf import arg
 
 from reincarnate import ui
 from reincarnate.cli.parsing import cli
-from reincarnate.errors import UserError
 from reincarnate.methods import Kickstart, QDagger, Scratch
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN
@@ -18,15 +17,6 @@ PRIOR = "minatar-breakout-dqn"
 ENV = "MinAtar/Breakout-v1"
 WORKERS = 2
 STUDENT = DQN(torso="mlp", hidden=(128, 128), dueling=True, lr=5e-4, target_every=500, epsilon_steps=5_000)
-
-
-def shipped(name: str) -> Path:
-    """Where a shipped agent lies: beside the installed package's modules, or at the root of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for root in (package / "priors", package.parents[1] / "priors"):
-        if (root / name / "agent.json").exists():
-            return root / name
-    raise UserError(f"the shipped agent {name!r} is missing from this installation; install reincarnate again")
 
 
 def demo_study(seeds: int, store: Path) -> Study:
@@ -39,7 +29,7 @@ def demo_study(seeds: int, store: Path) -> Study:
                 env=ENV,
                 method=method,
                 student=STUDENT,
-                teacher=f"store:{shipped(PRIOR)}",
+                teacher=f"prior:{PRIOR}",
                 seed=seed,
                 env_steps=20_000,
                 data_env_steps=20_000,

@@ -6,6 +6,7 @@ from tyro.conf import Positional
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent
+from reincarnate.agents.places import folder_of
 from reincarnate.cli.parsing import cli
 
 
@@ -25,7 +26,7 @@ def export(args: list[str]) -> None:
         """
         from reincarnate.sharing import export as exporting
 
-        opened = open_agent(Path(agent.removeprefix("store:")))
+        opened = open_agent(folder_of(agent))
         done = exporting.export(opened, to, out)
         said = f"{done.words}; obs {opened.spec.obs_dtype}[B, {', '.join(map(str, opened.spec.obs_shape))}] to "
         said += f"q_values [B, {opened.spec.actions}]"

@@ -6,6 +6,7 @@ from tyro.conf import Positional
 
 from reincarnate import ui
 from reincarnate.agents.agent import Agent
+from reincarnate.agents.places import folder_of
 from reincarnate.cli.parsing import cli
 from reincarnate.errors import UserError
 from reincarnate.sharing import hub
@@ -39,7 +40,7 @@ def push(args: list[str]) -> None:
         name, revision = hub.parse(repo)
         if revision:
             raise UserError(f"{repo} names a revision; what is pushed becomes a new one: hf:{name}")
-        source, places = Path(agent.removeprefix("store:")), known_places(store, (), ui.note)
+        source, places = folder_of(agent), known_places(store, (), ui.note)
         if local is not None:
             pushed, where = hub.write_folder(source, name, local, places), str(local)
         else:

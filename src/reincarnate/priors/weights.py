@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from reincarnate.agents.agent import Agent, open_agent
+from reincarnate.agents.places import folder_of
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
 from reincarnate.data.replay import TAIL
@@ -43,10 +44,10 @@ class Fitted:
 
 def open_weights(address: str) -> Agent:
     """The agent at `store:DIR` or DIR, an agent's folder or a finished run's. Raises UserError where there is none."""
-    scheme, colon, rest = address.partition(":")
-    if colon and scheme != "store" and not Path(address).exists():
+    scheme, colon, _ = address.partition(":")
+    if colon and scheme not in ("store", "prior") and not Path(address).exists():
         raise UserError(f"--weights {address}: weights are those of an agent made here: store:DIR or a plain path")
-    return open_agent(Path(rest if scheme == "store" and colon else address))
+    return open_agent(folder_of(address))
 
 
 def fit(agent: Agent, words: tuple[str, ...], spec: TaskSpec, fresh: Weights, rng: np.random.Generator) -> Fitted:

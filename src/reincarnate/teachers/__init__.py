@@ -13,6 +13,7 @@ SCHEMES = Registry(
     "kind of teacher",
     {
         "store": "reincarnate.teachers.stored",
+        "prior": "reincarnate.teachers.prior",
         "onnx": "reincarnate.teachers.onnx",
         "torchscript": "reincarnate.teachers.torchscript",
         "sb3": "reincarnate.teachers.sb3",
