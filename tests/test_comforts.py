@@ -122,5 +122,5 @@ def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch,
     main(["lineage", "verify", "prior:minatar-breakout-dqn"])
     assert "sound" in capsys.readouterr().out
     for name in ("x", "", "../priors/minatar-breakout-dqn"):
-        with pytest.raises(rc.UserError, match="prior:minatar-breakout-dqn|names no teacher"):
+        with pytest.raises(rc.UserError, match=r"prior:minatar-breakout-dqn|names no teacher"):
             rc.open_teacher(f"prior:{name}")

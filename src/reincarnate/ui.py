@@ -1,9 +1,11 @@
 """What a person sees while waiting: one progress line with time left; quiet where nobody is looking."""
 
+import html
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, ConsoleOptions, RenderableType
 from rich.markup import escape as escape
@@ -27,6 +29,7 @@ class SafeConsole(Console):
 console = SafeConsole(width=None if sys.stdout.isatty() else 120)
 errors = SafeConsole(stderr=True)
 quiet = False  # set by --quiet: neither progress nor notes, but results, warnings and errors
+NOTEBOOK_EVERY = 0.5  # seconds between lines in a notebook
 PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
 
 
@@ -46,6 +49,7 @@ class Bars:
             disable=quiet or not errors.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self._cell: Any = None  # of a notebook: one line that is written over
         self._last = time.perf_counter()
 
     def __enter__(self) -> "Bars":
@@ -62,6 +66,9 @@ class Bars:
     def __call__(self, what: str, done: int, total: int) -> None:
         if quiet:
             return
+        if "ipykernel" in sys.modules:
+            self._in_notebook(what, done, total)
+            return
         if not errors.is_terminal:
             self._plain(what, done, total)
             return
@@ -74,11 +81,34 @@ class Bars:
         for task in self._progress.tasks:
             self._progress.update(task.id, completed=task.total or 0)
 
+    def _in_notebook(self, what: str, done: int, total: int) -> None:
+        """One line of the cell's output, written over twice a second."""
+        from IPython.display import display  # pyright: ignore[reportMissingImports]
+
+        now = time.perf_counter()
+        if self._cell is not None and done < total and now - self._last < NOTEBOOK_EVERY:
+            return
+        self._last = now
+        shown = {"text/plain": f"{what}: {done:,} / {total:,}"}
+        if self._cell is None:
+            self._cell = display(shown, raw=True, display_id=True)
+        else:
+            self._cell.update(shown, raw=True)
+
     def _plain(self, what: str, done: int, total: int) -> None:
         now = time.perf_counter()
         if now - self._last > PLAIN_EVERY:
             self._last = now
             print(f"{what}: {done:,} / {total:,}", file=sys.stderr, flush=True)
+
+
+def table_of(told: Mapping[str, object]) -> str:
+    """A small HTML table, for notebooks."""
+    rows = "".join(
+        f"<tr><th scope='row'>{html.escape(str(key))}</th><td>{html.escape(clean_lines(str(said)))}</td></tr>"
+        for key, said in told.items()
+    )
+    return f"<table>{rows}</table>"
 
 
 def note(text: str) -> None:

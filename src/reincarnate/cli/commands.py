@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from reincarnate import __version__, plugins, surroundings, ui
+from reincarnate import __version__, errors, plugins, surroundings, ui
 from reincarnate.errors import UserError
 
 HELP = """reincarnate: train new agents from trained ones, instead of from scratch
@@ -64,15 +64,16 @@ def main(argv: list[str] | None = None) -> None:
         print(__version__)
         return
     try:
-        with _signals_end(), plugins.asking():
+        with _signals_end(), plugins.asking(), _flags():
             if not args or args[0] in ("-h", "--help"):
                 _help(args[1:])
             else:
                 command_of(args[0])(_with_task(args[1:]))
     except UserError as error:
-        if debug:
-            _traceback(error)
-        ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        with _flags():
+            if debug:
+                _traceback(error)
+            ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output, a pager say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -98,6 +99,16 @@ def _traceback(error: BaseException) -> None:
     import traceback
 
     print("".join(traceback.format_exception(error)), end="", file=sys.stderr)
+
+
+@contextmanager
+def _flags() -> Iterator[None]:
+    """Within, messages speak of flags."""
+    before, errors.flags = errors.flags, True
+    try:
+        yield
+    finally:
+        errors.flags = before
 
 
 @contextmanager

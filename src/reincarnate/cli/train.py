@@ -24,7 +24,7 @@ from reincarnate.store.trust import imported_for
 
 def train(args: list[str]) -> None:
     """`train METHOD [--config FILE] [flags]`."""
-    if not args or args[0] in ("-h", "--help"):
+    if args and args[0] in ("-h", "--help"):
         print(overview(), end="")
         return
     run, out, options = parse(args)

@@ -17,6 +17,7 @@ from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.outcome import conclude, finish
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
+from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
 from reincarnate.run.tensorboard import TensorBoard
 from reincarnate.store.index import register
@@ -27,8 +28,8 @@ from reincarnate.types import Phase
 
 @own_torch()
 def execute(
-    run: Run, out: Path, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
-) -> dict[str, Any]:
+    run: Run, out: Path | str, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
+) -> Result:
     """Train, and return the result (also in `out/result.json`).
 
     `tick(what, done, total)` reports progress, `note(text)` says what a person should know. Raises UserError for bad
@@ -41,16 +42,16 @@ def execute(
 @own_torch()
 def execute_together(
     runs: Sequence[Run],
-    outs: Sequence[Path],
+    outs: Sequence[Path | str],
     resume: Sequence[bool] = (),
     tick: Tick = lambda *_: None,
     note: Note = lambda _: None,
-) -> list[dict[str, Any]]:
+) -> list[Result]:
     """As `execute`, for runs that differ in their seed alone, in one process and in step (`training.population`).
 
     Each leaves the directory it would leave alone. Raises UserError for runs that cannot be trained together.
     """
-    resume = resume or [False] * len(runs)
+    resume, outs = resume or [False] * len(runs), [Path(out) for out in outs]
     prepared = prepare_all(runs)
     _tell(prepared[0], note)
     _refuse_unlike(prepared)
@@ -59,11 +60,11 @@ def execute_together(
         directories = [stack.enter_context(_directory(run, out, again, len(runs))) for run, out, again in asked]
         if len(runs) == 1:
             if resume[0] and (result := directories[0].concluded()):
-                return [conclude(result, runs[0], directories[0], note)]
-            return _train(prepared, directories, resume, None, tick, note)
+                return [Result(conclude(result, runs[0], directories[0], note))]
+            return [*map(Result, _train(prepared, directories, resume, None, tick, note))]
         barrier = _common_barrier(directories, resume, tuple(run.seed for run in runs), note)
         if barrier is not None:
-            return _train(prepared, directories, resume, barrier, tick, note)
+            return [*map(Result, _train(prepared, directories, resume, barrier, tick, note))]
     return [execute(run, out, again, tick, note) for run, out, again in zip(runs, outs, resume, strict=True)]
 
 

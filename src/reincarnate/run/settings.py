@@ -18,6 +18,7 @@ from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
+from reincarnate.run.addresses import address_of
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
@@ -84,6 +85,9 @@ class Run:
     def __post_init__(self):
         if not isinstance(self.env, str) or ":" in self.env or "?" in self.env:  # settings, or a callable from Python
             object.__setattr__(self, "env", envs.settings_of(self.env).address)
+        for name in ("teacher", "data", "weights"):  # from Python also paths, and what has been opened
+            object.__setattr__(self, name, address_of(getattr(self, name), name))
+        object.__setattr__(self, "store", str(self.store))
 
     @property
     def copies(self) -> int:

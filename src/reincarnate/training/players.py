@@ -160,10 +160,11 @@ class Player:
         self.said, carry = self.policy.predict(step, carry)
         self.asked += 1
         finite(self.said.x.cpu().numpy(), self._who, self.asked)
-        action = acted(self.said, self._tells, self.spec, rng, self._how)
+        action = acted(allowed(self.said, step.mask), self._tells, self.spec, rng, self._how)
         if self._strays is not None:
             strays = rng.random(len(action)) < self._strays
-            action[strays] = random_actions(self.spec, int(strays.sum()), rng)
+            mask = None if step.mask is None else step.mask[torch.from_numpy(strays)]
+            action[strays] = random_actions(self.spec, int(strays.sum()), rng, mask)
         return ActorOutput(action, carry)
 
 
@@ -199,10 +200,7 @@ class RandomPlayer:
 
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Actions [n], or [n, A] in the task's units; of those that are allowed."""
-        if step.mask is not None:
-            odds = rng.random(step.mask.shape) * step.mask.numpy()
-            return ActorOutput(odds.argmax(-1), carry)
-        return ActorOutput(random_actions(self.spec, len(step.begins), rng), carry)
+        return ActorOutput(random_actions(self.spec, len(step.begins), rng, step.mask), carry)
 
 
 def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
@@ -223,8 +221,17 @@ def unit_actions(said: Prediction, rng: np.random.Generator, how: str) -> Tensor
     return mean.tanh() if said.kind == "squashed" else mean.clamp(-1, 1)
 
 
-def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Uniform over the task's actions: int64 [n], or float32 [n, A] where they are continuous."""
+def allowed(said: Prediction, mask: Tensor | None) -> Prediction:
+    """The prediction with −∞ for actions that a mask [n, A] forbids."""
+    if mask is None or said.kind in CONTINUOUS:
+        return said
+    return said._replace(x=said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
+
+
+def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator, mask: Tensor | None = None) -> np.ndarray:
+    """Uniform over the task's actions that a mask allows: int64 [n], or float32 [n, A] where they are continuous."""
+    if mask is not None:
+        return (rng.random(tuple(mask.shape)) * mask.numpy()).argmax(-1)
     if spec.bounds is None:
         return rng.integers(spec.actions, size=n)
     low, high = (np.asarray(bound) for bound in spec.bounds)
