@@ -60,8 +60,8 @@ def test_opened_teachers_agents_paths_and_functions_become_addresses(made, tmp_p
 
 
 def test_what_no_record_could_name_is_refused(from_python):
-    for teacher in (lambda obs: obs, 3):
-        with pytest.raises(rc.UserError, match="^teacher"):
+    for teacher in (lambda obs: obs, types.SimpleNamespace(card=3)):
+        with pytest.raises(rc.UserError, match=r"^teacher"):
             rc.Run("CartPole-v1", rc.Kickstart(), teacher=teacher)
 
 
@@ -72,7 +72,7 @@ def test_evaluate_returns_numbers(made):
 
 
 def test_errors_speak_of_arguments(from_python, tmp_path):
-    with pytest.raises(rc.UserError, match="^env_steps must be at least 1, not 0$"):
+    with pytest.raises(rc.UserError, match=r"^env_steps must be at least 1, not 0$"):
         rc.execute(rc.Run("CartPole-v1", rc.Scratch(), env_steps=0), tmp_path / "x")
     said = "--wean.no-sticky and `x --seed 1`, not -- or a--b; pip install --no-deps y"
     assert errors.as_arguments(said) == "wean.sticky=False and `x --seed 1`, not -- or a--b; pip install --no-deps y"

@@ -41,6 +41,7 @@ class Bars:
             TextColumn("{task.description:<28}", style="bold", markup=False),
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
+            TextColumn("{task.fields[said]}", style="dim", markup=False),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeLeft(),
@@ -49,6 +50,7 @@ class Bars:
             disable=quiet or not errors.is_terminal,
         )
         self._tasks: dict[str, TaskID] = {}
+        self.said = ""  # further words of whoever ticks: scores, speed
         self._cell: Any = None  # of a notebook: one line that is written over
         self._last = time.perf_counter()
 
@@ -74,8 +76,9 @@ class Bars:
             return
         if what not in self._tasks:
             self._finish_others()
-            self._tasks[what] = self._progress.add_task(what, total=total)
-        self._progress.update(self._tasks[what], completed=done, total=total)
+            self._tasks[what] = self._progress.add_task(what, total=total, said="")
+        self._progress.update(self._tasks[what], completed=done, total=total, said=clean_lines(self.said))
+        self.said = ""
 
     def _finish_others(self) -> None:
         for task in self._progress.tasks:
@@ -89,7 +92,7 @@ class Bars:
         if self._cell is not None and done < total and now - self._last < NOTEBOOK_EVERY:
             return
         self._last = now
-        shown = {"text/plain": f"{what}: {done:,} / {total:,}"}
+        shown = {"text/plain": self._line(what, done, total)}
         if self._cell is None:
             self._cell = display(shown, raw=True, display_id=True)
         else:
@@ -99,7 +102,11 @@ class Bars:
         now = time.perf_counter()
         if now - self._last > PLAIN_EVERY:
             self._last = now
-            print(f"{what}: {done:,} / {total:,}", file=sys.stderr, flush=True)
+            print(self._line(what, done, total), file=sys.stderr, flush=True)
+
+    def _line(self, what: str, done: int, total: int) -> str:
+        said, self.said = clean_lines(self.said), ""
+        return f"{what}: {done:,} / {total:,}{f' ({said})' if said else ''}"
 
 
 def table_of(told: Mapping[str, object]) -> str:

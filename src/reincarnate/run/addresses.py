@@ -2,11 +2,50 @@
 
 import inspect
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.constructors import PrimitiveConstructorSpec
 
 from reincarnate.agents.agent import Agent
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
+
+
+class _Given(type):
+    """The type of what a run may be given: on the command line and in records always text."""
+
+    def __instancecheck__(cls, value: object) -> bool:
+        known = value is None or isinstance(value, str | Path | Agent | Dataset)
+        return known or hasattr(value, "card") or callable(value)
+
+
+class _Address(metaclass=_Given):
+    """An address, or what `address_of` can make one of; or None."""
+
+
+_Address.__name__ = "an address"  # as `config` names what it expected
+
+
+_FLAG = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="{None}|STR",
+    instance_from_str=lambda args: None if args[0] == "None" else args[0],
+    is_instance=lambda value: value is None or isinstance(value, str),
+    str_from_instance=lambda value: [str(value)],
+)
+_PATH = PrimitiveConstructorSpec(
+    nargs=1,
+    metavar="STR",
+    instance_from_str=lambda args: args[0],
+    is_instance=lambda value: isinstance(value, str),
+    str_from_instance=lambda value: [str(value)],
+)
+if TYPE_CHECKING:
+    Address = Any
+    Place = Any
+else:
+    Address = Annotated[_Address, _FLAG]
+    Place = Annotated[str | Path, _PATH]
 
 
 def address_of(value: Any, what: str) -> str | None:

@@ -13,6 +13,7 @@ from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.settings import Note
+from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.training.loop import Loop, predictor_of
 from reincarnate.training.population import Alone, Apart, Stacked, Team
@@ -119,6 +120,7 @@ def _training(prepared: Prepared, memory: Memory) -> Training:
         seed=run.seed,
         copies=run.copies,
         plays=run.teacher_plays,
+        stop=stopping(run.stop_at),
     )
 
 

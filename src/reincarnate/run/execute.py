@@ -1,6 +1,5 @@
 """Running: one run, or several seeds of it in one process, from the first check to `done`."""
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,15 +14,15 @@ from reincarnate.priors.reference import Tick
 from reincarnate.run.assemble import assemble, stacks
 from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
+from reincarnate.run.loggers import Logger, open_loggers
 from reincarnate.run.outcome import conclude, finish
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
-from reincarnate.run.tensorboard import TensorBoard
+from reincarnate.run.ticker import Ticker
 from reincarnate.store.index import register
 from reincarnate.surroundings import own_torch
 from reincarnate.training.training import Record, Training
-from reincarnate.types import Phase
 
 
 @own_torch()
@@ -90,7 +89,7 @@ def _train(
             began = seeds if len(seeds) > 1 or not again else tuple(keeper.directory.config["together"])
             keeper.begin(Beginning.of(p, began), again, barrier)
         _warn_of_parting(prepared, directories[0], trainings[0], note)
-        loop.run([k.take for k in keepers], [k.save for k in keepers], _Ticker(trainings[0], tick))
+        loop.run([k.take for k in keepers], [k.save for k in keepers], Ticker(trainings[0], tick, keepers[0].latest))
         how = {"compiled": compiled, "together": len(directories[0].config["together"])}
         return [finish(p, training, directory, how, tick, note) for p, training, directory in pairs]
 
@@ -142,6 +141,8 @@ def why_apart(prepared: Prepared) -> str | None:
     """Why the seeds of a run cannot be trained together, or None."""
     if prepared.agent is not None:
         return "students that start from weights are trained one seed at a time"
+    if prepared.run.stop_at:
+        return "each stops when it has done enough"
     return None
 
 
@@ -177,21 +178,6 @@ def _warn_of_priors(prepared: Prepared, note: Note) -> None:
             f"warning: the teacher's score {scale.teacher:.4g} is no better than the random policy's "
             f"{scale.random:.4g}; by score it is weaned at once"
         )
-
-
-class _Ticker:
-    """Progress in units of a phase, not more often than is worth drawing."""
-
-    def __init__(self, training: Training, tick: Tick, every: float = 0.2):
-        self._training, self._tick, self._every, self._last = training, tick, every, 0.0
-
-    def __call__(self, phase: Phase) -> None:
-        now = time.perf_counter()
-        if now - self._last > self._every:
-            self._last = now
-            at = self._training.at
-            done, total = (at.phase_updates, phase.updates) if phase.offline else (at.phase_env_steps, phase.env_steps)
-            self._tick(f"{phase.name} {'updates' if phase.offline else 'env steps'}", done, total)
 
 
 @dataclass(frozen=True)
@@ -237,8 +223,9 @@ class Keeper:
 
     def __init__(self, training: Training, directory: RunDirectory, note: Note):
         self._training, self.directory, self._note = training, directory, note
-        self._board: TensorBoard | None = None
+        self._loggers: list[Logger] = []
         self._judged: Record = {}
+        self.latest: Record = {}  # the newest of every number, for the progress line
 
     def begin(self, beginning: Beginning, resume: bool, at_most: int | None = None) -> None:
         """Make the directory, or put its last checkpoint (of at most this number) back."""
@@ -250,13 +237,14 @@ class Keeper:
             beginning.check(self.directory, self._note)
             for warning in self.directory.restore(self._training, at_most):
                 self._note(f"warning: {warning}")
-        self._board = TensorBoard(self.directory.path)
+        self._loggers = open_loggers(beginning.run.log, self.directory.path, record(beginning.run))
 
     def take(self, line: Record) -> None:
         """Write a line of metrics down."""
-        assert self._board is not None
         self.directory.record(line)
-        self._board.add(line)
+        for logger in self._loggers:
+            logger.add(line)
+        self.latest |= line
         self._judged = line if line["kind"] == "eval" else self._judged
         _warn_of_weaning(self._training, line, self._note)
 
@@ -269,8 +257,8 @@ class Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._board:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 def _warn_of_weaning(training: Training, line: Record, note: Note) -> None:

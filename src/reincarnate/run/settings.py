@@ -18,7 +18,9 @@ from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
-from reincarnate.run.addresses import address_of
+from reincarnate.run.addresses import Address, Place, address_of
+from reincarnate.run.loggers import check_loggers
+from reincarnate.run.stopping import stopping
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
@@ -37,11 +39,11 @@ class Run:
     """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5."""
     method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
     student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
-    teacher: str | None = None
+    teacher: Address = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale."""
-    data: str | None = None
+    data: Address = None
     """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
-    weights: str | None = None
+    weights: Address = None
     """An agent to start from: store:DIR, its folder or a finished run's. --student defaults to its settings."""
     keep: Literal["weights", "all"] = "weights"
     """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
@@ -75,10 +77,14 @@ class Run:
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
     compile: Literal["auto", "on", "off"] = "auto"
     """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
-    store: str = ".reincarnate"
+    store: Place = ".reincarnate"
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
+    log: str = "tensorboard"
+    """Where metrics go besides metrics.jsonl, by commas: tensorboard, csv, wandb, trackio, mlflow; "" nowhere."""
+    stop_at: str = ""
+    """End early, by an evaluation of an online phase: score=200, normalised=1, or plateau=5 (none of 5 was better)."""
     imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     """Modules that register what it names; imported again wherever the run goes on, is judged or taught from."""
 
@@ -130,6 +136,8 @@ def check_settings(run: Run) -> None:
         raise UserError(
             f"--evaluations {run.evaluations} is too many; at most {limits.EVALUATIONS:,}, each is a checkpoint"
         )
+    check_loggers(run.log)
+    stopping(run.stop_at, run.teacher is not None)
     _refuse_infinite(run)
     run.student.check(run.copies)
     run.phases()  # raises where the method's settings cannot mean anything
@@ -159,8 +167,9 @@ def record(run: Run) -> dict[str, Any]:
     packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
     versions = {"python": platform.python_version(), **{name: version(name) for name in packages}}
     settings = to_dict(run, NAMES)
-    if not run.imports:
-        del settings["imports"]  # as records were before there were any
+    for name, usual in (("imports", []), ("log", "tensorboard"), ("stop_at", "")):
+        if settings[name] == usual:
+            del settings[name]  # as records were before there were any
     usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
     defaults = to_dict(usual, NAMES)
     return {**settings, "command": command(settings, defaults), "versions": versions}

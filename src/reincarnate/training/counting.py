@@ -23,6 +23,7 @@ class Counters:
     lows: list[float] = field(default_factory=list)  # lower ends of their 95 % intervals
     best_barrier: int = 0  # the evaluation (1 is the newborn's) with the best score so far, the latest of equals
     best_score: float = 0.0  # its score, raw
+    raw: list[float] = field(default_factory=list)  # scores of this phase, where a stop looks at them
 
     def progress(self, phase: Phase) -> Progress:
         """What schedules may know now."""
@@ -54,7 +55,7 @@ class Counters:
 
     def next_phase(self) -> "Counters":
         """The counters as the next phase begins."""
-        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[], lows=[])
+        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[], lows=[], raw=[])
 
 
 def length(phase: Phase) -> int:

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,7 +48,9 @@ class Training:
     _learned: dict[str, int] = field(default_factory=dict)
     _returns: list[float] = field(default_factory=list)
     _seen: dict[str, float] = field(default_factory=dict)  # what diagnostics found as the stretch ended
+    _told: tuple[dict[str, Tensor | float], dict[str, int], int] = field(default_factory=lambda: ({}, {}, 0))
     _clock: float = 0.0
+    stop: Callable[[list[float], list[float]], bool] | None = None  # whether scores so far are enough
 
     @property
     def student(self) -> Student:
@@ -108,9 +110,15 @@ class Training:
         self._publish()
         self._report(phase, write)
         self._evaluate(phase, write)
-        if self.at.done(phase) >= length(phase):
+        if self._has_done_enough(phase):
+            self.at, self.best = replace(self.at, phase=len(self.phases)), None
+        elif self.at.done(phase) >= length(phase):
             self.at, self.best = self.at.next_phase(), None
         self._pass_barrier(barrier)
+
+    def _has_done_enough(self, phase: Phase) -> bool:
+        later = self.phases[self.at.phase :]
+        return bool(self.stop) and not any(p.offline for p in later) and self.stop(self.at.raw, self.at.scores)
 
     def _publish(self) -> None:
         for student in self.cast.values():
@@ -152,6 +160,8 @@ class Training:
         normalised = self.scale.normalise(result.mean) if self.scale else None
         low, high = result.interval()
         self.at.evaluated(result.mean, result.env_steps)
+        if counts and self.stop:
+            self.at.raw.append(result.mean)
         if self.scale and normalised is not None and counts:
             self.at.scores.append(normalised)
             self.at.lows.append(self.scale.normalise(low))
@@ -177,10 +187,28 @@ class Training:
             rates[self.student.settings.explores] = self.exploration(phase, self.at.phase_env_steps)
         write({**self._where(phase, "train"), **means, **rates, **played, **self._seen})
         self._sums, self._learned, self._returns, self._seen = {}, {}, [], {}
+        self._told = {}, {}, 0
+
+    def point(self, phase: Phase) -> Record:
+        """A line between two barriers: mean losses and returns since the last one, and what was seen."""
+        sums, learned, episodes = self._told
+        means = {}
+        for name, total in self._sums.items():
+            who = self._who(name)
+            if count := self._learned.get(who, 0) - learned.get(who, 0):
+                means[f"loss_{name}"] = float(total - sums.get(name, 0.0)) / count
+        ended = self._returns[episodes:]
+        played = {"return": float(np.mean(ended)), "episodes": len(ended)} if ended else {}
+        line = {**self._where(phase, "point"), "weight": self.weight(phase), **means, **played, **self._seen}
+        self._told, self._seen = (dict(self._sums), dict(self._learned), len(self._returns)), {}
+        return line
 
     def _count(self, name: str) -> int:
-        who = next((who for who in self.cast if name.startswith(f"{who}_")), "student")
-        return self._learned.get(who, 1)
+        return self._learned.get(self._who(name), 1)
+
+    def _who(self, name: str) -> str:
+        """Whose loss it is."""
+        return next((who for who in self.cast if name.startswith(f"{who}_")), "student")
 
     def _where(self, phase: Phase, kind: str) -> Record:
         seconds = round(time.perf_counter() - self._clock, 3)
