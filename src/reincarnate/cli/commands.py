@@ -23,6 +23,7 @@ usage: reincarnate COMMAND …
   train METHOD              train a student: {methods}
   resume DIR                continue a run that was interrupted, to the same bits
   evaluate AGENT            an agent's score on a task, with its interval
+  play AGENT …              an episode to look at, a student beside its teacher: --gif, --mp4, or in a window
   compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
   study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
   study report DIR          what a study found so far, and which of its runs are missing
@@ -179,6 +180,7 @@ COMMANDS = {
     "train": "train:train",
     "resume": "train:resume",
     "evaluate": "evaluate:evaluate",
+    "play": "play:play",
     "compare": "compare:compare",
     "study": "study:study",
     "lineage": "store:lineage",
