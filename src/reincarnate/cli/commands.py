@@ -26,6 +26,7 @@ usage: reincarnate COMMAND …
   play AGENT …              an episode to look at, a student beside its teacher: --gif, --mp4, or in a window
   compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
   study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
+  watch DIR                 a page that follows a study, or any runs, while they go on
   study report DIR          what a study found so far, and which of its runs are missing
   lineage show AGENT        what an agent stands on, and what it all cost; also verify, diff, index
   gc                        delete from the store what no run, study or agent refers to
@@ -183,6 +184,7 @@ COMMANDS = {
     "play": "play:play",
     "compare": "compare:compare",
     "study": "study:study",
+    "watch": "watch:watch",
     "lineage": "store:lineage",
     "gc": "store:gc",
     "export": "export:export",

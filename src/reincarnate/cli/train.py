@@ -15,7 +15,7 @@ from reincarnate.config import to_dict, to_yaml
 from reincarnate.files.records import Record
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
-from reincarnate.run.plan import describe, estimate
+from reincarnate.run.plan import budget_remarks, describe, estimate
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import check as check_trust
@@ -38,6 +38,8 @@ def train(args: list[str]) -> None:
     if options.dry_run:
         _dry_run(run)
         return
+    for line in budget_remarks(run):
+        ui.note(f"warning: {line}")
     with _saying_how_to_go_on(out if len(runs) > 1 and options.out else runs[0][1], [where for _, where in runs]):
         for result, where in _train(runs, together):
             _say_result(result, where)
@@ -84,7 +86,7 @@ def _train(runs: list, together: bool) -> list[tuple[dict, Path]]:
 
 def _dry_run(run) -> None:
     prepared = prepare(run)
-    for warning in prepared.warnings:
+    for warning in (*prepared.warnings, *budget_remarks(run)):
         ui.note(f"warning: {warning}")
     for line in describe(run.phases(), run.student, run.copies):
         print(line)

@@ -178,6 +178,12 @@ def _warn_of_priors(prepared: Prepared, note: Note) -> None:
             f"warning: the teacher's score {scale.teacher:.4g} is no better than the random policy's "
             f"{scale.random:.4g}; by score it is weaned at once"
         )
+    elif reference.teacher and reference.teacher.interval()[0] <= reference.random.interval()[1]:
+        (low, high), (least, most) = reference.teacher.interval(), reference.random.interval()
+        note(
+            f"warning: the teacher's score [{low:.4g}, {high:.4g}] cannot be told from the random policy's "
+            f"[{least:.4g}, {most:.4g}]: normalised scores mean little; measure longer with --reference-episodes"
+        )
 
 
 @dataclass(frozen=True)
