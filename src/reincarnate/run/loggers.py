@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors
@@ -21,6 +21,7 @@ Line = dict[str, Any]
 PROJECT = "reincarnate"  # what services call the place where runs are gathered
 
 
+@runtime_checkable
 class Logger(Protocol):
     """What is told every line of metrics."""
 
