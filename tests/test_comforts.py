@@ -92,8 +92,9 @@ def test_flags_of_a_command_are_found_without_running_it():
 
 def test_an_interruption_tells_the_exact_command_that_goes_on(tmp_path):
     args = ["train", "scratch", *TINY, "--env-steps", "1e7", "--evaluations", "1000", "--out", "my run"]
+    heeds = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # whatever started the tests may have made it deaf
     process = subprocess.Popen(
-        [sys.executable, "-m", "reincarnate", *args], cwd=tmp_path, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "reincarnate", *args], cwd=tmp_path, stderr=subprocess.PIPE, text=True, preexec_fn=heeds
     )
     waited = time.monotonic() + 60
     while not list(tmp_path.glob("my run/checkpoints/*")) and time.monotonic() < waited:

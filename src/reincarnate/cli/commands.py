@@ -60,13 +60,13 @@ def main(argv: list[str] | None = None) -> None:
     surroundings.own_process()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
-    ui.quiet = "--quiet" in args
+    quiet = "--quiet" in args
     args = [item for item in args if item not in ("--debug", "--quiet")]
     if args and args[0] == "--version":
         print(__version__)
         return
     try:
-        with _signals_end(), plugins.asking(), _flags():
+        with _signals_end(), plugins.asking(), _flags(quiet):
             if not args or args[0] in ("-h", "--help"):
                 _help(args[1:])
             else:
@@ -104,13 +104,14 @@ def _traceback(error: BaseException) -> None:
 
 
 @contextmanager
-def _flags() -> Iterator[None]:
-    """Within, messages speak of flags."""
-    before, errors.flags = errors.flags, True
+def _flags(quiet: bool = False) -> Iterator[None]:
+    """Within, messages speak of flags, and a person who wants quiet has it."""
+    before = errors.flags, ui.quiet
+    errors.flags, ui.quiet = True, quiet
     try:
         yield
     finally:
-        errors.flags = before
+        errors.flags, ui.quiet = before
 
 
 @contextmanager
