@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow check clean
+.PHONY: demo test slow check docs dist clean
 
 demo: $(READY)
 	@$(VENV)/bin/reincarnate demo
@@ -17,6 +17,14 @@ slow: $(READY)
 check: $(READY)
 	@$(VENV)/bin/pip install -q -c constraints.txt ruff pyright
 	@$(VENV)/bin/ruff check . && $(VENV)/bin/ruff format --check . && $(VENV)/bin/pyright
+
+docs: $(READY)
+	@$(VENV)/bin/pip install -q -c constraints.txt mkdocs-material "mkdocstrings[python]"
+	@$(VENV)/bin/python -m mkdocs build -q && echo "open out/site/index.html"
+
+dist: $(READY)
+	@$(VENV)/bin/pip install -q -c constraints.txt build twine
+	@rm -rf dist && $(VENV)/bin/python -m build -q && $(VENV)/bin/python -m twine check --strict dist/*
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reincarnate needs Python 3.11 or newer; try make PYTHON=python3.12")'

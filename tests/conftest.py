@@ -6,7 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from reincarnate import errors
+
 torch.set_num_threads(1)
+errors.flags = True  # tests expect messages as they are written, with flags; `test_from_python.py` those with arguments
 
 
 @pytest.fixture(scope="session")

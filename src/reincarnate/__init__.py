@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from reincarnate.methods import (
         JSRL,
         METHODS,
+        PPD,
         RLPD,
         WSRL,
         Dagger,
@@ -27,13 +28,36 @@ if TYPE_CHECKING:
         register_method,
     )
     from reincarnate.nets.torsos import register_torso
-    from reincarnate.priors.teacher_report import evaluate_agent
+    from reincarnate.priors.teacher_report import AgentScore, describe_teacher, evaluate_agent
+    from reincarnate.priors.teacher_report import evaluate_agent as evaluate
+    from reincarnate.report import compare
     from reincarnate.run.callbacks import register_callback
     from reincarnate.run.execute import execute, execute_together
+    from reincarnate.run.result import Result
     from reincarnate.run.settings import Run
-    from reincarnate.students import DQN, STUDENTS, register_student
+    from reincarnate.students import (
+        A2C,
+        D4PG,
+        DQN,
+        IQN,
+        PPO,
+        PQN,
+        QRDQN,
+        SAC,
+        STUDENTS,
+        TD3,
+        TQC,
+        Modern,
+        ModernSAC,
+        PPOCleanRL,
+        PPOContinuous,
+        Rainbow,
+        register_student,
+    )
+    from reincarnate.studies import read_study, run_study
     from reincarnate.teachers import open_teacher, register_teacher
     from reincarnate.training.exchange import register_exchange
+    from reincarnate.ui import Bars as progress
 
 _PLACES = {
     "agents.agent": ("Agent", "open_agent"),
@@ -42,6 +66,7 @@ _PLACES = {
     "methods": (
         "JSRL",
         "METHODS",
+        "PPD",
         "RLPD",
         "WSRL",
         "DQfD",
@@ -57,42 +82,86 @@ _PLACES = {
     ),
     "envs": ("register_family",),
     "nets.torsos": ("register_torso",),
-    "priors.teacher_report": ("evaluate_agent",),
+    "priors.teacher_report": ("AgentScore", "describe_teacher", "evaluate_agent"),
     "run.execute": ("execute", "execute_together"),
     "run.settings": ("Run",),
     "run.callbacks": ("register_callback",),
-    "students": ("DQN", "STUDENTS", "register_student"),
+    "run.result": ("Result",),
+    "report": ("compare",),
+    "studies": ("read_study", "run_study"),
+    "students": (
+        "A2C",
+        "D4PG",
+        "DQN",
+        "IQN",
+        "PPO",
+        "PQN",
+        "QRDQN",
+        "SAC",
+        "STUDENTS",
+        "TD3",
+        "TQC",
+        "Modern",
+        "ModernSAC",
+        "PPOCleanRL",
+        "PPOContinuous",
+        "Rainbow",
+        "register_student",
+    ),
     "teachers": ("open_teacher", "register_teacher"),
     "training.exchange": ("register_exchange",),
 }
+_OTHERWISE = {"evaluate": ("priors.teacher_report", "evaluate_agent"), "progress": ("ui", "Bars")}  # here -> there
 _MODULE_OF = {name: module for module, names in _PLACES.items() for name in names}
 
 __all__ = [  # names load when they are asked for, so that `import reincarnate` costs nothing
+    "A2C",
+    "D4PG",
     "DQN",
+    "IQN",
     "JSRL",
     "METHODS",
+    "PPD",
+    "PPO",
+    "PQN",
+    "QRDQN",
     "RLPD",
+    "SAC",
     "STUDENTS",
+    "TD3",
+    "TQC",
     "WSRL",
     "Agent",
+    "AgentScore",
     "DQfD",
     "Dagger",
     "Dataset",
     "FineTune",
     "Kickstart",
+    "Modern",
+    "ModernSAC",
+    "PPOCleanRL",
+    "PPOContinuous",
     "Pretrain",
     "QDagger",
+    "Rainbow",
     "Rehearsal",
+    "Result",
     "Run",
     "Scratch",
     "UserError",
     "WarmCritic",
+    "compare",
+    "describe_teacher",
+    "evaluate",
     "evaluate_agent",
     "execute",
     "execute_together",
     "open_agent",
     "open_dataset",
     "open_teacher",
+    "progress",
+    "read_study",
     "register_callback",
     "register_exchange",
     "register_family",
@@ -100,13 +169,15 @@ __all__ = [  # names load when they are asked for, so that `import reincarnate` 
     "register_student",
     "register_teacher",
     "register_torso",
+    "run_study",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
+    module, there = _OTHERWISE.get(name) or (_MODULE_OF.get(name), name)
+    if module is None:
         raise AttributeError(f"module 'reincarnate' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"reincarnate.{_MODULE_OF[name]}"), name)
+    value = getattr(importlib.import_module(f"reincarnate.{module}"), there)
     globals()[name] = value
     return value
 

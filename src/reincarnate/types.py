@@ -458,6 +458,12 @@ class TeacherCard:
         """Whether it speaks of continuous actions."""
         return self.tells in CONTINUOUS
 
+    def _repr_html_(self) -> str:
+        from reincarnate.ui import table_of
+
+        names = ("uri", "algorithm", "tells", "network", "env", "trained_env_steps", "safety")
+        return table_of({name: getattr(self, name) for name in names if getattr(self, name) is not None})
+
 
 @runtime_checkable
 class Teacher(Policy, Protocol):

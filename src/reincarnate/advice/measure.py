@@ -15,6 +15,7 @@ from reincarnate.advice.facts import (
     own_temperature,
 )
 from reincarnate.agents.agent import Agent
+from reincarnate.agents.places import folder_of
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_json
 from reincarnate.files.records import Record, load_record
@@ -173,7 +174,7 @@ def _data_address(question: Question, spec: TaskSpec, agent: Agent | None, addre
     if question.data or agent is None or address is None:
         return question.data
     own = "data" in agent.kept and agent.spec.protocol == spec.protocol
-    return f"store:{address.removeprefix('store:')}" if own else None
+    return f"store:{folder_of(address)}" if own else None
 
 
 def _of_data(question: Question, spec: TaskSpec, address: str, teacher: Teacher | None, tick: Tick) -> DataFacts:

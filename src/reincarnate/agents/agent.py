@@ -1,14 +1,17 @@
 """An agent: what a run leaves behind. Weights, settings, task and a card; itself a teacher for the next generation."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from reincarnate.agents.places import folder_of
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Dataset, Memory, open_dataset, save_dataset
 from reincarnate.data.dataset import spec_from, spec_value, whole_episodes
@@ -26,6 +29,7 @@ from reincarnate.files.records import Record, is_hash, load_record
 from reincarnate.files.regular import within
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.types import Policy, Student, TaskSpec
+from reincarnate.ui import table_of
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,35 @@ class Agent:
     def policy(self) -> Policy:
         """What it would do, frozen. Raises UserError where weights are damaged or do not fit."""
         return self.student.policy(self.spec, self.network())
+
+    def predict(
+        self,
+        obs: Any,
+        state: Any = None,
+        episode_start: Any = None,
+        deterministic: bool = True,
+        action_masks: Any = None,
+    ) -> tuple[Any, Tensor]:
+        """Actions for raw observations, as Stable-Baselines3's `predict` gives them, and the memory after them.
+
+        `obs` is one observation [*O] (the action is then one too) or several [n, *O]. `state` is the memory that the
+        last call returned, `episode_start` [n] marks who forgets it, `action_masks` [n, A] what is allowed. Unless
+        `deterministic` it samples, from a generator of its own that begins at the same seed. Raises UserError for
+        observations of another shape.
+        """
+        from reincarnate.training.asking import ask  # of a room above: playing is its business
+
+        return ask(self._asked, self.spec, obs, state, episode_start, deterministic, action_masks)
+
+    @cached_property
+    def _asked(self) -> tuple[Policy, np.random.Generator]:
+        """The policy and a generator, made when they are first asked."""
+        return self.policy(), np.random.default_rng(0)
+
+    def _repr_html_(self) -> str:
+        told = {"agent": self.sha256[:12], "task": self.spec.id, "student": type(self.student).__name__}
+        known = {key: self.about[key] for key in ("method", "score", "env_steps") if self.about.get(key) is not None}
+        return table_of(told | known)
 
     def data(self) -> Dataset | None:
         """The replay it kept; None where it kept none. Raises UserError where that is damaged or another."""
@@ -122,8 +155,12 @@ def _keep(folder: Path, student: Student, memory: Memory, sha256: str) -> dict[s
     return kept
 
 
-def open_agent(path: Path) -> Agent:
-    """Open an agent's directory, or a finished run's. Raises UserError where it is neither, or has changed."""
+def open_agent(path: Path | str) -> Agent:
+    """Open an agent's directory, or a finished run's; `store:DIR` and `prior:NAME` name one too.
+
+    Raises UserError where it is neither, or has changed.
+    """
+    path = folder_of(path)
     folder = path if (path / "agent.json").exists() else path / "agent"
     if not (folder / "agent.json").exists():
         state = "has no agent yet (it is not finished)" if (path / "config.json").exists() else "holds no agent"

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import arg
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli
 
 
 def advise(args: list[str]) -> None:
@@ -50,7 +50,7 @@ def advise(args: list[str]) -> None:
         question = Question(env, teacher, data, weights, student, budget, episodes, plays, seed)
         _advise(question, _try_budget(try_, try_env_steps, budget, out), out, json_)
 
-    tyro.cli(command, args=args, prog="reincarnate advise")
+    cli(command, args, "reincarnate advise")
 
 
 def _try_budget(wanted: bool, env_steps: int | None, budget: int, out: Path | None) -> int | None:

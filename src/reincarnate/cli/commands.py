@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
-from reincarnate import __version__, plugins, surroundings, ui
+from reincarnate import __version__, errors, plugins, surroundings, ui
 from reincarnate.errors import UserError
 
 HELP = """reincarnate: train new agents from trained ones, instead of from scratch
@@ -23,8 +23,10 @@ usage: reincarnate COMMAND …
   train METHOD              train a student: {methods}
   resume DIR                continue a run that was interrupted, to the same bits
   evaluate AGENT            an agent's score on a task, with its interval
+  play AGENT …              an episode to look at, a student beside its teacher: --gif, --mp4, or in a window
   compare DIR …             finished runs side by side: a table and one HTML page, or why they cannot be compared
   study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
+  watch DIR                 a page that follows a study, or any runs, while they go on
   study report DIR          what a study found so far, and which of its runs are missing
   priors list               a ready set of priors that studies name by hash; also card, fetch
   lineage show AGENT        what an agent stands on, and what it all cost; also verify, diff, index
@@ -32,13 +34,15 @@ usage: reincarnate COMMAND …
   export AGENT              an agent as ONNX, TorchScript, safetensors or SB3's zip, checked against the agent
   push AGENT hf:ORG/REPO    an agent with its card to the Hugging Face Hub; --local DIR only makes the folder
   pull hf:ORG/REPO          an agent from there, every hash checked
+  completion SHELL          a script that completes commands and flags in bash, zsh or fish
 
 TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
 
 A task of your own, with every command that has --env: --env module:Id (or module:Class), --env-kwargs.KEY VALUE,
 --wrapper module:Class, --max-episode-steps N, and --import MODULE for a module that registers something.
 `reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do;
-with --debug the traceback comes too.
+with --debug the traceback comes too. --quiet leaves out progress and notes; inspect, advise, evaluate, compare
+and study print JSON with --json.
 """
 
 
@@ -57,20 +61,22 @@ def main(argv: list[str] | None = None) -> None:
     surroundings.own_process()
     args = list(sys.argv[1:] if argv is None else argv)
     debug = "--debug" in args
-    args = [item for item in args if item != "--debug"]
+    quiet = "--quiet" in args
+    args = [item for item in args if item not in ("--debug", "--quiet")]
     if args and args[0] == "--version":
         print(__version__)
         return
     try:
-        with _signals_end(), plugins.asking():
+        with _signals_end(), plugins.asking(), _flags(quiet):
             if not args or args[0] in ("-h", "--help"):
                 _help(args[1:])
             else:
-                _command(args[0])(_with_task(args[1:]))
+                command_of(args[0])(_with_task(args[1:]))
     except UserError as error:
-        if debug:
-            _traceback(error)
-        ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
+        with _flags():
+            if debug:
+                _traceback(error)
+            ui.errors.print(f"[bold red]error:[/] {_escape(str(error))}", highlight=False, soft_wrap=True)
         sys.exit(2)
     except BrokenPipeError:  # the reader of our output, a pager say, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -99,6 +105,17 @@ def _traceback(error: BaseException) -> None:
 
 
 @contextmanager
+def _flags(quiet: bool = False) -> Iterator[None]:
+    """Within, messages speak of flags, and a person who wants quiet has it."""
+    before = errors.flags, ui.quiet
+    errors.flags, ui.quiet = True, quiet
+    try:
+        yield
+    finally:
+        errors.flags, ui.quiet = before
+
+
+@contextmanager
 def _signals_end() -> Iterator[None]:
     """Within, SIGTERM and SIGHUP end us by way of an exception: a line is said, temporary folders go.
 
@@ -121,18 +138,23 @@ def _signals_end() -> Iterator[None]:
                 signal.signal(number, signal.SIG_DFL)
 
 
-AGAIN = {"study": "the same command", "demo": "the same command", "train": "`reincarnate resume`"}
-AGAIN["resume"] = AGAIN["train"]
+AGAIN = {"study": "the same command continues", "demo": "the same command continues"}
 
 
 def _ended(command: str, error: KeyboardInterrupt) -> int:
     """Say that we were stopped, if anybody still listens. Returns the exit code, as shells count it."""
     number = error.number if isinstance(error, Ended) else signal.SIGINT
     how = f"ended by {signal.Signals(number).name}" if isinstance(error, Ended) else "interrupted"
-    hint = f"; {AGAIN[command]} continues from the last checkpoint" if command in AGAIN else ""
+    hint = again(error) or AGAIN.get(command, "")
+    hint = f"; {hint}" if hint else ""
     with suppress(OSError):  # the terminal may be what has gone
-        ui.errors.print(how + hint, highlight=False)
+        ui.errors.print(how + hint, highlight=False, markup=False, soft_wrap=True)
     return 128 + number
+
+
+def again(error: KeyboardInterrupt) -> str:
+    """What goes on with what was interrupted, as `train` and `resume` noted it on the way up."""
+    return next(iter(getattr(error, "__notes__", ())), "")
 
 
 def _escape(text: str) -> str:
@@ -141,7 +163,8 @@ def _escape(text: str) -> str:
     return escape(text)
 
 
-def _command(name: str) -> Callable[[list[str]], None]:
+def command_of(name: str) -> Callable[[list[str]], None]:
+    """The function that does a command, given its arguments. Raises UserError for an unknown one."""
     if name not in COMMANDS:
         import difflib
 
@@ -160,13 +183,16 @@ COMMANDS = {
     "train": "train:train",
     "resume": "train:resume",
     "evaluate": "evaluate:evaluate",
+    "play": "play:play",
     "compare": "compare:compare",
     "study": "study:study",
     "priors": "priors:priors",
+    "watch": "watch:watch",
     "lineage": "store:lineage",
     "gc": "store:gc",
     "export": "export:export",
     "push": "hub:push",
     "pull": "hub:pull",
+    "completion": "completion:completion",
 }
 """Name -> module:function here, imported when it is asked for."""

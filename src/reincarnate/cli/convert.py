@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli
 
 
 def convert(args: list[str]) -> None:
@@ -33,4 +33,4 @@ def convert(args: list[str]) -> None:
         line = f"{dataset.path}: {size}, read as {logged.format}"
         ui.say(line)
 
-    tyro.cli(command, args=args, prog="reincarnate convert")
+    cli(command, args, "reincarnate convert")

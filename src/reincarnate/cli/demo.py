@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import tyro
 from tyro.conf import arg
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli
 from reincarnate.errors import UserError
 from reincarnate.methods import Kickstart, Scratch
 from reincarnate.methods.weaning import Weaning
@@ -83,4 +83,4 @@ def demo(args: list[str]) -> None:
         """
         run_demo(out, seeds)
 
-    tyro.cli(command, args=args, prog="reincarnate demo")
+    cli(command, args, "reincarnate demo")

@@ -1,11 +1,12 @@
 """`reincarnate evaluate`: what any agent scores."""
 
 from pathlib import Path
+from typing import Annotated
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli, print_json
 
 
 def evaluate(args: list[str]) -> None:
@@ -19,6 +20,7 @@ def evaluate(args: list[str]) -> None:
         seed: int = 0,
         trust: bool = False,
         render: Path | None = None,
+        json_: Annotated[bool, arg(name="json")] = False,
     ) -> None:
         """The mean return of an agent (ours or anybody's) with its 95 % interval.
 
@@ -30,6 +32,7 @@ def evaluate(args: list[str]) -> None:
             seed: Of the evaluation's random streams.
             trust: Also run the code that an agent names which was not made on this machine. Look at that code first.
             render: Instead of scoring it, draw one episode from --seed: a picture (.png) or an animation (.gif).
+            json_: Print JSON: the score, its interval, every return.
         """
         from reincarnate.priors.teacher_report import evaluate_agent, render_agent
 
@@ -37,10 +40,12 @@ def evaluate(args: list[str]) -> None:
             ui.say(render_agent(agent, env, render, plays, seed, trust))
             return
         with ui.Bars() as tick:
-            warnings: list[str] = []
-            line = evaluate_agent(agent, env, episodes, plays, seed, tick, warnings.append, trust)
-        for warning in warnings:
+            scored = evaluate_agent(agent, env, episodes, plays, seed, tick, trust)
+        for warning in scored.warnings:
             ui.note(f"warning: {warning}")
-        ui.say(line)
+        if json_:
+            print_json(scored.as_json())
+        else:
+            ui.say(str(scored))
 
-    tyro.cli(command, args=args, prog="reincarnate evaluate")
+    cli(command, args, "reincarnate evaluate")

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent
+from reincarnate.agents.places import folder_of
+from reincarnate.cli.parsing import cli
 
 
 def export(args: list[str]) -> None:
@@ -27,7 +28,7 @@ def export(args: list[str]) -> None:
         """
         from reincarnate.sharing import export as exporting
 
-        opened = open_agent(Path(agent.removeprefix("store:")))
+        opened = open_agent(folder_of(agent))
         done = exporting.export(opened, to, out)
         said = done.words
         if to != "sb3":
@@ -42,4 +43,4 @@ def export(args: list[str]) -> None:
         said += "".join(f"\n{path}: the statistics of its observations, and of rewards" for path in done.beside)
         ui.say(f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}")
 
-    tyro.cli(command, args=args, prog="reincarnate export")
+    cli(command, args, "reincarnate export")

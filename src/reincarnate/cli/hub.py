@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from reincarnate import ui
 from reincarnate.agents.agent import Agent
+from reincarnate.agents.places import folder_of
+from reincarnate.cli.parsing import cli
 from reincarnate.errors import UserError
 from reincarnate.sharing import hub
 from reincarnate.store.lineage import known_places
@@ -39,7 +40,7 @@ def push(args: list[str]) -> None:
         name, revision = hub.parse(repo)
         if revision:
             raise UserError(f"{repo} names a revision; what is pushed becomes a new one: hf:{name}")
-        source, places = Path(agent.removeprefix("store:")), known_places(store, (), ui.note)
+        source, places = folder_of(agent), known_places(store, (), ui.note)
         if local is not None:
             pushed, where = hub.write_folder(source, name, local, places), str(local)
         else:
@@ -50,7 +51,7 @@ def push(args: list[str]) -> None:
             )
         _say(pushed, f"{where} holds")
 
-    tyro.cli(command, args=args, prog="reincarnate push")
+    cli(command, args, "reincarnate push")
 
 
 def pull(args: list[str]) -> None:
@@ -72,7 +73,7 @@ def pull(args: list[str]) -> None:
         here = local is not None
         _say(hub.take(local, out, repo or str(local)) if here else hub.download(name, revision, out), f"{out} holds")
 
-    tyro.cli(command, args=args, prog="reincarnate pull")
+    cli(command, args, "reincarnate pull")
 
 
 def _say(agent: Agent, where: str) -> None:

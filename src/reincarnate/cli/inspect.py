@@ -1,11 +1,16 @@
 """The command `inspect`: what a trained agent is, or what logged data holds."""
 
-import tyro
-from rich.table import Table
-from tyro.conf import Positional
+from typing import Annotated
 
-from reincarnate import ui
+from tyro.conf import Positional, arg
+
+from reincarnate import envs, ui
+from reincarnate.cli.parsing import cli, print_json
 from reincarnate.errors import UserError
+from reincarnate.priors.data_report import DataReport, data_table, describe_data, open_data
+from reincarnate.priors.teacher_report import describe_teacher, teacher_table
+from reincarnate.seeds import stream
+from reincarnate.teachers.fit import open_for
 
 
 def inspect(args: list[str]) -> None:
@@ -20,6 +25,7 @@ def inspect(args: list[str]) -> None:
         temperature: float = 1.0,
         data: str | None = None,
         teacher: str | None = None,
+        json_: Annotated[bool, arg(name="json")] = False,
     ) -> None:
         """What a trained agent is, and with --env whether it fits, what it scores, its action gap and its entropy.
 
@@ -34,34 +40,35 @@ def inspect(args: list[str]) -> None:
             temperature: τ for the entropy of softmax(logits/τ).
             data: A dataset, store:DIR (an agent that kept its replay), or logged data of others, unconverted.
             teacher: The same as naming it first.
+            json_: Print JSON.
         """
         if agent and teacher:
             raise UserError(f"two teachers, {agent} and {teacher}; name one")
         agent = agent or teacher
         if data is not None:
-            ui.console.print(_inspected(data, env, agent, seed))
+            report = _inspected(data, env, agent, seed)
+            if json_:
+                print_json(report.as_json())
+            else:
+                ui.console.print(data_table(report, f"data {data}"))
             return
         if agent is None:
             raise UserError("nothing to inspect: name a teacher, or data with --data")
-        from reincarnate.priors.teacher_report import inspect_teacher
-
         with ui.Bars() as tick:
-            table = inspect_teacher(agent, env, episodes, plays, seed, temperature, tick)
-        ui.console.print(table)
+            told = describe_teacher(agent, env, episodes, plays, seed, temperature, tick)
+        if json_:
+            print_json(told.as_json())
+        else:
+            ui.console.print(teacher_table(told))
 
-    tyro.cli(command, args=args, prog="reincarnate inspect")
+    cli(command, args, "reincarnate inspect")
 
 
-def _inspected(address: str, env: str | None, uri: str | None, seed: int) -> Table:
-    """The table of what data holds. Raises UserError."""
-    from reincarnate import envs
-    from reincarnate.priors.data_report import data_table, describe_data, open_data
-    from reincarnate.seeds import stream
-    from reincarnate.teachers.fit import open_for
-
+def _inspected(address: str, env: str | None, uri: str | None, seed: int) -> DataReport:
+    """What data holds. Raises UserError."""
     if seed < 0:
         raise UserError(f"--seed must not be negative: {seed}")
     spec = envs.spec(env) if env else None
     data = open_data(address, spec)
     teacher = open_for(uri, spec or data.spec) if uri else None
-    return data_table(describe_data(data, stream(seed, "data"), teacher), f"data {address}")
+    return describe_data(data, stream(seed, "data"), teacher)

@@ -5,12 +5,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import tyro
 from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli
 from reincarnate.errors import UserError
 from reincarnate.store import gc as collecting
 from reincarnate.store.differences import differences
@@ -69,7 +69,7 @@ def _show(args: list[str]) -> None:
         else:
             ui.console.print(show(found), highlight=False)
 
-    tyro.cli(command, args=args, prog="reincarnate lineage show")
+    cli(command, args, "reincarnate lineage show")
 
 
 def _print_json(found: Lineage) -> None:
@@ -104,7 +104,7 @@ def _verify(args: list[str]) -> None:
             ui.console.print(f"{len(bad)} of {len(checked)} wrong or missing", highlight=False)
             sys.exit(1)
 
-    tyro.cli(command, args=args, prog="reincarnate lineage verify")
+    cli(command, args, "reincarnate lineage verify")
 
 
 def _diff(args: list[str]) -> None:
@@ -134,7 +134,7 @@ def _diff(args: list[str]) -> None:
             last = x.section
         ui.console.print(table, highlight=False)
 
-    tyro.cli(command, args=args, prog="reincarnate lineage diff")
+    cli(command, args, "reincarnate lineage diff")
 
 
 def _index(args: list[str]) -> None:
@@ -157,7 +157,7 @@ def _index(args: list[str]) -> None:
         ui.console.print(_contents(found))
         _say_gone(gone, found)
 
-    tyro.cli(command, args=args, prog="reincarnate lineage index")
+    cli(command, args, "reincarnate lineage index")
 
 
 def _contents(found: list[Found]) -> Table:
@@ -216,7 +216,7 @@ def gc(args: list[str]) -> None:
             highlight=False,
         )
 
-    tyro.cli(command, args=args, prog="reincarnate gc")
+    cli(command, args, "reincarnate gc")
 
 
 def _orphans(found: list[collecting.Orphan], store: Path) -> Table:

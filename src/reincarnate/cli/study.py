@@ -1,14 +1,15 @@
 """The commands `study run` and `study report`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-import tyro
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
+from reincarnate.cli.parsing import cli
 from reincarnate.config import read_yaml
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors
+from reincarnate.report import json_of
 from reincarnate.store.trust import check_study
 from reincarnate.studies.matrix import read_study
 from reincarnate.studies.overview import report_study
@@ -38,6 +39,7 @@ def _study_run(args: list[str]) -> None:
         backend: Literal["local", "ray"] = "local",
         address: str | None = None,
         trust: bool = False,
+        json_: Annotated[bool, arg(name="json")] = False,
     ) -> None:
         """Every method × task × seed of a study file over the same priors; run again to go on where it stopped.
 
@@ -48,6 +50,7 @@ def _study_run(args: list[str]) -> None:
             backend: Processes on this machine, or Ray.
             address: Of a running Ray cluster (auto, or ray://HOST:10001); without it Ray starts on this machine.
             trust: Also go on with runs of a study naming code that did not begin on this machine. Look at them first.
+            json_: Print the report as JSON, not as a table.
         """
         _check_backend(workers, backend, address)
         executor = None
@@ -57,9 +60,10 @@ def _study_run(args: list[str]) -> None:
             executor = RayCluster(workers, address)
         out = out or Path("out") / file.stem
         check_study(read_yaml(file), out, trust)
-        run_study(read_study(file), out, workers, executor)
+        run_study(read_study(file), out, workers, executor, quiet=json_)
+        _as_json(json_, out)
 
-    tyro.cli(command, args=args, prog="reincarnate study run")
+    cli(command, args, "reincarnate study run")
 
 
 def _check_backend(workers: int, backend: str, address: str | None) -> None:
@@ -69,16 +73,28 @@ def _check_backend(workers: int, backend: str, address: str | None) -> None:
         raise UserError("--address is of a Ray cluster: add --backend ray")
 
 
+def _as_json(wanted: bool, out: Path) -> None:
+    if wanted:
+        print(json_of(out).read_text(), end="")
+
+
 def _study_report(args: list[str]) -> None:
-    def command(directory: Positional[Path], out: Path | None = None, seed: int = 0) -> None:
+    def command(
+        directory: Positional[Path],
+        out: Path | None = None,
+        seed: int = 0,
+        json_: Annotated[bool, arg(name="json")] = False,
+    ) -> None:
         """What a study found: `compare` over its runs, and which are missing, and why. Nothing is trained.
 
         Args:
             directory: Folder of a study.
             out: Folder for index.html, index.png and index.json; by default the study's.
             seed: Of the bootstrap.
+            json_: Print the report as JSON, not as a table.
         """
         with disk_errors(out or directory):
-            report_study(directory, out, seed)
+            report_study(directory, out, seed, quiet=json_)
+        _as_json(json_, out or directory)
 
-    tyro.cli(command, args=args, prog="reincarnate study report")
+    cli(command, args, "reincarnate study report")

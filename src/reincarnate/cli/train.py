@@ -1,18 +1,21 @@
 """The commands `train` and `resume`: one run, or several seeds of it."""
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-import tyro
 from tyro.conf import Positional
 
 from reincarnate import ui
-from reincarnate.cli.train_flags import directories, parse
+from reincarnate.cli.parsing import cli
+from reincarnate.cli.train_flags import directories, overview, parse
 from reincarnate.config import to_dict, to_yaml
 from reincarnate.files.records import Record
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
-from reincarnate.run.plan import describe, estimate
+from reincarnate.run.plan import budget_remarks, describe, estimate
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import check as check_trust
@@ -21,6 +24,9 @@ from reincarnate.store.trust import imported_for
 
 def train(args: list[str]) -> None:
     """`train METHOD [--config FILE] [flags]`."""
+    if args and args[0] in ("-h", "--help"):
+        print(overview(), end="")
+        return
     run, out, options = parse(args)
     if options.print_config:
         print(to_yaml(to_dict(run, NAMES)), end="")
@@ -34,8 +40,30 @@ def train(args: list[str]) -> None:
     if options.dry_run:
         _dry_run(run)
         return
-    for result, where in _train(runs, together):
-        _say_result(result, where)
+    for line in budget_remarks(run):
+        ui.note(f"warning: {line}")
+    with _saying_how_to_go_on(out if len(runs) > 1 and options.out else runs[0][1], [where for _, where in runs]):
+        for result, where in _train(runs, together):
+            _say_result(result, where)
+
+
+@contextmanager
+def _saying_how_to_go_on(whole: Path, places: list[Path]) -> Iterator[None]:
+    """Within, an interruption is told the exact command that continues, or that nothing was begun.
+
+    `whole` is what that command names where all of `places` lie in it; else each is resumed by its own.
+    """
+    try:
+        yield
+    except KeyboardInterrupt as interruption:
+        begun = [where for where in places if (where / "config.json").exists() and not (where / "done").exists()]
+        named = [whole] if len(begun) > 1 and whole not in places else begun
+        commands = " && ".join(f"reincarnate resume {shlex.quote(str(where))}" for where in named)
+        said = f"to go on from the last checkpoint: {commands}" if commands else "no run was begun"
+        if commands and (waiting := [where.name for where in places if not where.exists()]):
+            said += f" (not begun: {', '.join(waiting)})"
+        interruption.add_note(said)
+        raise
 
 
 def _go_together(runs: list, choice: str) -> bool:
@@ -62,7 +90,7 @@ def _train(runs: list, together: bool) -> list[tuple[dict, Path]]:
 
 def _dry_run(run) -> None:
     prepared = prepare(run)
-    for warning in prepared.warnings:
+    for warning in (*prepared.warnings, *budget_remarks(run)):
         ui.note(f"warning: {warning}")
     for line in describe(run.phases(), run.student, run.copies):
         print(line)
@@ -100,18 +128,24 @@ def resume(args: list[str]) -> None:
         """
         seeds = sorted(path.parent for path in directory.glob("[!.]*/config.json") if not _over(path.parent))
         alone = (directory / "config.json").exists() or not seeds
-        for unit in _units([directory] if alone else seeds, trust):
-            runs, places = zip(*unit, strict=True)
-            with ui.Bars() as tick:
-                if len(unit) > 1:
-                    made = [(place / "config.json").exists() for place in places]
-                    results = execute_together(runs, places, made, tick, ui.note)
-                else:
-                    results = [execute(runs[0], places[0], resume=True, tick=tick, note=ui.note)]
-            for result, where in zip(results, places, strict=True):
-                _say_result(result, where)
+        places = [directory] if alone else seeds
+        with _saying_how_to_go_on(directory, places):
+            _resume(places, trust)
 
-    tyro.cli(command, args=args, prog="reincarnate resume")
+    cli(command, args, "reincarnate resume")
+
+
+def _resume(places: list[Path], trust: bool) -> None:
+    for unit in _units(places, trust):
+        runs, wheres = zip(*unit, strict=True)
+        with ui.Bars() as tick:
+            if len(unit) > 1:
+                made = [(place / "config.json").exists() for place in wheres]
+                results = execute_together(runs, wheres, made, tick, ui.note)
+            else:
+                results = [execute(runs[0], wheres[0], resume=True, tick=tick, note=ui.note)]
+        for result, where in zip(results, wheres, strict=True):
+            _say_result(result, where)
 
 
 def _over(run: Path) -> bool:

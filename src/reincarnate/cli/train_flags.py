@@ -1,6 +1,8 @@
 """Flags of `train`: every field of the run, its method and its student, over an optional strict YAML file."""
 
 import inspect
+import re
+import textwrap
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,12 +10,16 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from reincarnate import envs
+from reincarnate.cli.parsing import cli
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
+from reincarnate.plugins import Registry
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
 from reincarnate.students import STUDENTS
 from reincarnate.training.exchange import EXCHANGES
+
+LINE = 100  # letters of what a list says of one method
 
 
 @dataclass(frozen=True)
@@ -45,9 +51,7 @@ class Command:
 def parse(args: list[str]) -> tuple[Run, Path, Options]:
     """The run, its directory and the options. Raises UserError for unknown methods, students and keys."""
     if not args or args[0].startswith("-"):
-        if "-h" not in args and "--help" not in args:
-            raise UserError(f"train needs a method: {', '.join(METHODS)}")
-        args = ["scratch", *args]
+        raise UserError(f"train needs a method: {', '.join(METHODS)}")
     METHODS.find(method := args[0])
     student, rest = _take(args[1:], "--student")
     exchange, rest = _take(rest, "--exchange")
@@ -60,11 +64,11 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
     about += f"\n\n--exchange NAME chooses, with --population N: {', '.join(EXCHANGES)}."
     about += f"\n\nOther methods: {', '.join(name for name in METHODS if name != method)}."
-    parsed = tyro.cli(
+    parsed = cli(
         tyro.conf.AvoidSubcommands[Command],
-        args=rest,
+        rest,
+        f"reincarnate train {method}",
         default=Command(default, Options(config=Path(config) if config else None)),
-        prog=f"reincarnate train {method}",
         description=about,
     )
     run, options = parsed.run, parsed.options
@@ -75,6 +79,34 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     if options.seeds > 1 and run.population > 1:
         raise UserError("--seeds and --population both say how many learners there are: train one population at a time")
     return run, options.out or Path("runs") / f"{envs.parse(run.env).folder}-{method}", options
+
+
+def overview() -> str:
+    """Methods and students with a line each, for `train --help`. One that cannot be loaded says why."""
+    return f"""usage: reincarnate train METHOD --env ID [--teacher T] [--student NAME] [flags]
+
+methods:
+{_lines(METHODS)}
+
+students (--student NAME):
+{_lines(STUDENTS)}
+
+`reincarnate train METHOD --student NAME --help` lists every setting of both; `reincarnate advise` measures what there
+is to start from, and recommends a method.
+"""
+
+
+def _lines(names: Registry) -> str:
+    return "\n".join(f"  {name:<{max(map(len, names))}}  {_first_sentence(names, name)}" for name in names)
+
+
+def _first_sentence(names: Registry, name: str) -> str:
+    try:
+        said = " ".join(inspect.cleandoc(names[name].__doc__ or "").partition("\n\n")[0].split())
+    except UserError as error:
+        return f"cannot be loaded: {error}"
+    first = re.split(r"(?<=[^ .]{3})[.;] ", said, maxsplit=1)[0].rstrip(".")
+    return textwrap.shorten(first, LINE, placeholder=" …")
 
 
 def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]:

@@ -112,6 +112,10 @@ class _Twins:
         """ "rgb": uint8[n, 210, 160, 3], the newest frame; "student": the task's own observation."""
         return self._colour.view(name)[:, -1] if name == "rgb" else self._own.view(name)
 
+    def picture(self) -> np.ndarray:
+        """The first copy's screen, uint8 [210, 160, 3]."""
+        return self.view("rgb")[0]
+
     def close(self) -> None:
         self._own.close()
         self._colour.close()

@@ -214,6 +214,10 @@ class _Gym:
     def view(self, name: str) -> np.ndarray:
         return self._faces.seeing.look[name](self._raw)
 
+    def picture(self) -> Any:
+        """What it renders, where it was made to: `render_mode` "rgb_array"."""
+        return self._env.render() if self._env.render_mode == "rgb_array" else None
+
     def close(self) -> None:
         _close(self._env)
 

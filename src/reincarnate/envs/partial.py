@@ -79,6 +79,11 @@ class _Partial:
         self._env = _made(env_id).unwrapped
         self._space = self._env.observation_space
 
+    def picture(self) -> Any:
+        """The whole grid with what is seen of it in light; None of tasks that draw nothing."""
+        frame = getattr(self._env, "get_frame", None)
+        return frame() if frame else None
+
     def reset(self, seed: int | None) -> np.ndarray:
         return self._seen(self._env.reset(seed=seed)[0])
 

@@ -76,6 +76,10 @@ class Copies:
         self.mask = self._masks_to_act()
         return self._obs
 
+    def picture(self) -> Any:
+        """What the first copy shows to people, uint8 [H, W, 3]; None where it shows nothing."""
+        return getattr(self._envs[0], "picture", lambda: None)()
+
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for its faults."""
         idle = np.asarray(np.isnan(actions).all(1) if self.spec.continuous else np.equal(actions, IDLE))

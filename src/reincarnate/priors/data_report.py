@@ -66,6 +66,17 @@ class DataReport:
     agreement_interval: Interval | None
     warnings: tuple[str, ...]
 
+    def as_json(self) -> dict[str, Any]:
+        """All of it, as JSON values."""
+        return {name: _plain(value) for name, value in vars(self).items()}
+
+
+def _plain(value: Any) -> Any:
+    """Arrays, alone or in pairs, as lists."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value
+
 
 def open_data(address: str, spec: TaskSpec | None) -> Dataset | Logged:
     """A dataset of ours, the replay that an agent kept (store:DIR, or its folder), or logged data of others, unread.

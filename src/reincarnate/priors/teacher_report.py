@@ -1,8 +1,11 @@
 """Looking at a teacher: what its files say, whether it fits a task, and how it plays there."""
 
+import html
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,35 +69,96 @@ def play(
     return result, torch.cat(player.predictions).cpu()
 
 
+@dataclass(frozen=True)
+class TeacherReport:
+    """What a teacher is, and where a task was named what it does there.
+
+    `action_gap` are quartiles of the difference between its best two actions' logits or values, `entropy` is in nats,
+    of softmax(x / `temperature`) over `choices` actions; of continuous actions there are `action_size`, quartiles of
+    the way to the bounds, and `at_bounds`, the share of numbers at them.
+    """
+
+    uri: str
+    card: TeacherCard
+    view: str
+    recurrent: bool
+    warnings: tuple[str, ...]
+    env: str | None = None
+    fits_with_warnings: bool = False
+    evaluation: Evaluation | None = None
+    plays: str = ""
+    temperature: float = 1.0
+    action_gap: tuple[float, ...] | None = None
+    entropy: float | None = None
+    choices: int = 0
+    action_size: tuple[float, ...] | None = None
+    at_bounds: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, as JSON values; the score with its interval and its returns."""
+        told = {field.name: getattr(self, field.name) for field in fields(self)}
+        told |= {"card": asdict(self.card), "evaluation": self.evaluation and _numbers(self.evaluation)}
+        return told
+
+
 @own_torch()
-def inspect_teacher(
+def describe_teacher(
     uri: str, env_id: str | None, episodes: int, how: str, seed: int, temperature: float, tick: Tick
-) -> Table:
-    """A table of everything; with `env_id` measured on that task. Raises UserError."""
+) -> TeacherReport:
+    """Open a teacher and say what it is; with `env_id` measured on that task. Raises UserError."""
     if not 0 < temperature < math.inf:
         raise UserError(f"--temperature must be above 0 and finite, not {temperature:g}")
     spec = envs.spec(env_id) if env_id else None
     teacher = open_for(uri, spec)
-    table = Table(title=f"teacher {uri}", show_header=False, title_justify="left", min_width=60)
+    card, recurrent = teacher.card, teacher.initial(1).shape[-1] > 0
+    report = TeacherReport(uri, card, teacher.view, recurrent, tuple(card.warnings), temperature=temperature)
+    if spec is None:
+        return report
+    fit = check_fit(card, spec)
+    result, said = play(teacher, spec.id, episodes, how, seed, tick)
+    report = replace(
+        report,
+        warnings=tuple(remarks(teacher, spec, said.numpy())),
+        env=spec.id,
+        fits_with_warnings=bool(fit),
+        evaluation=result,
+        plays=way_of_playing(card, how),
+    )
+    if spec.bounds is None:
+        spread = float(entropy(said, temperature).mean())
+        return replace(report, action_gap=_quartiles(action_gap(said)), entropy=spread, choices=said.shape[-1])
+    way = said[:, : spec.actions].abs().flatten()
+    at = float((way >= AT_BOUNDS).float().mean())
+    return replace(report, action_size=_quartiles(way), at_bounds=at)
+
+
+def inspect_teacher(
+    uri: str, env_id: str | None, episodes: int, how: str, seed: int, temperature: float, tick: Tick
+) -> Table:
+    """A table of everything that `describe_teacher` finds."""
+    return teacher_table(describe_teacher(uri, env_id, episodes, how, seed, temperature, tick))
+
+
+def teacher_table(report: TeacherReport) -> Table:
+    """All of a report, one line a thing."""
+    table = Table(title=f"teacher {report.uri}", show_header=False, title_justify="left", min_width=60)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in _described(teacher):
+    for name, value in _described(report):
         table.add_row(name, value)
-    if spec is None:
-        _add_warnings(table, teacher.card.warnings)
+    result = report.evaluation
+    if result is None:
+        _add_warnings(table, report.warnings)
         return table
-    fit = check_fit(teacher.card, spec)
-    result, logits = play(teacher, spec.id, episodes, how, seed, tick)
     table.add_section()
-    table.add_row("fits", f"{spec.id}: yes{', with warnings' if fit else ''}")
-    _add_warnings(table, remarks(teacher, spec, logits.numpy()))
+    table.add_row("fits", f"{report.env}: yes{', with warnings' if report.fits_with_warnings else ''}")
+    _add_warnings(table, report.warnings)
     low, high = result.interval()
-    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {episodes} episodes"
-    table.add_row("score", f"{score}, plays {way_of_playing(teacher.card, how)}")
+    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {len(result.returns)} episodes"
+    table.add_row("score", f"{score}, plays {report.plays}")
     if beside := result.beside():
         table.add_row("beside it", beside)
-    rows = _decisions(logits, temperature) if spec.bounds is None else _sizes(logits[:, : spec.actions])
-    for name, value in rows:
+    for name, value in _decisions(report) if report.action_gap else _sizes(report):
         table.add_row(name, value)
     return table
 
@@ -104,39 +168,48 @@ def _add_warnings(table: Table, warnings: Iterable[str]) -> None:
         table.add_row("[yellow]warning", Text(warning))
 
 
-def _decisions(logits: torch.Tensor, temperature: float) -> list[tuple[str, str]]:
-    """How sure it was of its choices, from logits or values [N, A]."""
-    spread, most = float(entropy(logits, temperature).mean()), float(np.log(logits.shape[-1]))
+def _decisions(report: TeacherReport) -> list[tuple[str, str]]:
+    """How sure it was of its choices."""
+    spread, most = report.entropy, float(np.log(report.choices))
     return [
-        ("action gap", f"quartiles {_quartiles(action_gap(logits))}"),
-        ("policy entropy", f"{spread:.3g} nats at τ = {temperature:g} (uniform: {most:.3g})"),
+        ("action gap", f"quartiles {_listed(report.action_gap)}"),
+        ("policy entropy", f"{spread:.3g} nats at τ = {report.temperature:g} (uniform: {most:.3g})"),
     ]
 
 
-def _sizes(actions: torch.Tensor) -> list[tuple[str, str]]:
-    """How far its actions [N, A] went from the middle (0) to the task's bounds (1) or beyond, each number apart."""
-    way = actions.abs().flatten()
-    at = 100 * float((way >= AT_BOUNDS).float().mean())
-    return [("action size", f"quartiles {_quartiles(way)} of the way to the bounds; {at:.3g} % at them")]
+def _sizes(report: TeacherReport) -> list[tuple[str, str]]:
+    """How far its actions went from the middle (0) to the task's bounds (1) or beyond, each number apart."""
+    at = 100 * (report.at_bounds or 0.0)
+    return [("action size", f"quartiles {_listed(report.action_size)} of the way to the bounds; {at:.3g} % at them")]
 
 
-def _quartiles(numbers: torch.Tensor) -> str:
-    parts = torch.quantile(numbers[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist()
-    return "{:.3g}, {:.3g}, {:.3g}".format(*parts)
+def _quartiles(numbers: torch.Tensor) -> tuple[float, ...]:
+    return tuple(torch.quantile(numbers[: 2**20], torch.tensor([0.25, 0.5, 0.75])).tolist())
 
 
-def _described(teacher: Teacher) -> list[tuple[str, str]]:
-    card = teacher.card
+def _listed(numbers: Iterable[float] | None) -> str:
+    return ", ".join(f"{number:.3g}" for number in numbers or ())
+
+
+def _numbers(evaluation: Evaluation) -> dict[str, Any]:
+    """An evaluation as JSON values."""
+    low, high = evaluation.interval()
+    told = {"score": evaluation.mean, "interval": [low, high], "episodes": len(evaluation.returns)}
+    return told | {"env_steps": evaluation.env_steps, "returns": list(evaluation.returns)}
+
+
+def _described(report: TeacherReport) -> list[tuple[str, str]]:
+    card = report.card
     shape = f"{card.obs_dtype or ''}{list(card.obs_shape)}" if card.obs_shape is not None else "its files do not say"
     rows = [
         ("format", card.format),
         ("algorithm", card.algorithm),
         ("network", f"{card.network}; {card.parameters:,} parameters"),
         ("tells", card.tells),
-        ("observations", shape + (f", view {teacher.view!r}" if teacher.view != "student" else "")),
+        ("observations", shape + (f", view {report.view!r}" if report.view != "student" else "")),
         ("actions", _actions(card)),
         ("preprocessing", escape(card.preprocessing)),
-        ("memory", "recurrent" if teacher.initial(1).shape[-1] else "none"),
+        ("memory", "recurrent" if report.recurrent else "none"),
         ("trained on", card.env or "its files do not say"),
         (
             "trained for",
@@ -157,33 +230,56 @@ def _actions(card: TeacherCard) -> str:
     return f"{card.actions}, from {low:g} to {high:g}"
 
 
+@dataclass(frozen=True)
+class AgentScore:
+    """What an agent scored: `score` is the mean of `returns`, `interval` its 95 % interval; printed, one line."""
+
+    env: str
+    score: float
+    interval: tuple[float, float]
+    returns: tuple[float, ...]
+    env_steps: int
+    plays: str
+    warnings: tuple[str, ...] = ()
+    beside: str = ""  # another measure of the task's, or each of several tasks'
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, as JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        low, high = self.interval
+        score = f"{self.score:.4g}  95 % [{low:.4g}, {high:.4g}]"
+        line = f"{self.env}: {score} over {len(self.returns)} episodes, {self.env_steps:,} env steps"
+        return f"{line}; {self.beside}" if self.beside else line
+
+    def _repr_html_(self) -> str:
+        return f"<code>{html.escape(str(self))}</code>"
+
+
 @own_torch()
 def evaluate_agent(
-    uri: str,
+    uri: str | Path,
     env_id: str | None = None,
     episodes: int = 100,
     how: str = "auto",
     seed: int = 0,
     tick: Tick = lambda *_: None,
-    warn: Callable[[str], None] = lambda _: None,
     trust: bool = False,
-) -> str:
-    """One line: an agent's mean return with its interval. `env_id` None: the task it was made for.
+) -> AgentScore:
+    """An agent's mean return with its interval. `env_id` None: the task it was made for.
 
-    `warn` is told what to know before believing it, one line at a time. `trust` also runs code that an agent names
-    which was not made here: its task, what it was registered by. Raises UserError.
+    `warnings` of the result say what to know before believing it. `trust` also runs code that an agent names which
+    was not made here: its task, what it was registered by. Raises UserError.
     """
-    probe, spec = _brought(uri, env_id, trust)
-    env_id = spec.id
-    result, logits = play(probe, env_id, episodes, how, seed, tick)
-    for line in remarks(probe, spec, logits.numpy()):
-        warn(line)
-    low, high = result.interval()
-    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}]"
-    own = f"; {result.beside()}" if result.name else ""
+    probe, spec = _brought(str(uri), env_id, trust)
+    result, said = play(probe, spec.id, episodes, how, seed, tick)
+    warnings, plays = tuple(remarks(probe, spec, said.numpy())), way_of_playing(probe.card, how)
+    own = [result.beside()] if result.name else []
     each = ", ".join(f"{name} {part.mean:.4g}" for name, part in zip(names_of(spec), result.parts, strict=True))
-    own += f"; each: {each}" if each else ""
-    return f"{env_id}: {score} over {episodes} episodes, {result.env_steps:,} env steps{own}"
+    beside = "; ".join([*own, *([f"each: {each}"] if each else [])])
+    told = (result.mean, result.interval(), result.returns, result.env_steps, plays, warnings)
+    return AgentScore(spec.id, *told, beside=beside)
 
 
 def _brought(uri: str, env_id: str | None, trust: bool) -> tuple[Teacher, TaskSpec]:

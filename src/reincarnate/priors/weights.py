@@ -13,6 +13,7 @@ from torch import Tensor
 from reincarnate import envs
 from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.agents.imported import Imported, check_shapes
+from reincarnate.agents.places import folder_of
 from reincarnate.config import to_dict
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
@@ -49,7 +50,7 @@ class Fitted:
 
 
 def open_weights(address: str, spec: TaskSpec | None = None) -> Agent:
-    """The agent at `store:DIR` or DIR, an agent's folder or a finished run's; of other schemes somebody else's.
+    """The agent at `store:DIR` or DIR, a folder or a finished run's, or `prior:NAME`; of other schemes somebody else's.
 
     `spec`: the task, for files that do not hold their actions' bounds. Raises UserError where there is none, or none
     that a student can go on from.
@@ -61,6 +62,8 @@ def open_weights(address: str, spec: TaskSpec | None = None) -> Agent:
         scheme, rest = (recognise(path) if foreign else "store"), address
     if scheme == "store":
         return open_agent(Path(rest))
+    if scheme == "prior":
+        return open_agent(folder_of(address))
     opener = getattr(SCHEMES[scheme], "open_weights", None) if scheme in SCHEMES else None
     if opener is None:
         known = [name for name in SCHEMES.ours if name == "store" or hasattr(SCHEMES[name], "open_weights")]

@@ -32,6 +32,7 @@ __all__ = [
     "figure",
     "gaps",
     "headline",
+    "json_of",
     "load_run",
     "load_runs",
     "profiles",
@@ -69,6 +70,11 @@ def publish(loaded: Loaded, out: Path | None, seed: int = 0, title: str = "") ->
     return rows
 
 
+def json_of(out: Path) -> Path:
+    """Where `compare` and `publish` write the rows as JSON, told to write into `out`."""
+    return out.with_suffix(".json") if out.suffix == ".html" else out / "index.json"
+
+
 def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) -> None:
     page = out if out.suffix == ".html" else out / "index.html"
     title = title or "What the prior was worth: " + ", ".join(sorted({run.env for run in loaded.runs}))
@@ -76,5 +82,5 @@ def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) ->
     all_of_it = aggregate(loaded.runs, np.random.default_rng(seed), loaded.missing)
     notes = gaps(loaded.runs, loaded.missing)
     text = as_json(rows, loaded.runs, all_of_it, loaded.missing, notes, page.parent)
-    write_bytes(page.with_suffix(".json"), text.encode())
+    write_bytes(json_of(out), text.encode())
     save_png(figure(loaded.runs, np.random.default_rng(seed)), page.with_suffix(".png"))

@@ -1,6 +1,7 @@
 """Learning curves: each method's score by env steps (its offline phase left of zero) or by updates; teacher at 1."""
 
 # ruff: noqa: E402 (a notebook's backend is looked at before matplotlib is imported)
+import hashlib
 import io
 import re
 from collections.abc import Sequence
@@ -90,6 +91,7 @@ def as_svg(fig: Figure) -> str:
     with matplotlib.rc_context({"svg.hashsalt": "reincarnate", "svg.fonttype": "path"}):
         fig.savefig(buffer, format="svg", metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")))
     svg = re.sub(r"<!--.*?-->", "", buffer.getvalue(), flags=re.DOTALL)
+    svg = re.sub(r' id="(arm-[0-9a-f]{8})"', r' class="\1"', svg)  # several parts of a figure have it
     return re.sub(r"\n\s*\n", "\n", svg[svg.index("<svg") :])
 
 
@@ -123,8 +125,16 @@ def _panel(axes: Axes, env: str, runs: list[FinishedRun], rng: np.random.Generat
         group = by_label(runs)[label]
         curve = _curve(group, normalised, budget, updates, over)
         if curve is not None:
+            before = set(axes.get_children())
             labels.append((_draw(axes, *curve, colour, dashes, rng), label, colour))
+            for artist in set(axes.get_children()) - before:
+                artist.set_gid(arm(label))
     return labels
+
+
+def arm(label: str) -> str:
+    """The class of all that belongs to a method in the page, by which its script finds it."""
+    return f"arm-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def _clean(axes: Axes, env: str, normalised: bool) -> None:
@@ -242,8 +252,9 @@ def place_labels(axes: Axes, labels: list[Label], inches: float) -> None:
     places = _spread(wanted, _LINE / (_PLOT_SHARE * inches))
     at: dict[str, Any] = {"transform": axes.transAxes, "clip_on": False}
     for (_, name, colour), end, place in zip(labels, wanted, places, strict=True):
-        axes.plot([1.005, 1.03], [end, place], color=colour, linewidth=0.8, **at)
-        axes.text(1.037, place, shown(name), va="center", fontsize=9.5, color=colour, parse_math=False, **at)
+        told: dict[str, Any] = {"color": colour, "gid": arm(name), **at}
+        axes.plot([1.005, 1.03], [end, place], linewidth=0.8, **told)
+        axes.text(1.037, place, shown(name), va="center", fontsize=9.5, parse_math=False, **told)
     axes.set_ylim(low, high)
 
 
@@ -294,10 +305,10 @@ def _draw_profiles(axes: Axes, methods: dict[str, np.ndarray], chosen: dict, rng
         colour, dashes = chosen[label]
         name = " ".join(label.split())[:40].replace("$", r"\$")
         share = performance_profile(scores, thresholds)
-        axes.plot(thresholds, share, color=colour, linestyle=dashes, linewidth=1.9, label=f" {name}")
+        axes.plot(thresholds, share, color=colour, linestyle=dashes, linewidth=1.9, label=f" {name}", gid=arm(label))
         band = profile_band(scores, thresholds, rng)
         if band is not None:
-            axes.fill_between(thresholds, *band, color=colour, alpha=0.16, linewidth=0)
+            axes.fill_between(thresholds, *band, color=colour, alpha=0.16, linewidth=0, gid=arm(label))
     axes.set_xlim(thresholds[0], thresholds[-1])
     axes.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, fontsize=9, labelcolor=INK)
 

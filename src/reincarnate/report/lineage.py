@@ -220,7 +220,11 @@ def aggregates_table(found: Sequence[Aggregates]) -> str:
             cells = [interval(part, 0) for part in (x.iqm, x.mean, x.median, x.gap)]
             beats = "–" if x.improvement is None else f"{interval(x.improvement, 0)} over {x.over}"
             body.append(row([escape(cell) for cell in (x.method, *cells, beats)]))
-    return table(["method", "IQM", "mean", "median", "optimality gap", "probability of improvement"], body)
+    return table(
+        ["method", "IQM", "mean", "median", "optimality gap", "probability of improvement"],
+        body,
+        "Every aggregate over all tasks",
+    )
 
 
 def named(label: str, env: str, runs: Sequence[FinishedRun]) -> str:
@@ -234,7 +238,7 @@ def cost_table(runs: Sequence[FinishedRun]) -> str:
     body = [row([named(label, env, runs), *map(escape, _cost(own))]) for env, label, own in groups]
     heads = ["method", "env steps", "… in prior data", "… of the teacher's training", "… of the first weights'"]
     heads += ["with priors", "… for evaluation", "offline updates", "online updates", "time"]
-    return table(heads, body)
+    return table(heads, body, "What one run costs")
 
 
 def with_priors(run: FinishedRun) -> tuple[int, bool]:

@@ -15,11 +15,11 @@ from reincarnate.files.atomic import write_bytes
 from reincarnate.files.text import visible
 from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.comparable import gaps
-from reincarnate.report.curves import MUTED, UPDATES, as_svg, figure, profiles, styles
+from reincarnate.report.curves import MUTED, UPDATES, arm, as_svg, figure, profiles, styles
 from reincarnate.report.lineage import AGGREGATES, COST, aggregates_table, cost_table, named, picture
 from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label
 from reincarnate.report.statistics import LEVEL, REPS, mean_interval
-from reincarnate.report.style import colour, document, note, row, section, table, themed
+from reincarnate.report.style import colour, document, note, row, section, switches, table, themed
 from reincarnate.report.table import METHOD, Row, caption, columns_of, forest_scale, headline, summarise
 from reincarnate.report.wording import duration, interval, number
 
@@ -56,6 +56,7 @@ def write_page(
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="verdict">{escape(sentence)}</p>' for sentence in headline(rows)),
+        _switches(runs),
         _plot(plot, _CURVES),
         section("Final scores", _scores(rows, runs), note(caption(rows)), *map(note, gaps(runs, missing))),
         section("Every aggregate", aggregates_table(aggregate(runs, rng, missing)), note(AGGREGATES)),
@@ -70,8 +71,13 @@ def write_page(
     write_bytes(path, visible(document(title, "\n".join(parts))).encode())
 
 
+def _switches(runs: Sequence[FinishedRun]) -> str:
+    chosen = styles([run.label for run in runs])
+    return switches([(arm(label), colour(shade), label) for label, (shade, _) in chosen.items()])
+
+
 def _plot(svg: str, text: str) -> str:
-    return f'<figure><div class="scroll">{svg}</div><figcaption>{escape(text)}</figcaption></figure>'
+    return f'<figure><div class="scroll" tabindex="0">{svg}</div><figcaption>{escape(text)}</figcaption></figure>'
 
 
 # ---- scores ------------------------------------------------------------------------------------------
@@ -87,9 +93,13 @@ def _scores(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> str:
             shade = colour(chosen[x.method][0] if x.kind == METHOD else MUTED)
             name, *cells = (escape(column.cell(x)) for column in columns)
             dot = f'<span class="dot" style="background:{shade}"></span>'
-            body.append(row([dot + name, *cells[:2], _forest(x, group, shade), *cells[2:]], x.kind))
+            body.append(row([dot + name, *cells[:2], _forest(x, group, shade), *cells[2:]], _kind(x)))
     headings = [column.heading for column in columns]
-    return table([*headings[:3], "", *headings[3:]], body)
+    return table([*headings[:3], "", *headings[3:]], body, "Final scores by task and method")
+
+
+def _kind(x: Row) -> str:
+    return f"{x.kind} {arm(x.method)}" if x.kind == METHOD else x.kind
 
 
 def _forest(x: Row, group: Sequence[Row], shade: str) -> str:
@@ -113,7 +123,11 @@ def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
     for label, own in by_label(runs).items():
         students = _distinct((run.config.get("student") or {}).get("name") for run in own)
         yield f'<h3>{escape(label)} <span class="muted">student: {escape(students)}</span></h3>'
-        for plan in dict.fromkeys(tuple(map(str, run.result.get("plan") or ())) for run in own):
+        plans: dict[tuple[str, ...], list[str]] = {}
+        for run in own:
+            plans.setdefault(tuple(map(str, run.result.get("plan") or ())), []).append(run.env)
+        for plan, envs in plans.items():
+            yield note(_distinct(envs)) if len(plans) > 1 else ""
             yield "<ol>" + "".join(f"<li>{escape(line)}</li>" for line in plan) + "</ol>"
 
 
@@ -137,7 +151,7 @@ def _every_run(runs: Sequence[FinishedRun], missing: Sequence[Missing], folder: 
         where = _link(lost.path, folder) if lost.path.is_dir() else escape(lost.path.name)
         body.append(row([escape(lost.label or "–"), *["–"] * 4, state, where]))
     heads = ["method", "seed", f"raw score, {LEVEL:.0%} over episodes", "normalised", "time", "state"]
-    return table([*heads, "directory"], body, "runs")
+    return table([*heads, "directory"], body, "Every run of the comparison", "runs")
 
 
 def _link(directory: Path, folder: Path) -> str:

@@ -38,8 +38,54 @@ summary { cursor: pointer; font-size: .9rem; margin-top: .8rem }
 dl { display: grid; grid-template-columns: max-content 1fr; gap: .25rem 1.2rem; font-size: .88rem;
   margin: .4rem 0 }
 dt { color: var(--6a7078) } dd { margin: 0 }
+caption { text-align: left; color: var(--6a7078); font-size: .86rem; padding-bottom: .4rem }
+.arms { margin: 1rem 0 0; font-size: .86rem } .arms[hidden] { display: none }
+.arms button { font: inherit; color: inherit; background: none; border: 1px solid var(--e3e5e8); border-radius: 99px;
+  padding: .2rem .7rem; margin: 0 .4rem .4rem 0; cursor: pointer }
+.arms button[aria-pressed=false] { text-decoration: line-through; opacity: .6 }
+.faint { opacity: .15 } .off { display: none }
+@media (max-width: 40rem) { body { padding: 1.2rem .8rem 3rem } h1 { font-size: 1.3rem }
+  .scroll::before { content: "scrolls sideways"; display: block; position: sticky; left: 0; color: var(--6a7078);
+  font-size: .78rem } dl { grid-template-columns: 1fr } figure svg { min-width: 34rem } }
 @media print { body { max-width: none; padding: 0 } }
 """
+
+
+_SCRIPT = """
+(() => {
+  const bar = document.querySelector(".arms");
+  if (!bar) return;
+  bar.hidden = false;
+  const buttons = [...bar.querySelectorAll("button")];
+  const light = arm => buttons.forEach(b => document.querySelectorAll("." + b.dataset.arm).forEach(
+    part => part.classList.toggle("faint", arm !== null && b.dataset.arm !== arm)));
+  const follow = (part, arm) => {
+    for (const event of ["mouseenter", "focus"]) part.addEventListener(event, () => light(arm));
+    for (const event of ["mouseleave", "blur"]) part.addEventListener(event, () => light(null));
+  };
+  for (const button of buttons) {
+    const arm = button.dataset.arm;
+    follow(button, arm);
+    document.querySelectorAll("." + arm).forEach(part => follow(part, arm));
+    button.addEventListener("click", () => {
+      const on = button.getAttribute("aria-pressed") !== "true";
+      button.setAttribute("aria-pressed", on);
+      document.querySelectorAll("svg ." + arm).forEach(part => part.classList.toggle("off", !on));
+    });
+  }
+})();
+"""
+
+
+def switches(arms: Sequence[tuple[str, str, str]]) -> str:
+    """Buttons that switch methods off and on in every plot: of each its class, colour and name. Hidden without
+    JavaScript; those who point at one, or at its curve or row, see the others faint."""
+    buttons = "".join(
+        f'<button type="button" data-arm="{name}" aria-pressed="true"><span class="dot" style="background:{shade}">'
+        f"</span>{escape(label)}</button>"
+        for name, shade, label in arms
+    )
+    return f'<div class="arms" role="group" aria-label="Methods shown in the plots" hidden>{buttons}</div>'
 
 
 def document(title: str, body: str) -> str:
@@ -52,7 +98,7 @@ def document(title: str, body: str) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{colours}{_CSS}</style></head>\n"
-        f"<body>\n{body}\n</body></html>\n"
+        f"<body>\n{body}\n<script>{_SCRIPT}</script></body></html>\n"
     )
 
 
@@ -68,12 +114,13 @@ def themed(svg: str, label: str) -> str:
     return svg.replace("<svg ", f'<svg role="img" aria-label="{escape(label)}" ', 1)
 
 
-def table(headings: Sequence[str], rows: Sequence[str], kind: str = "") -> str:
-    """A table that scrolls sideways where the screen is narrow."""
-    head = "".join(f"<th>{escape(heading)}</th>" for heading in headings)
+def table(headings: Sequence[str], rows: Sequence[str], caption: str, kind: str = "") -> str:
+    """A table that scrolls sideways where the screen is narrow, by the keyboard too."""
+    head = "".join(f'<th scope="col">{escape(x)}</th>' if x else "<td></td>" for x in headings)
     body = "\n".join(rows)
     return (
-        f'<div class="scroll"><table class="{kind}"><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>'
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}"><table class="{kind}">'
+        f"<caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead>\n<tbody>{body}</tbody></table></div>"
     )
 
 

@@ -17,6 +17,7 @@ from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
+from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
 from reincarnate.training.exchange import Exchange
@@ -152,6 +153,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         repeats=getattr(method, "repeats", {}),
         method=method,
         unroll=run.phases,
+        stop=stopping(run.stop_at),
     )
 
 

@@ -193,6 +193,7 @@ def _refuse_finished(path: Path) -> None:
 OWN = (
     "config.json",
     "metrics.jsonl",
+    "metrics.csv",
     "result.json",
     "done",
     LOCK,

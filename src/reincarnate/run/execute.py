@@ -1,6 +1,5 @@
 """Running: one run, or several seeds of it in one process, from the first check to `done`."""
 
-import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -15,21 +14,22 @@ from reincarnate.priors.reference import Tick
 from reincarnate.run.assemble import assemble, stacks
 from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
+from reincarnate.run.loggers import Logger, open_loggers
 from reincarnate.run.outcome import conclude, finish
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
+from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
-from reincarnate.run.tensorboard import TensorBoard
+from reincarnate.run.ticker import Ticker
 from reincarnate.store.index import register
 from reincarnate.surroundings import own_torch
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.training import Record, Training
-from reincarnate.types import Phase
 
 
 @own_torch()
 def execute(
-    run: Run, out: Path, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
-) -> dict[str, Any]:
+    run: Run, out: Path | str, resume: bool = False, tick: Tick = lambda *_: None, note: Note = lambda _: None
+) -> Result:
     """Train, and return the result (also in `out/result.json`).
 
     `tick(what, done, total)` reports progress, `note(text)` says what a person should know. Raises UserError for bad
@@ -42,16 +42,16 @@ def execute(
 @own_torch()
 def execute_together(
     runs: Sequence[Run],
-    outs: Sequence[Path],
+    outs: Sequence[Path | str],
     resume: Sequence[bool] = (),
     tick: Tick = lambda *_: None,
     note: Note = lambda _: None,
-) -> list[dict[str, Any]]:
+) -> list[Result]:
     """As `execute`, for runs that differ in their seed alone, in one process and in step (`training.population`).
 
     Each leaves the directory it would leave alone. Raises UserError for runs that cannot be trained together.
     """
-    resume = resume or [False] * len(runs)
+    resume, outs = resume or [False] * len(runs), [Path(out) for out in outs]
     _refuse_part(runs, outs, resume)
     prepared = prepare_all(runs)
     _tell(prepared[0], note)
@@ -65,11 +65,11 @@ def execute_together(
         directories = [stack.enter_context(_directory(run, out, again, len(runs))) for run, out, again in asked]
         if len(runs) == 1:
             if resume[0] and (result := directories[0].concluded()):
-                return [conclude(result, runs[0], directories[0], note)]
-            return _train(prepared, directories, resume, None, tick, note)
+                return [Result(conclude(result, runs[0], directories[0], note))]
+            return [*map(Result, _train(prepared, directories, resume, None, tick, note))]
         barrier = _common_barrier(directories, resume, tuple(run.seed for run in runs), note)
         if barrier is not None:
-            return _train(prepared, directories, resume, barrier, tick, note)
+            return [*map(Result, _train(prepared, directories, resume, barrier, tick, note))]
         if runs[0].population > 1 and not all(d.trained(len(runs[0].phases())) for d in directories):
             raise UserError(f"the members of the population in {outs[0].parent} did not all begin together: begin anew")
     return [execute(run, out, again, tick, note) for run, out, again in zip(runs, outs, resume, strict=True)]
@@ -130,7 +130,7 @@ def _train(
             began = seeds if len(seeds) > 1 or not again else tuple(keeper.directory.config["together"])
             keeper.begin(Beginning.of(p, began), again, barrier)
         _warn_of_parting(prepared, directories[0], trainings[0], note)
-        loop.run([k.take for k in keepers], [k.save for k in keepers], _Ticker(trainings[0], tick))
+        loop.run([k.take for k in keepers], [k.save for k in keepers], Ticker(trainings[0], tick, keepers[0].latest))
         together = 1 if members else len(directories[0].config["together"])
         how = {"compiled": compiled, "together": together}
         if prepared[0].run.population > 1:
@@ -186,6 +186,8 @@ def why_apart(prepared: Prepared) -> str | None:
     """Why the seeds of a run cannot be trained together, or None."""
     if prepared.agent is not None:
         return "students that start from weights are trained one seed at a time"
+    if prepared.run.stop_at:
+        return "each stops when it has done enough"
     return None
 
 
@@ -221,21 +223,12 @@ def _warn_of_priors(prepared: Prepared, note: Note) -> None:
             f"warning: the teacher's score {scale.teacher:.4g} is no better than the random policy's "
             f"{scale.random:.4g}; by score it is weaned at once"
         )
-
-
-class _Ticker:
-    """Progress in units of a phase, not more often than is worth drawing."""
-
-    def __init__(self, training: Training, tick: Tick, every: float = 0.2):
-        self._training, self._tick, self._every, self._last = training, tick, every, 0.0
-
-    def __call__(self, phase: Phase) -> None:
-        now = time.perf_counter()
-        if now - self._last > self._every:
-            self._last = now
-            at = self._training.at
-            done, total = (at.phase_updates, phase.updates) if phase.offline else (at.phase_env_steps, phase.env_steps)
-            self._tick(f"{phase.name} {'updates' if phase.offline else 'env steps'}", done, total)
+    elif reference.teacher and reference.teacher.interval()[0] <= reference.random.interval()[1]:
+        (low, high), (least, most) = reference.teacher.interval(), reference.random.interval()
+        note(
+            f"warning: the teacher's score [{low:.4g}, {high:.4g}] cannot be told from the random policy's "
+            f"[{least:.4g}, {most:.4g}]: normalised scores mean little; measure longer with --reference-episodes"
+        )
 
 
 @dataclass(frozen=True)
@@ -287,9 +280,10 @@ class Keeper:
 
     def __init__(self, training: Training, directory: RunDirectory, note: Note):
         self._training, self.directory, self._note = training, directory, note
-        self._board: TensorBoard | None = None
+        self._loggers: list[Logger] = []
         self._judged: Record = {}
         self._saturated = False
+        self.latest: Record = {}  # the newest of every number, for the progress line
 
     def begin(self, beginning: Beginning, resume: bool, at_most: int | None = None) -> None:
         """Make the directory, or put its last checkpoint (of at most this number) back."""
@@ -301,13 +295,14 @@ class Keeper:
             beginning.check(self.directory, self._note)
             for warning in self.directory.restore(self._training, at_most):
                 self._note(f"warning: {warning}")
-        self._board = TensorBoard(self.directory.path)
+        self._loggers = open_loggers(beginning.run.log, self.directory.path, record(beginning.run))
 
     def take(self, line: Record) -> None:
         """Write a line of metrics down."""
-        assert self._board is not None
         self.directory.record(line)
-        self._board.add(line)
+        for logger in self._loggers:
+            logger.add(line)
+        self.latest |= line
         self._judged = line if line["kind"] == "eval" else self._judged
         _warn_of_weaning(self._training, line, self._note)
         if not self._saturated and (warning := _saturation(self._training, line)):
@@ -323,8 +318,8 @@ class Keeper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._board:
-            self._board.close()
+        for logger in self._loggers:
+            logger.close()
 
 
 SATURATED = 0.1  # of the targets' mass on one end's atom, beyond what an even distribution has there

@@ -62,6 +62,8 @@ def finish(
         run, training.student, total, training.at.barrier, lambda done: tick("final evaluation", done, total)
     )
     result = _result(prepared, training, final, how) | how
+    if training.at.env_steps < sum(phase.env_steps for phase in training.phases):
+        result["stopped"] = run.stop_at  # before its budget was spent
     agent = directory.path / "agent"
     if not agent.exists():
         card = agent_card(result, record(prepared.recorded), final_score(result))
@@ -130,7 +132,7 @@ def _result(
     run, at, reference, data = prepared.run, training.at, prepared.reference, prepared.data
     assert reference is not None
     scale = reference.scale
-    offline = sum(phase.updates for phase in training.phases)
+    offline = at.offline_updates(training.phases)
     low, high = final.interval()
     return {
         "method": method_name(run),

@@ -9,6 +9,7 @@ import torch
 from reincarnate import envs
 from reincarnate.data.memory import memory_for
 from reincarnate.losses.terms import Decorrelation
+from reincarnate.run.settings import Run
 from reincarnate.training.players import RandomPlayer, Stage
 from reincarnate.types import LAGGING, OPTIMIZER, Phase, Progress, Settings, TaskSpec, TimeStep, Weighing
 
@@ -69,6 +70,22 @@ def updates(phase: Phase, student: Settings, copies: int) -> int:
     pace = student.pace(copies)
     wait = 0 if phase.warm else pace.warmup
     return max(0, phase.env_steps - wait) // pace.env_steps * pace.updates
+
+
+def budget_remarks(run: Run) -> list[str]:
+    """What does not fit so few env steps: exploration that does not end, a warm-up that takes much of them."""
+    settings, steps, said = run.student, run.env_steps, []
+    online = [phase for phase in run.phases() if not phase.offline and phase.acts == "student" and phase.newborn]
+    ends = getattr(settings, "epsilon_steps", 0)
+    if online and ends > steps // 2:
+        said.append(
+            f"exploration ends after {ends:,} env steps of {steps:,}: --student.epsilon-steps {max(1, steps // 4)} "
+            f"leaves time to learn from what was found"
+        )
+    wait = settings.pace(run.copies).warmup
+    if wait > steps // 4 and any(not phase.warm for phase in online):
+        said.append(f"nothing is learnt in the first {wait:,} of {steps:,} env steps: --student.warmup {steps // 20}")
+    return said
 
 
 def estimate(phases: list[Phase], student: Settings, spec: TaskSpec, copies: int) -> float:

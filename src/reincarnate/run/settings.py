@@ -19,6 +19,9 @@ from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
+from reincarnate.run.addresses import Address, Place, address_of
+from reincarnate.run.loggers import check_loggers
+from reincarnate.run.stopping import stopping
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
@@ -41,13 +44,13 @@ class Run:
     population: int = 1
     """Learners of this run that tell each other something as they learn, with seeds from --seed on; see --exchange."""
     exchange: AnyExchange = field(default_factory=Nothing)  # pyright: ignore[reportInvalidTypeForm]
-    teacher: str | None = None
+    teacher: Address = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale.
 
     Of several tasks each has its own: TASK=ADDRESS,TASK=ADDRESS. Several for one task: several:mean:ADDRESS,ADDRESS."""
-    data: str | None = None
+    data: Address = None
     """A stored dataset, or store:DIR for an agent's replay; without it the teacher plays `data_env_steps` once."""
-    weights: str | None = None
+    weights: Address = None
     """An agent to start from: store:DIR, sb3:FILE.zip, cleanrl:, dopamine:, hf:. --student defaults to its settings."""
     keep: Literal["weights", "all"] = "weights"
     """What the agent keeps; all: the optimiser's state and the replay too, for finetune --reuse all."""
@@ -83,18 +86,25 @@ class Run:
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
     compile: Literal["auto", "on", "off"] = "auto"
     """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
-    store: str = ".reincarnate"
+    store: Place = ".reincarnate"
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
     first_seed: Annotated[int | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Of the population that this run is a member of: the seed that its members' common weights are drawn from."""
+    log: str = "tensorboard"
+    """Where metrics go besides metrics.jsonl, by commas: tensorboard, csv, wandb, trackio, mlflow; "" nowhere."""
+    stop_at: str = ""
+    """End early, by an evaluation of an online phase: score=200, normalised=1, or plateau=5 (none of 5 was better)."""
     imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     """Modules that register what it names; imported again wherever the run goes on, is judged or taught from."""
 
     def __post_init__(self):
         if not isinstance(self.env, str) or set(":?,") & set(self.env):  # settings, a callable from Python, several
             object.__setattr__(self, "env", envs.settings_of(self.env).address)
+        for name in ("teacher", "data", "weights"):  # from Python also paths, and what has been opened
+            object.__setattr__(self, name, address_of(getattr(self, name), name))
+        object.__setattr__(self, "store", str(self.store))
 
     @property
     def copies(self) -> int:
@@ -148,6 +158,8 @@ def check_settings(run: Run) -> None:
         raise UserError(
             f"--evaluations {run.evaluations} is too many; at most {limits.EVALUATIONS:,}, each is a checkpoint"
         )
+    check_loggers(run.log)
+    stopping(run.stop_at, run.teacher is not None)
     _refuse_infinite(run)
     run.student.check(run.copies)
     if run.population > 1 and type(run.exchange) is Nothing:
@@ -179,8 +191,9 @@ def method_name(run: Run) -> str:
 def record(run: Run) -> dict[str, Any]:
     """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
     settings = to_dict(run, NAMES)
-    if not run.imports:
-        del settings["imports"]  # as records were before there were any
+    for name, usual in (("imports", []), ("log", "tensorboard"), ("stop_at", "")):
+        if settings[name] == usual:
+            del settings[name]  # as records were before there were any
     if run.population == 1:
         del settings["population"], settings["exchange"], settings["first_seed"]
     usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))

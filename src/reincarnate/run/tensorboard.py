@@ -35,6 +35,7 @@ class TensorBoard:
 
     def __init__(self, run: Path):
         self._folder, self._offline = run / "tb", 0
+        self._before = (0.0, 0, 0)  # seconds, env steps and updates of the line before
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         with disk_errors(self._folder), contextlib.ExitStack() as undo:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -61,10 +62,20 @@ class TensorBoard:
             self._offline = line["updates"]
         step = self._offline + line["env_steps"]
         either = "mean_return" in line  # the score is one of the task's two measures, each with its own name
+        self._speed(line, step)
         for key, value in line.items():
             tag = None if key == "score" and either else TAGS.get(key) or _tag(key)
             if tag and value is not None:
                 self._write(Event(wall_time=time.time(), step=step, summary=scalar(tag, value)))
+
+    def _speed(self, line: dict[str, Any], step: int) -> None:
+        """Env steps and updates a second since the line before."""
+        now = (line["seconds"], line["env_steps"], line["updates"])
+        seconds, *counts = (new - old for new, old in zip(now, self._before, strict=True))
+        self._before = now
+        for tag, count in zip(("charts/SPS", "charts/updates_per_second"), counts, strict=True):
+            if count > 0 and seconds > 0:
+                self._write(Event(wall_time=time.time(), step=step, summary=scalar(tag, count / seconds)))
 
     def _write(self, event: Event) -> None:
         data = event.SerializeToString()

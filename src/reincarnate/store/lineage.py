@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reincarnate.agents.places import folder_of
 from reincarnate.errors import UserError
 from reincarnate.files.records import Record, load_record
 from reincarnate.files.regular import within
@@ -110,7 +111,7 @@ def lineage_of(address: str, places: Places) -> Lineage:
 
 def find_agent(address: str, places: Places) -> Path:
     """The folder with the `agent.json` of an agent."""
-    folder = Path(address.removeprefix("store:"))
+    folder = folder_of(address)
     for candidate in (folder, folder / "agent"):
         if (candidate / "agent.json").exists():
             return candidate

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reincarnate.agents.places import priors, shipped
 from reincarnate.errors import UserError
 from reincarnate.files.records import load_record, shown
 from reincarnate.files.regular import within
@@ -97,6 +98,8 @@ def local(address: str | None) -> Path | None:
     if not address:
         return None
     scheme, colon, rest = address.partition(":")
+    if scheme == "prior" and colon:
+        return shipped(rest) if rest in priors() else None
     if not colon:
         return Path(address)
     path = rest.partition("?")[0]

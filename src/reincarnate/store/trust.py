@@ -17,6 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
+from reincarnate.agents.places import folder_of
 from reincarnate.envs.task import parse
 from reincarnate.errors import UserError
 from reincarnate.files import limits
@@ -196,8 +197,8 @@ def imported_for(modules: Sequence[str], who: str) -> None:
 
 
 def _agent_at(address: str) -> Path | None:
-    path = Path(address.removeprefix("store:"))
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, UserError):
+        path = folder_of(address)
         return next((place for place in (path, path / "agent") if (place / "agent.json").is_file()), None)
     return None
 

@@ -8,8 +8,8 @@ from reincarnate.report.runs import NOT_BEGUN, Loaded, Missing, left_out, load_r
 from reincarnate.studies.pins import read_study_record
 
 
-def report_study(directory: Path, out: Path | None = None, seed: int = 0) -> list[report.Row]:
-    """Write the page, rows and curves of a study into its directory or `out`, and print the table.
+def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet: bool = False) -> list[report.Row]:
+    """Write the page, rows and curves of a study into its directory or `out`, and print the table unless `quiet`.
 
     Says which runs are not counted and what cannot be concluded. Raises UserError where no run has a score, or runs
     do not stand on the same prior, protocol and budget.
@@ -18,15 +18,17 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0) -> lis
     title, out = str(record["title"]), out or directory
     loaded = load_study(directory, record["runs"])
     rows = report.publish(loaded, out, seed, title)
-    ui.console.print(f"[bold]{ui.escape(title)}[/]", highlight=False)
-    ui.console.print(report.as_rich(rows))
+    if not quiet:
+        ui.console.print(f"[bold]{ui.escape(title)}[/]", highlight=False)
+        ui.console.print(report.as_rich(rows))
     total = len(loaded.runs) + len(loaded.missing)
     ui.note(f"{len(loaded.runs)} of {total} runs are counted")
     for run in loaded.missing:
         ui.note(f"warning: {run.path}: {run.state}{f': {run.reason}' if run.reason else ''}")
     for line in report.gaps(loaded.runs, loaded.missing):
         ui.note(line)
-    ui.say(f"page: {out / 'index.html'}")
+    if not quiet:
+        ui.say(f"page: {out / 'index.html'}")
     return rows
 
 

@@ -22,7 +22,7 @@ class Watch:
             TimeElapsedColumn(),
             TextColumn("{task.fields[left]}"),
         )
-        self._bars = Progress(*columns, console=ui.errors, disable=not ui.errors.is_terminal)
+        self._bars = Progress(*columns, console=ui.errors, disable=ui.quiet or not ui.errors.is_terminal)
         self._task = self._bars.add_task(title, total=self._todo + before, completed=before, left="")
 
     def part(self, name: str, share: float) -> None:

@@ -23,19 +23,22 @@ from reincarnate.studies.units import groups, note_failure
 OF_ONE_RUN = ("seed", "student", "command", "versions")  # of a run's record: says nothing of its prior
 
 
-def run_study(study: Study, out: Path, workers: int = 2, executor: Executor | None = None) -> list[report.Row]:
+def run_study(
+    study: Study, out: Path, workers: int = 2, executor: Executor | None = None, quiet: bool = False
+) -> list[report.Row]:
     """Do what is not done yet, by `executor` or else in processes here; then write the report into `out`.
 
-    Priors are checked against their pins and made once, before any worker starts. Returns the report's rows. Raises
-    UserError where a prior has changed since the study began, where the study is being run already, and when every
-    run failed.
+    Priors are checked against their pins and made once, before any worker starts. Returns the report's rows, and
+    prints them unless `quiet`. Raises UserError where a prior has changed since the study began, where the study is
+    being run already, and when every run failed.
     """
     refuse_starting_up()
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     lock = Lock(out)  # also in a folder that is new: two that begin at once would share it
     try:
-        return _run(study, out, workers, executor)
+        _run(study, out, workers, executor)
+        return report_study(out, quiet=quiet)
     finally:
         lock.remove()
         lock.release()
@@ -43,7 +46,7 @@ def run_study(study: Study, out: Path, workers: int = 2, executor: Executor | No
             out.rmdir()
 
 
-def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> list[report.Row]:
+def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> None:
     todo = [cell for cell in study.cells if not (out / cell.directory / "done").exists()]
     _same_settings(study, out)
     pinned = Pinned(out)
@@ -61,7 +64,6 @@ def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> li
     for directory, reason in failed.items():
         if not (out / directory / "failed.json").exists():
             note_failure(out / directory, reason)
-    return report_study(out)
 
 
 def _same_settings(study: Study, out: Path) -> None:

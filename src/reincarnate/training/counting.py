@@ -27,6 +27,7 @@ class Counters:
     best_score: float = 0.0  # its score, raw
     changes: dict[str, float] = field(default_factory=dict)  # settings that are not as they were asked for, by now
     copied: list[dict[str, Any]] = field(default_factory=list)  # whose students were taken over, and when
+    raw: list[float] = field(default_factory=list)  # scores of this phase, where a stop looks at them
 
     @classmethod
     def from_record(cls, value: Any) -> "Counters":
@@ -73,7 +74,7 @@ class Counters:
 
     def next_phase(self) -> "Counters":
         """The counters as the next phase begins."""
-        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[], lows=[])
+        return replace(self, phase=self.phase + 1, phase_env_steps=0, phase_updates=0, scores=[], lows=[], raw=[])
 
 
 def length(phase: Phase) -> int:

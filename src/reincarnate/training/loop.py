@@ -19,6 +19,7 @@ from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.players import Player, Stage, named
+from reincarnate.training.points import Points
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
 from reincarnate.types import (
@@ -57,6 +58,7 @@ class Loop:
         self.first, self.copies = self.trainings[0], env.n // len(trainings)
         self.exchange = exchange or Quiet()
         self._reader: Features | None = None
+        self._writes: Sequence[Write] = ()
 
     def run(self, writes: Sequence[Write], barriers: Sequence[Callable[[], None]], tick: Tick) -> None:
         """Go on to the end. Each training's `writes` are given metrics, its `barriers` called when it may be saved.
@@ -64,6 +66,7 @@ class Loop:
         `tick` is called often, for progress bars.
         """
         pairs = list(zip(self.trainings, writes, barriers, strict=True))
+        self._writes = writes
         for training, write, barrier in pairs:
             training.start(write, barrier)
         phases = self.first.phases
@@ -84,10 +87,12 @@ class Loop:
         phase, at = self.first.phases[number], self.first.at
         self.exchange.begin(self.trainings)
         learn = {name: self._learner(number, name) for name in ("student", *phase.others)}
+        points = Points(self.trainings, self._writes, phase, stop, partial(self._point, number))
         if phase.offline:
             while at.phase_updates < stop:
                 learn["student"](1)
                 self.exchange(self.trainings)
+                points()
                 tick(phase)
             self._diagnose(number)
             return
@@ -97,6 +102,7 @@ class Loop:
             while at.phase_env_steps < stop:
                 self._cycle(phase, collector, learn, stop)
                 self.exchange(self.trainings)
+                points()
                 tick(phase)
         except Unsound as error:
             raise UserError(f"{error}; it was after {at.env_steps:,} env steps and {at.updates:,} updates") from error
@@ -160,10 +166,15 @@ class Loop:
         collector.finished.clear()
         return found
 
-    def _diagnose(self, number: int) -> None:
+    def _point(self, number: int, which: int) -> None:
+        """See how each student stands within a stretch; not of a rollout, whose lessons are passed in their order."""
+        if not any(memory.fresh for memory in self.first.memories.values()):
+            self._diagnose(number, f"diagnostics {which}")
+
+    def _diagnose(self, number: int, purpose: str = "diagnostics") -> None:
         """See how each student stands as a stretch ends, on a batch that nobody learns from and a stream of its own."""
         for training in self.trainings:
-            phase, rng = training.phases[number], training.stream("diagnostics")
+            phase, rng = training.phases[number], training.stream(purpose)
             source = self._source(training, phase, "student") if phase.learns else training.memory
             if isinstance(training.memory.layout, Sequences):
                 continue  # of batches of lone rows

@@ -180,7 +180,7 @@ class Player:
         self.said, carry = self.policy.predict(step, carry)
         self.asked += 1
         finite(self.said.x.cpu().numpy(), self._who, self.asked)
-        action = acted(_allowed(self.said, step.mask), self._tells, self.spec, rng, self._how)
+        action = acted(allowed(self.said, step.mask), self._tells, self.spec, rng, self._how)
         if self._strays is not None:
             strays = rng.random(len(action)) < self._strays
             mask = None if step.mask is None else step.mask[torch.from_numpy(strays)]
@@ -223,13 +223,6 @@ class RandomPlayer:
         return ActorOutput(random_actions(self.spec, len(step.begins), rng, step.mask), carry)
 
 
-def _allowed(said: Prediction, mask: Tensor | None) -> Prediction:
-    """What is said of the actions that are allowed; the others get minus infinity."""
-    if mask is None or said.kind in CONTINUOUS:
-        return said
-    return Prediction(said.kind, said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
-
-
 def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
     """Actions by a prediction: int64 [n], or float32 [n, A] in the task's units."""
     if said.kind not in CONTINUOUS:
@@ -248,10 +241,17 @@ def unit_actions(said: Prediction, rng: np.random.Generator, how: str) -> Tensor
     return mean.tanh() if said.kind == "squashed" else mean.clamp(-1, 1)
 
 
+def allowed(said: Prediction, mask: Tensor | None) -> Prediction:
+    """The prediction with −∞ for actions that a mask [n, A] forbids."""
+    if mask is None or said.kind in CONTINUOUS:
+        return said
+    return said._replace(x=said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
+
+
 def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator, mask: Tensor | None = None) -> np.ndarray:
-    """Uniform over the task's actions: int64 [n], of those that are allowed; float32 [n, A] of continuous ones."""
+    """Uniform over the task's actions that a mask allows: int64 [n], or float32 [n, A] where they are continuous."""
     if mask is not None:
-        return (rng.random(mask.shape) * mask.numpy()).argmax(-1)
+        return (rng.random(tuple(mask.shape)) * mask.numpy()).argmax(-1)
     if spec.bounds is None:
         return rng.integers(spec.actions, size=n)
     low, high = (np.asarray(bound) for bound in spec.bounds)

@@ -55,7 +55,9 @@ class Training:
     _learned: dict[str, int] = field(default_factory=dict)
     _returns: list[float] = field(default_factory=list)
     _seen: dict[str, float] = field(default_factory=dict)  # what diagnostics found as the stretch ended
+    _told: tuple[dict[str, Tensor | float], dict[str, int], int] = field(default_factory=lambda: ({}, {}, 0))
     _clock: float = 0.0
+    stop: Callable[[list[float], list[float]], bool] | None = None  # whether scores so far are enough
 
     @property
     def student(self) -> Student:
@@ -134,10 +136,16 @@ class Training:
         self._evaluate(phase, write)
 
     def pass_on(self, phase: Phase, barrier: Callable[[], None]) -> None:
-        """Go on to the next phase where this one is over, and be saved."""
-        if self.at.done(phase) >= length(phase):
+        """Go on to the next phase where this one is over, or past them all where enough is done, and be saved."""
+        if self._has_done_enough(phase):
+            self.at, self.best, self.first = replace(self.at, phase=len(self.phases)), None, None
+        elif self.at.done(phase) >= length(phase):
             self.at, self.best, self.first = self.at.next_phase(), None, None
         self._pass_barrier(barrier)
+
+    def _has_done_enough(self, phase: Phase) -> bool:
+        later = self.phases[self.at.phase :]
+        return bool(self.stop) and not any(p.offline for p in later) and self.stop(self.at.raw, self.at.scores)
 
     def _publish(self) -> None:
         for student in self.cast.values():
@@ -212,6 +220,8 @@ class Training:
         low, high = result.interval()
         self.score = result.mean
         self.at.evaluated(result.mean, result.env_steps)
+        if counts and self.stop:
+            self.at.raw.append(result.mean)
         if normalised is not None and lower is not None and counts:
             self.at.scores.append(normalised)
             self.at.lows.append(lower)
@@ -238,6 +248,21 @@ class Training:
             rates[self.student.settings.explores] = self.exploration(phase, self.at.phase_env_steps)
         write({**self._where(phase, "train"), **means, **rates, **played, **self._seen})
         self._sums, self._learned, self._returns, self._seen = {}, {}, [], {}
+        self._told = {}, {}, 0
+
+    def point(self, phase: Phase) -> Record:
+        """A line between two barriers: mean losses and returns since the last one, and what was seen."""
+        sums, learned, episodes = self._told
+        means = {}
+        for name, total in self._sums.items():
+            who = self._who(name)
+            if count := self._learned.get(who, 0) - learned.get(who, 0):
+                means[f"loss_{name}"] = float(total - sums.get(name, 0.0)) / count
+        ended = self._returns[episodes:]
+        played = {"return": float(np.mean(ended)), "episodes": len(ended)} if ended else {}
+        line = {**self._where(phase, "point"), "weight": self.weight(phase), **means, **played, **self._seen}
+        self._told, self._seen = (dict(self._sums), dict(self._learned), len(self._returns)), {}
+        return line
 
     def _means(self) -> dict[str, float]:
         """Each loss since the last report. Raises UserError where one is no number, some updates late."""
@@ -248,8 +273,11 @@ class Training:
         return means
 
     def _count(self, name: str) -> int:
-        who = next((who for who in self.cast if name.startswith(f"{who}_")), "student")
-        return self._learned.get(who, 1)
+        return self._learned.get(self._who(name), 1)
+
+    def _who(self, name: str) -> str:
+        """Whose loss it is."""
+        return next((who for who in self.cast if name.startswith(f"{who}_")), "student")
 
     def _where(self, phase: Phase, kind: str) -> Record:
         seconds = round(time.perf_counter() - self._clock, 3)

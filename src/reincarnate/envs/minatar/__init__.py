@@ -10,6 +10,7 @@ import numpy as np
 from reincarnate.envs.minatar.asterix import Asterix
 from reincarnate.envs.minatar.batch import Games
 from reincarnate.envs.minatar.breakout import Breakout
+from reincarnate.envs.minatar.drawing import drawn
 from reincarnate.envs.minatar.freeway import Freeway
 from reincarnate.envs.minatar.seaquest import Seaquest
 from reincarnate.envs.minatar.space_invaders import SpaceInvaders
@@ -98,6 +99,10 @@ class _MinAtar:
     def __init__(self, game: str):
         self._env = _environment(game)
         self._actions = self._env.minimal_action_set()
+
+    def picture(self) -> np.ndarray:
+        """Its grid, uint8 [10, 10, 3]."""
+        return drawn(self._env.state())
 
     def reset(self, seed: int | None) -> np.ndarray:
         if seed is not None:

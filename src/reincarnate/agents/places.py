@@ -1,0 +1,32 @@
+"""Where agents lie: `store:DIR`, a plain path, or `prior:NAME`, an agent that comes with this package."""
+
+from pathlib import Path
+
+from reincarnate.errors import UserError
+
+PACKAGE = Path(__file__).resolve().parents[1]
+ROOTS = (PACKAGE / "priors", PACKAGE.parents[1] / "priors")  # of an installed package, of a checkout
+
+
+def folder_of(address: str | Path) -> Path:
+    """The folder that an agent's address names. Raises UserError for a shipped agent that is not there."""
+    scheme, colon, rest = str(address).partition(":")
+    if colon and scheme == "prior":
+        return shipped(rest)
+    return Path(rest if colon and scheme == "store" else address)
+
+
+def shipped(name: str) -> Path:
+    """Where a shipped agent lies. Raises UserError for an unknown name, with those that are there."""
+    for root in ROOTS:
+        if name and (root / name / "agent.json").is_file() and (root / name).resolve().parent == root.resolve():
+            return root / name
+    known = ", ".join(f"prior:{x}" for x in priors())
+    if not known:
+        raise UserError(f"the shipped agent {name!r} is missing from this installation; install reincarnate again")
+    raise UserError(f"no agent {name!r} comes with this package; known: {known}")
+
+
+def priors() -> list[str]:
+    """The names of the agents that come with this package."""
+    return sorted({path.parent.name for root in ROOTS for path in root.glob("*/agent.json")})

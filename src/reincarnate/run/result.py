@@ -1,0 +1,19 @@
+"""What a run returns: a dict of its numbers that shows itself."""
+
+from typing import Any
+
+from reincarnate.ui import table_of
+
+
+class Result(dict[str, Any]):
+    """A run's result, as `result.json` holds it; in a notebook a small table."""
+
+    def _repr_html_(self) -> str:
+        low, high = self["interval"]
+        told = {"method": self["method"], "task": self["env"], "seed": self["seed"]}
+        told["score"] = f"{self['score']:.4g} [{low:.4g}, {high:.4g}] over {len(self['returns'])} episodes"
+        if self["normalised"] is not None:
+            told["normalised"] = f"{self['normalised']:.3f} (random 0, teacher 1)"
+        told["env steps"] = f"{self['env_steps']:,}"
+        told["updates"] = f"{self['updates']:,} online, {self['offline_updates']:,} offline"
+        return table_of(told | {"time": f"{self['seconds']:.0f} s"})

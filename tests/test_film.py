@@ -1,0 +1,60 @@
+"""Looking at agents: frames of tasks that render, side by side, in files and in a window."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from reincarnate.cli import main
+from reincarnate.envs.minatar.drawing import drawn
+from reincarnate.errors import UserError
+from reincarnate.sharing.film import HEAD, film, show, write_gif, write_mp4
+
+PRIOR = "prior:minatar-breakout-dqn"
+RULE = """
+import torch
+def lean(obs):
+    return torch.stack([-obs[:, 2], obs[:, 2]], 1)
+def stay(obs):
+    return torch.zeros(len(obs), 2)
+"""
+
+
+def test_a_grid_is_drawn_a_colour_a_channel():
+    grid = np.zeros((10, 10, 4), bool)
+    grid[2, 3, 1] = grid[5, 5, 0] = True
+    picture = drawn(grid)
+    assert picture.shape == (10, 10, 3) and len(np.unique(picture.reshape(-1, 3), axis=0)) == 3
+
+
+def test_two_agents_play_side_by_side_into_a_gif(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+    two = ["py:rule.py:lean", "py:rule.py:stay"]
+    main(["play", *two, "--env", "CartPole-v1", "--gif", "two.gif", "--longest", "30"])
+    said = capsys.readouterr().out
+    assert all(f"{uri}: return" in said for uri in two)
+    with Image.open("two.gif") as gif:
+        assert gif.size == (1200, 400 + HEAD) and 8 < gif.n_frames <= 32  # a picture is 600 wide
+    with pytest.raises(SystemExit):
+        main(["play", "py:rule.py:lean", "--gif", "x.gif"])
+    assert "name one with --env" in capsys.readouterr().err and not (tmp_path / "x.gif").exists()
+
+
+def test_the_shipped_agent_is_drawn_on_its_own_task_and_shown_in_a_window(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    found = film([PRIOR], "MinAtar/Breakout-v1", longest=5)
+    assert found.frames.shape == (6, 240 + HEAD, 240, 3)
+    assert (found.frames[0] != found.frames[-1]).any()
+    again = film([PRIOR], "MinAtar/Breakout-v1", longest=5)
+    assert (found.frames == again.frames).all()
+    show(found, fps=100)
+    write_gif(found, tmp_path / "a.gif", 20)
+    assert (tmp_path / "a.gif").stat().st_size > 500
+
+
+def test_without_ffmpeg_a_gif_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
+    with pytest.raises(UserError, match="write a --gif"):
+        write_mp4(film([PRIOR], "MinAtar/Breakout-v1", longest=1), tmp_path / "a.mp4", 20)

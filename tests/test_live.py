@@ -1,0 +1,51 @@
+"""A page that follows runs while they go on, and what is said of budgets and teachers before they do."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from test_compare import fake_run
+
+from reincarnate.cli import main
+from reincarnate.errors import UserError
+from reincarnate.methods import METHODS, Scratch
+from reincarnate.run.plan import budget_remarks
+from reincarnate.run.settings import Run
+from reincarnate.students import DQN
+from reincarnate.studies.live import PAGE, write_live
+
+
+def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
+    fake_run(tmp_path, "scratch", 0)
+    going = fake_run(tmp_path, "qdagger", 0, done=False)
+    (going / "metrics.jsonl").write_text(
+        json.dumps({"kind": "eval", "phase": "online", "env_steps": 4321, "score": -80.5}) + "\n"
+    )
+    assert write_live(tmp_path, tmp_path / PAGE, 7) == 1
+    text = (tmp_path / PAGE).read_text()
+    assert 'http-equiv="refresh" content="7"' in text and "4,321" in text and "-80.5" in text
+    assert "How far they are" in text and "Final scores" in text
+    fake_run(tmp_path / "more", "qdagger", 0)
+    (going / "done").write_text("")
+    for file in going.iterdir():
+        file.unlink()
+    going.rmdir()
+    assert write_live(tmp_path, tmp_path / PAGE, 7) == 0
+    assert "refresh" not in (tmp_path / PAGE).read_text()
+
+
+def test_before_anything_is_finished_the_page_says_so(tmp_path, capsys):
+    fake_run(tmp_path, "qdagger", 0, done=False)
+    main(["watch", str(tmp_path), "--once"])
+    assert "open" in capsys.readouterr().err
+    assert "How far they are" in (tmp_path / PAGE).read_text()
+    with pytest.raises(UserError, match="holds no runs"):
+        write_live(tmp_path / "nothing", tmp_path / "x.html", 5)
+
+
+def test_a_budget_that_exploration_or_warm_up_would_eat_is_told_with_what_to_say():
+    run = Run("CartPole-v1", Scratch(), DQN(epsilon_steps=10_000, warmup=1_000), env_steps=3_000)
+    explores, waits = budget_remarks(run)
+    assert "--student.epsilon-steps 750" in explores and "--student.warmup 150" in waits
+    assert not budget_remarks(replace(run, env_steps=50_000))
+    assert not budget_remarks(replace(run, method=METHODS["finetune"](), weights="store:x"))  # it knows something
