@@ -102,7 +102,8 @@ def test_an_interruption_tells_the_exact_command_that_goes_on(tmp_path):
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)[1].strip().splitlines()[-1]
     assert said == "interrupted; to go on from the last checkpoint: reincarnate resume 'my run'"
-    assert process.returncode == 130 and Path(tmp_path, "my run", "config.json").exists()
+    assert process.returncode in (130, -signal.SIGINT)  # a shell says 130 of both
+    assert Path(tmp_path, "my run", "config.json").exists()
 
 
 @pytest.mark.parametrize("flag", ["--version", "--help"])
@@ -123,5 +124,5 @@ def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch,
     main(["lineage", "verify", "prior:minatar-breakout-dqn"])
     assert "sound" in capsys.readouterr().out
     for name in ("x", "", "../priors/minatar-breakout-dqn"):
-        with pytest.raises(rc.UserError, match=r"prior:minatar-breakout-dqn|names no teacher"):
+        with pytest.raises(rc.UserError, match=r"minatar-breakout-dqn|names no teacher"):
             rc.open_teacher(f"prior:{name}")

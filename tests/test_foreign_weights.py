@@ -10,10 +10,15 @@ import pytest
 import test_teachers_sb3 as discrete
 import test_teachers_sb3_continuous as continuous
 import torch
+from zips import described, dqn_weights, write_zip
 
+from reincarnate import Run, execute
 from reincarnate.agents.agent import open_agent
 from reincarnate.agents.imported import Imported
+from reincarnate.cli import main
+from reincarnate.errors import UserError
 from reincarnate.losses.log_probs import log_prob_of, squashed_log_prob
+from reincarnate.methods import METHODS
 from reincarnate.priors.weights import open_weights
 from reincarnate.students import PPO, SAC
 from reincarnate.types import TimeStep

@@ -21,7 +21,7 @@ def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
     (going / "metrics.jsonl").write_text(
         json.dumps({"kind": "eval", "phase": "online", "env_steps": 4321, "score": -80.5}) + "\n"
     )
-    assert write_live(tmp_path, tmp_path / PAGE, 7) == 1
+    assert write_live(tmp_path, tmp_path / PAGE, 7.0) == 1
     text = (tmp_path / PAGE).read_text()
     assert 'http-equiv="refresh" content="7"' in text and "4,321" in text and "-80.5" in text
     assert "How far they are" in text and "Final scores" in text
@@ -30,7 +30,7 @@ def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
     for file in going.iterdir():
         file.unlink()
     going.rmdir()
-    assert write_live(tmp_path, tmp_path / PAGE, 7) == 0
+    assert write_live(tmp_path, tmp_path / PAGE, 7.0) == 0
     assert "refresh" not in (tmp_path / PAGE).read_text()
 
 
@@ -40,7 +40,7 @@ def test_before_anything_is_finished_the_page_says_so(tmp_path, capsys):
     assert "open" in capsys.readouterr().err
     assert "How far they are" in (tmp_path / PAGE).read_text()
     with pytest.raises(UserError, match="holds no runs"):
-        write_live(tmp_path / "nothing", tmp_path / "x.html", 5)
+        write_live(tmp_path / "nothing", tmp_path / "x.html", 5.0)
 
 
 def test_a_budget_that_exploration_or_warm_up_would_eat_is_told_with_what_to_say():

@@ -8,27 +8,17 @@ from tyro.conf import arg
 
 from reincarnate import ui
 from reincarnate.cli.parsing import cli
-from reincarnate.errors import UserError
 from reincarnate.methods import Kickstart, Scratch
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run.settings import Run
 from reincarnate.students import PQN
 from reincarnate.studies import Cell, Study, run_study
 
-PRIOR = "minatar-breakout-ppo/policy.npz"
+PRIOR = "minatar-breakout-ppo"
 ENV = "MinAtar/Breakout-v1"
 ENV_STEPS = 500_000
 WORKERS = 2
 TEACHING = Kickstart(weight=0.5, wean=Weaning(by="fixed"))  # studies/better.yaml's arm "stays"
-
-
-def shipped(name: str) -> Path:
-    """Where a shipped file lies: beside the installed package's modules, or at the root of a checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for root in (package / "priors", package.parents[1] / "priors"):
-        if (root / name).exists():
-            return root / name
-    raise UserError(f"the shipped file {name!r} is missing from this installation; install reincarnate again")
 
 
 def demo_study(seeds: int, store: Path) -> Study:
@@ -41,7 +31,7 @@ def demo_study(seeds: int, store: Path) -> Study:
                 env=ENV,
                 method=method,
                 student=PQN(),
-                teacher=f"pgx:{shipped(PRIOR)}",
+                teacher=f"prior:{PRIOR}",
                 seed=seed,
                 env_steps=ENV_STEPS,
                 evaluations=5,

@@ -40,8 +40,6 @@ def train(args: list[str]) -> None:
     if options.dry_run:
         _dry_run(run)
         return
-    for line in budget_remarks(run):
-        ui.note(f"warning: {line}")
     with _saying_how_to_go_on(out if len(runs) > 1 and options.out else runs[0][1], [where for _, where in runs]):
         for result, where in _train(runs, together):
             _say_result(result, where)

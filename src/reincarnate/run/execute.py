@@ -16,6 +16,7 @@ from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.loggers import Logger, open_loggers
 from reincarnate.run.outcome import conclude, finish
+from reincarnate.run.plan import budget_remarks
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
@@ -59,7 +60,7 @@ def execute_together(
     if runs[0].population > 1 and runs[0].exchange.processes == "each":
         from reincarnate.run.apart import train_apart
 
-        return train_apart(prepared, outs, resume, tick, note)
+        return [*map(Result, train_apart(prepared, outs, resume, tick, note))]
     with ExitStack() as stack:
         asked = zip(runs, outs, resume, strict=True)
         directories = [stack.enter_context(_directory(run, out, again, len(runs))) for run, out, again in asked]
@@ -192,7 +193,7 @@ def why_apart(prepared: Prepared) -> str | None:
 
 
 def _tell(prepared: Prepared, note: Note) -> None:
-    for warning in prepared.warnings:
+    for warning in (*prepared.warnings, *budget_remarks(prepared.run)):
         note(f"warning: {warning}")
     torch.set_num_threads(threads(prepared.run, prepared.spec))
 
