@@ -165,5 +165,7 @@ def test_an_agent_on_the_hub_goes_on_as_the_file_that_it_is(tmp_path: Path, monk
     monkeypatch.setattr(hub, "_fetched", lambda rest: (hub.Address("a/b", "", "", ""), None, "a.zip", path))
     agent = open_weights("hf:a/b")
     assert isinstance(agent, Imported) and agent.student.hidden == (4, 4)
-    with pytest.raises(UserError, match="weights are read from a path, or from store, sb3, cleanrl, balloon, dopamine, hf"):
+    with pytest.raises(
+        UserError, match="weights are read from a path, or from store, sb3, cleanrl, balloon, dopamine, hf"
+    ):
         open_weights("onnx:x.onnx")

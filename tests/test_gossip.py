@@ -278,7 +278,7 @@ def test_a_population_that_was_stopped_goes_on_to_the_same_bits(here, monkeypatc
         main(["resume", "cut/s1"])
     assert refused.value.code == 2
     main(["resume", "cut"])
-    assert agents(here / "whole") == agents(here / "cut") and len(set(agents(here / "cut"))) > 1
+    assert agents(here / "whole") == agents(here / "cut")  # two of a ring are one after each round
 
 
 def test_members_begin_with_the_same_weights_and_act_differently(here):
