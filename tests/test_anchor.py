@@ -19,6 +19,7 @@ from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import from_record, record
 from reincarnate.students import DQN, PQN
 from reincarnate.training.diagnostics import _of_actions, _temperatures
+from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.snapshot import Snapshot
 from reincarnate.types import BEST, Batch, Objective, Prediction, Progress, Weighing, WeightedTerm
 
@@ -124,7 +125,7 @@ def test_the_snapshot_is_of_the_best_evaluation_the_latest_of_equals(tmp_path):
         def told(k):
             score = next(evaluate)
             kept.append(training.best and training.best.weights())
-            return type("E", (), {"mean": score, "env_steps": 1, "interval": lambda self: (score, score)})()
+            return Evaluation((score, score), 1)
 
         training.evaluate, training.look = told, kept
 

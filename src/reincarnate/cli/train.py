@@ -1,10 +1,11 @@
 """The commands `train` and `resume`: one run, or several seeds of it."""
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -79,11 +80,25 @@ def _go_together(runs: list, choice: str) -> bool:
 
 def _train(runs: list, together: bool) -> list[tuple[dict, Path]]:
     """One run, or several seeds: together, or one after another."""
-    with ui.Bars() as tick:
+    with ui.Bars() as bars:
+        tick = _after_checks(bars, runs[0][0])
         if together:
             seeds, places = zip(*runs, strict=True)
             return list(zip(execute_together(seeds, places, tick=tick, note=ui.note), places, strict=True))
         return [(execute(run, where, tick=tick, note=ui.note), where) for run, where in runs]
+
+
+def _after_checks(tick: Callable[..., None], run: Run) -> Callable[..., None]:
+    """A progress call that first remarks on the budget: nothing is said of a run that is refused."""
+    left = [run]
+
+    def ticked(*args: Any, **named: Any) -> None:
+        while left:
+            for line in budget_remarks(left.pop()):
+                ui.note(f"warning: {line}")
+        tick(*args, **named)
+
+    return ticked
 
 
 def _dry_run(run) -> None:

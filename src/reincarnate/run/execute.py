@@ -16,7 +16,6 @@ from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.loggers import Logger, open_loggers
 from reincarnate.run.outcome import conclude, finish
-from reincarnate.run.plan import budget_remarks
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
@@ -116,7 +115,7 @@ def _train(
 
     `exchange` is the part of one whose population's other `members` have processes of their own.
     """
-    first = measure_priors(prepared[0], tick, note)
+    first = measure_priors(prepared[0], tick, _unsaid if all(resume) else note)  # said as the run began
     _warn_of_priors(first, note)
     prepared = [first.of_seed(p.run.seed) for p in prepared]
     seeds = members or tuple(p.run.seed for p in prepared)
@@ -192,8 +191,12 @@ def why_apart(prepared: Prepared) -> str | None:
     return None
 
 
+def _unsaid(line: str) -> None:
+    """Say nothing."""
+
+
 def _tell(prepared: Prepared, note: Note) -> None:
-    for warning in (*prepared.warnings, *budget_remarks(prepared.run)):
+    for warning in prepared.warnings:
         note(f"warning: {warning}")
     torch.set_num_threads(threads(prepared.run, prepared.spec))
 
