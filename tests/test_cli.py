@@ -185,6 +185,7 @@ def test_an_output_that_exists_is_refused_and_left_alone(capsys):
 def test_resume_refuses_what_is_no_run_or_is_finished(capsys):
     assert "not a run" in refused(["resume", "nowhere"], capsys)
     main(["train", "scratch", *FAST, "--out", "run"])
+    capsys.readouterr()  # what was remarked there
     assert "finished" in refused(["resume", "run"], capsys)
 
 

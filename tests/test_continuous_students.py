@@ -352,7 +352,7 @@ SHORT = {
     "horizon": 5,
 }
 REFUSED = dict.fromkeys(("dqfd", "pretrain"), "kickstart and qdagger suit it")  # their terms are of action values
-REFUSED |= {"ald": "student with a memory", "actor_mimic": ""}
+REFUSED |= {"ald": "student with a memory", "actor_mimic": "."}
 
 
 def settings_for(kind):

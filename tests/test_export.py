@@ -57,7 +57,7 @@ def by_onnx(file: Path, obs: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("spec", [CART, GRID], ids=["numbers", "grid"])
 def test_every_student_exports_to_every_format(name, spec, tmp_path):
     agent = stored(tmp_path, STUDENTS[name], spec)
-    for kind in exporting.FORMATS:
+    for kind in ("onnx", "torchscript", "safetensors"):  # to sb3: tests/test_export_sb3.py
         done = export(open_agent(agent), kind, tmp_path / f"x.{kind}")
         assert done.difference is not None and done.difference < 1e-5
     obs = probes(spec)[:5]

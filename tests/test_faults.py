@@ -155,9 +155,11 @@ def test_settings_at_their_bounds_are_allowed_and_beyond_them_refused(name):
         if name != "modern_sac" or value < 1:  # whose scale of rewards needs a γ below 1
             replace(settings, gamma=value).check(copies)
     for change in ({"gamma": 1.0000001}, {"gamma": -1e-9}, {"lr": -1e-12}, {"n_step": 0}):
+        if not hasattr(settings, *change):
+            continue
         with pytest.raises(UserError, match=f"--student.{next(iter(change)).replace('_', '-')}"):
             replace(settings, **change).check(copies)
-    replace(settings, n_step=1, lr=0.0).check(copies)
+    replace(settings, lr=0.0).check(copies)
 
 
 # ---- what others send ----------------------------------------------------------------------------------

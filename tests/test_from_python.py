@@ -52,7 +52,8 @@ def test_opened_teachers_agents_paths_and_functions_become_addresses(made, tmp_p
     agent = rc.open_agent(made[1])
     prior = rc.open_teacher("prior:minatar-breakout-dqn")
     run = rc.Run("CartPole-v1", rc.Kickstart(), teacher=prior, data=Path("d"), weights=agent)
-    assert (run.teacher, run.data, run.weights) == ("prior:minatar-breakout-dqn", "d", f"store:{agent.path}")
+    assert (run.teacher, run.data, run.weights) == (prior.card.uri, "d", f"store:{agent.path}")
+    assert prior.card.uri.startswith("prior:minatar-breakout-dqn@")
     (tmp_path / "rule_of_thumb.py").write_text("def lean(obs):\n    return obs[:, :2]\n")
     code: dict = {}
     exec(compile((tmp_path / "rule_of_thumb.py").read_text(), str(tmp_path / "rule_of_thumb.py"), "exec"), code)

@@ -626,7 +626,7 @@ def test_a_fine_tuned_run_that_was_interrupted_ends_with_the_same_bits(tmp_path,
     [
         (["finetune"], "needs --weights"),
         (["finetune", "--weights", "nowhere"], "holds no agent"),
-        (["finetune", "--weights", "sb3:x.zip"], "made here"),
+        (["finetune", "--weights", "sb3:x.zip"], "x.zip: cannot be read"),
         (["scratch", "--weights", "nowhere"], "holds no agent"),
         (["rehearsal"], "needs --data, or a --teacher"),
         (["wsrl", "--env-steps", "100", "--warmup-env-steps", "100", "--start", "teacher"], "--warmup-env-steps 100"),

@@ -279,7 +279,7 @@ def test_a_run_of_two_tasks_tells_each_ones_score_and_stands_on_both_teachers(tm
     line = evaluate_agent(
         f"store:{tmp_path / 'run'}", episodes=4
     )  # its own actions alone, though nobody masks its word
-    assert f"each: {PLAIN} " in line
+    assert f"each: {PLAIN} " in str(line)
 
 
 @pytest.mark.parametrize("student", [None, PQN(hidden=(8,), batch_size=16, rollout=8, epsilon=0.1)])

@@ -16,14 +16,15 @@ from reincarnate.files.records import loads
 from reincarnate.files.regular import read_bounded
 from reincarnate.plugins import Names, Registry
 
-LATER = {"later": True}
-"""Metadata of a setting younger than records that are kept: at its default it is left out, so that hashes stay."""
-
 
 def to_dict(value: Any, names: Registry | Names) -> Any:
-    """A dataclass as JSON values; one that is registered in `names` carries its name."""
+    """A dataclass as JSON values; one that is registered in `names` carries its name.
+
+    Its `later`, if any, are settings younger than kept records: left out at their defaults, so that hashes stay.
+    """
     if dataclasses.is_dataclass(value):
-        told = [f for f in dataclasses.fields(value) if f.metadata != LATER or getattr(value, f.name) != f.default]
+        later: frozenset[str] = getattr(value, "later", frozenset())
+        told = [f for f in dataclasses.fields(value) if f.name not in later or getattr(value, f.name) != f.default]
         fields = {f.name: to_dict(getattr(value, f.name), names) for f in told}
         name = names.name_of(type(value))
         return {"name": name, **fields} if name else fields

@@ -178,6 +178,7 @@ class Memory:
         """Put the counters of `state()` back."""
         if not self.fresh:
             self.rows.restore(state)
+        self._mark = self.rows.added.copy()
 
 
 def memory_for(spec: TaskSpec, layout: AnyLayout, storage: Storage, streams: int, device: torch.device = CPU) -> Memory:

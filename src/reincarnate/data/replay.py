@@ -1,6 +1,6 @@
 """Rows of experience in columns, each frame stored once. What a learner makes of them is a layout's business."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -141,22 +141,24 @@ class Replay:
             ended = ended & np.isin(np.arange(self.streams), which)
         if ended.any():
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
-        if mask is not None and ALLOWED in self.columns:  # learners may look one row ahead of what has been acted on
-            self.columns[ALLOWED][self.base[own] + self.added[own] % self.rows] = mask[own]
+        if ALLOWED in self.columns:  # learners may look one row ahead of what has been acted on
+            allowed = self.columns[ALLOWED]
+            allowed[self.base[own] + self.added[own] % self.rows] = allowed[at] if mask is None else mask[own]
 
     def cut(self, obs: np.ndarray) -> None:
         """Close every open episode as by a time limit: `obs` is what would have been acted on next."""
         open_ = np.flatnonzero(self.open > 0)
         last = self.base[open_] + (self.added[open_] - 1) % self.rows
         self.columns["flags"][last] |= ENDED
-        self._tail(open_, obs)
+        allowed = self.columns.get(ALLOWED)  # of what would have been acted on, as the last step said
+        self._tail(open_, obs, None if allowed is None else allowed[self.base + self.added % self.rows])
 
     def foresee(self, obs: np.ndarray) -> None:
         """Show what comes after the newest rows, where nobody has acted yet: a rollout looks one row ahead."""
         at = self.base + self.added % self.rows
         self.columns["frame"][at] = encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs)
         self.columns["age"][at] = self.open
-        self._hold_on(slice(None), at)
+        self._hold_on(slice(None), at, ("task",))
 
     def _predicted(self, name: str, prediction: Prediction, at: np.ndarray, own: Any) -> None:
         count = self.predictions_of(name, prediction.kind, prediction.x.shape[-1])
@@ -172,7 +174,7 @@ class Replay:
         self.columns["frame"][at] = encoded(self._codec, frames[:, -1] if self.spec.stack > 1 else frames)
         self.columns["action"][at], self.columns["reward"][at] = 0, 0.0
         self.columns["flags"][at], self.columns["age"][at] = TAIL, self.open[which]
-        self._hold_on(which, at)
+        self._hold_on(which, at, STANDING)
         if mask is not None and ALLOWED in self.columns:
             self.columns[ALLOWED][at] = mask[which]
         if self.carries is not None:
@@ -182,10 +184,10 @@ class Replay:
         for name, streams in current.items():
             self.predicted[name][streams] = self.added[streams]
 
-    def _hold_on(self, which: Any, at: np.ndarray) -> None:
+    def _hold_on(self, which: Any, at: np.ndarray, names: Sequence[str]) -> None:
         """Rows nobody has acted in are of the task of the row before, and allow what that allowed."""
         before = self.base[which] + (self.added[which] - 1) % self.rows
-        for name in STANDING:
+        for name in names:
             if name in self.columns:
                 self.columns[name][at] = self.columns[name][before]
 

@@ -41,9 +41,6 @@ class Run:
     """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5; several side by side: A,B,C."""
     method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
     student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
-    population: int = 1
-    """Learners of this run that tell each other something as they learn, with seeds from --seed on; see --exchange."""
-    exchange: AnyExchange = field(default_factory=Nothing)  # pyright: ignore[reportInvalidTypeForm]
     teacher: Address = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale.
 
@@ -90,6 +87,9 @@ class Run:
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
+    population: int = 1
+    """Learners of this run that tell each other something as they learn, with seeds from --seed on; see --exchange."""
+    exchange: AnyExchange = field(default_factory=Nothing)  # pyright: ignore[reportInvalidTypeForm]
     first_seed: Annotated[int | None, tyro.conf.Fixed, tyro.conf.Suppress] = None
     """Of the population that this run is a member of: the seed that its members' common weights are drawn from."""
     log: str = "tensorboard"

@@ -25,6 +25,7 @@ from reincarnate.nets.qnet import natural_torso
 from reincarnate.students.actor_policy import ActorPolicy
 from reincarnate.students.continuous import RANDOM, ContinuousStudent
 from reincarnate.students.critics import span
+from reincarnate.students.later import LATER
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, StateActionCritic, TruncatedQuantiles
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
 
@@ -64,6 +65,7 @@ class ContinuousSettings:
     q_floor: float = 1.0  # terms of a method are multiplied by mean|Q|, or by this where that is less
     expectile: float = 0.0  # of Q over the data's actions: what state values learn and targets ask (IQL); 0: no V
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
+    later: ClassVar[frozenset[str]] = LATER
     predicts: ClassVar[str] = MEANS
     explores: ClassVar[str] = "noise"  # what its exploration is called in metrics
     on_rollouts: ClassVar[bool] = False

@@ -20,6 +20,7 @@ from reincarnate.nets.normalise import ObservationNorm, RewardNorm
 from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
+from reincarnate.students.later import LATER
 from reincarnate.students.memory_settings import MemorySettings
 from reincarnate.students.policy import PolicyStudent
 from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
@@ -70,6 +71,7 @@ class PolicySettings(MemorySettings):
     segment: int = 32  # steps of a rollout that gradients pass through in one piece, with a memory
     critic_memory: Literal["same", "none", "lstm", "gru", "gtrxl"] = "same"  # the critic's own, where `shared` is off
     copies: ClassVar[int] = 8  # of the task it plays at once, unless the run says otherwise
+    later: ClassVar[frozenset[str]] = LATER
     predicts: ClassVar[str] = LOGITS  # of continuous actions GAUSSIAN: `PolicyNetwork.kind` says which
     explores: ClassVar[str] = "entropy_weight"  # what its exploration is called in metrics
     torso: ClassVar[str] = "auto"

@@ -1,13 +1,12 @@
 """What every value student can be told. The families differ in their critic, their defaults and a few settings more."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import nn
 
-from reincarnate.config import LATER
 from reincarnate.data.layouts import AnyLayout, Sequences, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
@@ -18,6 +17,7 @@ from reincarnate.nets.qnet import build, natural_torso
 from reincarnate.nets.torsos import TORSOS, TorsoName
 from reincarnate.students.critics import Critic, Expected
 from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, check_explorer
+from reincarnate.students.later import LATER
 from reincarnate.students.memory_settings import MemorySettings
 from reincarnate.students.recurrent import RecurrentValuePolicy, RecurrentValueStudent
 from reincarnate.students.value import ValuePolicy, ValueStudent
@@ -59,12 +59,13 @@ class ValueSettings:
     shrink: float = 0.5  # how much of the torso's weights a reset keeps
     epsilon: float = 0.01  # the end value of exploration
     epsilon_steps: int = 10_000  # env steps from 1 to `epsilon`, for a newborn
-    polo: float = field(default=0.0, metadata=LATER)  # share of episodes explored as Marco Polo; 0: none
-    polo_own: int = field(default=80, metadata=LATER)  # its own actions before each such stretch
-    polo_explore: int = field(default=40, metadata=LATER)  # steps of such a stretch
-    explorer: Explorer = field(default="uniform", metadata=LATER)  # who acts in it: any action; a balloon's random walk
+    polo: float = 0.0  # share of episodes explored as Marco Polo; 0: none
+    polo_own: int = 80  # its own actions before each such stretch
+    polo_explore: int = 40  # steps of such a stretch
+    explorer: Explorer = "uniform"  # who acts in it: any action; a balloon's random walk
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
     predicts: ClassVar[str] = VALUES
+    later: ClassVar[frozenset[str]] = LATER
     explores: ClassVar[str] = "epsilon"  # what its exploration is called in metrics
     mutable: ClassVar[tuple[str, ...]] = ("lr",)  # what may change while it learns (`training.pbt`)
     on_rollouts: ClassVar[bool] = False  # its own experience has λ-returns, which need no target network
