@@ -8,6 +8,7 @@ import pytest
 import torch
 from interrupting import metrics
 from probes import Catch, CatchTeacher, CountingTeacher, catch, memory_of, on_catch, plays_of, run
+from thinning import slow
 
 from reincarnate.agents.agent import open_agent
 from reincarnate.cli import main
@@ -74,20 +75,20 @@ def together(method, config, copies=2):
 @pytest.mark.parametrize(
     "method, config",
     [
-        (Scratch(), DQN(**SMALL)),
+        slow(Scratch(), DQN(**SMALL)),
         (Kickstart(), DQN(**SMALL, double=True)),
-        (QDagger(offline_updates=60), DQN(**SMALL)),
+        slow(QDagger(offline_updates=60), DQN(**SMALL)),
         (QDagger(offline_updates=20, wean=LINEAR), Rainbow(**SMALL, noisy=True, dueling=True)),
         (Kickstart(wean=LINEAR), IQN(**SMALL | {"hidden": (16, 8)})),
-        (Scratch(), Modern(**SMALL, reset_every=20)),
-        (JSRL(horizon=5), DQN(**SMALL)),
-        (WarmCritic(critic_env_steps=40), DQN(**SMALL)),
-        (Rehearsal(share=0.5), Rainbow(**SMALL)),
+        slow(Scratch(), Modern(**SMALL, reset_every=20)),
+        slow(JSRL(horizon=5), DQN(**SMALL)),
+        slow(WarmCritic(critic_env_steps=40), DQN(**SMALL)),
+        slow(Rehearsal(share=0.5), Rainbow(**SMALL)),
         (DQfD(offline_updates=20, share=0.25), DQN(**SMALL)),
-        (Scratch(), ROLLOUTS),
+        slow(Scratch(), ROLLOUTS),
         (Kickstart(), ROLLOUTS),
         (JSRL(horizon=5), ROLLOUTS),
-        (RLPD(), ROLLOUTS),
+        slow(RLPD(), ROLLOUTS),
     ],
     ids=lambda value: type(value).__name__,
 )
