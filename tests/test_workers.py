@@ -111,9 +111,9 @@ def test_two_studies_that_begin_in_the_same_new_folder_are_kept_apart(monkeypatc
     def slow(*_):
         entered.set()
         leave.wait(60)
-        return []
 
     monkeypatch.setattr("reincarnate.studies.runner._run", slow)
+    monkeypatch.setattr("reincarnate.studies.runner.report_study", lambda out, quiet: [])
     study = read_study(Path("study.yaml"))
     first = threading.Thread(target=lambda: said.append(run_study(study, Path("new"))))
     first.start()
@@ -176,7 +176,8 @@ def test_sigterm_leaves_one_line_the_right_code_and_no_folder(tmp_path):
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert said.strip().splitlines()[-1].startswith("ended by SIGTERM; `reincarnate resume`")
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("ended by SIGTERM; ") and last.endswith("reincarnate resume run")
     assert "Traceback" not in said and not list(tmp.iterdir()) and not list(Path().glob(".staging*"))
 
 
