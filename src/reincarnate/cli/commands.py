@@ -15,7 +15,7 @@ HELP = """reincarnate: train new agents from trained ones, instead of from scrat
 
 usage: reincarnate COMMAND …
 
-  demo                      see it work in two or three minutes: somebody's policy, and a student that ends above it
+  demo                      see it work in a few minutes: somebody's policy, and a student that ends above it
   inspect TEACHER           what a trained agent is, whether it is safe and fits a task, and what it scores
   inspect --data ADDRESS    what logged data holds: episodes, returns, coverage, and whether a teacher agrees with it
   convert ADDRESS --out DIR logged data of others (Dopamine, Minari, d3rlpy, D4RL, SB3) as a dataset

@@ -66,7 +66,7 @@ def demo(args: list[str]) -> None:
     def command(
         out: Annotated[Path, arg(help="Where the runs and the page go.")] = Path("out/demo"), seeds: int = 2
     ) -> None:
-        """Somebody's policy teaches a student that ends above it, beside the same student alone: two or three minutes.
+        """Somebody's policy teaches a student that ends above it, beside the same student alone: a few minutes.
 
         Args:
             seeds: Seeds per method.
