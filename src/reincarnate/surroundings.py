@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
@@ -137,6 +138,21 @@ def ungraded(f: Callable[P, R]) -> Callable[P, R]:
         return quiet(*args, **named)
 
     return call
+
+
+def end_with_parent() -> None:
+    """Let this process end when the one that started it has gone.
+
+    A worker whose study was killed would go on alone, and hold the run that the study, begun again, needs.
+    """
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait_for_end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait_for_end, daemon=True).start()
 
 
 def starting_up() -> bool:

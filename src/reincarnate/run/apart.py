@@ -5,9 +5,7 @@ the mean of its neighbours' parameters in place of its own (ours: Assran et al.,
 """
 
 import multiprocessing
-import os
 import signal
-import threading
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +21,7 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import train_member
 from reincarnate.run.prepare import Prepared, measure_priors, prepare
 from reincarnate.run.settings import Note, Run
+from reincarnate.surroundings import end_with_parent
 from reincarnate.training.gossip import Parameters, Peer
 from reincarnate.training.mailbox import Mailbox
 
@@ -161,7 +160,7 @@ def _live(
     imports: tuple[str, ...],
 ) -> None:
     """Train one member, and say how it went."""
-    _end_with_parent()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its members itself
     imported((*imports, *run.imports))
     box = Mailbox(*address)
@@ -190,15 +189,3 @@ class _Slowly:
 
     def __call__(self, what: str, done: int, total: int) -> None:
         self._connection.send(("tick", (what, done, total)))
-
-
-def _end_with_parent() -> None:
-    """A member whose population was killed would go on alone."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait_for_end() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait_for_end, daemon=True).start()

@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
@@ -17,7 +16,7 @@ from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
 from reincarnate.studies.progress import Watch
 from reincarnate.studies.units import Unit, work
-from reincarnate.surroundings import starting_up
+from reincarnate.surroundings import end_with_parent, starting_up
 
 POLL = 0.5  # seconds between looks at the workers' progress
 RETRIES = 3  # of a unit whose process died: it resumes from its checkpoints
@@ -223,7 +222,7 @@ def _refuse_standard_input() -> None:
 
 def _serve(connection: Connection, out: Path, imports: tuple[str, ...]) -> None:
     """A worker's life: units come in, parts and reasons go out."""
-    _end_with_parent()
+    end_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the study ends its workers itself
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
@@ -240,15 +239,3 @@ def _leave(number: int, frame: FrameType | None) -> None:
     """Leave by way of an exception, so that temporary folders go."""
     signal.signal(number, signal.SIG_IGN)
     raise SystemExit(128 + number)
-
-
-def _end_with_parent() -> None:
-    """A worker whose study was killed would go on alone, and hold the run that the study, begun again, needs."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def wait_for_end() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=wait_for_end, daemon=True).start()
