@@ -292,7 +292,7 @@ def refuse_other(student: Student, agent: Agent, fitted: Fitted, address: str) -
         said = [policy.predict(step, policy.initial(len(step.begins)))[0] for policy in (ours, whole)]
     same = said[0].kind == said[1].kind and torch.allclose(said[0].x, said[1].x, rtol=1e-4, atol=1e-4)
     if not same:
-        settings = to_dict(agent.student, STUDENTS), to_dict(student.settings, STUDENTS)
+        settings = vars(agent.student), vars(student.settings)  # all: records leave some out at their defaults
         other = [f"{k} {v} there, {settings[1].get(k)} here" for k, v in settings[0].items() if settings[1].get(k) != v]
         raise UserError(
             f"--weights {address}: the student would not act as the agent: {'; '.join(other)[:300]}; {leave}"
