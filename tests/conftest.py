@@ -4,9 +4,12 @@ import os
 from pathlib import Path
 
 import pytest
+import shapes
 import torch
 
-from reincarnate import errors
+shapes.check("reincarnate")
+
+from reincarnate import errors  # noqa: E402
 
 torch.set_num_threads(1)
 errors.flags = True  # tests expect messages as they are written, with flags; `test_from_python.py` those with arguments
