@@ -1,10 +1,11 @@
 """What a GPU buys, in one run of under six minutes: parity with the CPU, and env steps per second on Atari.
 
-    python benchmarks/gpu.py [--seconds 6] [--out gpu.json]
+    python benchmarks/gpu.py [--seconds 3.5] [--out gpu.json]
 
 Parity: one student, the same batches and draws on CPU and GPU, and how far its weights are apart after some updates.
 Throughput: `dqn` (Nature), `rainbow` on Impala and `pqn` on ALE/Breakout-v5 with 1, 16 and 64 copies, with CUDA graphs
-and without, and on the CPU beside it; in the library's own loop, without evaluations. Without a GPU it says so.
+and without, with the replay's frames on the GPU (--replay-device) too, and on the CPU beside it; in the library's own
+loop, without evaluations. Without a GPU it says so.
 """
 
 import argparse
@@ -50,7 +51,9 @@ def settings_of(name: str, copies: int) -> Any:
     return STUDENTS[name](**own)
 
 
-def rate(name: str, copies: int, device: torch.device, graphs: bool, seconds: float) -> dict[str, float]:
+def rate(
+    name: str, copies: int, device: torch.device, graphs: bool, seconds: float, held: bool = False
+) -> dict[str, float]:
     """Env steps and updates per second once all is warm, and how busy the GPU was."""
     spec, settings = envs.spec(TASK), settings_of(name, copies)
     settings.check(copies)
@@ -58,6 +61,8 @@ def rate(name: str, copies: int, device: torch.device, graphs: bool, seconds: fl
     if graphs:
         student.compile()
     memory = memory_for(spec, settings.layout(), settings.storage(spec, copies), copies, device)
+    if held:
+        memory.mirror()
     training = Training(
         cast={"student": student},
         memories={"student": memory},
@@ -130,7 +135,7 @@ def acting_agrees(name: str) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=6.0)
+    parser.add_argument("--seconds", type=float, default=3.5)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     if not torch.cuda.is_available():
@@ -155,9 +160,14 @@ def main() -> None:
         print(name, found["parity"][name], flush=True)
     for copies in (1, 16, 64):
         for name in SIDES:
-            sides = {"gpu": ("cuda", False), "gpu with graphs": ("cuda", True), "cpu": ("cpu", False)}
-            for side, (device, graphs) in sides.items():
-                told = rate(name, copies, torch.device(device), graphs, asked.seconds)
+            sides = {
+                "gpu": ("cuda", False, False),
+                "gpu with graphs": ("cuda", True, False),
+                "gpu with graphs, frames held there": ("cuda", True, True),
+                "cpu": ("cpu", False, False),
+            }
+            for side, (device, graphs, held) in sides.items():
+                told = rate(name, copies, torch.device(device), graphs, asked.seconds, held)
                 found["throughput"].setdefault(name, {}).setdefault(str(copies), {})[side] = told
                 print(name, copies, side, told, flush=True)
                 asked.out.write_text(json.dumps(found, indent=1) + "\n")

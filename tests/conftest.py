@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 import shapes
 import torch
@@ -12,6 +13,9 @@ shapes.check("reincarnate")
 from reincarnate import errors  # noqa: E402
 
 torch.set_num_threads(1)
+# the same examples every time, and no test fails for a machine that is busy
+hypothesis.settings.register_profile("here", deadline=None, derandomize=True, database=None)
+hypothesis.settings.load_profile("here")
 errors.flags = True  # tests expect messages as they are written, with flags; `test_from_python.py` those with arguments
 
 

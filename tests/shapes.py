@@ -64,7 +64,7 @@ def decorate(tree: ast.Module) -> None:
         if isinstance(holder, ast.ClassDef) and mentions(fields, names):
             holder.decorator_list.insert(0, expression(holder))
     after = 1 + max(
-        i for i, n in enumerate(tree.body) if i == 0 or isinstance(n, ast.ImportFrom) and n.module == "__future__"
+        i for i, n in enumerate(tree.body) if i == 0 or (isinstance(n, ast.ImportFrom) and n.module == "__future__")
     )
     tree.body[after:after] = ast.parse(IMPORTS).body
     ast.fix_missing_locations(tree)

@@ -107,7 +107,7 @@ def test_official_seeds_are_flown_in_turn():
     assert np.array_equal(np.concatenate(places), start.official(np.array([3, 4, 5, 6, 7, 3])).x)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 2**32 - 1))
 def test_flights_begin_within_the_published_bounds(seed):
     drawn = start.draw(np.random.default_rng(seed))

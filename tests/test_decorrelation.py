@@ -30,7 +30,7 @@ def features(rows: int, width: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("by", BYS)
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(rows=st.integers(2, 12), width=st.integers(2, 12), seed=st.integers(0, 99))
 def test_the_gramian_form_is_the_covariance_form_in_value_and_gradient(by, rows, width, seed):
     told = []

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -46,7 +46,6 @@ def test_the_categorical_mean_by_hand():
     torch.testing.assert_close(distributions.categorical_mean(logits, torch.tensor([-1.0, 1.0])), on(-0.5, 0.0))
 
 
-@settings(deadline=None)
 @given(
     low=st.floats(-20, 20),
     width=st.floats(0.5, 40),

@@ -353,7 +353,7 @@ def test_an_episode_too_long_to_wait_for_its_beginning_is_cut_where_the_file_wra
 # ---- any buffer --------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60)
 @given(
     st.integers(12, 90),
     st.lists(st.tuples(st.integers(1, 30), st.sampled_from("tlb")), min_size=1, max_size=12),

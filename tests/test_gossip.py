@@ -37,7 +37,7 @@ KINDS = ("ring", "exponential", "full", "auto")
 # ---- who listens to whom -----------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(st.sampled_from(KINDS), st.integers(3, 17), st.integers(0, 9))
 def test_every_topology_keeps_the_mean(kind, n, turn):
     weights = mixing(kind, n, turn)

@@ -239,7 +239,7 @@ def changed_pickle(changes: list[tuple[float, int]]) -> bytes:
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=8)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True, database=None)
+@settings(max_examples=200)
 @given(CHANGES, st.sampled_from(["the file", "its text", "its weights", "the pickle in its weights"]))
 def test_any_change_of_bytes_ends_in_a_teacher_or_one_line(tmp_path_factory, changes, place: str):
     path = tmp_path_factory.getbasetemp() / "changed.zip"

@@ -95,7 +95,7 @@ def test_two_segments_equal_one(name, rows):
         torch.testing.assert_close(carry, whole_carry, atol=2e-6, rtol=2e-6)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     name=st.sampled_from(["two lstm", "gru", "gtrxl gru", "short gtrxl"]),
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=5),

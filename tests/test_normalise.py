@@ -25,7 +25,7 @@ def test_moments_by_hand():
     assert moments.var.item() == pytest.approx(square - mean**2)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(cuts=st.lists(st.integers(1, 39), max_size=5), seed=st.integers(0, 1000))
 def test_moments_do_not_depend_on_how_a_stream_is_cut(cuts, seed):
     x = torch.tensor(np.random.default_rng(seed).normal(5, 3, size=(40, 2)))

@@ -93,7 +93,7 @@ def test_weights_of_very_different_sizes_do_not_lead_to_empty_rows():
 
 
 @given(rows=st.sampled_from(SIZES), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_sums_are_exact_after_any_operations(rows, seed):
     rng = np.random.default_rng(seed)
     priorities, weights, highest = Priorities(rows, 0.7, 0.4), np.zeros(rows), 1.0

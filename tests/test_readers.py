@@ -80,7 +80,7 @@ def flags_of(dataset: Dataset) -> np.ndarray:
 EPISODES = st.lists(st.tuples(st.integers(1, 6), st.booleans()), min_size=1, max_size=8)
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50)
 @given(EPISODES)
 def test_steps_at_once_make_the_rows_that_episodes_make_one_by_one(episodes):
     lengths, terminated = zip(*episodes, strict=True)
@@ -99,7 +99,7 @@ def test_steps_at_once_make_the_rows_that_episodes_make_one_by_one(episodes):
         assert rows[name].dtype == parts[0][name].dtype
 
 
-@settings(max_examples=50, deadline=None, derandomize=True, database=None)
+@settings(max_examples=50)
 @given(EPISODES)
 def test_without_successors_a_step_cut_by_a_limit_becomes_the_tail(episodes):
     lengths, terminated = zip(*episodes, strict=True)

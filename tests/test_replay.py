@@ -47,7 +47,7 @@ def every_transition(replay, layout):
     steps=st.integers(12, 120),
     streams=st.integers(1, 2),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_stored_transition_is_the_one_that_happened(length, terminates, n_step, capacity, steps, streams):
     gamma = 0.5
     env = Copies(corridor_spec(), lambda: Corridor(length, terminates), streams, None)
@@ -173,7 +173,7 @@ def test_a_dataset_reads_back_for_any_n_and_tells_when_it_changed(tmp_path):
 
 
 @given(first=st.integers(5, 60), second=st.integers(1, 60), streams=st.integers(1, 2))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_segments_restore_the_same_ring(first, second, streams, tmp_path_factory):
     folder = tmp_path_factory.mktemp("segments")
     make = lambda: Replay(corridor_spec(), 30 * streams, streams)

@@ -66,7 +66,7 @@ def lambda_by_definition(reward, discount, after, ends, lam):
     return out
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10_000), lam=st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_generalised_advantages_are_those_of_brute_force(seed, lam):
     reward, discount, value, after, ends = rollout(seed)
@@ -74,7 +74,7 @@ def test_generalised_advantages_are_those_of_brute_force(seed, lam):
     torch.testing.assert_close(returns.advantages(reward, discount, value, after, ends, lam), expected)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), n=st.integers(1, 14))
 def test_n_step_returns_are_those_of_brute_force(seed, n):
     reward, discount, _, after, ends = rollout(seed)
@@ -82,7 +82,7 @@ def test_n_step_returns_are_those_of_brute_force(seed, n):
     torch.testing.assert_close(returns.n_step_returns(reward, discount, after, ends, n), expected)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), lam=st.sampled_from([0.0, 0.3, 0.9, 1.0]))
 def test_lambda_returns_are_the_weighted_sum_of_n_step_returns(seed, lam):
     reward, discount, _, after, ends = rollout(seed, rows=2, steps=8)
@@ -90,7 +90,7 @@ def test_lambda_returns_are_the_weighted_sum_of_n_step_returns(seed, lam):
     torch.testing.assert_close(returns.lambda_returns(reward, discount, after, ends, lam), expected)
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(seed=st.integers(0, 10_000), lam=st.sampled_from([0.0, 0.5, 1.0]))
 def test_lambda_returns_are_advantages_plus_values(seed, lam):
     reward, discount, value, after, ends = rollout(seed)

@@ -175,7 +175,7 @@ def test_improvement_over_oneself_is_even_and_over_the_worse_certain(scores):
     assert probability_of_improvement(scores + 100, scores) == 1.0
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(hnp.arrays(float, (4, 2), elements=st.floats(-9, 9)), st.floats(-5, 5))
 def test_intervals_move_with_the_scores(scores, shift):
     here = stratified_bootstrap(scores, iqm, np.random.default_rng(0), reps=200)

@@ -399,7 +399,7 @@ def valid_rows(replay, ahead):
     rows=st.integers(9, 30),
     stacked=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_only_rows_that_begin_a_transition_are_ever_drawn(seed, streams, n_step, rows, stacked):
     rng = np.random.default_rng(seed)
     spec, layout = FRAMES if stacked else POINT, Transitions(n_step, 0.9)

@@ -462,7 +462,7 @@ def test_a_graph_that_grows_without_bound_stops_at_the_memory_limit(tmp_path: Pa
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(CHANGES)
 def test_any_change_of_bytes_ends_in_a_teacher_or_one_line(tmp_path_factory, changes):
     payload = bytearray(model().SerializeToString())

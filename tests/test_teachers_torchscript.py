@@ -452,7 +452,7 @@ def test_objects_within_objects_without_end_are_refused(tmp_path: Path, monkeypa
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+@settings(max_examples=60)
 @given(CHANGES, st.sampled_from(["data.pkl", "constants.pkl", ".py", "the file"]))
 def test_any_change_of_bytes_ends_in_a_teacher_or_one_line(tmp_path_factory, changes, place: str):
     path = tmp_path_factory.getbasetemp() / "changed.pt"

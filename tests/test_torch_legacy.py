@@ -123,7 +123,7 @@ def test_one_storage_declared_in_two_ways_is_refused():
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=6)
 
 
-@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@settings(max_examples=150)
 @given(CHANGES)
 def test_any_change_of_bytes_ends_in_tensors_or_one_line(changes):
     payload = bytearray(old(dqn_weights()))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reincarnate.data.carries import Carries
 from reincarnate.data.layouts import AnyLayout, Rollout, Sequences, Transitions
+from reincarnate.data.mirror import Mirror, to_device
 from reincarnate.data.replay import Replay
 from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
@@ -52,6 +53,10 @@ class Memory:
         self._order = np.zeros(0, np.int64)
         self._mark = rows.added.copy()  # where the last rollout ended
         self._returns: ReturnsToGo | None = None
+
+    def mirror(self) -> None:
+        """Keep the frames on the student's device as well."""
+        self.rows.mirror = self.rows.mirror or Mirror(self.device)
 
     def follow_returns(self, name: str) -> None:
         """Let batches hold, as a note of this name, the return that followed each step."""
@@ -122,7 +127,7 @@ class Memory:
             batch = batch._replace(carry=self.rows.carries.get(stream, position))
         if rows is not None:
             batch = batch._replace(weight=_both(batch.weight, weight), rows=rows)
-        return batch if self.device == CPU else on_device(batch, self.device)
+        return on_device(batch, self.device)
 
     def draw(self, n: int, rng: np.random.Generator) -> Drawn:
         """Which rows: see `sampling.Drawn`."""
@@ -233,11 +238,8 @@ def each_tensor(batch: Batch, change: Any) -> Batch:
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:
-    """The one place that moves experience to a device: pinned, and without waiting where that is a GPU."""
-    if device == CPU:
-        return batch
-    pinned = device.type == "cuda"
-    return each_tensor(batch, lambda t: (t.pin_memory() if pinned else t).to(device, non_blocking=pinned))
+    """A batch, where it is not there yet, on a device."""
+    return batch if device == CPU else each_tensor(batch, lambda tensor: to_device(tensor, device))
 
 
 def joined(batches: list[Batch]) -> Batch:

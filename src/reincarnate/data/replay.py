@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reincarnate.data.carries import Carries
 from reincarnate.data.codecs import codec_of, decoded, encoded, stored_form
+from reincarnate.data.mirror import Mirror, to_device
 from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, Prediction, Predictor, TaskSpec
 
@@ -34,6 +35,7 @@ class Replay:
     """
 
     carries: Carries | None = None
+    mirror: Mirror | None = None  # of the frames, on the device where batches are to be
 
     def __init__(self, spec: TaskSpec, capacity: int, streams: int):
         if capacity < streams * (spec.stack + 3):
@@ -201,6 +203,20 @@ class Replay:
 
     def observe(self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray) -> Tensor:
         """Observations at rows: [*L, *O], frame stacks rebuilt with zeros before the episode's start."""
+        return self._on_host(base, position, at) if self.mirror is None else self._mirrored(base, position, at)
+
+    def _mirrored(self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray) -> Tensor:
+        assert self.mirror is not None
+        frames, device = self.mirror.frames(self.columns["frame"], self.base, self.added), self.mirror.device
+        if self.spec.stack == 1:
+            return frames[to_device(torch.from_numpy(at), device)]
+        rows = np.expand_dims(base, -1) + (position[..., None] + self._offsets) % self.rows
+        before = torch.from_numpy(self.columns["age"][at][..., None] < -self._offsets)
+        before = before.reshape(*before.shape, *(1 for _ in frames.shape[1:]))
+        stack = frames[to_device(torch.from_numpy(rows), device)]
+        return stack.masked_fill_(to_device(before, device), 0)
+
+    def _on_host(self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray) -> Tensor:
         frames = self.columns["frame"]
         if self.spec.stack == 1:
             return torch.from_numpy(decoded(self._codec, frames[at], frames.ndim - 1))
@@ -235,7 +251,7 @@ class Replay:
         """Fill in a policy's predictions of every row that lacks them, oldest first, in blocks."""
         task = self.columns.get("task")
         for base, position, at in self._lacking(name):
-            obs = self.observe(base, position, at)
+            obs = self._on_host(base, position, at)  # teachers of one's own may know no device
             prediction = predict(obs) if task is None else predict(obs, torch.from_numpy(task[at]))
             self.predictions_of(name, prediction.kind, prediction.x.shape[-1])
             self.columns[name][at] = prediction.x.cpu().numpy()
@@ -264,6 +280,8 @@ class Replay:
 
     def restore(self, state: dict[str, Any]) -> None:
         """Put the counters of `state()` back, after the rows."""
+        if self.mirror:
+            self.mirror.forget()
         self.added[:], self.open[:], self.played[:] = state["added"], state["age"], state["played"]
         for name, count in predicted_in(state).items():
             if name in self.predicted:

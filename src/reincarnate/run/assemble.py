@@ -14,7 +14,7 @@ from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.losses.logged import RETURN
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
-from reincarnate.run.prepare import Prepared, compiles, load_weights
+from reincarnate.run.prepare import Prepared, compiles, device_of, load_weights
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
 from reincarnate.run.stopping import stopping
@@ -100,15 +100,22 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     settings, device = run.student, prepared.device
     layout, storage = settings.layout(), settings.storage(spec, run.copies)
     if seeds == 1 or not stacks(prepared):
-        return [memory_for(spec, layout, storage, run.copies, device) for _ in range(seeds)], None
+        return [_held(memory_for(spec, layout, storage, run.copies, device), run) for _ in range(seeds)], None
     rows = storage.rows // run.copies * run.copies * seeds
-    whole = memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device)
+    whole = _held(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), run)
     if run.asks_teacher and prepared.teacher is not None:
         said = predictor_of(prepared.teacher)(torch.zeros(1, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype)))
         whole.rows.predictions_of("teacher", said.kind, said.x.shape[-1])
     parts = [whole.rows.part(i, seeds) for i in range(seeds)]
     samplers: list[Sampler] = [whole.sampler.like(part) for part in parts]
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
+
+
+def _held(memory: Memory, run: Run) -> Memory:
+    """A memory whose frames are on the device as well, where that is asked for."""
+    if device_of(run.replay_device).type != "cpu":
+        memory.mirror()
+    return memory
 
 
 def cast_of(prepared: Prepared) -> dict[str, Student]:
@@ -137,7 +144,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
-    prior = Memory(data, settings.layout_of_data(), device=prepared.device) if data else None
+    prior = _held(Memory(data, settings.layout_of_data(), device=prepared.device), run) if data else None
     _follow_returns(run, [memory] + ([prior] if prior else []))
     return Training(
         cast=cast,

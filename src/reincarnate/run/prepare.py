@@ -68,6 +68,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     check_settings(run)
     device = device_of(run.device)
     spec = envs.spec(run.env)
+    check_frames_device(device_of(run.replay_device, "--replay-device"), device, spec)
     check_metric(run.metric, spec)
     _check_priors(run)
     teacher = _opened(run.teacher, spec, {} if opened is None else opened) if run.teacher else None
@@ -174,20 +175,30 @@ def _with_support(prepared: Prepared, note: Note) -> Prepared:
     return replace(prepared, run=replace(run, student=with_support(run.student, support)), support=support)
 
 
-def device_of(asked: str) -> torch.device:
+def check_frames_device(asked: torch.device, device: torch.device, spec: TaskSpec) -> None:
+    """Raises UserError where frames cannot be held on the device that is asked for, the student being on `device`."""
+    if asked.type == "cpu":
+        return
+    if (asked.type, asked.index or 0) != (device.type, device.index or 0):
+        raise UserError(f"--replay-device {asked}: the student is on {device}; give both the same device")
+    if spec.codec:
+        raise UserError(f"--replay-device {asked}: {spec.id} stores its observations encoded; leave it out")
+
+
+def device_of(asked: str, flag: str = "--device") -> torch.device:
     """The device that is meant; "auto" is the first GPU, if any. Raises UserError where it is not there."""
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
     except RuntimeError:
-        raise UserError(f"--device {asked!r} is none; known: auto, cpu, cuda, cuda:0 …") from None
+        raise UserError(f"{flag} {asked!r} is none; known: auto, cpu, cuda, cuda:0 …") from None
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"--device {asked!r} is none of auto, cpu, cuda, cuda:0 …")
+        raise UserError(f"{flag} {asked!r} is none of auto, cpu, cuda, cuda:0 …")
     there = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= there:
         seen = f"{there or 'no'} GPU{'s' if there > 1 else ''}"
-        raise UserError(f"--device {asked}: PyTorch sees {seen} here; use --device cpu")
+        raise UserError(f"{flag} {asked}: PyTorch sees {seen} here; use {flag} cpu")
     return device
 
 

@@ -79,6 +79,8 @@ class Run:
     """Torch threads; 0 chooses: one for small networks, half the cores for 84×84 screens."""
     device: str = "auto"
     """Where students and teachers live: auto (a GPU, where there is one), cpu, cuda, cuda:1."""
+    replay_device: str = "cpu"
+    """Where batches are cut: cpu, or the --device, which then holds the replay's frames too (7 kB an 84×84 screen)."""
     overlap: Literal["auto", "on", "off"] = "auto"
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
     compile: Literal["auto", "on", "off"] = "auto"

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.memory import Memory, each_tensor, joined
+from reincarnate.data.memory import Memory, each_tensor, joined, on_device
 from reincarnate.data.replay import Replay
 from reincarnate.training.players import Transition
 from reincarnate.training.training import Training
@@ -286,7 +286,7 @@ class Stacked(Apart):
         memories[0].complete(table, ask, stream, position)
         batch = memories[0].layout.gather(table, stream, position, list(ask))  # pyright: ignore
         weight = None if drawn[0][3] is None else torch.cat([d[3] for d in drawn])  # pyright: ignore
-        return batch._replace(weight=weight), [d[2] for d in drawn]
+        return on_device(batch._replace(weight=weight), memories[0].device), [d[2] for d in drawn]
 
     def publish(self) -> None:
         """Let the acting networks be what the online networks are now."""
