@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from reincarnate import envs
+from reincarnate.agents.acting import play
 from reincarnate.errors import UserError
 from reincarnate.students import DQN
-from reincarnate.teachers.lifts import play
 from reincarnate.training.evaluate import evaluate
 from reincarnate.training.players import RandomPlayer
 from reincarnate.types import MEANS, TimeStep

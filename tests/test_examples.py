@@ -8,8 +8,8 @@ import pytest
 import torch
 from asking import says
 
+from reincarnate.agents.acting import play
 from reincarnate.teachers import open_teacher
-from reincarnate.teachers.lifts import play
 from reincarnate.types import Teacher
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"

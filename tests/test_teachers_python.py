@@ -8,9 +8,10 @@ import torch
 from asking import says
 from torch import nn
 
+from reincarnate.agents.acting import play
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
-from reincarnate.teachers.lifts import action_gap, entropy, from_actions, from_probabilities, play
+from reincarnate.teachers.lifts import action_gap, entropy, from_actions, from_probabilities
 from reincarnate.types import Teacher
 
 SOURCE = """

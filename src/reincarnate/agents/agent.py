@@ -11,6 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from reincarnate.agents.acting import ask
 from reincarnate.agents.places import folder_of
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data import Dataset, Memory, open_dataset, save_dataset
@@ -82,8 +83,6 @@ class Agent:
         `deterministic` it samples, from a generator of its own that begins at the same seed. Raises UserError for
         observations of another shape.
         """
-        from reincarnate.training.asking import ask  # of a room above: playing is its business
-
         return ask(self._asked, self.spec, obs, state, episode_start, deterministic, action_masks)
 
     @cached_property

@@ -1,13 +1,12 @@
 """Between what teachers can tell: probabilities, choices and values as logits, and logits as play."""
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int, Int64
+from jaxtyping import Float, Float32, Int
 from torch import Tensor
 
 from reincarnate.errors import UserError
-from reincarnate.types import ACTIONS, LOGITS, MEANS
+from reincarnate.types import ACTIONS
 
 CERTAINTY = 0.99
 """Probability that a teacher which only names an action is taken to give it."""
@@ -50,26 +49,6 @@ def look_like_probabilities(rows: Float[Tensor, "N A"]) -> bool:
     if not len(rows) or rows.shape[1] < 2:
         return False
     return bool((rows >= 0).all() and ((rows.sum(-1) - 1).abs() < 1e-3).all())
-
-
-def play(
-    logits: Float[Tensor, "B A"], tells: str, rng: np.random.Generator, how: str = "auto"
-) -> Int64[np.ndarray, "B"] | Float32[np.ndarray, "B A"]:
-    """Actions played from what a teacher tells.
-
-    `how`: "greedy" takes the best; "sample" draws from the softmax, one uniform number of `rng` a row;
-    "auto" is what the teacher itself would do: a policy of logits samples, all others are greedy. Continuous
-    actions are taken as they are told.
-    """
-    if how not in ("auto", "greedy", "sample"):
-        raise ValueError(f"how is 'auto', 'greedy' or 'sample', not {how!r}")
-    if tells == MEANS:
-        return logits.float().cpu().numpy()
-    if how == "greedy" or (how == "auto" and tells != LOGITS):
-        return logits.argmax(-1).cpu().numpy()
-    ladder = torch.softmax(logits.double(), -1).cumsum(-1).cpu().numpy()
-    level = rng.random(len(ladder))[:, None] * ladder[:, -1:]
-    return np.asarray((ladder <= level).sum(-1), dtype=np.int64)
 
 
 def action_gap(logits: Float[Tensor, "B A"]) -> Float[Tensor, "B"]:

@@ -7,14 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.layouts import from_unit
+from reincarnate.agents.acting import acted, allowed
 from reincarnate.data.replay import Replay
 from reincarnate.envs.checks import Unsound, finite
 from reincarnate.envs.vector import IDLE
 from reincarnate.students.exploration import epsilon_greedy, sound
-from reincarnate.teachers.lifts import play
 from reincarnate.types import (
-    CONTINUOUS,
     LOGITS,
     NOTHING,
     Actor,
@@ -221,31 +219,6 @@ class RandomPlayer:
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Actions [n], or [n, A] in the task's units; of those that are allowed."""
         return ActorOutput(random_actions(self.spec, len(step.begins), rng, step.mask), carry)
-
-
-def acted(said: Prediction, tells: str, spec: TaskSpec, rng: np.random.Generator, how: str) -> np.ndarray:
-    """Actions by a prediction: int64 [n], or float32 [n, A] in the task's units."""
-    if said.kind not in CONTINUOUS:
-        return play(said.x, tells, rng, how)
-    return from_unit(spec, unit_actions(said, rng, how).cpu().numpy())
-
-
-def unit_actions(said: Prediction, rng: np.random.Generator, how: str) -> Tensor:
-    """Continuous actions in [-1, 1]: the mean, or with `how` "sample" a draw."""
-    if said.kind == "means":
-        return said.x.clamp(-1, 1)
-    mean, log_std = said.x.chunk(2, -1)
-    if how == "sample":
-        noise = torch.from_numpy(rng.standard_normal(tuple(mean.shape), np.float32)).to(mean.device)
-        mean = mean + log_std.exp() * noise
-    return mean.tanh() if said.kind == "squashed" else mean.clamp(-1, 1)
-
-
-def allowed(said: Prediction, mask: Tensor | None) -> Prediction:
-    """The prediction with −∞ for actions that a mask [n, A] forbids."""
-    if mask is None or said.kind in CONTINUOUS:
-        return said
-    return said._replace(x=said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
 
 
 def random_actions(spec: TaskSpec, n: int, rng: np.random.Generator, mask: Tensor | None = None) -> np.ndarray:
