@@ -43,3 +43,9 @@ def _state_of_the_user(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _shapes_anew():
+    """Each test has its first calls checked again."""
+    shapes.test[0] += 1

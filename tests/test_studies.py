@@ -9,8 +9,9 @@ import pytest
 from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.files.finished import write_done
-from reincarnate.studies import read_study, report_study, run_study
-from reincarnate.studies.units import note_failure
+from reincarnate.report import Row
+from reincarnate.studies import Study, read_study, report_study, run_study
+from reincarnate.studies.units import note_failure, work
 from reincarnate.teachers import open_teacher
 
 STUDY = """
@@ -82,7 +83,7 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
     for item in first.iterdir():
         item.unlink()
     first.rmdir()
-    rows = run_study(study, out, workers=2)
+    rows = run_here(study, out)
     assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 2), ("gentle", 2)}
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())
     assert (out / "index.html").exists()
@@ -94,10 +95,33 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
 # ---- verbs -------------------------------------------------------------------------------------------
 
 
+def run_here(study: Study, out: Path) -> list[Row]:
+    """Run a study in this process; workers of its own are the business of `test_workers.py`."""
+    return run_study(
+        study, out, executor=lambda units, out, watch: {k: v for u in units for k, v in work(u, out, ignore).items()}
+    )
+
+
+def ignore(*_: object) -> None:
+    """Progress that nobody looks at."""
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A folder with a study whose four runs are done."""
+    there = tmp_path_factory.mktemp("made")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(there)
+        Path("rule.py").write_text(RULE)
+        Path("study.yaml").write_text(STUDY)
+        run_here(read_study(Path("study.yaml")), Path("out"))
+    return there
+
+
 @pytest.fixture
-def finished() -> Path:
-    """A study whose four runs are done."""
-    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+def finished(made) -> Path:
+    """The same, to be changed."""
+    shutil.copytree(made, Path.cwd(), dirs_exist_ok=True)
     return Path("out")
 
 
@@ -142,7 +166,7 @@ def test_the_prior_is_pinned_and_one_that_changed_is_refused_with_both_hashes(fi
     pinned = record["pins"]["CartPole-v1"]["teacher"]["py:rule.py:lean"]
     assert record["pins"]["CartPole-v1"]["protocol"]
     Path("rule.py").write_text(RULE + "# another\n")
-    run_study(read_study(Path("study.yaml")), finished, workers=1)  # nothing is left to be done with it
+    run_here(read_study(Path("study.yaml")), finished)  # nothing is left to be done with it
     Path("study.yaml").write_text(STUDY.replace("seeds: 2", "seeds: 3"))
     capsys.readouterr()
     line = refused(["study", "run", "study.yaml", "--out", "out"], capsys)
@@ -150,14 +174,14 @@ def test_the_prior_is_pinned_and_one_that_changed_is_refused_with_both_hashes(fi
     assert pinned in line and changed in line and "has changed since this study began" in line
     assert not (finished / "CartPole-v1/scratch-s2").exists()
     Path("rule.py").write_text(RULE)
-    run_study(read_study(Path("study.yaml")), finished, workers=1)
+    run_here(read_study(Path("study.yaml")), finished)
     assert len(json.loads((finished / "study.json").read_text())["runs"]) == 6
 
 
 def test_finished_runs_pin_their_prior_where_the_record_is_lost(finished, capsys):
     before = json.loads((finished / "study.json").read_text())["pins"]
     (finished / "study.json").unlink()
-    run_study(read_study(Path("study.yaml")), finished, workers=1)
+    run_here(read_study(Path("study.yaml")), finished)
     assert json.loads((finished / "study.json").read_text())["pins"] == before
     (finished / "study.json").unlink()
     Path("rule.py").write_text(RULE + "# another\n")
@@ -169,11 +193,11 @@ def test_finished_runs_pin_their_prior_where_the_record_is_lost(finished, capsys
 def test_data_and_weights_are_pinned_too():
     gentle = "  gentle: {method: kickstart, weight: 0.5}"
     Path("study.yaml").write_text(STUDY.replace(gentle, "  qdagger: {offline_updates: 5}"))
-    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    run_here(read_study(Path("study.yaml")), Path("out"))
     agent = "store:out/CartPole-v1/scratch-s0"
     finetune = f"  finetune: {{run: {{weights: {agent}}}}}"
     Path("second.yaml").write_text(STUDY.replace(gentle, finetune))
-    run_study(read_study(Path("second.yaml")), Path("second"), workers=1)
+    run_here(read_study(Path("second.yaml")), Path("second"))
     (data,) = json.loads(Path("out/study.json").read_text())["pins"]["CartPole-v1"]["data"].values()
     assert data == json.loads(Path("out/CartPole-v1/qdagger-s0/result.json").read_text())["prior"]["data"]
     pins = json.loads(Path("second/study.json").read_text())["pins"]["CartPole-v1"]
@@ -231,7 +255,7 @@ def test_a_missing_task_leaves_no_row_over_all(capsys):
     Path("rule.py").write_text(RULE + swing)
     task = "  - env: Acrobot-v1\n    teacher: py:rule.py:swing\n    reference_episodes: 5\nmethods:"
     Path("study.yaml").write_text(STUDY.replace("methods:", task))
-    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    run_here(read_study(Path("study.yaml")), Path("out"))
     for path in Path("out/Acrobot-v1").glob("gentle-*"):
         shutil.rmtree(path)
     rows = report_study(Path("out"))
@@ -257,5 +281,5 @@ def test_a_report_refuses_runs_of_another_prior(finished):
 def test_a_run_that_failed_before_it_had_a_directory_is_tried_again():
     directory = Path("out/CartPole-v1/scratch-s0")
     note_failure(directory, "no disk")
-    run_study(read_study(Path("study.yaml")), Path("out"), workers=1)
+    run_here(read_study(Path("study.yaml")), Path("out"))
     assert (directory / "done").exists() and not (directory / "failed.json").exists()
