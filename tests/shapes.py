@@ -17,7 +17,7 @@ from beartype import beartype
 from jaxtyping import jaxtyped
 
 KINDS = ("Float", "Float32", "Int", "Int64", "Bool", "Shaped")
-CHECK, IMPORTS = "checked", "from shapes import checked\n"
+CHECK, IMPORTS = "_shapes.checked", "import shapes as _shapes\n"
 CALLS = 20  # that are checked, of each function in each test
 test = [0]  # how many have begun
 

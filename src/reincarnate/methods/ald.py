@@ -29,6 +29,11 @@ class ALD(Learner, Method):
     replayed: int = 4  # rollouts that are distilled from, the newest among them
 
     @property
+    def rollouts(self) -> int:
+        """Those that are distilled from."""
+        return self.replayed
+
+    @property
     def repeats(self) -> dict[str, int]:
         """How many times the updates of its pace somebody of the cast makes."""
         return {"student": self.distil_steps}

@@ -140,7 +140,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     for name, other in cast.items():
         if name != "student":
             memories[name] = Memory(memory.rows, other.settings.layout(), device=prepared.device, reader=name)
-            memory.keeps = getattr(method, "replayed", 1)
+            memory.keeps = method.rollouts
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
@@ -157,7 +157,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         seed=run.seed,
         copies=run.copies,
         plays=run.teacher_plays,
-        repeats=getattr(method, "repeats", {}),
+        repeats=method.repeats,
         method=method,
         unroll=run.phases,
         stop=stopping(run.stop_at),

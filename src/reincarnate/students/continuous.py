@@ -5,6 +5,7 @@ One class for TD3, D4PG, SAC and TQC: they differ in their settings, and in what
 
 import copy
 from collections.abc import Sequence
+from itertools import accumulate
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,17 +14,17 @@ from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.losses import actor_critic
-from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops
+from reincarnate.losses.decorrelation import decorrelation
 from reincarnate.losses.divergences import q_scale
 from reincarnate.nets import Flat
 from reincarnate.nets.actorcritic import ActorCriticNetwork
 from reincarnate.nets.actors import Drawn, drawn
-from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.normalise import ObservationNorm
-from reincarnate.nets.optimizers import Frozen, Optimizer, clip_norm, optimizer
-from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.nets.optimizers import Optimizer, clip_norm, optimizer
 from reincarnate.students import exploration, judging
+from reincarnate.students.costs import cost_of_actor_critic
 from reincarnate.students.critics import ends
+from reincarnate.students.kept import OptimizedByPart
 from reincarnate.students.qcritics import StateActionCritic, Successor
 from reincarnate.types import (
     LAGGING,
@@ -55,7 +56,7 @@ class _Seen(NamedTuple):
     reward: Tensor
 
 
-class ContinuousStudent:
+class ContinuousStudent(OptimizedByPart):
     """An off-policy actor-critic being trained. It knows nothing about teachers.
 
     A method's terms speak to the actor. Each is multiplied by mean|Q| of the batch (at least `q_floor`), so that its
@@ -340,9 +341,7 @@ class ContinuousStudent:
         if LAGGING in what:
             self._follow(1.0)
         if OPTIMIZER in what:
-            for own in self._optimizers.values():
-                for tensor in own.state.values():
-                    tensor.zero_()
+            self.forget_moments()
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Go on from these weights with empty optimisers; the target networks are synchronised."""
@@ -357,36 +356,12 @@ class ContinuousStudent:
         """Everything an update changes: flat vectors of parameters and moments, and what was seen of the task."""
         parts = {name: part.data for name, part in self.online.items()}
         targets = {f"target.{name}": target.data for name, target in self.targets.items()}
-        moments = {f"adam.{part}.{key}": v for part, own in self._optimizers.items() for key, v in own.state.items()}
-        return {
-            **parts,
-            **targets,
-            **moments,
-            **dict(self.network.named_buffers()),
-            "updates": torch.tensor(self.updates),
-        }
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Put `state()` back, in place."""
-        own = self.state()
-        for name in own.keys() - {"updates"}:
-            own[name].copy_(state[name])  # from whatever device
-        self.updates = int(state["updates"])
-        self.publish()
-
-    def weights(self) -> dict[str, Tensor]:
-        """What an agent keeps, by name: actor, critics, ln α and statistics; targets are not."""
-        return {name: p.detach().contiguous() for name, p in self.network.state_dict().items()}
+        seen = dict(self.network.named_buffers())
+        return {**parts, **targets, **self.moments(), **seen, **self.counted_so_far()}
 
     def adopt(self, state: dict[str, Tensor]) -> str:
         """Take over the optimisers' memory in another's `state()`, where the networks are as they were."""
-        for name, part in self.online.items():
-            if name not in state or not torch.equal(state[name], part.data.cpu()):
-                return "optimiser: new (the network is not as it was)"
-        for name, own in self._optimizers.items():
-            for key, tensor in own.state.items():
-                tensor.copy_(state[f"adam.{name}.{key}"])
-        return "optimiser: its state is reused"
+        return self.adopt_by_part(state, {name: part.data for name, part in self.online.items()})
 
     def trail(self, state: dict[str, Tensor]) -> None:
         """Take over the target networks in another's `state()`."""
@@ -395,33 +370,14 @@ class ContinuousStudent:
 
     def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""
-        mask = frozen_mask(self.network, tuple(prefixes))
-        first = 0
-        for name, part in self.online.items():  # in the order of the network's parameters
-            own = mask[first : first + part.data.numel()]
-            first += len(own)
-            self._optimizers[name] = Frozen(self._optimizers[name], own.bool().to(self.device))  # pyright: ignore
-        return int(mask.sum()), mask.numel()
+        sizes = [part.data.numel() for part in self.online.values()]  # in the order of the network's parameters
+        bounds = list(accumulate(sizes))
+        parts = {name: slice(end - n, end) for name, n, end in zip(self.online, sizes, bounds, strict=True)}
+        return self.freeze_by_part(prefixes, parts)
 
     def cost(self) -> Cost:
-        """Floating-point operations; see `nets.flops`. A critic's step has a pass of the targets before it."""
-        settings = self.settings
-        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
-        action = torch.zeros(1, self.spec.actions, device=self.device)
-        act = float(forward_flops(self.network, obs))
-        critic = float(forward_flops(self.network.critic, self.network.norm(obs), action))
-        values = critic * (1 + LEARNING_PASSES) + act
-        if self.network.value is not None:
-            values += forward_flops(self.network.value, self.network.norm(obs)) * (1 + LEARNING_PASSES)
-        policy = act * LEARNING_PASSES + critic * (LEARNING_PASSES - 1)  # no products for the critics' own gradient
-        learn = settings.batch_size * (values + policy / settings.actor_every)
-        if settings.decorrelate:
-            widths = [self.network.critic.torso.features] * settings.critics
-            own = decorrelation_flops(settings.batch_size, self.network.actor.torso.features)  # pyright: ignore
-            learn += (
-                sum(decorrelation_flops(settings.batch_size, width) for width in widths) + own / settings.actor_every
-            )
-        return Cost(act, learn, learn)
+        """Floating-point operations."""
+        return cost_of_actor_critic(self)
 
 
 def _mean(each: Tensor, batch: Batch) -> Tensor:

@@ -21,6 +21,7 @@ from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
 from reincarnate.students.exploration import sound
+from reincarnate.students.kept import Kept
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
@@ -44,7 +45,7 @@ BY_ACTION = ("margin", "cql")  # terms that compare one of so many actions with 
 Losses = dict[str, Tensor]
 
 
-class PolicyStudent:
+class PolicyStudent(Kept):
     """An on-policy student being trained. It knows nothing about teachers.
 
     Whoever acted, a rollout is learnt from with this student's probabilities of its actions, so that a teacher may
@@ -52,6 +53,7 @@ class PolicyStudent:
     """
 
     view, frozen = "student", False
+    counts = ("updates", "seen", "_preparing")
 
     def __init__(self, settings: "PolicySettings", network: PolicyNetwork, spec: TaskSpec, device: torch.device):
         self.settings, self.spec, self.device, self.kind = settings, spec, device, network.kind
@@ -289,26 +291,12 @@ class PolicyStudent:
     def state(self) -> dict[str, Tensor]:
         """Everything an update changes, as flat tensors."""
         moments = {f"{self.settings.optimizer}.{name}": value for name, value in self.optimizer.state.items()}
-        counts = {name: torch.tensor(getattr(self, name)) for name in ("updates", "seen", "_preparing")}
-        return {"online": self.online.data, **moments, **self._statistics(), **counts}
+        return {"online": self.online.data, **moments, **self._statistics(), **self.counted_so_far()}
 
     def _statistics(self) -> dict[str, Tensor]:
         """What is known of observations and rewards; where copies stand in their returns begins anew at a barrier."""
         parameters = {name for name, _ in self.network.named_parameters()}
         return {name: value for name, value in self.network.state_dict().items() if name not in parameters}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Put `state()` back, in place."""
-        own, counts = self.state(), ("updates", "seen", "_preparing")
-        for name in own.keys() - {*counts}:
-            own[name].copy_(state[name])  # from whatever device
-        for name in counts:
-            setattr(self, name, int(state[name]))
-        self.publish()
-
-    def weights(self) -> dict[str, Tensor]:
-        """The network's parameters and statistics by name, as an agent keeps them."""
-        return {name: p.detach().contiguous() for name, p in self.network.state_dict().items()}
 
     def adopt(self, state: dict[str, Tensor]) -> str:
         """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
@@ -322,7 +310,7 @@ class PolicyStudent:
 
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. Prior data's successors take a pass of the critic's more."""
-        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        obs = self.blank()
         act, value = (float(forward_flops(_Part(part), obs)) for part in (self.network.tell, self.network.values))
         whole = float(forward_flops(self.network, obs))
         batch = self.settings.pace(self.settings.copies).batch

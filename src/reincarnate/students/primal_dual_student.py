@@ -16,9 +16,9 @@ from reincarnate.nets import Flat
 from reincarnate.nets.actors import drawn
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
-from reincarnate.nets.optimizers import Adam, Frozen, Optimizer
-from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.nets.optimizers import Adam, Optimizer
 from reincarnate.students import exploration
+from reincarnate.students.kept import OptimizedByPart
 from reincarnate.students.policy import as_drawn, masked, unfit_on_policy
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 START, OWN = "start", "own"  # notes: the observation an episode began with; that the policy's own loss has a meaning
 
 
-class PrimalDualStudent:
+class PrimalDualStudent(OptimizedByPart):
     """A primal-dual learner. It knows nothing about teachers.
 
     On its own experience the visits stand for the dual variable's. Prior data has no such meaning for the policy: there
@@ -179,9 +179,7 @@ class PrimalDualStudent:
     def refresh(self, what: frozenset[str]) -> None:
         """Renew the optimisers' memory, if asked to; nothing lags behind."""
         if OPTIMIZER in what:
-            for own in self._optimizers.values():
-                for tensor in own.state.values():
-                    tensor.zero_()
+            self.forget_moments()
 
     def load(self, weights: dict[str, Tensor]) -> None:
         """Go on from these weights with empty optimisers."""
@@ -194,42 +192,18 @@ class PrimalDualStudent:
 
     def state(self) -> dict[str, Tensor]:
         """Everything an update changes, as flat tensors."""
-        moments = {f"adam.{part}.{key}": v for part, own in self._optimizers.items() for key, v in own.state.items()}
-        return {"online": self.online.data, **moments, "updates": torch.tensor(self.updates)}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Put `state()` back, in place."""
-        own = self.state()
-        for name in own.keys() - {"updates"}:
-            own[name].copy_(state[name])  # from whatever device
-        self.updates = int(state["updates"])
-        self.publish()
-
-    def weights(self) -> dict[str, Tensor]:
-        """The network's parameters by name, as an agent keeps them."""
-        return {name: p.detach().contiguous() for name, p in self.network.state_dict().items()}
+        return {"online": self.online.data, **self.moments(), **self.counted_so_far()}
 
     def adopt(self, state: dict[str, Tensor]) -> str:
         """Take over the optimisers' memory in another's `state()`, where the network is as it was."""
-        if "online" not in state or not torch.equal(state["online"], self.online.data.cpu()):
-            return "optimiser: new (the network is not as it was)"
-        if any(f"adam.{part}.{key}" not in state for part, own in self._optimizers.items() for key in own.state):
-            return "optimiser: new (it was another one)"
-        for part, own in self._optimizers.items():
-            for key, tensor in own.state.items():
-                tensor.copy_(state[f"adam.{part}.{key}"])
-        return "optimiser: its state is reused"
+        return self.adopt_by_part(state, {"online": self.online.data})
 
     def freeze(self, prefixes: Sequence[str]) -> tuple[int, int]:
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""
-        mask = frozen_mask(self.network, tuple(prefixes)).bool().to(self.device)
-        for name, part in self._parts.items():
-            self._optimizers[name] = Frozen(self._optimizers[name], mask[part])  # pyright: ignore[reportArgumentType]
-        return int(mask.sum()), mask.numel()
+        return self.freeze_by_part(prefixes, self._parts)
 
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. Values are asked at both ends of a step, and once more for δ."""
-        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
-        whole = float(forward_flops(self.network, obs))
+        whole = float(forward_flops(self.network, self.blank()))
         batch = self.settings.pace(self.settings.copies).batch
         return Cost(whole / 2, 2 * whole * LEARNING_PASSES * batch, 2 * whole * LEARNING_PASSES * batch)

@@ -20,7 +20,8 @@ from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, c
 from reincarnate.students.later import LATER
 from reincarnate.students.memory_settings import MemorySettings
 from reincarnate.students.recurrent import RecurrentValuePolicy, RecurrentValueStudent
-from reincarnate.students.value import ValuePolicy, ValueStudent
+from reincarnate.students.value import ValueStudent
+from reincarnate.students.value_policy import ValuePolicy
 from reincarnate.types import VALUES, Pace, TaskSpec
 
 CPU = torch.device("cpu")

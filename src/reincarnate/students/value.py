@@ -11,20 +11,20 @@ from torch import Tensor, nn
 
 from reincarnate.data.memory import each_tensor
 from reincarnate.errors import UserError
-from reincarnate.losses.decorrelation import decorrelation_flops
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
-from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.captured import CapturedGradient
+from reincarnate.students.costs import cost_of_values
 from reincarnate.students.critics import Critic, ends
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
+from reincarnate.students.kept import Kept
 from reincarnate.students.maps import FeatureMaps
 from reincarnate.surroundings import ungraded
 from reincarnate.types import (
@@ -49,32 +49,7 @@ SHIFT_PAD = 4  # pixels, Kostrikov et al. (2021)
 INTENSITY = 0.05  # Agarwal et al. (2022)
 
 
-class ValuePolicy(nn.Module):
-    """A value network as a policy: it says the expected values of actions, without noise."""
-
-    view, frozen = "student", False
-
-    def __init__(self, network: nn.Module, critic: Critic, frozen: bool = False):
-        nn.Module.__init__(self)
-        self.network, self.critic, self.frozen = network, critic, frozen
-        self.noise_size = noise_size(network)
-
-    def initial(self, n: int) -> Tensor:
-        """It remembers nothing: [n, 0]."""
-        return torch.zeros(n, 0)
-
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        """Action values [n, A]."""
-        return Prediction(VALUES, self(step.obs)), carry
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Action values [n, A] of raw observations."""
-        # arguments for one row, widened by the batch's own size, so that an exporter's trace does not fix it
-        rest = [a.expand(obs.shape[0], *a.shape[1:]) for a in self.critic.at_rest(1)]
-        return self.critic.values(self.network(obs, *rest))
-
-
-class ValueStudent:
+class ValueStudent(Kept):
     """A value student being trained, of any family. It knows nothing about teachers."""
 
     view, frozen = "student", False  # it is its own policy: what it published last
@@ -371,19 +346,7 @@ class ValueStudent:
         target = {"target": self.target.data} if self.target else {}
         moments = {f"{self.settings.optimizer}.{name}": value for name, value in self.optimizer.state.items()}
         maps = self._maps.state() if self._maps else {}
-        return {"online": self.online.data, **target, **moments, **maps, "updates": torch.tensor(self.updates)}
-
-    def restore(self, state: dict[str, Tensor]) -> None:
-        """Put `state()` back, in place."""
-        own = self.state()
-        for name in own.keys() - {"updates"}:
-            own[name].copy_(state[name])  # from whatever device
-        self.updates = int(state["updates"])
-        self.publish()
-
-    def weights(self) -> dict[str, Tensor]:
-        """The online network's parameters by name, as an agent keeps them."""
-        return {name: p.detach().contiguous() for name, p in self.online.module.state_dict().items()}
+        return {"online": self.online.data, **target, **moments, **maps, **self.counted_so_far()}
 
     def adopt(self, state: dict[str, Tensor]) -> str:
         """Take over the optimiser's memory in another's `state()`, where the network is as it was. Says what it did."""
@@ -406,18 +369,8 @@ class ValueStudent:
         return int(mask.sum()), mask.numel()
 
     def cost(self) -> Cost:
-        """Floating-point operations; see `nets.flops`. Without a target network online updates need three passes."""
-        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
-        act = float(forward_flops(self.network, obs, *self.critic.at_rest(1)))
-        drawn = self.critic.draw(1, np.random.default_rng(0))[0]
-        learn = float(forward_flops(self.network, obs, *drawn)) * self.settings.batch_size
-        passes, more = LEARNING_PASSES + 1 + self.settings.double, 0.0
-        if self.settings.decorrelate:
-            width = self.network(obs, *self.critic.at_rest(1), both=True)[1].shape[-1]
-            more = decorrelation_flops(self.settings.batch_size, width)
-        if self.settings.on_rollouts:
-            return Cost(act, learn * LEARNING_PASSES + more, learn * passes + more, act)
-        return Cost(act, learn * passes + more, learn * passes + more)
+        """Floating-point operations."""
+        return cost_of_values(self)
 
 
 class _Noisy:

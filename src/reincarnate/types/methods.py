@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from reincarnate.types.batches import Batch
-from reincarnate.types.policies import Prediction
+from reincarnate.types.policies import NOTHING, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -195,6 +195,16 @@ class Method(Protocol):
     def keeps_all(self) -> bool:
         """Whether a student from weights also takes over the agent's optimiser and replay."""
         return False
+
+    @property
+    def repeats(self) -> Mapping[str, int]:
+        """How many times the updates of its own pace one of the cast makes."""
+        return NOTHING
+
+    @property
+    def rollouts(self) -> int:
+        """How many of the newest rollouts those of the cast who learn on rollouts learn from."""
+        return 1
 
     @property
     def operations(self) -> tuple[str, ...]:

@@ -1,7 +1,7 @@
 """SAC, TQC, TD3 and DDPG agents that go on, by SAC, TQC and TD3 students."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from reincarnate.students.continuous_settings import SAC, TD3, TQC
 from reincarnate.teachers.sb3 import hyper, pairs
 from reincarnate.teachers.sb3.format import SavedAgent
 from reincarnate.teachers.sb3.moments import read_memory
+from reincarnate.teachers.sb3.pairs import Pair
 from reincarnate.teachers.sb3.start import (
     BESIDE,
     VARIABLES,
@@ -31,6 +32,7 @@ from reincarnate.teachers.sb3.start import (
 )
 from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
 
+PARTS = ("actor", "critic")
 GAUSSIAN_LIMIT = 2.0  # where gSDE's means are cut, unless told
 
 
@@ -38,17 +40,7 @@ def continuous(source: Source) -> Start:
     """A SAC, TQC or TD3 student; DDPG's agents become TD3's of one critic. UserError: a network that no student has."""
     saved, data, tensors = source.saved, source.data, source.tensors
     soft, stats = saved.algorithm in ("SAC", "TQC"), source.statistics
-    if any("features_extractor." in name for name in tensors):
-        raise UserError("not supported: students of continuous actions see vectors alone, it sees images")
-    if stats and stats.returns:
-        raise UserError(
-            "not supported: its rewards were normalised, and off-policy students learn from them as they are"
-        )
-    members = 0
-    while f"critic.qf{members}.0.weight" in tensors:
-        members += 1
-    if not members:
-        raise UserError("it holds no critic; it can be a --teacher")
+    members = _members(source)
     *hidden, _ = widths(tensors, "actor.latent_pi." if soft else "actor.mu.") + ((0,) if soft else ())
     *critic, outputs = widths(tensors, "critic.qf0.")
     if not hidden or not critic:
@@ -57,11 +49,9 @@ def continuous(source: Source) -> Start:
     _refuse_noise(saved, tensors, sde)
     kind = "sde" if sde else "squashed" if soft else "means"
     wanted = pairs.actor(kind, len(hidden)) + pairs.critics(members, len(critic))
-    lagging = [pair for pair in wanted if pair.ours.startswith("critic.") or not soft]
-    parts = ("actor", "critic")
     memories = {
         part: read_memory(source.members.get(f"{part}.optimizer.pth"), tensors, [names(tensors, f"{part}.")])
-        for part in parts
+        for part in PARTS
     }
     told = hyper.numbers(data, hyper.CONTINUOUS)
     settings = {"SAC": SAC, "TQC": TQC}.get(saved.algorithm, TD3)(
@@ -76,21 +66,43 @@ def continuous(source: Source) -> Start:
     )
     weights = take(wanted, tensors) | {"largest_reward": torch.zeros(())}
     kept: dict[str, Moments] = {}
-    for part in parts:
+    for part in PARTS:
         kept |= moments(memories[part], [p for p in wanted if p.ours.startswith(f"{part}.")], part)
     if soft:
         more, settings = _entropy(source, settings)
         weights |= more.tensors
         kept |= more.moments
-    targets: Tensors = {}
-    if all(f"critic_target.qf0.0.{end}" in tensors for end in ("weight", "bias")):
-        for part in ("critic",) if soft else parts:
-            some = [pair for pair in lagging if pair.ours.startswith(f"{part}.")]
-            targets |= take(some, tensors, f"{part}.", f"{part}_target.")
-    kept = kept if set(kept) == {*parts, *(("entropy",) if soft else ())} else {}
+    kept = kept if set(kept) == {*PARTS, *(("entropy",) if soft else ())} else {}
     last = memories["actor"].lr if memories["actor"] else None
     said = (*hyper.schedule_note(data, told, settings.lr, last), *lost(kept))
+    targets = _targets(tensors, wanted, ("critic",) if soft else PARTS)
     return Start(settings, finite(weights) | statistics(stats, "norm"), finite(targets), kept, said)
+
+
+def _members(source: Source) -> int:
+    """How many critics there are. Raises UserError for an agent that no student here can go on from."""
+    if any("features_extractor." in name for name in source.tensors):
+        raise UserError("not supported: students of continuous actions see vectors alone, it sees images")
+    if source.statistics and source.statistics.returns:
+        raise UserError(
+            "not supported: its rewards were normalised, and off-policy students learn from them as they are"
+        )
+    members = 0
+    while f"critic.qf{members}.0.weight" in source.tensors:
+        members += 1
+    if not members:
+        raise UserError("it holds no critic; it can be a --teacher")
+    return members
+
+
+def _targets(tensors: Tensors, wanted: Sequence[Pair], parts: Sequence[str]) -> Tensors:
+    """The lagging networks of these parts, where the file has them."""
+    targets: Tensors = {}
+    if all(f"critic_target.qf0.0.{end}" in tensors for end in ("weight", "bias")):
+        for part in parts:
+            some = [pair for pair in wanted if pair.ours.startswith(f"{part}.")]
+            targets |= take(some, tensors, f"{part}.", f"{part}_target.")
+    return targets
 
 
 def _only(saved: SavedAgent, data: Mapping[str, Any], sde: bool, outputs: int) -> dict[str, Any]:
