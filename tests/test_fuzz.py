@@ -8,7 +8,7 @@ from fuzzing import Target, fuzz
 
 from reincarnate.errors import UserError
 
-TRIALS = 60
+TRIALS = 40
 
 
 @pytest.mark.parametrize("name", TARGETS)
