@@ -211,12 +211,6 @@ def test_weights_of_a_useless_agent_are_not_gone_on_from():
     assert {"poor weights", "random-level teacher"} <= said(measured).keys()
 
 
-def test_continuous_actions_have_no_student_yet():
-    measured = replace(taught(tells=MEANS), continuous=True)
-    assert choose(measured) == [] and recommend(measured) == []
-    assert "no student" in said(measured)["continuous actions"]
-
-
 # ---- what else is said ----------------------------------------------------------------------------------
 
 
@@ -386,20 +380,28 @@ def test_an_agent_of_ours_is_gone_on_from_and_another_student_is_taught(capsys, 
     assert "another network" in {remark["name"] for remark in other["remarks"]}
 
 
+@pytest.mark.parametrize(
+    "budget, asked, student", [(50_000, None, "dqn"), (400_000, None, "pqn"), (400_000, "dqn", "dqn")]
+)
+def test_a_long_budget_under_a_policy_is_for_a_quick_student_unless_another_is_asked_for(budget, asked, student):
+    question = Question("CartPole-v1", teacher="py:rule.py:dice", episodes=2, budget=budget, student=asked)
+    assert measure(question, lambda *_: None).student_name == student
+
+
 def test_weights_of_another_task_are_fitted_but_not_scored(no_trials_of_speed):
     measured = measure(Question("MinAtar/Asterix-v1", weights=PRIOR, episodes=3), lambda *_: None)
     assert measured.teacher is None and measured.weights is not None and measured.weights.score is None
     assert choose(measured)[0].name in ("go on from the weights", "no prior that helps")
 
 
-def test_a_task_with_continuous_actions_is_measured_and_nothing_is_recommended(monkeypatch):
+def test_a_task_with_continuous_actions_gets_a_student_for_them(monkeypatch, no_trials_of_speed):
     monkeypatch.setattr(measuring, "open_for", lambda uri, spec: Still())
     measured = measure(Question("Pendulum-v1", teacher="still", episodes=2), lambda *_: None)
     assert measured.continuous and measured.teacher is not None and measured.teacher.gap is None
-    assert recommend(measured) == []
-    console = Console(record=True, width=120)
-    render.show(measured, remarks(measured), [], console)
-    assert "no student" in console.export_text()
+    assert measured.student_name == "sac"
+    assert "found for discrete ones" in said(measured)["continuous actions"]
+    better = replace(measured, teacher=replace(measured.teacher, score=BETTER))
+    assert [r.command.split()[2] for r in recommend(better)] == ["qdagger", "kickstart", "scratch"]
 
 
 class Still:

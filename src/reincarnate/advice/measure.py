@@ -7,6 +7,7 @@ from reincarnate import envs
 from reincarnate.advice.facts import (
     FEW_EPISODES,
     LEAST_BUDGET,
+    LONG,
     DataFacts,
     Measurement,
     Score,
@@ -29,12 +30,12 @@ from reincarnate.priors.teacher_report import HOWS
 from reincarnate.priors.temperature import measure as measure_temperature
 from reincarnate.run.settings import default_student
 from reincarnate.seeds import stream
-from reincarnate.students import STUDENTS
+from reincarnate.students import PQN, SAC, STUDENTS
 from reincarnate.teachers.fit import check_fit, open_for
 from reincarnate.teachers.stored import StoredTeacher
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.players import way_of_playing
-from reincarnate.types import Settings, TaskSpec, Teacher
+from reincarnate.types import LOGITS, Settings, TaskSpec, Teacher
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def measure(question: Question, tick: Tick) -> Measurement:
     if agent is None and isinstance(teacher, StoredTeacher):
         agent = weights.open_weights(teacher.card.uri)
     address = question.weights or (teacher.card.uri if teacher else None)
-    student = default_student(kind, address if agent else None)
+    student = _student(question, spec, kind, teacher, address if agent else None)
     dataset = _data_address(question, spec, agent, address)
     reference = prior.reference(spec, teacher, question.plays, question.episodes, question.store, tick)
     return Measurement(
@@ -80,6 +81,19 @@ def measure(question: Question, tick: Tick) -> Measurement:
         data=_of_data(question, spec, dataset, teacher, tick) if dataset else None,
         weights=_of_weights(question, spec, agent, address, student, tick) if agent and address else None,
     )
+
+
+def _student(
+    question: Question, spec: TaskSpec, kind: type | None, teacher: Teacher | None, weights: str | None
+) -> Settings:
+    """As asked, or as the weights are; else the one that passed such teachers within minutes (studies/better.yaml).
+
+    That was where a policy teaches and env steps are cheap: not on screens.
+    """
+    policy = teacher is not None and teacher.card.tells == LOGITS and not teacher.initial(1).shape[-1]
+    if kind is None and weights is None and policy and spec.stack == 1 and question.budget >= LONG:
+        return PQN()
+    return SAC() if spec.continuous and kind is None and weights is None else default_student(kind, weights)
 
 
 def _checked(question: Question) -> type | None:
@@ -210,7 +224,7 @@ def _returns(report: DataReport) -> Score | None:
 def _of_weights(
     question: Question, spec: TaskSpec, agent: Agent, address: str, student: Settings, tick: Tick
 ) -> WeightsFacts:
-    misfit = f"{spec.id} has continuous actions" if spec.continuous else _misfit(agent, student, spec)
+    misfit = _misfit(agent, student, spec)
     player = _as_teacher(address, spec)
     how, store = "auto", question.store
     reference = prior.reference(spec, player, how, question.episodes, store, tick) if player else None

@@ -129,9 +129,7 @@ BASELINE = Rule("baseline", lambda m: True, Scratch(), lambda m: "what the prior
 
 
 def choose(measured: Measurement) -> list[Rule]:
-    """At most two rules of different methods, the best first, and the baseline; none where there is no student."""
-    if measured.continuous:
-        return []
+    """At most two rules of different methods, the best first, and the baseline."""
     chosen: list[Rule] = []
     for rule in RULES:
         if len(chosen) < 2 and rule.when(measured) and all(type(r.method) is not type(rule.method) for r in chosen):

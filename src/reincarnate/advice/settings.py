@@ -57,12 +57,17 @@ def _taught(run: Run) -> bool:
     return hasattr(run.method, "teacher_temperature")
 
 
+def _told(run: Run, name: str, least: float) -> bool:
+    """Whether the student has a setting of this name, and more than so much of it."""
+    return getattr(run.student, name, least) > least
+
+
 def _anneals(run: Run) -> bool:
     return any(phase.newborn and phase.env_steps and phase.learns for phase in run.phases())
 
 
 def _few_syncs(m: Measurement, run: Run) -> bool:
-    return m.updates < SYNCS * run.student.target_every and run.student.target_every > SHORTEST
+    return _told(run, "target_every", SHORTEST) and m.updates < SYNCS * run.student.target_every
 
 
 def _weanable(m: Measurement, run: Run) -> bool:
@@ -151,13 +156,13 @@ SETTINGS = (
         sources.N_STEP,
     ),
     Setting(
-        lambda m, run: run.student.warmup > m.longest_warmup,
+        lambda m, run: _told(run, "warmup", m.longest_warmup),
         lambda m, run: of_student(run, warmup=m.longest_warmup),
         lambda m, run: f"learning begins after {run.student.warmup:,} env steps, a tenth of the budget",
         sources.SCHEDULE,
     ),
     Setting(
-        lambda m, run: _anneals(run) and run.student.epsilon_steps > m.budget // 2,
+        lambda m, run: _anneals(run) and _told(run, "epsilon_steps", m.budget // 2),
         lambda m, run: of_student(run, epsilon_steps=m.budget // 5),
         lambda m, run: f"ε falls over {run.student.epsilon_steps:,} env steps, a fifth of the budget",
         sources.SCHEDULE,

@@ -35,7 +35,8 @@ def advise(args: list[str]) -> None:
             teacher: A trained agent of any kind that can be opened.
             data: Logged data of the task; by default the replay that the teacher kept, if it is an agent of ours.
             weights: An agent of ours to start from; by default the teacher, if it is one.
-            student: Who is to be trained; by default what the weights are of, else dqn.
+            student: Who is to be trained; by default what the weights are of; pqn under a policy for 300,000
+                env steps and more; else dqn.
             budget: Env steps the student may play.
             episodes: Episodes for the teacher's and the random policy's score; measured once, then kept in the store.
             plays: How the teacher plays: auto, greedy or sample.
