@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reincarnate import envs
 from reincarnate.advice.facts import (
@@ -85,7 +86,7 @@ def measure(question: Question, tick: Tick) -> Measurement:
 
 def _student(
     question: Question, spec: TaskSpec, kind: type | None, teacher: Teacher | None, weights: str | None
-) -> Settings:
+) -> Any:
     """As asked, or as the weights are; else the one that passed such teachers within minutes (studies/better.yaml).
 
     That was where a policy teaches and env steps are cheap: not on screens.
