@@ -14,7 +14,6 @@ from reincarnate import envs
 from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.agents.imported import Imported, check_shapes
 from reincarnate.agents.places import folder_of
-from reincarnate.config import to_dict
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
 from reincarnate.data.replay import STANDING, TAIL
@@ -23,7 +22,6 @@ from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
 from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
-from reincarnate.students import STUDENTS
 from reincarnate.teachers import SCHEMES, recognise
 from reincarnate.types import Student, TaskSpec, TimeStep
 
