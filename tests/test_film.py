@@ -7,7 +7,8 @@ from PIL import Image
 from reincarnate.cli import main
 from reincarnate.envs.minatar.drawing import drawn
 from reincarnate.errors import UserError
-from reincarnate.sharing.film import HEAD, film, show, write_gif, write_mp4
+from reincarnate.sharing.film import film, show, write_gif, write_mp4
+from reincarnate.training.film import HEAD
 
 PRIOR = "prior:minatar-breakout-dqn"
 RULE = """

@@ -19,10 +19,18 @@
     for (const part of all(".lit")) part.classList.remove("lit");
     if (arm !== null) for (const part of all(`.${arm}`)) part.classList.add("lit");
   };
+  const KEPT = "reincarnate off";  // a page that reloads itself leaves off what was switched off
+  const kept = change => { try { return change(sessionStorage); } catch { return null; } };
   const turn = (button, on) => {
     button.setAttribute("aria-pressed", on);
     for (const part of all(`.plots .${button.dataset.arm}`)) part.classList.toggle("off", !on);
+    kept(where => where.setItem(KEPT, all("[aria-pressed=false]", bar).map(one => one.dataset.arm).join(" ")));
+    stops();
   };
+  const stops = () => all(".plots").forEach(group => {  // one stop of Tab a group: ↑ and ↓ go on inside
+    const there = all(".plot:not(.off)", group);
+    if (there.length && !there.some(box => box.tabIndex === 0)) there[0].tabIndex = 0;
+  });
   for (const button of buttons) {
     const arm = button.dataset.arm;
     button.addEventListener("click", () => turn(button, button.getAttribute("aria-pressed") !== "true"));
@@ -181,8 +189,8 @@
 
   // ---- pointers and keys --------------------------------------------------------------------------------------------
 
-  for (const [scale, group] of scales) group.forEach((plot, i) => {
-    const { box, marks } = plot;
+  for (const plot of plots) {
+    const { box, marks, scale } = plot;
     let begun = null, brush = null, at = SIDE;
     const inside = event => {
       const area = marks.getBoundingClientRect(), [x, y, wide, high] = view(plot);
@@ -218,7 +226,7 @@
     marks.addEventListener("pointerleave", () => { if (!brush) { done(); clear(scale); } });
     marks.addEventListener("dblclick", () => zoom(scale, whole));
 
-    box.tabIndex = i ? -1 : 0;  // one stop a scale; ↑ and ↓ go on inside
+    box.tabIndex = -1;
     const say = () => {
       at = show(plot, at);
       const area = marks.getBoundingClientRect(), [x, , wide] = view(plot);
@@ -230,9 +238,9 @@
       return (way > 0 ? places.find(one => one > at) : places.findLast(one => one < at)) ?? at;
     };
     const go = to => {
-      const there = group.filter(other => !other.box.classList.contains("off")), next = there[there.indexOf(plot) + to];
+      const there = all(".plot:not(.off)", box.closest(".plots")), next = there[there.indexOf(box) + to];
       if (!next) return;
-      box.tabIndex = -1; next.box.tabIndex = 0; next.box.focus();
+      box.tabIndex = -1; next.tabIndex = 0; next.focus();
     };
     const keys = {
       ArrowRight: () => { at = beside(1); say(); }, ArrowLeft: () => { at = beside(-1); say(); },
@@ -248,7 +256,10 @@
     });
     box.addEventListener("focus", () => box.matches(":focus-visible") && say());
     box.addEventListener("blur", () => clear(scale));
-  });
+  }
+  stops();
+  const off = (kept(where => where.getItem(KEPT)) || "").split(" ");
+  for (const button of buttons) if (off.includes(button.dataset.arm)) turn(button, false);
   document.body.classList.add("ready");
   for (const part of all(".how")) part.hidden = false;
 })();

@@ -16,6 +16,7 @@ from reincarnate.files.text import visible
 from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.comparable import gaps
 from reincarnate.report.curves import UPDATES, Panel, panels, profiles
+from reincarnate.report.films import films
 from reincarnate.report.lineage import AGGREGATES, COST, aggregates_table, cost_table, named, picture
 from reincarnate.report.palette import MUTED, arm, styles
 from reincarnate.report.panels import arm_styles, plots
@@ -36,6 +37,10 @@ _HOW = (
     "↑ and ↓ go from plot to plot, + and − zoom, Esc goes back."
 )
 _PROFILES = "For each score τ the share of final runs above it, with its 95% bootstrap band; further right is better."
+_FILMS = (
+    "One episode each, of the first seed that kept a film: no score can be told from it. `reincarnate play` shows "
+    "more, also side by side."
+)
 _STANDS = (
     "Each box is an agent (all seeds of a method in one), a teacher or data, with the env steps of its own; an arrow "
     "leads to what stands on it. `reincarnate lineage show` has every number."
@@ -67,6 +72,7 @@ def write_page(
         section("Every aggregate", aggregates_table(aggregate(runs, rng, missing)), note(AGGREGATES)),
         section("Performance profiles", _plots(profiles(runs, rng), "shares", _PROFILES)),
         section("At equal updates", _folded(_plots(panels(runs, rng, UPDATES), "updates", _BY_UPDATES), by_steps)),
+        *_films(runs, path.parent),
         section("What each method did", *_plans(runs)),
         section("Cost of one run", cost_table(runs), note(COST)),
         *_lineage(runs),
@@ -137,6 +143,12 @@ def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
         for plan, envs in plans.items():
             yield note(_distinct(envs)) if len(plans) > 1 else ""
             yield "<ol>" + "".join(f"<li>{escape(line)}</li>" for line in plan) + "</ol>"
+
+
+def _films(runs: Sequence[FinishedRun], folder: Path) -> Iterable[str]:
+    shown = list(films(runs, folder))
+    if shown:
+        yield section("How they play", *shown, note(_FILMS))
 
 
 def _lineage(runs: Sequence[FinishedRun]) -> Iterable[str]:
