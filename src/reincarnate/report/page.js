@@ -203,19 +203,19 @@
       const [top, tall] = flat ? [y, high] : [Math.min(ay, by), Math.abs(by - ay)];
       return [Math.min(ax, bx), top, Math.abs(bx - ax), tall];
     };
+    const point = event => { at = show(plot, inside(event)[0]); float(plot, at, event.clientX, event.clientY); };
     const done = () => { if (brush) brush.remove(); begun = brush = null; };
     marks.addEventListener("pointerdown", event => {
-      if (event.button === 0) begun = { at: inside(event), x: event.clientX, y: event.clientY };
+      if (event.button !== 0) return;
+      begun = { at: inside(event), x: event.clientX, y: event.clientY };
+      point(event);
     });
     marks.addEventListener("pointermove", event => {
       if (begun && Math.abs(event.clientX - begun.x) > CLOSE) {
         if (!brush) { brush = svg("path", { class: "brush" }); marks.append(brush); marks.setPointerCapture(event.pointerId); }
         const [x, y, wide, high] = drawn(event);
         brush.setAttribute("d", `M${x} ${y}h${wide}v${high}h${-wide}Z`);
-      } else {
-        at = show(plot, inside(event)[0]);
-        float(plot, at, event.clientX, event.clientY);
-      }
+      } else point(event);
     });
     marks.addEventListener("pointerup", event => {
       const area = brush && drawn(event);
@@ -223,7 +223,9 @@
       if (area && area[2] > 0 && area[3] > 0) zoom(scale, area);
     });
     marks.addEventListener("pointercancel", done);
-    marks.addEventListener("pointerleave", () => { if (!brush) { done(); clear(scale); } });
+    marks.addEventListener("pointerleave", event => {  // what a finger touched stays until it touches elsewhere
+      if (!brush) { done(); if (event.pointerType !== "touch") clear(scale); }
+    });
     marks.addEventListener("dblclick", () => zoom(scale, whole));
 
     box.tabIndex = -1;
@@ -257,6 +259,9 @@
     box.addEventListener("focus", () => box.matches(":focus-visible") && say());
     box.addEventListener("blur", () => clear(scale));
   }
+  document.addEventListener("pointerdown", event => {
+    if (!event.target.closest(".marks")) for (const scale of scales.keys()) clear(scale);
+  });
   stops();
   const off = (kept(where => where.getItem(KEPT)) || "").split(" ");
   for (const button of buttons) if (off.includes(button.dataset.arm)) turn(button, false);

@@ -57,7 +57,7 @@ def _episode(uri: str, env_id: str, plays: str, seed: int, longest: int) -> Iter
 
 def write_gif(found: Film, path: Path, fps: int) -> None:
     """A GIF that begins again at its end."""
-    write_bytes(path, as_gif(found.frames, fps))
+    write_bytes(path, as_gif(list(found.frames), fps))
 
 
 def write_mp4(found: Film, path: Path, fps: int) -> None:
