@@ -125,7 +125,8 @@ def test_in_a_browser_plots_are_read_zoomed_and_switched_by_pointer_and_keyboard
     assert told["whole"][0] == "0 0 1000 1000" and told["back"] == told["whole"]
     assert float(told["zoomed"][0].split()[0]) == pytest.approx(500, abs=2)
     assert "20k" in told["zoomed"][1] and "0" not in told["zoomed"][1]
-    assert told["said"].startswith("18k env steps: ") and told["said"].count("[") == 3
+    assert told["said"].startswith("4k env steps: ")  # left of the middle, where the drag began
+    assert told["said"].count("[") == 3
     assert told["nearer"].split()[2] == "800" and told["below"] == "steps-1"
     assert told["off"] > 3 and told["left"] == 2 and told["none"] == 0 and told["lit"] == ["1", "0.18"]
     assert told["wide"], "the page is wider than a telephone"

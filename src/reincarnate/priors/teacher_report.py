@@ -230,8 +230,9 @@ def _described(report: TeacherReport) -> list[tuple[str, str]]:
         ("safety", card.safety),
     ]
     if report.videos:
-        more = f" (and {len(report.videos) - 1} of earlier evaluations)" if len(report.videos) > 1 else ""
-        rows.append(("film", escape(report.videos[-1]) + more))
+        *earlier, last = report.videos
+        more = f" (and {len(earlier)} of earlier evaluations)" if earlier else ""
+        rows.append(("film", escape(last) + more))
     return rows
 
 

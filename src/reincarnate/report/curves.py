@@ -36,8 +36,8 @@ class Curve:
     @property
     def last(self) -> Interval:
         """Its value at its right end."""
-        ends = (float(end[-1]) for end in self.band) if self.band else (None, None)
-        return Interval(float(self.y[-1]), *ends)
+        low, high = (float(end[-1]) for end in self.band) if self.band else (None, None)
+        return Interval(float(self.y[-1]), low, high)
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ def _small_multiples(found: Sequence[Panel], chosen: dict[str, Style]) -> Figure
     """Each method before all others in grey, best at the end first."""
     rows = [max(1, -(-len(panel.curves) // _ACROSS)) for panel in found]
     fig = _figure(12.0, _SMALL * sum(rows) + 0.5 * len(found))
-    parts = np.atleast_1d(fig.subfigures(len(found), 1, height_ratios=rows))
+    parts = fig.subfigures(len(found), 1, height_ratios=rows, squeeze=False)[:, 0]
     for part, panel, down in zip(parts, found, rows, strict=True):
         _task(part, panel, down, chosen)
     return fig

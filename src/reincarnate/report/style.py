@@ -36,7 +36,7 @@ def document(title: str, body: str, rules: str = "") -> str:
 
 
 def _file(name: str) -> str:
-    return files(__package__).joinpath(name).read_text()
+    return files("reincarnate.report").joinpath(name).read_text()
 
 
 def colour(hexadecimal: str) -> str:

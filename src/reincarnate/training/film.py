@@ -69,7 +69,7 @@ def headed(shown: Frame, name: str, total: float) -> Frame:
 def as_gif(frames: Sequence[Frame], fps: int) -> bytes:
     """A GIF that begins again at its end. One palette, without dithering, so that only what moves takes room."""
     chosen = [frames[i] for i in sorted({*np.linspace(0, len(frames) - 1, SAMPLED).astype(int).tolist()})]
-    palette = Image.fromarray(np.concatenate(chosen)).quantize(COLOURS)
+    palette = Image.fromarray(np.concatenate(chosen)[::2, ::2]).quantize(COLOURS)  # every other point is enough
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     content = io.BytesIO()
     images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
