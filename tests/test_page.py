@@ -55,6 +55,8 @@ def test_the_same_runs_give_the_same_page_whose_values_are_told_to_who_cannot_se
     assert (tmp_path / "again" / "index.html").read_text() == text
     ids = re.findall(r' id="([^"]+)"', text)
     assert len(ids) == len(set(ids)) and set(re.findall(r'href="#([^"]+)"', text)) == set(ids)
+    shares = text[text.index("Performance profiles") : text.index("At equal updates")]
+    assert all(way.count("M") == 1 for way in re.findall(r'class="line" d="([^"]+)"', shares))  # whole, also across 0
     assert text.count("<table") == text.count("<caption>") and "<th>" not in text and '<th scope="row">' in text
     last = panels(load_runs([tmp_path / "runs"]).runs, np.random.default_rng(0))[0].curves[1].last
     assert re.search(rf'aria-label="a, score[^"]*qdagger {last.point:.2f} \[{last.low:.2f}, {last.high:.2f}\]', text)

@@ -103,7 +103,7 @@ def test_a_student_is_played_beside_the_teacher_of_its_run(filmed, capsys):
     main(["play", str(filmed / "all"), "--beside", "teacher", "--longest", "5", "--gif", str(filmed / "both.gif")])
     assert f"py:{filmed / 'rule.py'}:lean: return" in capsys.readouterr().out
     with Image.open(filmed / "both.gif") as gif:
-        assert gif.size[0] == 1200
+        assert gif.size[0] == 1208
     with pytest.raises(SystemExit):
         main(["play", "prior:minatar-breakout-dqn", "--beside", "teacher", "--gif", str(filmed / "x.gif")])
     assert "no run with a teacher" in capsys.readouterr().err

@@ -157,23 +157,25 @@ def _curve(panel: Panel, curve: Curve) -> str:
     band = ""
     if curve.band:
         low, high = curve.band
-        sides = (_way(panel, curve.x[p], low[p]) + _way(panel, curve.x[p], high[p], -1) + "Z" for p in _parts(curve))
+        sides = (
+            _way(panel, curve.x[p], low[p]) + _way(panel, curve.x[p], high[p], -1) + "Z" for p in _parts(panel, curve)
+        )
         band = f'<path class="band" d="{"".join(sides)}"/>'
-    join, first = "", int((curve.x < 0).sum())
-    if 0 < first < len(curve.x):
-        two = slice(first - 1, first + 1)
+    join, parts = "", _parts(panel, curve)
+    if len(parts) > 1:
+        two = slice(parts[0].stop - 1, parts[0].stop + 1)
         join = f'<path class="join" d="{_way(panel, curve.x[two], curve.y[two])}"/>'
     return f'<g class="curve arm {arm(curve.label)}">{band}{join}<path class="line" d="{_line(panel, curve)}"/></g>'
 
 
-def _parts(curve: Curve) -> list[slice]:
+def _parts(panel: Panel, curve: Curve) -> list[slice]:
     """Offline and online, those that there are."""
-    first = int((curve.x < 0).sum())
+    first = int((curve.x < 0).sum()) if panel.x.offline else 0
     return [part for part in (slice(0, first), slice(first, len(curve.x))) if part.start < part.stop]
 
 
 def _line(panel: Panel, curve: Curve) -> str:
-    return "".join(_way(panel, curve.x[part], curve.y[part]) for part in _parts(curve))
+    return "".join(_way(panel, curve.x[part], curve.y[part]) for part in _parts(panel, curve))
 
 
 def _way(panel: Panel, x: np.ndarray, y: np.ndarray, step: int = 1) -> str:

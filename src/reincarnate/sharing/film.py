@@ -18,6 +18,8 @@ from reincarnate.teachers.fit import check_fit, open_for
 from reincarnate.training.film import Frame, as_gif, frames_of, headed
 from reincarnate.training.players import Player
 
+BETWEEN = 8  # pixels between two pictures
+
 
 class Film(NamedTuple):
     """Frames, uint8 [T, H, W, 3], and what each player scored in the episode they show."""
@@ -44,8 +46,14 @@ def film(uris: Sequence[str], env_id: str, plays: str = "auto", seed: int = 0, l
             lasts[i] = found or lasts[i]
         if any(running):
             told = zip(uris, lasts, strict=True)
-            frames.append(np.concatenate([headed(shown, uri, total) for uri, (shown, total) in told], 1))
+            frames.append(_beside([headed(shown, uri, total) for uri, (shown, total) in told]))
     return Film(np.stack(frames), tuple(total for _, total in lasts))
+
+
+def _beside(shown: Sequence[Frame]) -> Frame:
+    """Pictures side by side, white between them."""
+    between = np.full((len(shown[0]), BETWEEN, 3), 255, np.uint8)
+    return np.concatenate([part for one in shown for part in (between, one)][1:], 1)
 
 
 def _episode(uri: str, env_id: str, plays: str, seed: int, longest: int) -> Iterator[tuple[Frame, float]]:
