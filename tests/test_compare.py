@@ -21,7 +21,6 @@ from reincarnate.report import (
     as_json,
     as_markdown,
     as_rich,
-    as_svg,
     check_comparable,
     compare,
     figure,
@@ -30,15 +29,16 @@ from reincarnate.report import (
     load_runs,
     summarise,
 )
-from reincarnate.report.curves import COLOURS, UPDATES, height_for, place_labels, styles
+from reincarnate.report.curves import UPDATES
 from reincarnate.report.lineage import with_priors
+from reincarnate.report.palette import COLOURS, styles
+from reincarnate.report.picture import height_for, place_labels
 from reincarnate.report.table import area
 from reincarnate.store.nodes import AGENT, Node, exact, record
 
 RANDOM, TEACHER = -495.0, -90.0
 OFFLINE = {"qdagger": 10_000, "kickstart": 0, "scratch": 0}
 FINAL = {"qdagger": 1.03, "kickstart": 0.9, "scratch": 0.55}
-CHROMIUM = Path("/usr/bin/chromium")
 
 
 def fake_run(
@@ -301,7 +301,7 @@ def test_names_at_line_ends_keep_apart_and_inside_the_panel_that_is_made_for_the
 def test_methods_keep_their_colours_and_no_two_labels_look_alike():
     labels = [*COLOURS, *(f"{name}, n = {n}" for name in COLOURS for n in (1, 5)), "rlpd"]
     chosen = styles(labels)
-    assert all(chosen[name] == (colour, "-") for name, colour in COLOURS.items())
+    assert all(chosen[name] == (colour, ()) for name, colour in COLOURS.items())
     assert len(set(chosen.values())) == len(labels)
 
 
@@ -471,19 +471,6 @@ def test_the_page_loads_nothing(study, tmp_path):
     }
 
 
-def test_methods_can_be_switched_in_every_plot_and_tables_are_told_to_who_cannot_see_them(study, tmp_path):
-    text = write(study, tmp_path / "out")
-    arms = re.findall(r'<button type="button" data-arm="(arm-[0-9a-f]{8})"', text)
-    assert len(arms) == len(set(arms)) > 1
-    plots = text.split("<svg ")
-    for name in arms:
-        assert sum(f'class="{name}"' in plot for plot in plots) >= 2 and f'<tr class="method {name}"' in text
-    ids = re.findall(r' id="([^"]+)"', text)
-    assert not [x for x in ids if x.startswith("arm-")]
-    assert text.count("<table") == text.count("<caption>") and "<th>" not in text
-    assert 'class="arms" role="group" aria-label="Methods shown in the plots" hidden' in text
-
-
 def test_a_hostile_method_name_stays_text(tmp_path):
     name = "<script>alert(1)</script>--><img src=x onerror=alert(2)> $\\frac{1$ \"'&"
     for seed in range(2):
@@ -494,10 +481,7 @@ def test_a_hostile_method_name_stays_text(tmp_path):
     assert "<script" not in as_markdown(compare([tmp_path / "runs"], None))
 
 
-def test_the_plot_is_the_same_bytes_each_time_and_leaves_pyplot_alone(study):
-    runs = load_runs([study]).runs
-    first, again = (as_svg(figure(runs, np.random.default_rng(0))) for _ in range(2))
-    assert first == again and first.startswith("<svg") and "<!--" not in first
+def test_pictures_leave_pyplot_alone():
     script = "import sys, reincarnate.report; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script]).returncode == 0
 
@@ -511,18 +495,3 @@ def test_labels_at_the_ends_of_equal_lines_do_not_overlap(tmp_path):
     rows = sorted(boxes, key=lambda box: box[1])
     assert len(rows) == 6 and all(low[3] < high[1] for low, high in pairwise(rows))
     assert all(box[2] <= fig.bbox.width and box[1] >= 0 for box in rows)
-
-
-@pytest.mark.skipif(not CHROMIUM.exists(), reason="no Chromium here")
-def test_the_page_renders_in_a_browser(study, tmp_path):
-    write(study, tmp_path / "out")
-    flags = "--headless --no-sandbox --disable-gpu --disable-background-networking --disable-component-update"
-    flags += f" --disable-sync --no-first-run --hide-scrollbars --user-data-dir={tmp_path / 'profile'}"
-    shot = tmp_path / "page.png"
-    page = (tmp_path / "out" / "index.html").as_uri()
-    command = [str(CHROMIUM), *flags.split(), f"--screenshot={shot}", "--window-size=1100,1600", page]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    from matplotlib.image import imread
-
-    pixels = imread(shot)
-    assert pixels.shape[:2] == (1600, 1100) and len(np.unique((pixels * 255).astype(int), axis=None)) > 50

@@ -7,7 +7,8 @@ from PIL import Image
 from reincarnate.cli import main
 from reincarnate.envs.minatar.drawing import drawn
 from reincarnate.errors import UserError
-from reincarnate.sharing.film import HEAD, film, show, write_gif, write_mp4
+from reincarnate.sharing.film import film, show, write_gif, write_mp4
+from reincarnate.training.film import HEAD
 
 PRIOR = "prior:minatar-breakout-dqn"
 RULE = """
@@ -34,7 +35,7 @@ def test_two_agents_play_side_by_side_into_a_gif(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().out
     assert all(f"{uri}: return" in said for uri in two)
     with Image.open("two.gif") as gif:
-        assert gif.size == (1200, 400 + HEAD) and 8 < gif.n_frames <= 32  # a picture is 600 wide
+        assert gif.size == (1208, 400 + HEAD) and 8 < gif.n_frames <= 32  # a picture is 600 wide
     with pytest.raises(SystemExit):
         main(["play", "py:rule.py:lean", "--gif", "x.gif"])
     assert "name one with --env" in capsys.readouterr().err and not (tmp_path / "x.gif").exists()

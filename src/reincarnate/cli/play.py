@@ -10,11 +10,12 @@ from reincarnate.errors import UserError
 
 
 def play(args: list[str]) -> None:
-    """`play AGENT … --env ID [--gif FILE] [--mp4 FILE]`."""
+    """`play AGENT … [--beside teacher] [--env ID] [--gif FILE] [--mp4 FILE]`."""
 
     def command(
         agents: Positional[tuple[str, ...]],
         env: str | None = None,
+        beside: str | None = None,
         gif: Path | None = None,
         mp4: Path | None = None,
         plays: str = "auto",
@@ -28,6 +29,7 @@ def play(args: list[str]) -> None:
         Args:
             agents: Runs or agents of ours, or any teachers' addresses.
             env: Task; by default the one that the first was made for.
+            beside: One more agent; "teacher" is the one that taught the first.
             gif: File to write; without --gif and --mp4 a window opens.
             mp4: File to write.
             plays: auto, greedy or sample.
@@ -40,6 +42,8 @@ def play(args: list[str]) -> None:
 
         if not agents:
             raise UserError("nothing to play: name an agent")
+        if beside is not None:
+            agents = (*agents, _teacher_of(agents[0]) if beside == "teacher" else beside)
         if not 1 <= fps <= 100:
             raise UserError(f"--fps must lie between 1 and 100, not {fps}")
         found = films.film(agents, _task(agents, env, trust), plays, seed, longest)
@@ -53,6 +57,20 @@ def play(args: list[str]) -> None:
             ui.say(f"{agent}: return {total:.4g}")
 
     cli(command, args, "reincarnate play")
+
+
+def _teacher_of(agent: str) -> str:
+    """The address of the teacher of a run. Raises UserError where there is no record of one."""
+    from reincarnate.agents.places import folder_of
+    from reincarnate.files.records import Record, load_record
+
+    folder = folder_of(agent)
+    found = next((path for path in (folder, folder.parent) if (path / "config.json").is_file()), None)
+    where = (found or folder) / "config.json"
+    teacher = Record(load_record(where), where).text("teacher", "") if found else ""
+    if not teacher:
+        raise UserError(f"{agent} is of no run with a teacher; name another agent: --beside ADDRESS")
+    return teacher
 
 
 def _task(agents: tuple[str, ...], env: str | None, trust: bool) -> str:

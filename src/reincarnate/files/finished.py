@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from reincarnate.files.regular import within
 DONE: Final = "done"
 COVERED: Final = ("config.json", "metrics.jsonl", "result.json")
 SMALL: Final = 1 << 16  # bytes
+VIDEOS: Final = "videos"  # the folder of a run's films
 
 
 def write_done(folder: Path) -> None:
@@ -38,3 +40,11 @@ def check_done(folder: Path) -> None:
 
 def _short(sha256: str | None) -> str:
     return f"{sha256[:12]}…" if sha256 else "missing"
+
+
+def videos_of(run: Path) -> list[Path]:
+    """A run's films, by the number of the evaluation that each belongs to; of what is no run, none."""
+    if not (run / "config.json").is_file() or (run / VIDEOS).is_symlink():
+        return []
+    found = (path for path in (run / VIDEOS).glob("*.gif") if re.fullmatch(r"\d{4,9}\.gif", path.name))
+    return sorted(path for path in found if path.is_file() and not path.is_symlink())

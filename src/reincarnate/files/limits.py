@@ -11,6 +11,7 @@ YAML: Final = MIB  # settings, which people write
 METRICS: Final = 256 * MIB  # the metrics of one run, some 200 bytes a line
 SHARED: Final = 64 * 1024 * MIB  # an agent that is pushed or pulled, with its replay
 CARD: Final = 1 * MIB  # what people read
+FILM: Final = 64 * MIB  # an episode as a GIF
 HEADER: Final = 1 << 14  # of an npy file
 
 # ---- depth and number ------------------------------------------------------------------------------------

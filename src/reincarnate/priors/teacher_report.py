@@ -16,6 +16,7 @@ from rich.text import Text
 from reincarnate import envs
 from reincarnate.envs.several import names_of
 from reincarnate.errors import UserError
+from reincarnate.files.finished import videos_of
 from reincarnate.priors.reference import Tick
 from reincarnate.priors.remarks import remarks
 from reincarnate.seeds import stream
@@ -93,6 +94,7 @@ class TeacherReport:
     choices: int = 0
     action_size: tuple[float, ...] | None = None
     at_bounds: float | None = None
+    videos: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """All of it, as JSON values; the score with its interval and its returns."""
@@ -111,7 +113,9 @@ def describe_teacher(
     spec = envs.spec(env_id) if env_id else None
     teacher = open_for(uri, spec)
     card, recurrent = teacher.card, teacher.initial(1).shape[-1] > 0
-    report = TeacherReport(uri, card, teacher.view, recurrent, tuple(card.warnings), temperature=temperature)
+    report = TeacherReport(
+        uri, card, teacher.view, recurrent, tuple(card.warnings), temperature=temperature, videos=_videos(teacher)
+    )
     if spec is None:
         return report
     fit = check_fit(card, spec)
@@ -130,6 +134,13 @@ def describe_teacher(
     way = said[:, : spec.actions].abs().flatten()
     at = float((way >= AT_BOUNDS).float().mean())
     return replace(report, action_size=_quartiles(way), at_bounds=at)
+
+
+def _videos(teacher: Teacher) -> tuple[str, ...]:
+    """Films that the run of an agent of ours kept."""
+    agent = getattr(teacher, "agent", None)
+    path = getattr(agent, "path", None)
+    return tuple(map(str, videos_of(path.parent))) if isinstance(path, Path) else ()
 
 
 def inspect_teacher(
@@ -218,6 +229,10 @@ def _described(report: TeacherReport) -> list[tuple[str, str]]:
         ("sha256", card.sha256),
         ("safety", card.safety),
     ]
+    if report.videos:
+        *earlier, last = report.videos
+        more = f" (and {len(earlier)} of earlier evaluations)" if earlier else ""
+        rows.append(("film", escape(last) + more))
     return rows
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from reincarnate.files.atomic import write_bytes
 from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.comparable import check_comparable, gaps
-from reincarnate.report.curves import as_svg, figure, profiles, save_png
 from reincarnate.report.page import as_json, write_page
+from reincarnate.report.picture import figure, save_png
 from reincarnate.report.runs import FinishedRun, Loaded, Missing, load_run, load_runs
 from reincarnate.report.statistics import Interval
 from reincarnate.report.table import Row, as_markdown, as_rich, headline, summarise
@@ -26,7 +26,6 @@ __all__ = [
     "as_json",
     "as_markdown",
     "as_rich",
-    "as_svg",
     "check_comparable",
     "compare",
     "figure",
@@ -35,7 +34,6 @@ __all__ = [
     "json_of",
     "load_run",
     "load_runs",
-    "profiles",
     "publish",
     "save_png",
     "summarise",

@@ -9,9 +9,9 @@ import numpy as np
 
 from reincarnate.errors import UserError
 from reincarnate.report.aggregates import Aggregates
-from reincarnate.report.curves import GRID, INK, MUTED, PAPER, SHADE, styles
+from reincarnate.report.palette import GRID, INK, MUTED, PAPER, SHADE, styles
 from reincarnate.report.runs import FinishedRun, by_env, by_label
-from reincarnate.report.style import row, table
+from reincarnate.report.style import group_row, row, table
 from reincarnate.report.wording import count, duration, interval, number
 from reincarnate.store.lineage import read_agent
 from reincarnate.store.nodes import AGENT, DATA, Node, Parent, ancestors_in, of_agent, total
@@ -66,7 +66,7 @@ def _boxes(runs: Sequence[FinishedRun]) -> dict[str, Box]:
     chosen = styles([run.label for run in runs])
     boxes = {key: _of_ancestor(node) for key, node in nodes.items() if key not in first}
     for (_, label, parents), own in groups.items():
-        boxes[own[0][1].sha256] = _of_group(label, parents, own, chosen[label][0])
+        boxes[own[0][1].sha256] = _of_group(label, parents, own, chosen[label].colour)
     for key, box in boxes.items():
         known = [parent._replace(sha256=first.get(parent.sha256, parent.sha256)) for parent in box.parents]
         boxes[key] = replace(box, parents=tuple(parent for parent in known if parent.sha256 in boxes))
@@ -215,7 +215,7 @@ def aggregates_table(found: Sequence[Aggregates]) -> str:
     """One row a method, grouped by task."""
     body = []
     for scope in dict.fromkeys(x.scope for x in found):
-        body.append(f'<tr class="task"><td colspan="6">{escape(scope)}</td></tr>')
+        body.append(group_row(scope, 6))
         for x in (x for x in found if x.scope == scope):
             cells = [interval(part, 0) for part in (x.iqm, x.mean, x.median, x.gap)]
             beats = "–" if x.improvement is None else f"{interval(x.improvement, 0)} over {x.over}"

@@ -15,21 +15,32 @@ from reincarnate.files.atomic import write_bytes
 from reincarnate.files.text import visible
 from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.comparable import gaps
-from reincarnate.report.curves import MUTED, UPDATES, arm, as_svg, figure, profiles, styles
+from reincarnate.report.curves import UPDATES, Panel, panels, profiles
+from reincarnate.report.films import films
 from reincarnate.report.lineage import AGGREGATES, COST, aggregates_table, cost_table, named, picture
+from reincarnate.report.palette import MUTED, arm, styles
+from reincarnate.report.panels import arm_styles, plots
 from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label
 from reincarnate.report.statistics import LEVEL, REPS, mean_interval
-from reincarnate.report.style import colour, document, note, row, section, switches, table, themed
+from reincarnate.report.style import colour, document, group_row, note, row, section, switches, table, themed
 from reincarnate.report.table import METHOD, Row, caption, columns_of, forest_scale, headline, summarise
 from reincarnate.report.wording import duration, interval, number
 
 _CURVES = (
-    "Interquartile mean over seeds with its 95% bootstrap band. Left of zero: learning from prior data. "
-    "Dashed: the teacher, with the interval of its own score. Evaluations during training; the table has "
-    "the final one."
+    "Interquartile mean over seeds with its 95% bootstrap band, of evaluations during training; the table has the "
+    "final one. Left of zero: learning from prior data. Dashed: the teacher, with the interval of its own score. "
+    "Dotted: the random policy."
 )
-
+_CROWD = " Each method before all others in grey, best at the end first; the numbers are of the last evaluation."
+_HOW = (
+    "Point at a plot to read its values, drag in it to zoom, double click to go back. By keyboard: ← and → read, "
+    "↑ and ↓ go from plot to plot, + and − zoom, Esc goes back."
+)
 _PROFILES = "For each score τ the share of final runs above it, with its 95% bootstrap band; further right is better."
+_FILMS = (
+    "One episode each, of the first seed that kept a film: no score can be told from it. `reincarnate play` shows "
+    "more, also side by side."
+)
 _STANDS = (
     "Each box is an agent (all seeds of a method in one), a teacher or data, with the env steps of its own; an arrow "
     "leads to what stands on it. `reincarnate lineage show` has every number."
@@ -49,35 +60,38 @@ def write_page(
 ) -> None:
     """Write the page on comparable `runs` to `path`, whole or not at all; `missing` ones are but listed."""
     seed = getattr(getattr(rng.bit_generator, "seed_seq", None), "entropy", None)
-    rows = summarise(runs, rng, missing)
-    plot = themed(as_svg(figure(runs, rng)), f"Learning curves. {' '.join(headline(rows))}")
-    by_updates = themed(as_svg(figure(runs, rng, UPDATES)), "The same curves by updates")
-    shares = themed(as_svg(profiles(runs, rng)), "Performance profiles")
+    rows, chosen = summarise(runs, rng, missing), styles([run.label for run in runs])
+    by_steps = panels(runs, rng)
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="verdict">{escape(sentence)}</p>' for sentence in headline(rows)),
-        _switches(runs),
-        _plot(plot, _CURVES),
+        switches([(arm(label), label) for label in chosen]),
+        f'<p class="note how" hidden>{escape(_HOW)}</p>',
+        _plots(by_steps, "steps", _CURVES),
         section("Final scores", _scores(rows, runs), note(caption(rows)), *map(note, gaps(runs, missing))),
         section("Every aggregate", aggregates_table(aggregate(runs, rng, missing)), note(AGGREGATES)),
-        section("Performance profiles", _plot(shares, _PROFILES)),
-        section("At equal updates", _plot(by_updates, _BY_UPDATES)),
+        section("Performance profiles", _plots(profiles(runs, rng), "shares", _PROFILES)),
+        section("At equal updates", _folded(_plots(panels(runs, rng, UPDATES), "updates", _BY_UPDATES), by_steps)),
+        *_films(runs, path.parent),
         section("What each method did", *_plans(runs)),
         section("Cost of one run", cost_table(runs), note(COST)),
         *_lineage(runs),
         section("Every run", _every_run(runs, missing, path.parent, rng)),
         section("Where every number came from", *_origins(runs), _commands(runs), note(_bootstrap(seed))),
     ]
-    write_bytes(path, visible(document(title, "\n".join(parts))).encode())
+    write_bytes(path, visible(document(title, "\n".join(parts), arm_styles(chosen))).encode())
 
 
-def _switches(runs: Sequence[FinishedRun]) -> str:
-    chosen = styles([run.label for run in runs])
-    return switches([(arm(label), colour(shade), label) for label, (shade, _) in chosen.items()])
+def _plots(found: Sequence[Panel], group: str, text: str) -> str:
+    text += _CROWD if any(panel.crowded for panel in found) else ""
+    return f"<figure>{plots(found, group)}<figcaption>{escape(text)}</figcaption></figure>"
 
 
-def _plot(svg: str, text: str) -> str:
-    return f'<figure><div class="scroll" tabindex="0">{svg}</div><figcaption>{escape(text)}</figcaption></figure>'
+def _folded(drawn: str, found: Sequence[Panel]) -> str:
+    """What takes much room only where it is asked for."""
+    if not any(panel.crowded for panel in found):
+        return drawn
+    return f"<details><summary>The curves by updates</summary>{drawn}</details>"
 
 
 # ---- scores ------------------------------------------------------------------------------------------
@@ -88,9 +102,9 @@ def _scores(rows: Sequence[Row], runs: Sequence[FinishedRun]) -> str:
     body, columns = [], columns_of(rows)
     for env in dict.fromkeys(x.env for x in rows):
         group = [x for x in rows if x.env == env]
-        body.append(f'<tr class="task"><td colspan="{len(columns) + 1}">{escape(env)}</td></tr>')
+        body.append(group_row(env, len(columns) + 1))
         for x in group:
-            shade = colour(chosen[x.method][0] if x.kind == METHOD else MUTED)
+            shade = colour(chosen[x.method].colour if x.kind == METHOD else MUTED)
             name, *cells = (escape(column.cell(x)) for column in columns)
             dot = f'<span class="dot" style="background:{shade}"></span>'
             body.append(row([dot + name, *cells[:2], _forest(x, group, shade), *cells[2:]], _kind(x)))
@@ -131,10 +145,18 @@ def _plans(runs: Sequence[FinishedRun]) -> Iterable[str]:
             yield "<ol>" + "".join(f"<li>{escape(line)}</li>" for line in plan) + "</ol>"
 
 
+def _films(runs: Sequence[FinishedRun], folder: Path) -> Iterable[str]:
+    shown = list(films(runs, folder))
+    if shown:
+        yield section("How they play", *shown, note(_FILMS))
+
+
 def _lineage(runs: Sequence[FinishedRun]) -> Iterable[str]:
     drawn = picture(runs)
     if drawn:
-        yield section("What these runs stand on", _plot(themed(*drawn), _STANDS))
+        svg = f'<div class="scroll" tabindex="0">{themed(*drawn)}</div>'
+        text = f"<figcaption>{escape(_STANDS)}</figcaption>"
+        yield section("What these runs stand on", f"<figure>{svg}{text}</figure>")
 
 
 # ---- provenance --------------------------------------------------------------------------------------

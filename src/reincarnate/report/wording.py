@@ -7,7 +7,7 @@ def number(value: float | None) -> str:
     """A score as people write it: fewer decimals the larger it is, thousands apart."""
     if value is None:
         return "–"
-    return f"{value:,.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+    return f"{value:z,.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
 
 
 def interval(value: Interval | None, seeds: int) -> str:

@@ -19,7 +19,7 @@ from reincarnate.files.atomic import (
     staging,
     write_json,
 )
-from reincarnate.files.finished import write_done
+from reincarnate.files.finished import VIDEOS, videos_of, write_done
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import Record, is_hash, is_text, load_record
@@ -131,12 +131,15 @@ class RunDirectory:
             warnings.append(f"{self.path} has no checkpoint yet; it begins anew")
         self._checkpoints.forget_after(saved.barrier if saved else 0)
         self._metrics.cut(saved.state["metrics_bytes"] if saved else 0)
+        for film in videos_of(self.path):
+            if int(film.stem) > (saved.barrier if saved else 0):
+                film.unlink()  # it will be made again
         return warnings
 
     def _sweep(self) -> None:
         """Remove what a killed process left half-written, by a name and a content that this program makes."""
         with disk_errors(self.path):
-            for leftover in [*self.path.glob(".*"), *(self.path / "checkpoints").glob(".*")]:
+            for leftover in (x for part in ("", "checkpoints", VIDEOS) for x in (self.path / part).glob(".*")):
                 if leftover.is_symlink():
                     continue
                 if leftover.is_dir() and _is_ours(leftover):
@@ -200,11 +203,12 @@ OWN = (
     "checkpoints",
     "replay",
     "tb",
+    VIDEOS,
     "agent",
     "agent-best",
 )
 """What this program writes, or deletes, in a run's folder."""
-HALF_WRITTEN = re.compile(r"\.(config\.json|result\.json|failed\.json|done|\.seal)\.\d+")
+HALF_WRITTEN = re.compile(r"\.(config\.json|result\.json|failed\.json|done|\.seal|\d+\.gif)\.\d+")
 STAGED = re.compile(
     r"[\w-]+\.(json|safetensors|npy)|card\.md|data|[0-9a-f]{16}|\.staging-\w+|\.[\w-]+\.(json|safetensors|npy|md)\.\d+"
 )
@@ -222,7 +226,7 @@ def _is_ours(folder: Path) -> bool:
 def _refuse_foreign(path: Path) -> None:
     """UserError where a run's folder leads elsewhere: what is written and deleted in it would be there."""
     refuse_links(path, OWN)
-    for name in ("checkpoints", "replay", "tb"):
+    for name in ("checkpoints", "replay", "tb", VIDEOS):
         if (path / name).is_dir():
             refuse_links(path / name, sorted(os.listdir(path / name)))
 

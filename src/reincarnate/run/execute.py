@@ -20,6 +20,7 @@ from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threa
 from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
 from reincarnate.run.ticker import Ticker
+from reincarnate.run.videos import keep_video
 from reincarnate.store.index import register
 from reincarnate.surroundings import own_torch
 from reincarnate.training.exchange import Exchange, Quiet
@@ -286,6 +287,7 @@ class Keeper:
         self._training, self.directory, self._note = training, directory, note
         self._loggers: list[Logger] = []
         self._judged: Record = {}
+        self._films: Run | None = None  # what is filmed, where each evaluation is
         self._saturated = False
         self.latest: Record = {}  # the newest of every number, for the progress line
 
@@ -299,6 +301,7 @@ class Keeper:
             beginning.check(self.directory, self._note)
             for warning in self.directory.restore(self._training, at_most):
                 self._note(f"warning: {warning}")
+        self._films = beginning.run if beginning.run.video == "all" else None
         self._loggers = open_loggers(beginning.run.log, self.directory.path, record(beginning.run))
 
     def take(self, line: Record) -> None:
@@ -307,7 +310,10 @@ class Keeper:
         for logger in self._loggers:
             logger.add(line)
         self.latest |= line
-        self._judged = line if line["kind"] == "eval" else self._judged
+        if line["kind"] == "eval":
+            self._judged = line
+            if self._films:
+                keep_video(self._films, self._training.student, self.directory.path, self._training.at.barrier)
         _warn_of_weaning(self._training, line, self._note)
         if not self._saturated and (warning := _saturation(self._training, line)):
             self._note(warning)

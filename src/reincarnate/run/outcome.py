@@ -20,6 +20,7 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.plan import describe
 from reincarnate.run.prepare import Prepared
 from reincarnate.run.settings import Note, Run, method_name, record
+from reincarnate.run.videos import keep_video
 from reincarnate.seeds import stream
 from reincarnate.store.index import register
 from reincarnate.store.nodes import made_by
@@ -64,6 +65,8 @@ def finish(
     result = _result(prepared, training, final, how) | how
     if training.at.env_steps < sum(phase.env_steps for phase in training.phases):
         result["stopped"] = run.stop_at  # before its budget was spent
+    if run.video != "off":
+        keep_video(run, training.student, directory.path, training.at.barrier)
     agent = directory.path / "agent"
     if not agent.exists():
         card = agent_card(result, record(prepared.recorded), final_score(result))

@@ -23,6 +23,7 @@ from reincarnate.priors.temperature import Measured, measure
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.run.several import check_shares, follows_features, without_unknown_features
+from reincarnate.run.videos import check_video
 from reincarnate.seeds import stream
 from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
@@ -91,6 +92,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         suited, more = without_unknown_features(suited, teacher, spec, student)
         warnings += more
     run.exchange.suits(suited.student, suited.method)
+    check_video(suited, student)
     return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
 
 

@@ -98,6 +98,8 @@ class Run:
     """Where metrics go besides metrics.jsonl, by commas: tensorboard, csv, wandb, trackio, mlflow; "" nowhere."""
     stop_at: str = ""
     """End early, by an evaluation of an online phase: score=200, normalised=1, or plateau=5 (none of 5 was better)."""
+    video: Literal["off", "last", "all"] = "off"
+    """Keep a film (GIF) of an episode in videos/, by the last evaluation or by each; of tasks that can be drawn."""
     imports: Annotated[tuple[str, ...], tyro.conf.Fixed, tyro.conf.Suppress] = ()
     """Modules that register what it names; imported again wherever the run goes on, is judged or taught from."""
 
@@ -193,7 +195,7 @@ def method_name(run: Run) -> str:
 def record(run: Run) -> dict[str, Any]:
     """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
     settings = to_dict(run, NAMES)
-    for name, usual in (("imports", []), ("log", "tensorboard"), ("stop_at", "")):
+    for name, usual in (("imports", []), ("log", "tensorboard"), ("stop_at", ""), ("video", "off")):
         if settings[name] == usual:
             del settings[name]  # as records were before there were any
     if run.population == 1:

@@ -1,6 +1,5 @@
 """Films of agents at play: one, or several side by side, as a GIF, an MP4, or in a window."""
 
-import io
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -9,20 +8,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw
 
 from reincarnate import envs
-from reincarnate.envs.watching import picture, watchable
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import write_bytes
 from reincarnate.seeds import stream
 from reincarnate.surroundings import own_torch
 from reincarnate.teachers.fit import check_fit, open_for
-from reincarnate.training.players import Player, Stage
+from reincarnate.training.film import Frame, as_gif, frames_of, headed
+from reincarnate.training.players import Player
 
-LEAST = 240  # pixels of a picture's shorter side: smaller ones are enlarged by whole numbers
-HEAD = 18  # pixels of the line above a picture
-Frame = np.ndarray
+BETWEEN = 8  # pixels between two pictures
 
 
 class Film(NamedTuple):
@@ -50,54 +46,26 @@ def film(uris: Sequence[str], env_id: str, plays: str = "auto", seed: int = 0, l
             lasts[i] = found or lasts[i]
         if any(running):
             told = zip(uris, lasts, strict=True)
-            frames.append(np.concatenate([_headed(shown, uri, total) for uri, (shown, total) in told], 1))
+            frames.append(_beside([headed(shown, uri, total) for uri, (shown, total) in told]))
     return Film(np.stack(frames), tuple(total for _, total in lasts))
 
 
+def _beside(shown: Sequence[Frame]) -> Frame:
+    """Pictures side by side, white between them."""
+    between = np.full((len(shown[0]), BETWEEN, 3), 255, np.uint8)
+    return np.concatenate([part for one in shown for part in (between, one)][1:], 1)
+
+
 def _episode(uri: str, env_id: str, plays: str, seed: int, longest: int) -> Iterator[tuple[Frame, float]]:
-    """Pictures of one episode, each with the return so far; an episode that ended has no picture of its end."""
     spec = envs.spec(env_id)
     teacher = open_for(uri, spec)
     check_fit(teacher.card, spec)
-    env = watchable(env_id, teacher.view)
-    try:
-        rng = stream(seed, "film")
-        stage = Stage(env, Player.of_teacher(teacher, spec, plays), env.reset(rng))
-        shown, total = _enlarged(picture(env)), 0.0
-        yield shown, total
-        for _ in range(longest):
-            stage.play(0.0, rng)
-            total = float(stage.totals[0])
-            if stage.begins[0]:
-                yield shown, total
-                return
-            shown = _enlarged(picture(env))
-            yield shown, total
-    finally:
-        env.close()
-
-
-def _enlarged(shown: Frame) -> Frame:
-    times = max(1, -(-LEAST // min(shown.shape[:2])))
-    even = shown.repeat(times, 0).repeat(times, 1)
-    return even[: even.shape[0] // 2 * 2, : even.shape[1] // 2 * 2]  # as video encoders want it
-
-
-def _headed(shown: Frame, uri: str, total: float) -> Frame:
-    """The picture under a line that says who plays, and its return so far."""
-    whole = np.concatenate([np.zeros((HEAD, *shown.shape[1:]), np.uint8), shown])
-    image = Image.fromarray(whole)
-    name = uri if len(uri) <= 28 else f"…{uri[-27:]}"
-    ImageDraw.Draw(image).text((4, 3), f"{total:.4g}  {name}", fill=(235, 235, 235))
-    return np.asarray(image)
+    return frames_of(env_id, teacher.view, Player.of_teacher(teacher, spec, plays), stream(seed, "film"), longest)
 
 
 def write_gif(found: Film, path: Path, fps: int) -> None:
     """A GIF that begins again at its end."""
-    images = [Image.fromarray(frame).quantize(64) for frame in found.frames]
-    content = io.BytesIO()
-    images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
-    write_bytes(path, content.getvalue())
+    write_bytes(path, as_gif(list(found.frames), fps))
 
 
 def write_mp4(found: Film, path: Path, fps: int) -> None:

@@ -13,11 +13,12 @@ from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.files.atomic import FORMAT, publish, staging, write_bytes, write_json
+from reincarnate.files.finished import videos_of
 from reincarnate.files.records import Record, is_hash, load_record
 from reincarnate.files.regular import open_regular, read_bounded, within
 from reincarnate.files.safe import one_line
 from reincarnate.report.runs import load_run
-from reincarnate.sharing.hub_card import ADDRESS, CURVE, hub_card
+from reincarnate.sharing.hub_card import ADDRESS, CURVE, FILM, hub_card
 from reincarnate.store.lineage import Places, lineage_of, read_agent
 from reincarnate.store.nodes import ORIGIN
 from reincarnate.store.verify import check_agent
@@ -60,9 +61,21 @@ def write_folder(agent: Path, repo: str, out: Path, places: Places) -> Agent:
             _draw(run, folder / CURVE)
         returns = list(load_run(run).returns) if run else []
         lineage, value = lineage_of(str(opened.path), places), read_agent(opened.path)
-        write_bytes(folder / "README.md", hub_card(lineage, value, returns, repo, run is not None).encode())
+        film = _film(opened.path, folder / FILM)
+        write_bytes(folder / "README.md", hub_card(lineage, value, returns, repo, run is not None, film).encode())
         publish(folder, out)
     return opened
+
+
+def _film(agent: Path, file: Path) -> bool:
+    """Copy the film of an agent's evaluation, where its run kept one: of the last, or of its best."""
+    kept = videos_of(agent.parent)
+    if agent.name == "agent-best":
+        best = read_agent(agent)["about"].get("evaluation")
+        kept = [path for path in kept if int(path.stem) == best]
+    if kept:
+        write_bytes(file, read_bounded(kept[-1], limits.FILM))
+    return bool(kept)
 
 
 def _draw(run: Path, file: Path) -> None:

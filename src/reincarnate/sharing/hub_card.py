@@ -14,18 +14,20 @@ from reincarnate.store.lineage import Lineage
 from reincarnate.store.nodes import COSTS, DATA
 from reincarnate.store.render import HEADINGS, amount, as_text, score
 
-CURVE = "learning_curve.png"
+CURVE, FILM = "learning_curve.png", "replay.gif"
 ADDRESS = re.compile(r"hf:(?:(datasets)/)?([\w.-]+/[\w.-]+)(?:@([\w./-]+))?(?::.*)?")
 """Somebody's repository on the Hub, perhaps of data, perhaps a revision, perhaps a file in it."""
 
 
-def hub_card(lineage: Lineage, value: dict[str, Any], returns: Sequence[float], repo: str, curve: bool) -> str:
+def hub_card(
+    lineage: Lineage, value: dict[str, Any], returns: Sequence[float], repo: str, curve: bool, film: bool = False
+) -> str:
     """`README.md` of an agent. `value` is its `agent.json`, `returns` its final episodes where they are known.
 
-    `repo` is where it will lie, ORG/NAME; `curve`: a picture of its learning lies beside it.
+    `repo` is where it will lie, ORG/NAME; `curve`: a picture of its learning lies beside it, `film`: one of its play.
     """
     front = yaml.safe_dump(front_matter(lineage, value, returns, repo), sort_keys=False)
-    return f"---\n{front}---\n\n{_body(lineage, value, repo, curve)}"
+    return f"---\n{front}---\n\n{_body(lineage, value, repo, curve, film)}"
 
 
 def front_matter(lineage: Lineage, value: dict[str, Any], returns: Sequence[float], repo: str) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def _on_the_hub(lineage: Lineage) -> dict[str, list[str]]:
     return found
 
 
-def _body(lineage: Lineage, value: dict[str, Any], repo: str, curve: bool) -> str:
+def _body(lineage: Lineage, value: dict[str, Any], repo: str, curve: bool, film: bool) -> str:
     node, about, total = lineage.root, value["about"], lineage.total()
     rows = [
         f"| {HEADINGS.get(name, 'FLOPs')} | {amount(name, node.cost[name])} | {amount(name, total[name])} |"
@@ -76,7 +78,8 @@ def _body(lineage: Lineage, value: dict[str, Any], repo: str, curve: bool) -> st
         f"reincarnate pull hf:{repo} --out agent\nreincarnate evaluate store:agent\n"
         f"reincarnate train qdagger --env {task} --teacher store:agent"
     )
-    picture = f"![Its evaluations while it learnt]({CURVE})\n\n" if curve else ""
+    picture = f"![An episode of it]({FILM})\n\n" if film else ""
+    picture += f"![Its evaluations while it learnt]({CURVE})\n\n" if curve else ""
     return f"""# {markdown(node.task)} by {markdown(node.name)}
 
 A {markdown(node.detail)} agent for {markdown(node.task)}, trained by `reincarnate` with {markdown(node.name)}.

@@ -63,7 +63,7 @@ def write_live(directory: Path, page: Path, every: float) -> int:
 
 def _ended(text: str, more: str) -> str:
     """More at the end of a page's body."""
-    return text.replace("<script>", f"{more}<script>", 1)
+    return text.replace("</main>", f"{more}</main>", 1)
 
 
 def _loaded(directory: Path) -> tuple[str, Loaded, str]:
