@@ -18,14 +18,13 @@ from reincarnate.advice.measure import Question, measure
 from reincarnate.advice.recommend import recommend
 from reincarnate.advice.remarks import REMARKS, remarks
 from reincarnate.advice.rules import RULES, choose
-from reincarnate.advice.settings import SETTINGS, fit
+from reincarnate.advice.settings import SETTINGS, fit, two_digits
 from reincarnate.advice.trial import LEAST, Trial, Tried, run_trial, short_budget
 from reincarnate.cli import commands as cli
 from reincarnate.cli import main
 from reincarnate.cli.train_flags import parse
 from reincarnate.methods import JSRL, METHODS, Dagger, FineTune, Kickstart, QDagger, Scratch
 from reincarnate.priors import reference as prior
-from reincarnate.run.budget import two_digits
 from reincarnate.run.settings import record
 from reincarnate.students import DQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher

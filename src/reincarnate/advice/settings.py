@@ -1,5 +1,6 @@
 """From a rule's method to a run: its settings fitted to what was measured, each by a rule of its own."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,12 +9,13 @@ from reincarnate.advice import sources
 from reincarnate.advice.facts import Measurement
 from reincarnate.methods import JSRL, RLPD, WSRL, FineTune
 from reincarnate.methods.weaning import Weaning
-from reincarnate.run.budget import SHORTEST, SYNCS, explores_too_long, short_exploration, two_digits
+from reincarnate.run.budget import explores_too_long, short_exploration
 from reincarnate.run.settings import Run
 from reincarnate.students.settings import ReplaySettings
 
 OFFLINE = 1.6  # offline updates for each online
-FEW_SYNCS = 10  # of the target network, in the whole run
+SYNCS = 10  # of the target network, fewer are too few
+SHORTEST = 50.0  # updates between two: with less there is hardly a target network
 MOST_DATA = 50_000  # env steps of the teacher, unless the budget is so long that 0.4 of it are more
 GUARD = 0.2  # as studied
 ENOUGH_EPISODES = 50  # in an evaluation, for λ to follow it
@@ -57,7 +59,7 @@ def _taught(run: Run) -> bool:
 
 
 def _few_syncs(m: Measurement, run: Run) -> bool:
-    return m.updates < FEW_SYNCS * run.student.target_every and run.student.target_every > SHORTEST
+    return m.updates < SYNCS * run.student.target_every and run.student.target_every > SHORTEST
 
 
 def _weanable(m: Measurement, run: Run) -> bool:
@@ -159,7 +161,7 @@ SETTINGS = (
     ),
     Setting(
         _few_syncs,
-        lambda m, run: of_student(run, target_every=two_digits(max(SHORTEST, m.updates / SYNCS))),
+        lambda m, run: of_student(run, target_every=two_digits(max(SHORTEST, m.updates / 20))),
         lambda m, run: f"a target sync every {run.student.target_every:,} updates, not {m.student.target_every:,}",
         sources.SYNCS,
     ),
@@ -204,3 +206,9 @@ def _data_for(method: Any, m: Measurement) -> str | None:
         return m.data.address
     assert m.teacher is not None
     return m.data.address if m.teacher.annotates and not m.few_data else None
+
+
+def two_digits(value: float) -> int:
+    """The nearest whole number with two digits other than zero."""
+    size = 10 ** max(0, math.floor(math.log10(value)) - 1) if value >= 1 else 1
+    return max(1, round(value / size) * size)

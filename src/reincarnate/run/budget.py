@@ -1,26 +1,23 @@
 """Defaults that do not fit so few env steps: what is chosen in their place, and what is said of settings that stay.
 
-The defaults of students are made for some ten thousand env steps and more. With fewer, exploration would never end,
-the warm-up take most of them, the target network never move. `train` chooses then; what a person set stays as it is.
+The defaults of students are made for some ten thousand env steps and more. With fewer, exploration would never end
+and the warm-up take most of them. `train` chooses then; what a person set stays as it is. The target network is left
+alone: moved oftener in so few updates it did harm (docs/log.md).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from reincarnate.errors import UserError
-from reincarnate.run.plan import updates
 
 if TYPE_CHECKING:
     from reincarnate.run.settings import Run
 
 WARMUP = 10  # the longest warm-up is a tenth of the env steps,
 EXPLORATION = 5  # exploration that lasts longer than half of them falls over a fifth (`advise` has the same)
-SYNCS = 20  # target syncs where the default would make less than two,
-SHORTEST = 50.0  # updates between them: with less there is hardly a target network
 APART = 500  # env steps between evaluations,
 LEAST = 2  # of which there are so many at least
 
@@ -67,12 +64,6 @@ def short_exploration(env_steps: int) -> int:
     return env_steps // EXPLORATION
 
 
-def two_digits(value: float) -> int:
-    """The nearest whole number with two digits other than zero."""
-    size = 10 ** max(0, math.floor(math.log10(value)) - 1) if value >= 1 else 1
-    return max(1, round(value / size) * size)
-
-
 def explores_too_long(run: Run) -> bool:
     """Whether a newborn's exploration takes more than half of the env steps."""
     return _anneals(run) and getattr(run.student, "epsilon_steps", 0) > run.env_steps // 2
@@ -95,15 +86,6 @@ def _exploration(run: Run) -> int | None:
     return max(1, short_exploration(run.env_steps)) if explores_too_long(run) else None
 
 
-def _syncs(run: Run) -> int | None:
-    student = run.student
-    if run.weights or student.on_rollouts:  # an agent's own; λ-returns need none
-        return None
-    due = sum(updates(phase, student, run.copies) for phase in run.phases())
-    often = two_digits(max(SHORTEST, due / SYNCS))
-    return often if due < 2 * student.target_every and often < student.target_every else None
-
-
 def _evaluations(run: Run) -> int | None:
     fit = max(LEAST, run.env_steps // APART)
     return fit if fit < run.evaluations else None
@@ -112,7 +94,6 @@ def _evaluations(run: Run) -> int | None:
 RULES = (
     Rule("student.warmup", _warmup, "learning begins after {0:,} (usually {1:,})"),
     Rule("student.epsilon_steps", _exploration, "ε falls over {0:,} ({1:,})"),
-    Rule("student.target_every", _syncs, "a target sync every {0:,} updates ({1:,})"),
     Rule("evaluations", _evaluations, "{0} evaluations a phase ({1})"),
 )
 
