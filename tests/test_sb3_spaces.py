@@ -69,7 +69,7 @@ def test_it_says_what_the_library_says_of_every_action(name, tmp_path):
     for one, logits in zip(raw, told, strict=True):
         seen, _ = model.policy.obs_to_tensor(one)
         distribution = model.policy.get_distribution(seen)
-        chances = [distribution.log_prob(torch.as_tensor(np.asarray(action)[None])) for action in actions]
+        chances = [distribution.log_prob(torch.as_tensor(np.asarray(action)[None]).float()) for action in actions]
         torch.testing.assert_close(logits, torch.stack(chances).flatten(), rtol=1e-5, atol=1e-5)
         best, _ = model.predict(one, deterministic=True)
         assert np.array_equal(best, np.asarray(actions[int(logits.argmax())]))

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
-from reincarnate.files import limits
 from reincarnate.teachers.sb3.images import is_image
 
 LARGEST = 2**27  # numbers in an observation
+LONGEST = 20_000  # letters of a printed Dict
 JOINT_LIMIT = 1024  # combinations of several choices, as many as our tasks have
 ENTRY = re.compile(
     r"'(?P<key>[^'\\]{1,200})'(?::|,) "
@@ -78,7 +78,7 @@ def seen(space: dict[str, Any]) -> Seen:
         shape = box_shape(space)
         return Seen(shape, str(space.get("dtype", "float32"))[:20], is_image(space, shape))
     if what == "Dict":
-        return _dict(str(space.get("spaces", ""))[: limits.LINE * 100])
+        return _dict(str(space.get("spaces", ""))[:LONGEST])
     if what not in ("Discrete", "MultiBinary", "MultiDiscrete"):
         raise UserError(
             f"not supported: observations in a {what} space; Box, Discrete, MultiBinary and Dict can be read"
@@ -105,7 +105,7 @@ def chosen(space: dict[str, Any]) -> Chosen:
 
 
 def _from_zero(space: dict[str, Any], what: str) -> None:
-    if set(re.findall(r"\d+", str(space.get("start", 0))[:400])) > {"0"}:
+    if set(re.findall(r"\d+", str(space.get("start", 0))[:400])) - {"0"}:
         raise UserError(f"not supported: discrete {what} that do not count from 0")
 
 
