@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import torch
 from tyro.conf import Positional
 
 from reincarnate import ui
@@ -19,7 +20,7 @@ from reincarnate.run.budget import budget_remarks
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
 from reincarnate.run.plan import describe, estimates
-from reincarnate.run.prepare import prepare
+from reincarnate.run.prepare import prepare, threads
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import check as check_trust
 from reincarnate.store.trust import imported_for
@@ -120,6 +121,7 @@ def _dry_run(run: Run, chosen: str) -> None:
     for line in describe(run.phases(), run.student, run.copies):
         print(line)
     evaluations = 1 + sum(phase.evaluations for phase in run.phases())
+    torch.set_num_threads(threads(run, prepared.spec))  # as the run will have it
     trials = estimates(run.phases(), run.student, prepared.spec, run.copies)
     print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
     if "data" in run.method.needs and run.data is None:
