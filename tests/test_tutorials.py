@@ -119,6 +119,7 @@ YOURS = {"sb3": lander, "log": log, "atari": breakout, "cleanrl": cleanrl}
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export")
+@pytest.mark.filterwarnings("ignore:The feature will be removed")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_a_tutorial_can_be_followed_from_its_first_command_to_its_last(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

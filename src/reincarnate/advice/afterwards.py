@@ -13,6 +13,7 @@ from reincarnate.advice.rules import choose
 from reincarnate.advice.settings import fit
 from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
+from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run, method_name, record
 from reincarnate.students import STUDENTS
 
@@ -51,7 +52,8 @@ def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
     )
     try:
         measured = measure(question, tick)
-        advised = [(rule, _of(run, fit(rule.method, measured)[0])) for rule in choose(measured)]
+        found = [(rule, _of(run, fit(rule.method, measured)[0])) for rule in choose(measured)]
+        advised = [one for one in found if _can_be(one[1])]
     except UserError as error:  # what can be trained is not always what can be asked about
         return [f"{reason}; advise cannot say more: {error}"]
     if not advised:
@@ -65,6 +67,15 @@ def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
     same = " with other settings" if method_name(better) == method_name(run) else ""
     said = f"{reason}. advise recommends {method_name(better)}{same}: {rule.why(measured)}"
     return [said, record(better)["command"]]
+
+
+def _can_be(run: Run) -> bool:
+    """Whether its student can follow its method."""
+    try:
+        prepare(run)
+    except UserError:
+        return False
+    return True
 
 
 def _of(run: Run, advised: Run) -> Run:

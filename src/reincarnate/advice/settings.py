@@ -59,7 +59,8 @@ def _taught(run: Run) -> bool:
 
 
 def _few_syncs(m: Measurement, run: Run) -> bool:
-    return m.updates < SYNCS * run.student.target_every and run.student.target_every > SHORTEST
+    every = getattr(run.student, "target_every", 0)
+    return m.updates < SYNCS * every and every > SHORTEST
 
 
 def _weanable(m: Measurement, run: Run) -> bool:
@@ -134,7 +135,7 @@ SETTINGS = (
         sources.WARMUP,
     ),
     Setting(
-        lambda m, run: isinstance(run.method, RLPD),
+        lambda m, run: isinstance(run.method, RLPD) and hasattr(run.student, "layer_norm"),
         lambda m, run: of_student(run, layer_norm=True),
         lambda m, run: "LayerNorm in the student",
         sources.LAYER_NORM,
@@ -148,7 +149,7 @@ SETTINGS = (
         sources.N_STEP,
     ),
     Setting(
-        lambda m, run: run.student.warmup > m.longest_warmup,
+        lambda m, run: getattr(run.student, "warmup", 0) > m.longest_warmup,
         lambda m, run: of_student(run, warmup=m.longest_warmup),
         lambda m, run: f"learning begins after {run.student.warmup:,} env steps, a tenth of the budget",
         sources.SCHEDULE,
