@@ -89,6 +89,6 @@ def test_images_in_a_dict_too_many_combinations_and_other_starts_are_refused(tmp
 
 
 def test_such_agents_are_teachers_alone_where_no_student_has_their_actions(tmp_path):
-    saved(*CASES["several choices"], tmp_path / "a.zip")
+    saved(*CASES["several choices"], tmp_path / "a.zip")  # pyright: ignore[reportCallIssue]
     with pytest.raises(UserError, match="3 choices; it can be a teacher"):
         open_weights(f"sb3:{tmp_path / 'a.zip'}")
