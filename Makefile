@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/.ready
 
-.PHONY: demo test slow check docs dist clean
+.PHONY: demo test slow check docs dist release clean
 
 demo: $(READY)
 	@$(VENV)/bin/reincarnate demo
@@ -25,6 +25,9 @@ docs: $(READY)
 dist: $(READY)
 	@$(VENV)/bin/pip install -q -c constraints.txt build twine
 	@rm -rf dist && $(VENV)/bin/python -m build -q && $(VENV)/bin/python -m twine check --strict dist/*
+
+release: $(READY)
+	@.ci/release
 
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "reincarnate needs Python 3.11 or newer; try make PYTHON=python3.12")'

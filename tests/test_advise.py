@@ -26,7 +26,7 @@ from reincarnate.cli.train_flags import parse
 from reincarnate.methods import JSRL, METHODS, Dagger, FineTune, Kickstart, QDagger, Scratch
 from reincarnate.priors import reference as prior
 from reincarnate.run.settings import record
-from reincarnate.students import DQN, PQN, Rainbow
+from reincarnate.students import DQN, PPO, PQN, Rainbow
 from reincarnate.teachers import open_teacher
 from reincarnate.types import ACTIONS, LOGITS, MEANS, VALUES, Prediction, TeacherCard
 
@@ -60,7 +60,7 @@ def somewhere(tmp_path, monkeypatch):
 
 @pytest.fixture
 def no_trials_of_speed(monkeypatch):
-    monkeypatch.setattr("reincarnate.cli.train.estimate", lambda *_: 1.0)
+    monkeypatch.setattr("reincarnate.cli.train.estimates", lambda *_: [1.0])
     monkeypatch.setattr("reincarnate.advice.recommend.estimate", lambda *_: 1.0)
 
 
@@ -163,7 +163,7 @@ def test_a_recommended_command_parses_to_the_recommended_run_and_runs_dry(name, 
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("student", [DQN(n_step=1), Rainbow(), PQN()])
+@pytest.mark.parametrize("student", [DQN(n_step=1), Rainbow(), PQN(), PPO()])
 @pytest.mark.parametrize("budget", [100, 700, 4_000, 300_000, 10_000_000])
 @pytest.mark.parametrize("name", HOLDS)
 def test_a_run_means_something_for_any_budget_and_student(name, budget, student):

@@ -9,7 +9,7 @@ from test_compare import fake_run
 from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, Scratch
-from reincarnate.run.plan import budget_remarks
+from reincarnate.run.budget import budget_remarks
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN
 from reincarnate.studies.live import PAGE, write_live
@@ -46,6 +46,6 @@ def test_before_anything_is_finished_the_page_says_so(tmp_path, capsys):
 def test_a_budget_that_exploration_or_warm_up_would_eat_is_told_with_what_to_say():
     run = Run("CartPole-v1", Scratch(), DQN(epsilon_steps=10_000, warmup=1_000), env_steps=3_000)
     explores, waits = budget_remarks(run)
-    assert "--student.epsilon-steps 750" in explores and "--student.warmup 150" in waits
+    assert "--student.epsilon-steps 600" in explores and "--student.warmup 300" in waits
     assert not budget_remarks(replace(run, env_steps=50_000))
     assert not budget_remarks(replace(run, method=METHODS["finetune"](), weights="store:x"))  # it knows something

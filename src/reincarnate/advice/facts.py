@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Any
 
+from reincarnate.run import budget
 from reincarnate.run.plan import updates
 from reincarnate.students import PQN
 from reincarnate.students.settings import ReplaySettings
@@ -139,7 +140,7 @@ class Measurement:
     @property
     def longest_warmup(self) -> int:
         """Env steps that a student may wait before it learns: a tenth of the budget."""
-        return self.budget // 10
+        return budget.longest_warmup(self.budget)
 
     # ---- what the measurements say ------------------------------------------------------------------
 

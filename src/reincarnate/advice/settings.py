@@ -9,6 +9,7 @@ from reincarnate.advice import sources
 from reincarnate.advice.facts import Measurement
 from reincarnate.methods import JSRL, RLPD, WSRL, FineTune
 from reincarnate.methods.weaning import Weaning
+from reincarnate.run.budget import explores_too_long, short_exploration
 from reincarnate.run.settings import Run
 from reincarnate.students.settings import ReplaySettings
 
@@ -57,17 +58,9 @@ def _taught(run: Run) -> bool:
     return hasattr(run.method, "teacher_temperature")
 
 
-def _told(run: Run, name: str, least: float) -> bool:
-    """Whether the student has a setting of this name, and more than so much of it."""
-    return getattr(run.student, name, least) > least
-
-
-def _anneals(run: Run) -> bool:
-    return any(phase.newborn and phase.env_steps and phase.learns for phase in run.phases())
-
-
 def _few_syncs(m: Measurement, run: Run) -> bool:
-    return _told(run, "target_every", SHORTEST) and m.updates < SYNCS * run.student.target_every
+    every = getattr(run.student, "target_every", 0)
+    return m.updates < SYNCS * every and every > SHORTEST
 
 
 def _weanable(m: Measurement, run: Run) -> bool:
@@ -142,7 +135,7 @@ SETTINGS = (
         sources.WARMUP,
     ),
     Setting(
-        lambda m, run: isinstance(run.method, RLPD),
+        lambda m, run: isinstance(run.method, RLPD) and hasattr(run.student, "layer_norm"),
         lambda m, run: of_student(run, layer_norm=True),
         lambda m, run: "LayerNorm in the student",
         sources.LAYER_NORM,
@@ -156,14 +149,14 @@ SETTINGS = (
         sources.N_STEP,
     ),
     Setting(
-        lambda m, run: _told(run, "warmup", m.longest_warmup),
+        lambda m, run: getattr(run.student, "warmup", 0) > m.longest_warmup,
         lambda m, run: of_student(run, warmup=m.longest_warmup),
         lambda m, run: f"learning begins after {run.student.warmup:,} env steps, a tenth of the budget",
         sources.SCHEDULE,
     ),
     Setting(
-        lambda m, run: _anneals(run) and _told(run, "epsilon_steps", m.budget // 2),
-        lambda m, run: of_student(run, epsilon_steps=m.budget // 5),
+        lambda m, run: explores_too_long(run),
+        lambda m, run: of_student(run, epsilon_steps=short_exploration(m.budget)),
         lambda m, run: f"ε falls over {run.student.epsilon_steps:,} env steps, a fifth of the budget",
         sources.SCHEDULE,
     ),

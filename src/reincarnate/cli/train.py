@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
+import torch
 from tyro.conf import Positional
 
 from reincarnate import ui
@@ -14,10 +16,11 @@ from reincarnate.cli.parsing import cli
 from reincarnate.cli.train_flags import directories, overview, parse
 from reincarnate.config import to_dict, to_yaml
 from reincarnate.files.records import Record
+from reincarnate.run.budget import budget_remarks
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
-from reincarnate.run.plan import budget_remarks, describe, estimate
-from reincarnate.run.prepare import prepare
+from reincarnate.run.plan import describe, estimates
+from reincarnate.run.prepare import prepare, threads
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import check as check_trust
 from reincarnate.store.trust import imported_for
@@ -39,11 +42,13 @@ def train(args: list[str]) -> None:
     elif len(runs) > 1:
         ui.note(f"{len(runs)} seeds, {'together' if together else 'one after another'}")
     if options.dry_run:
-        _dry_run(run)
+        _dry_run(run, options.chosen)
         return
     with _saying_how_to_go_on(out if len(runs) > 1 and options.out else runs[0][1], [where for _, where in runs]):
-        for result, where in _train(runs, together):
+        trained = _train(runs, together, options.chosen)
+        for result, where in trained:
             _say_result(result, where)
+    _advise(run, [result for result, _ in trained])
 
 
 @contextmanager
@@ -78,41 +83,62 @@ def _go_together(runs: list, choice: str) -> bool:
     return True
 
 
-def _train(runs: list, together: bool) -> list[tuple[dict, Path]]:
+def _train(runs: list, together: bool, chosen: str) -> list[tuple[dict, Path]]:
     """One run, or several seeds: together, or one after another."""
     with ui.Bars() as bars:
-        tick = _after_checks(bars, runs[0][0])
+        tick = _after_checks(bars, runs[0][0], chosen)
         if together:
             seeds, places = zip(*runs, strict=True)
             return list(zip(execute_together(seeds, places, tick=tick, note=ui.note), places, strict=True))
         return [(execute(run, where, tick=tick, note=ui.note), where) for run, where in runs]
 
 
-def _after_checks(tick: Callable[..., None], run: Run) -> Callable[..., None]:
+def _after_checks(tick: Callable[..., None], run: Run, chosen: str) -> Callable[..., None]:
     """A progress call that first remarks on the budget: nothing is said of a run that is refused."""
     left = [run]
 
     def ticked(*args: Any, **named: Any) -> None:
         while left:
-            for line in budget_remarks(left.pop()):
-                ui.note(f"warning: {line}")
+            _say_budget(left.pop(), chosen)
         tick(*args, **named)
 
     return ticked
 
 
-def _dry_run(run) -> None:
+def _say_budget(run: Run, chosen: str) -> None:
+    """What was chosen for its env steps, and what somebody set that does not fit them."""
+    if chosen:
+        ui.note(chosen)
+    for line in budget_remarks(run):
+        ui.note(f"warning: {line}")
+
+
+def _dry_run(run: Run, chosen: str) -> None:
     prepared = prepare(run)
-    for warning in (*prepared.warnings, *budget_remarks(run)):
+    for warning in prepared.warnings:
         ui.note(f"warning: {warning}")
+    _say_budget(run, chosen)
     for line in describe(run.phases(), run.student, run.copies):
         print(line)
     evaluations = 1 + sum(phase.evaluations for phase in run.phases())
-    seconds = estimate(run.phases(), run.student, prepared.spec, run.copies)
+    torch.set_num_threads(threads(run, prepared.spec))  # as the run will have it
+    trials = estimates(run.phases(), run.student, prepared.spec, run.copies)
     print(f"evaluation: {evaluations} × {run.eval_episodes} episodes, then {run.final_episodes} for the final score")
     if "data" in run.method.needs and run.data is None:
         print(f"teacher's data: {run.data_env_steps:,} env steps, collected once and kept in {run.store}")
-    print(f"about {seconds:,.0f} s of training on this machine, evaluation not counted; nothing was written")
+    spread = f" ({min(trials):,.0f} to {max(trials):,.0f} in {len(trials)} trials)" if len(trials) > 1 else ""
+    print(f"about {median(trials):,.0f} s of training on this machine{spread}, evaluation not counted")
+    print("nothing was written")
+
+
+def _advise(run: Run, results: list[dict]) -> None:
+    """What `advise` would say, after a run that ended poorly."""
+    from reincarnate.advice.afterwards import afterwards
+
+    with ui.Bars() as tick:
+        lines = afterwards(run, results, tick)
+    for line in lines:
+        ui.note(line)
 
 
 def _say_result(result: dict, out: Path) -> None:

@@ -15,6 +15,7 @@ from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
 from reincarnate.plugins import Registry
+from reincarnate.run.budget import fitted
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
 from reincarnate.students import STUDENTS
 from reincarnate.training.exchange import EXCHANGES
@@ -38,6 +39,8 @@ class Options:
     """Print the settings as YAML and stop."""
     dry_run: bool = False
     """Print the phases, what they will cost, and stop; nothing is written."""
+    chosen: Annotated[str, tyro.conf.Fixed, tyro.conf.Suppress] = ""
+    """What was chosen for the budget, in words."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,10 @@ class Command:
 
 
 def parse(args: list[str]) -> tuple[Run, Path, Options]:
-    """The run, its directory and the options. Raises UserError for unknown methods, students and keys."""
+    """The run with settings that fit its budget, its directory and the options.
+
+    Raises UserError for unknown methods, students and keys.
+    """
     if not args or args[0].startswith("-"):
         raise UserError(f"train needs a method: {', '.join(METHODS)}")
     METHODS.find(method := args[0])
@@ -78,7 +84,16 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         raise UserError(f"--seeds must be at least 1, not {options.seeds}")
     if options.seeds > 1 and run.population > 1:
         raise UserError("--seeds and --population both say how many learners there are: train one population at a time")
-    return run, options.out or Path("runs") / f"{envs.parse(run.env).folder}-{method}", options
+    run, chosen = fitted(run, _said(rest, read_yaml(Path(config)) if config else {}))
+    out = options.out or Path("runs") / f"{envs.parse(run.env).folder}-{method}"
+    return run, out, replace(options, chosen=chosen)
+
+
+def _said(args: list[str], file: dict[str, Any]) -> set[str]:
+    """The settings that flags or a file name: "evaluations", "student.warmup"."""
+    flags = (item[2:].partition("=")[0].replace("-", "_") for item in args if item.startswith("--"))
+    student = file.get("student")
+    return {*flags, *file, *(f"student.{name}" for name in (student if isinstance(student, dict) else ()))}
 
 
 def overview() -> str:

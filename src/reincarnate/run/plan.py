@@ -2,6 +2,8 @@
 
 import math
 import time
+from collections.abc import Callable
+from statistics import median
 
 import numpy as np
 import torch
@@ -9,11 +11,12 @@ import torch
 from reincarnate import envs
 from reincarnate.data.memory import memory_for
 from reincarnate.losses.terms import Decorrelation
-from reincarnate.run.settings import Run
 from reincarnate.training.players import RandomPlayer, Stage
 from reincarnate.types import LAGGING, OPTIMIZER, Phase, Progress, Settings, TaskSpec, TimeStep, Weighing
 
 NONE = torch.zeros(0, 0)
+TRIALS = 3  # of a cost
+UPDATING, ACTING = 0.25, 0.15  # seconds of each
 
 
 def describe(phases: list[Phase], student: Settings, copies: int) -> list[str]:
@@ -72,30 +75,26 @@ def updates(phase: Phase, student: Settings, copies: int) -> int:
     return max(0, phase.env_steps - wait) // pace.env_steps * pace.updates
 
 
-def budget_remarks(run: Run) -> list[str]:
-    """What does not fit so few env steps: exploration that does not end, a warm-up that takes much of them."""
-    settings, steps, said = run.student, run.env_steps, []
-    online = [phase for phase in run.phases() if not phase.offline and phase.acts == "student" and phase.newborn]
-    ends = getattr(settings, "epsilon_steps", 0)
-    if online and ends > steps // 2:
-        said.append(
-            f"exploration ends after {ends:,} env steps of {steps:,}: --student.epsilon-steps {max(1, steps // 4)} "
-            f"leaves time to learn from what was found"
-        )
-    wait = settings.pace(run.copies).warmup
-    if wait > steps // 4 and any(not phase.warm for phase in online):
-        said.append(f"nothing is learnt in the first {wait:,} of {steps:,} env steps: --student.warmup {steps // 20}")
-    return said
-
-
 def estimate(phases: list[Phase], student: Settings, spec: TaskSpec, copies: int) -> float:
-    """Seconds the phases will take, from a second's trial of updates and env steps here and now; no evaluations."""
-    per_update, per_step = _time_update(student, spec), _time_step(student, spec, copies)
-    return sum(updates(p, student, copies) * per_update + p.env_steps * per_step for p in phases)
+    """Seconds the phases will take, from trials of updates and env steps here and now; no evaluations."""
+    return median(estimates(phases, student, spec, copies))
 
 
-def _time_update(config: Settings, spec: TaskSpec) -> float:
-    """Seconds of an update on experience that is made up."""
+def estimates(phases: list[Phase], student: Settings, spec: TaskSpec, copies: int) -> list[float]:
+    """The same by each of `TRIALS` trials, in turn, so that a moment when the machine is busy shows."""
+    update, step, close = _an_update(student, spec), *_a_step(student, spec, copies)
+    due, env_steps = sum(updates(p, student, copies) for p in phases), sum(p.env_steps for p in phases)
+    try:
+        return [
+            due * _seconds_each(update, UPDATING) + env_steps / copies * _seconds_each(step, ACTING)
+            for _ in range(TRIALS)
+        ]
+    finally:
+        close()
+
+
+def _an_update(config: Settings, spec: TaskSpec) -> Callable[[], object]:
+    """Makes an update on experience that is made up."""
     copies = config.copies
     student, pace, rng = config.newborn(spec, 0), config.pace(copies), np.random.default_rng(0)
     memory = memory_for(spec, config.layout(), config.storage(spec, copies), copies)
@@ -109,18 +108,17 @@ def _time_update(config: Settings, spec: TaskSpec) -> float:
         memory.rows.add(zeros, acted.action, nothing, never, never, zeros, notes=acted.notes)
     if memory.fresh:
         memory.begin(student)
-    return _seconds_each(lambda: student.update(memory.sample(pace.batch, rng), Weighing(), rng), trial=0.5)
+    return lambda: student.update(memory.sample(pace.batch, rng), Weighing(), rng)
 
 
-def _time_step(config: Settings, spec: TaskSpec, copies: int) -> float:
+def _a_step(config: Settings, spec: TaskSpec, copies: int) -> tuple[Callable[[], object], Callable[[], None]]:
+    """Makes a step of all copies; and what closes them."""
     env, student, rng = envs.make(spec.id, copies), config.newborn(spec, 0), np.random.default_rng(0)
     stage = Stage(env, student, env.reset(rng))
-    each = _seconds_each(lambda: stage.play(0.0, rng), trial=0.3)
-    env.close()
-    return each / copies
+    return lambda: stage.play(0.0, rng), env.close
 
 
-def _seconds_each(work, trial: float) -> float:
+def _seconds_each(work: Callable[[], object], trial: float) -> float:
     work()
     start, count = time.perf_counter(), 0
     while time.perf_counter() - start < trial:

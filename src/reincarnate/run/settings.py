@@ -20,6 +20,7 @@ from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
 from reincarnate.run.addresses import Address, Place, address_of
+from reincarnate.run.budget import to_be_said
 from reincarnate.run.loggers import check_loggers
 from reincarnate.run.stopping import stopping
 from reincarnate.students import STUDENTS, AnyStudent
@@ -202,6 +203,8 @@ def record(run: Run) -> dict[str, Any]:
         del settings["population"], settings["exchange"], settings["first_seed"]
     usual = Run(env=run.env, method=type(run.method)(), student=default_student(type(run.student), run.weights))
     defaults = to_dict(usual, NAMES)
+    for rule in to_be_said(run, usual):
+        rule.owner(defaults)[rule.name] = None
     return {**settings, "command": command(settings, defaults), "versions": dict(_versions())}
 
 

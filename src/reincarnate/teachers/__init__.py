@@ -31,6 +31,14 @@ SCHEMES = Registry(
 """Scheme -> module, in the order in which a bare path is tried. Each has `open_address(rest, actions) -> Teacher`,
 where `rest` follows the scheme, and may have `recognises(path) -> bool`."""
 
+FILES = ("onnx", "torchscript", "sb3", "cleanrl", "dopamine", "pgx")
+"""Schemes of files that others wrote."""
+WAYS_OUT = (
+    "Ways out: twelve lines of yours that load it (docs/teachers.md shows them), "
+    "`reincarnate inspect py:my_agent.py:policy --env ID`; or export it where it runs, to "
+    "torchscript:FILE.pt by torch.jit.trace(policy, observations).save(…) or onnx:FILE.onnx by torch.onnx.export(…)"
+)
+
 
 def open_teacher(uri: str, actions: int | None = None) -> Teacher:
     """The teacher that `scheme:rest` names; a bare path is recognised by what lies there.
@@ -42,9 +50,9 @@ def open_teacher(uri: str, actions: int | None = None) -> Teacher:
     if colon and scheme in SCHEMES:
         if not rest:
             raise UserError(f"{uri!r} names no teacher; write {scheme}:PATH")
-        return SCHEMES[scheme].open_address(rest, actions)
+        return _open(scheme, rest, actions)
     if Path(uri).exists():
-        return SCHEMES[recognise(Path(uri))].open_address(uri, actions)
+        return _open(recognise(Path(uri)), uri, actions)
     if colon and re.fullmatch(r"[A-Za-z][A-Za-z0-9+.-]+", scheme):
         near = difflib.get_close_matches(scheme.lower(), SCHEMES, n=1, cutoff=0.4)
         hint = f"did you mean {near[0]}:{rest}? " if near else ""
@@ -57,7 +65,20 @@ def recognise(path: Path) -> str:
     for name in SCHEMES:
         if getattr(SCHEMES[name], "recognises", lambda _: False)(path):
             return name
-    raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {', '.join(SCHEMES)}")
+    kinds = ", ".join(SCHEMES)
+    raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {kinds}. {WAYS_OUT}")
+
+
+def _open(scheme: str, rest: str, actions: int | None) -> Teacher:
+    """Open it; where somebody's file cannot be read, the error names the ways out."""
+    try:
+        return SCHEMES[scheme].open_address(rest, actions)
+    except UserError as error:
+        told = str(error)
+        unread = scheme in FILES and "pip install" not in told and WAYS_OUT not in told
+        if not unread or not Path(rest.partition("?")[0]).exists():
+            raise
+        raise UserError(f"{told}. {WAYS_OUT}") from error
 
 
 def register_teacher(scheme: str, kind: Any) -> None:

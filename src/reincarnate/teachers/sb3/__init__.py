@@ -203,6 +203,7 @@ def _card(
     statistics = found.statistics
     steps = [f"{found.said}, clipped at ±{statistics.clip:g}"] if statistics else []
     steps += ["uint8 images divided by 255"] if saved.divide_by_255 else []
+    steps += [f"a Dict's entries one after the other: {', '.join(saved.keys)}"[:200]] if saved.keys else []
     steps = steps or [f"none ({found.said})" if found.said else "none"]
     return TeacherCard(
         uri=f"sb3:{path}",

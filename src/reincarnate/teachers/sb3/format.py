@@ -9,15 +9,15 @@ from torch import nn
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3.actions import Continuous, read_continuous
-from reincarnate.teachers.sb3.images import is_image
+from reincarnate.teachers.sb3.spaces import Chosen, chosen, count, kind, seen
 from reincarnate.types import LOGITS, MEANS, VALUES
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     kind.__name__: kind
     for kind in (nn.Tanh, nn.ReLU, nn.ELU, nn.LeakyReLU, nn.GELU, nn.SiLU, nn.Sigmoid, nn.Softplus, nn.Mish)
 }
-KNOWN = "PPO, RecurrentPPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG, TQC, CrossQ and ARS"
-EXTRACTORS = ("FlattenExtractor", "NatureCNN")
+KNOWN = "PPO, MaskablePPO, RecurrentPPO, A2C, TRPO, DQN, QR-DQN, SAC, TD3, DDPG, TQC, CrossQ and ARS"
+EXTRACTORS = ("FlattenExtractor", "NatureCNN", "CombinedExtractor")
 
 
 @dataclass(frozen=True)
@@ -47,18 +47,20 @@ GAUSSIAN = Family(
     limited="actor.mu.0.weight",
     spread="actor.log_std",
 )
-FAMILIES = {
-    "stable_baselines3.common.policies": Family(
-        LOGITS,
-        "Tanh",
-        ("pi_features_extractor.", "features_extractor."),
-        ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "action_net."),
-        (
-            *("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
-            *("log_std", "sde_features_extractor."),
-        ),
-        spread="log_std",
+ON_POLICY = Family(
+    LOGITS,
+    "Tanh",
+    ("pi_features_extractor.", "features_extractor."),
+    ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "action_net."),
+    (
+        *("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
+        *("log_std", "sde_features_extractor."),
     ),
+    spread="log_std",
+)
+FAMILIES = {
+    "stable_baselines3.common.policies": ON_POLICY,
+    "sb3_contrib.common.maskable.policies": ON_POLICY,
     "sb3_contrib.common.recurrent.policies": Family(
         LOGITS,
         "Tanh",
@@ -108,45 +110,49 @@ class SavedAgent:
     continuous: Continuous | None
     expln: bool
     renorm_epsilon: float
+    chosen: Chosen | None = None  # of discrete actions, where one is several choices
+    keys: tuple[str, ...] = ()  # of the entries of what it sees, where that is a Dict
 
 
 def read_text(data: dict[str, Any]) -> SavedAgent:
     """What the JSON says. UserError: not SB3's, or a kind of agent, space or network that cannot be read."""
-    kind, kwargs = _object(data, "policy_class"), _object(data, "policy_kwargs")
+    policy, kwargs = _object(data, "policy_class"), _object(data, "policy_kwargs")
     obs, actions = _object(data, "observation_space"), _object(data, "action_space")
-    _refuse_spaces(_kind(obs), _kind(actions), actions)
-    family = FAMILIES.get(module := str(kind.get("__module__", "unknown"))[:80])
+    sees, discrete = seen(obs), None if kind(actions) == "Box" else chosen(actions)
+    family = FAMILIES.get(module := str(policy.get("__module__", "unknown"))[:80])
     if family is None:
         raise UserError(f"not supported: policies of {module}; {KNOWN} can be read")
     continuous = None
-    if _kind(actions) == "Box":
-        continuous = read_continuous(actions, kwargs, _squashed(module, family, kind, kwargs))
-    if family.tells == (VALUES if continuous else MEANS):
-        raise UserError(f"{_algorithm(module, data)} cannot have actions in a {_kind(actions)} space")
-    shape = _shape(obs)
+    if discrete is None:
+        continuous = read_continuous(actions, kwargs, _squashed(module, family, policy, kwargs))
+    several = bool(discrete and discrete.choices)
+    if family.tells == (VALUES if continuous else MEANS) or (several and (family.tells != LOGITS or family.recurrent)):
+        raise UserError(f"{_algorithm(module, data)} cannot have actions in a {kind(actions)} space")
     steps = data.get("num_timesteps")
     return SavedAgent(
         family=family,
         tells=MEANS if continuous else family.tells,
         algorithm=_algorithm(module, data),
         activation=_activation(kwargs, family),
-        obs_shape=shape,
-        obs_dtype=str(obs.get("dtype", "float32"))[:20],
-        actions=len(continuous.low) if continuous else _count(actions.get("n"), "actions"),
-        divide_by_255=is_image(obs, shape) and str(kwargs.get("normalize_images", True)) != "False",
+        obs_shape=sees.shape,
+        obs_dtype=sees.dtype,
+        actions=len(continuous.low) if continuous else discrete.actions if discrete else 0,
+        divide_by_255=sees.image and str(kwargs.get("normalize_images", True)) != "False",
         env_steps=steps if isinstance(steps, int) and steps >= 0 else None,
-        quantiles=_count(data.get("n_quantiles"), "quantiles") if "qrdqn" in module else 1,
+        quantiles=count(data.get("n_quantiles"), "quantiles") if "qrdqn" in module else 1,
         continuous=continuous,
         expln=str(kwargs.get("use_expln")) == "True",
         renorm_epsilon=_epsilon(kwargs.get("batch_norm_eps", 1e-3)),
+        chosen=discrete if several else None,
+        keys=sees.keys,
     )
 
 
-def _squashed(module: str, family: Family, kind: dict[str, Any], kwargs: dict[str, Any]) -> bool:
+def _squashed(module: str, family: Family, policy: dict[str, Any], kwargs: dict[str, Any]) -> bool:
     """Whether actions are squashed by tanh; clipped otherwise. ARS squashes unless its policy is the linear one."""
     by_default = family.tells == MEANS
     if "ars" in module:
-        by_default = "ARSLinearPolicy" not in str(kind.get("__init__"))[:200]
+        by_default = "ARSLinearPolicy" not in str(policy.get("__init__"))[:200]
     return str(kwargs.get("squash_output", by_default)) == "True"
 
 
@@ -167,21 +173,6 @@ def _object(data: dict[str, Any], key: str) -> dict[str, Any]:
     return value
 
 
-def _kind(space: dict[str, Any]) -> str:
-    """`Box` of "<class 'gym.spaces.box.Box'>"."""
-    found = re.search(r"(\w+)'>$", str(space.get(":type:", ""))[:200])
-    return found.group(1) if found else "unknown"
-
-
-def _refuse_spaces(obs: str, act: str, actions: dict[str, Any]) -> None:
-    if act not in ("Discrete", "Box"):
-        raise UserError(f"not supported: actions in a {act} space; discrete and continuous ones (Box) can be read")
-    if str(actions.get("start", 0)) != "0":
-        raise UserError("not supported: discrete actions that do not count from 0")
-    if obs != "Box":
-        raise UserError(f"not supported: observations in a {obs} space; only arrays (Box) can be read")
-
-
 def _algorithm(module: str, data: dict[str, Any]) -> str:
     if "dqn" in module:
         return "QR-DQN" if "qrdqn" in module else "DQN"
@@ -189,8 +180,8 @@ def _algorithm(module: str, data: dict[str, Any]) -> str:
         return "DDPG" if (data.get("policy_delay"), data.get("target_noise_clip")) == (1, 0) else "TD3"
     if "ars" in module:
         return "ARS"
-    if "recurrent" in module:
-        return "RecurrentPPO"
+    if "recurrent" in module or "maskable" in module:
+        return "RecurrentPPO" if "recurrent" in module else "MaskablePPO"
     if "crossq" in module:
         return "CrossQ"
     if "sac" in module or "tqc" in module:
@@ -208,21 +199,3 @@ def _activation(kwargs: dict[str, Any], family: Family) -> str:
     if not found or found.group(1) not in ACTIVATIONS:
         raise UserError(f"not supported: the activation function {str(kwargs['activation_fn'])[:80]}")
     return found.group(1)
-
-
-def _shape(space: dict[str, Any]) -> tuple[int, ...]:
-    shape = space.get("shape", space.get("_shape"))
-    if not isinstance(shape, list) or not 1 <= len(shape) <= 4:
-        raise UserError(f"the observation's shape is {str(shape)[:60]}, which is none")
-    shape = tuple(_count(size, "observation") for size in shape)
-    if math.prod(shape) > 2**27:
-        raise UserError(f"the observation's shape {shape} is absurdly large")
-    return shape
-
-
-def _count(value: Any, what: str) -> int:
-    """A number from 1 to a million; newer versions write some of them as text."""
-    text = str(value)
-    if not re.fullmatch(r"[1-9]\d{0,5}|1000000", text):
-        raise UserError(f"the number of {what} is {text[:40]!r}, which cannot be")
-    return int(text)

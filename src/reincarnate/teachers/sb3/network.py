@@ -11,6 +11,7 @@ from reincarnate.teachers.layers import Flat, Layer, Trunk, checked, linear, mlp
 from reincarnate.teachers.sb3.actions import head
 from reincarnate.teachers.sb3.format import ACTIVATIONS, SavedAgent
 from reincarnate.teachers.sb3.renorm import renormed
+from reincarnate.teachers.sb3.spaces import Joint
 
 CONVOLUTIONS = ("cnn.0", "cnn.2", "cnn.4")
 DENSE = "linear.0"
@@ -29,11 +30,15 @@ def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Mod
     if left := [name for name in tensors if not name.startswith(known)]:
         raise UserError(f"not supported: {saved.algorithm} with layers such as {left[0][:60]!r}")
     hidden, layers, told = _body(tensors, saved, width)
-    if not layers or layers[-1].outputs != saved.actions * saved.quantiles:
+    outputs = saved.chosen.outputs if saved.chosen else saved.actions * saved.quantiles
+    if not layers or layers[-1].outputs != outputs:
         raise UserError(f"its {saved.algorithm} weights do not end in {saved.actions} actions: {told}")
     words.append(f"{told}, {saved.activation.lower()}")
     features = nn.Sequential(*modules, *hidden)
     last = linear(layers[-1], layers[-2].outputs if len(layers) > 1 else width)
+    if saved.chosen:
+        words.append(f"{len(saved.chosen.choices)} choices as one of {saved.actions}")
+        return nn.Sequential(*features, last, Joint(saved.chosen)), ", ".join(words)
     if not saved.continuous:
         return nn.Sequential(*features, last), ", ".join(words)
     network, told = _gaussian(tensors, saved, features, last)

@@ -1,0 +1,135 @@
+"""What a newcomer meets: settings that fit a small budget, advice after a poor run, a way out of every refusal."""
+
+import json
+import re
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from reincarnate.advice.afterwards import afterwards, poor
+from reincarnate.cli import main
+from reincarnate.cli.train_flags import parse
+from reincarnate.errors import UserError
+from reincarnate.methods import METHODS, Kickstart, Scratch
+from reincarnate.run.budget import fitted
+from reincarnate.run.settings import Run, from_record, record
+from reincarnate.students import DQN, PPO, PQN, SAC
+from reincarnate.teachers import open_teacher
+
+DOCS = Path(__file__).parents[1] / "docs"
+TASK = ["--env", "CartPole-v1", "--env-steps"]
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+# ---- defaults that fit the budget ---------------------------------------------------------------------
+
+
+def test_a_small_budget_chooses_warm_up_exploration_and_evaluations_and_says_so():
+    run, _, options = parse(["scratch", *TASK, "3000"])
+    assert (run.student.warmup, run.student.epsilon_steps, run.evaluations) == (300, 600, 6)
+    assert all(word in options.chosen for word in ("3,000 env steps", "300 (usually 1,000)", "600 (10,000)", "6 eval"))
+    assert replace(run.student, warmup=1000, epsilon_steps=10_000) == DQN()  # nothing else
+
+
+@pytest.mark.parametrize("student", [DQN(), PPO(), SAC()])
+@pytest.mark.parametrize("env_steps", [20_000, 50_000, 10_000_000])
+def test_defaults_that_fit_are_left_alone(student, env_steps):
+    run = Run("CartPole-v1", Scratch(), student, env_steps=env_steps)
+    assert fitted(run) == (run, "")
+
+
+def test_what_a_flag_or_a_file_says_stays():
+    told = ["--student.warmup", "1000", "--student.epsilon-steps=10000", "--evaluations", "10"]
+    run, _, options = parse(["scratch", *TASK, "3000", *told])
+    assert (run.student.warmup, run.student.epsilon_steps, run.evaluations) == (1000, 10_000, 10)
+    assert not options.chosen
+    Path("c.yaml").write_text("evaluations: 10\nstudent: {name: dqn, warmup: 1000}")
+    run, _, _ = parse(["scratch", "--config", "c.yaml", *TASK, "3000"])
+    assert (run.student.warmup, run.student.epsilon_steps, run.evaluations) == (1000, 600, 10)
+
+
+@pytest.mark.parametrize("told", [[], ["--student.warmup", "1000", "--evaluations", "10"], ["--student.lr", "0.1"]])
+def test_the_command_in_a_record_makes_the_same_run_and_the_record_is_plain_settings(told):
+    run, _, _ = parse(["scratch", *TASK, "3000", *told])
+    kept = record(run)
+    assert from_record(kept) == run and kept["student"]["epsilon_steps"] == 600
+    assert parse(shlex.split(kept["command"])[2:])[0] == run
+
+
+def test_a_run_from_python_at_its_defaults_is_repeated_by_its_command():
+    run = Run("CartPole-v1", Scratch(), PQN(), env_steps=3_000)  # nothing is chosen for it, and its command says so
+    assert parse(shlex.split(record(run)["command"])[2:])[0] == run
+
+
+def test_an_agent_that_goes_on_keeps_its_own_settings():
+    run = Run("CartPole-v1", METHODS["finetune"](), DQN(), weights="store:x", env_steps=3_000)
+    assert fitted(run)[0].student == run.student
+
+
+# ---- advice after a poor run --------------------------------------------------------------------------
+
+
+def result(low: float, high: float, teacher: tuple[float, float] | None = (90.0, 110.0)) -> dict:
+    told = None if teacher is None else {"low": teacher[0], "high": teacher[1]}
+    return {"interval": [low, high], "reference": {"random": {"low": 18.0, "high": 22.0}, "teacher": told}}
+
+
+def test_a_run_is_poor_at_the_random_policy_or_below_its_teacher_by_most_of_its_seeds():
+    at_random, below, good = result(20, 30), result(60, 80), result(80, 100)
+    assert "random policy" in poor([at_random]) and "below the teacher" in poor([below])
+    assert not poor([good]) and not poor([result(60, 80, None)])
+    assert not poor([below, good]) and poor([below, good, below])
+
+
+def test_a_run_without_priors_is_told_how_to_ask():
+    lines = afterwards(Run("CartPole-v1", Scratch(), env_steps=3_000), [result(9, 11, None)], lambda *_: None)
+    assert lines[1].startswith("reincarnate advise --env CartPole-v1 --teacher")
+
+
+def test_a_poor_run_ends_with_what_advise_recommends_and_a_command_that_parses(capsys):
+    Path("rule.py").write_text(
+        "import torch\ndef lean(obs):\n    push = (obs[:, 2] + obs[:, 3] > 0).float()\n"
+        "    return torch.stack([1 - push, push], 1) * 4\nlean.tells = 'values'\n"
+    )
+    few = ["--evaluations", "1", "--eval-episodes", "1", "--final-episodes", "3", "--reference-episodes", "3"]
+    main(["train", "scratch", *TASK, "200", *few, "--teacher", "py:rule.py:lean", "--out", "a", "--log", ""])
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "advise recommends dagger" in said
+    (command,) = re.findall(r"reincarnate (train .*)$", said)
+    assert isinstance(parse(shlex.split(command)[1:])[0].method, METHODS["dagger"])
+    assert json.loads(Path("a/config.json").read_text())["student"]["epsilon_steps"] == 40
+
+
+def test_a_teacher_of_another_task_is_no_error_at_the_end_of_a_run():
+    run = Run("CartPole-v1", Kickstart(), teacher="sb3:gone.zip", env_steps=3_000)
+    (line,) = afterwards(run, [result(9, 11)], lambda *_: None)
+    assert "cannot say more" in line and "gone.zip" in line
+
+
+# ---- the ways out -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "address", ["a.pkl", "sb3:a.pkl", "cleanrl:a.pkl", "onnx:a.pkl", "torchscript:a.pkl", "pgx:a.pkl"]
+)
+def test_a_file_that_cannot_be_read_is_refused_with_the_ways_out(address):
+    Path("a.pkl").write_bytes(b"\x80\x04K\x01.")
+    with pytest.raises(UserError, match=r"py:my_agent\.py:policy --env ID.*torchscript:.*onnx:"):
+        open_teacher(address)
+
+
+def test_the_twelve_lines_of_the_manual_are_twelve_and_a_teacher():
+    (lines,) = re.findall(r"```python\n(import torch\n.*?)```", (DOCS / "teachers.md").read_text(), re.DOTALL)
+    assert len(lines.splitlines()) == 12
+    network = torch.nn.Sequential(torch.nn.Linear(4, 64), torch.nn.Tanh(), torch.nn.Linear(64, 2))
+    torch.save(network.state_dict(), "my_agent.pt")
+    Path("my_agent.py").write_text(lines)
+    teacher = open_teacher("py:my_agent.py:policy")
+    assert teacher.card.tells == "logits"
