@@ -25,7 +25,7 @@ FLAGS = [
     "--env",
     "CartPole-v1",
     "--env-steps",
-    "1500",
+    "900",
     "--evaluations",
     "6",
     "--eval-episodes",
@@ -78,7 +78,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-OFFLINE = ("--offline-updates", "600")
+OFFLINE = ("--offline-updates", "300")
 RENEWED = ("--student", "modern", "--student.priority", "0.6", "--student.reset-every", "70", "--student.noisy")
 FRESH = ("--student", "pqn", "--envs", "4")
 

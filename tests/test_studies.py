@@ -76,7 +76,7 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
     study, out = read_study(Path("study.yaml")), Path("out")
     first = out / study.cells[0].directory
     first.mkdir(parents=True)  # a directory that is no run: this one must fail, and only this one
-    rows = run_study(study, out, workers=2)
+    rows = run_study(study, out, workers=1)
     assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 1), ("gentle", 2)}
     assert "exists already" in json.loads((first / "failed.json").read_text())["error"]
     done = {p: p.stat().st_mtime_ns for p in out.rglob("done")}
@@ -250,6 +250,7 @@ def test_a_method_without_any_finished_run_is_named(finished, capsys):
     assert "gentle on CartPole-v1: no finished run to count (2 not begun)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_missing_task_leaves_no_row_over_all(capsys):
     swing = "def swing(obs):\n    return torch.stack([-obs[:, 5], 0 * obs[:, 5], obs[:, 5]], 1)\n"
     Path("rule.py").write_text(RULE + swing)

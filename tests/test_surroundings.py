@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from thinning import slow
 
 from reincarnate import surroundings
 from reincarnate.config import read_yaml
@@ -93,7 +94,7 @@ def test_a_config_in_another_encoding_is_one_line_that_names_the_right_one(conte
 # ---- notebooks, containers ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("asked", ["module://matplotlib_inline.backend_inline", "svg"])
+@pytest.mark.parametrize("asked", ["module://matplotlib_inline.backend_inline", slow("svg")])
 def test_the_page_is_drawn_whatever_backend_a_notebook_left_in_the_environment(asked):
     code = "import reincarnate.report.picture as c, os; c.figure; print(os.environ.get('MPLBACKEND') or 'forgotten')"
     done, said = run(code=code, MPLBACKEND=asked)

@@ -79,7 +79,7 @@ def together(method, config, copies=2):
         (Kickstart(), DQN(**SMALL, double=True)),
         slow(QDagger(offline_updates=60), DQN(**SMALL)),
         (QDagger(offline_updates=20, wean=LINEAR), Rainbow(**SMALL, noisy=True, dueling=True)),
-        (Kickstart(wean=LINEAR), IQN(**SMALL | {"hidden": (16, 8)})),
+        slow(Kickstart(wean=LINEAR), IQN(**SMALL | {"hidden": (16, 8)})),
         slow(Scratch(), Modern(**SMALL, reset_every=20)),
         slow(JSRL(horizon=5), DQN(**SMALL)),
         slow(WarmCritic(critic_env_steps=40), DQN(**SMALL)),

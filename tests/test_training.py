@@ -185,6 +185,7 @@ def test_everything_that_meets_in_the_loop_fulfils_its_protocol():
     assert isinstance(Distil(1.0, 1.0), Term) and all(isinstance(method, Method) for method in SMALL.values())
 
 
+@pytest.mark.slow
 def test_double_and_dueling_students_train():
     for config in (replace(CONFIG, double=True), replace(CONFIG, dueling=True), replace(CONFIG, n_step=3)):
         training, _ = raise_student(SMALL["qdagger"], config=config, env_steps=100)
@@ -248,6 +249,7 @@ def test_a_taught_student_of_catch_surpasses_one_that_learns_from_scratch(name):
     assert taught > alone + 0.3
 
 
+@pytest.mark.slow
 def test_a_student_of_catch_learns_from_scratch_to_play_better_than_at_random():
     finals = [raise_student(Scratch(), seed, env_steps=900, evaluations=1)[1][-1] for seed in range(2)]
     assert np.mean(finals) > 0.2  # random play: -0.6
