@@ -9,7 +9,7 @@ demo: $(READY)
 	@$(VENV)/bin/reincarnate demo
 
 test: $(READY)
-	@$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+	@PYTHONDONTWRITEBYTECODE= $(VENV)/bin/python -m pytest -n 2 -m "not slow"  # tests start many processes: keep bytecode
 
 slow: $(READY)
 	@$(VENV)/bin/python -m pytest -m slow

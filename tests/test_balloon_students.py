@@ -11,6 +11,7 @@ import pytest
 import torch
 from asking import says
 from probes import corridor_spec
+from thinning import slow
 
 from reincarnate import envs
 from reincarnate.cli import main
@@ -136,7 +137,7 @@ def short(monkeypatch, tmp_path):
     ("method", "student", "more"),
     [
         ("scratch", "qrdqn", ["--student.polo", "0.8", "--student.explorer", "pressure"]),
-        ("kickstart", "iqn", ["--teacher", "balloon:station_seeker", "--metric", "twr50"]),
+        slow("kickstart", "iqn", ["--teacher", "balloon:station_seeker", "--metric", "twr50"]),
         (
             "qdagger",
             "dqn",

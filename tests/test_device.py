@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from thinning import slow
 
 from reincarnate import envs
 from reincarnate.data.layouts import Transitions
@@ -50,7 +51,7 @@ RECALLS = {"memory": "gtrxl", "unroll": 4, "burn_in": 2, "overlap": 2, "batch_si
 VALUED = [(name, {}) for name, kind in STUDENTS.items() if kind.predicts == VALUES and name != "r2d2"]
 
 
-@pytest.mark.parametrize("env", ["CartPole-v1", "MinAtar/Breakout-v1"])
+@pytest.mark.parametrize("env", ["MinAtar/Breakout-v1", slow("CartPole-v1")])
 @pytest.mark.parametrize("name, more", [*VALUED, ("primal_dual", {}), *((n, RECALLS) for n in ("r2d2", "dqn", "iqn"))])
 def test_a_students_tensors_all_live_on_its_device(env, name, more):
     spec, config, rng = envs.spec(env), STUDENTS[name](**more), np.random.default_rng(0)

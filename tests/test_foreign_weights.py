@@ -10,6 +10,7 @@ import pytest
 import test_teachers_sb3 as discrete
 import test_teachers_sb3_continuous as continuous
 import torch
+from thinning import slow
 from zips import described, dqn_weights, write_zip
 
 from reincarnate import Run, execute
@@ -331,9 +332,9 @@ def method(name: str, **settings):
     "zoo, task, way, student",
     [
         ("dqn-CartPole-v1", "CartPole-v1", method("finetune", reuse="all"), {"update_every": 4, "updates_each": 1}),
-        ("ppo-CartPole-v1", "CartPole-v1", method("finetune", reuse="all"), {"epochs": 1}),
+        slow("ppo-CartPole-v1", "CartPole-v1", method("finetune", reuse="all"), {"epochs": 1}),
         ("sac-Pendulum-v1", "Pendulum-v1", method("wsrl", warmup_env_steps=50), {"batch_size": 16}),
-        ("ddpg-Pendulum-v1", "Pendulum-v1", method("finetune", reuse="all"), {"batch_size": 16, "update_every": 4}),
+        slow("ddpg-Pendulum-v1", "Pendulum-v1", method("finetune", reuse="all"), {"batch_size": 16, "update_every": 4}),
     ],
 )
 def test_training_goes_on_from_a_zoo_agent_and_the_lineage_names_it(zoo, task, way, student, teachers, tmp_path):

@@ -102,7 +102,7 @@ def test_a_killed_run_resumes_to_the_same_bits(name, method, extra, folder):
     process = reincarnate(folder, "train", method, *flags, "--out", run.name)
     chance, kills = random.Random(name), 0
     while process.poll() is None:
-        if (run / "checkpoints").exists() and kills < 2:
+        if (run / "checkpoints").exists() and kills < 1:
             time.sleep(chance.uniform(0.0, 0.5))
             process.send_signal(signal.SIGKILL)
             process.wait()

@@ -105,11 +105,11 @@ def test_stepping_beside_the_learner_changes_nothing(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_counters_count_what_they_are_named_for(name):
-    training, scores = raise_student(SMALL[name], env_steps=200)
+    training, scores = raise_student(SMALL[name], env_steps=120)
     offline = sum(p.updates for p in training.phases)
     not_learnt_from = 60 if name == "wsrl" else CONFIG.warmup
-    assert training.at.env_steps == 200
-    assert training.at.updates == offline + 200 - not_learnt_from
+    assert training.at.env_steps == 120
+    assert training.at.updates == offline + 120 - not_learnt_from
     assert training.student.updates == training.at.updates
     assert len(scores) == 1 + 3 * len(training.phases)
     assert np.isfinite(scores).all() and torch.isfinite(weights(training)).all()
