@@ -1,5 +1,7 @@
 """Teachers written by the user, and the lifts between what teachers can tell."""
 
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -262,3 +264,14 @@ def test_entropy_is_that_of_the_softmax_at_the_temperature():
 def test_lifts_worked_by_hand():
     assert torch.allclose(from_probabilities(torch.tensor([[1.0, 0.0]])), torch.tensor([[0.0, np.log(1e-8)]]).float())
     assert torch.equal(from_actions(torch.tensor([0, 0]), 1), torch.zeros(2, 1))
+
+
+def test_a_file_is_taken_as_it_is_now_and_leaves_nothing_beside_itself(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    file, said = tmp_path / "rule.py", []
+    for best in (0, 1):  # as long as the other, and of the same second
+        file.write_text(f"import torch\ndef rule(obs):\n    return torch.eye(2)[{best}].expand(len(obs), 2)\n")
+        os.utime(file, (1e9, 1e9))
+        teacher = open_teacher(f"py:{file}:rule", 2)
+        said.append(says(teacher, torch.zeros(1, 4))[0].argmax().item())
+    assert said == [0, 1] and [path.name for path in tmp_path.iterdir()] == ["rule.py"]

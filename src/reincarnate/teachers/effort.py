@@ -53,6 +53,10 @@ class Bounded(TorchDispatchMode):
         self.failed: Exception | None = None
         self.work, self.deadline = 0.0, time.monotonic() + limits.SECONDS
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # else torch imports its compiler, two seconds of it, to be told to leave this alone
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator, if it is within limits."""
         kwargs = kwargs or {}

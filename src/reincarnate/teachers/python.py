@@ -13,8 +13,9 @@ import inspect
 import sys
 from collections.abc import Callable
 from dataclasses import fields
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 from urllib.parse import unquote
 
@@ -137,9 +138,16 @@ def _load(place: str) -> ModuleType:
         raise UserError(f"py:{place}: cannot be imported: {_reason(error)}{hint}") from error
 
 
+class _Fresh(SourceFileLoader):
+    """Compiles a file as it is now: kept bytecode goes by size and second, and lies in somebody's folder."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _load_file(path: Path) -> ModuleType:
     name = f"reincarnate_teacher_{sha256(str(path.resolve()).encode())[:12]}"
-    spec = importlib.util.spec_from_file_location(name, path)
+    spec = importlib.util.spec_from_file_location(name, path, loader=_Fresh(name, str(path)))
     if not path.is_file() or spec is None or spec.loader is None:
         raise FileNotFoundError("there is no such file")
     module = importlib.util.module_from_spec(spec)

@@ -9,9 +9,9 @@ A student says what each of its steps costs (`Student.cost`). Random actions are
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from reincarnate.data import Dataset
+from reincarnate.nets.flops import Counter
 from reincarnate.teachers.by_task import ByTask
 from reincarnate.training.counting import Counters
 from reincarnate.training.training import Training
@@ -48,11 +48,10 @@ def teacher_flops(teacher: Teacher, spec: TaskSpec) -> float | None:
         each = [teacher_flops(place.teacher, place.seat.task) for place in teacher.places]
         return None if None in each else sum(filter(None, each)) / len(each)
     if teacher.view == "student":
-        counter = FlopCounterMode(display=False)
-        with torch.no_grad(), counter:
+        with torch.no_grad(), Counter() as counter:
             teacher.predict(TimeStep(_zeros(spec), torch.ones(1, dtype=torch.bool)), teacher.initial(1))
-        if counter.get_total_flops():
-            return float(counter.get_total_flops())
+        if counter.total:
+            return float(counter.total)
     return 2.0 * teacher.card.parameters if teacher.card.parameters else None
 
 
