@@ -138,7 +138,7 @@ def short(monkeypatch, tmp_path):
     [
         ("scratch", "qrdqn", ["--student.polo", "0.8", "--student.explorer", "pressure"]),
         slow("kickstart", "iqn", ["--teacher", "balloon:station_seeker", "--metric", "twr50"]),
-        (
+        slow(
             "qdagger",
             "dqn",
             ["--teacher", "balloon:station_seeker", "--offline-updates", "4", "--data-env-steps", "60"],

@@ -195,6 +195,7 @@ def test_a_weak_teacher_is_reported_aloud(capsys):
     assert "no better than the random policy" in " ".join(capsys.readouterr().err.split())
 
 
+@pytest.mark.slow  # in `test_checkpoints.py` without a file system of its own
 def test_a_full_disk_stops_with_one_line_and_keeps_the_last_checkpoint(tmp_path):
     mount = tmp_path / "small"
     mount.mkdir()

@@ -8,7 +8,7 @@ from fuzzing import Target, fuzz
 
 from reincarnate.errors import UserError
 
-TRIALS = 40
+TRIALS = 30
 
 
 @pytest.mark.parametrize("name", TARGETS)

@@ -76,7 +76,7 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
     study, out = read_study(Path("study.yaml")), Path("out")
     first = out / study.cells[0].directory
     first.mkdir(parents=True)  # a directory that is no run: this one must fail, and only this one
-    rows = run_study(study, out, workers=1)
+    rows = run_here(study, out)
     assert {(row.method, row.seeds) for row in rows if row.seeds} == {("scratch", 1), ("gentle", 2)}
     assert "exists already" in json.loads((first / "failed.json").read_text())["error"]
     done = {p: p.stat().st_mtime_ns for p in out.rglob("done")}
