@@ -1,4 +1,4 @@
-# docker build -t reincarnate . && docker run --rm -v "$PWD/out:/work/out" reincarnate demo
+# docker build -t reincarnate . && docker run --rm -v "$PWD/out:/runs/out" reincarnate demo
 FROM python:3.11-slim
 RUN apt-get update && apt-get install -y --no-install-recommends g++ swig && rm -rf /var/lib/apt/lists/*
 COPY . /src
@@ -6,5 +6,5 @@ COPY . /src
 ARG TORCH_INDEX=""
 RUN pip install --no-cache-dir -c /src/constraints.txt ${TORCH_INDEX:+--index-url "$TORCH_INDEX"} torch
 RUN pip install --no-cache-dir -c /src/constraints.txt "/src[hub,onnx,hdf5]"
-WORKDIR /work
+WORKDIR /runs
 ENTRYPOINT ["reincarnate"]
