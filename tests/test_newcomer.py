@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from reincarnate.advice.afterwards import afterwards, poor
+from reincarnate.advice.afterwards import afterwards
 from reincarnate.cli import main
 from reincarnate.cli.train_flags import parse
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, Kickstart, Scratch
 from reincarnate.run.budget import fitted
+from reincarnate.run.result import poor
 from reincarnate.run.settings import Run, from_record, record
 from reincarnate.students import DQN, PPO, PQN, SAC
 from reincarnate.teachers import open_teacher

@@ -1,10 +1,7 @@
 """What `advise` would say of a run that ended poorly: below its teacher, or no better than the random policy."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 from reincarnate import envs
 from reincarnate.advice.facts import LEAST_BUDGET
@@ -14,24 +11,12 @@ from reincarnate.advice.settings import fit
 from reincarnate.errors import UserError
 from reincarnate.priors.reference import Tick
 from reincarnate.run.prepare import prepare
+from reincarnate.run.result import Results, poor
 from reincarnate.run.settings import Run, method_name, record
 from reincarnate.students import STUDENTS
 
-Results = Sequence[Mapping[str, Any]]
 AS_IT_WAS = ("imports", "device", "store", "metric", "label", "log", "seed", "eval_episodes", "evaluations", "envs")
 """Settings of a run that no advice is about."""
-
-
-def poor(results: Results) -> str:
-    """How a run, or most of its seeds, ended below what there was: in words, "" where it did not."""
-    at_random, below = [], []
-    for result in results:
-        (low, high), told = result["interval"], result["reference"]
-        at_random.append(low <= told["random"]["high"])
-        below.append(bool(told["teacher"]) and high < told["teacher"]["low"])
-    if median(at_random) > 0.5:
-        return "the score cannot be told from the random policy's"
-    return "the score is below the teacher's" if median(below) > 0.5 else ""
 
 
 def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:

@@ -21,6 +21,7 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
 from reincarnate.run.plan import describe, estimates
 from reincarnate.run.prepare import prepare, threads
+from reincarnate.run.result import poor
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import check as check_trust
 from reincarnate.store.trust import imported_for
@@ -133,7 +134,9 @@ def _dry_run(run: Run, chosen: str) -> None:
 
 def _advise(run: Run, results: list[dict]) -> None:
     """What `advise` would say, after a run that ended poorly."""
-    from reincarnate.advice.afterwards import afterwards
+    if not poor(results):
+        return
+    from reincarnate.advice.afterwards import afterwards  # much to import, for runs that did well
 
     with ui.Bars() as tick:
         lines = afterwards(run, results, tick)

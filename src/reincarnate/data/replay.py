@@ -210,8 +210,8 @@ class Replay:
         frames, device = self.mirror.frames(self.columns["frame"], self.base, self.added), self.mirror.device
         if self.spec.stack == 1:
             return frames[to_device(torch.from_numpy(at), device)]
-        rows = np.expand_dims(base, -1) + (position[..., None] + self._offsets) % self.rows
-        before = torch.from_numpy(self.columns["age"][at][..., None] < -self._offsets)
+        rows, early = self._stacked(base, position, at)
+        before = torch.from_numpy(early)
         before = before.reshape(*before.shape, *(1 for _ in frames.shape[1:]))
         stack = frames[to_device(torch.from_numpy(rows), device)]
         return stack.masked_fill_(to_device(before, device), 0)
@@ -220,12 +220,18 @@ class Replay:
         frames = self.columns["frame"]
         if self.spec.stack == 1:
             return torch.from_numpy(decoded(self._codec, frames[at], frames.ndim - 1))
-        rows = np.expand_dims(base, -1) + (position[..., None] + self._offsets) % self.rows
+        rows, before = self._stacked(base, position, at)
         stack = frames[rows]
-        before = self.columns["age"][at][..., None] < -self._offsets
         if before.any():
             stack[before] = 0
         return torch.from_numpy(stack)
+
+    def _stacked(
+        self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of frame stacks [*L, stack], and which of them lie before the episode's start."""
+        rows = np.expand_dims(base, -1) + (position[..., None] + self._offsets) % self.rows
+        return rows, self.columns["age"][at][..., None] < -self._offsets
 
     def span(self, stream: int, ahead: int, across: bool = False) -> tuple[int, int]:
         """Positions [low, high) of a stream whose frame stack and `ahead` rows lie within what is stored.

@@ -13,19 +13,23 @@ from torch.utils.flop_counter import flop_registry
 LEARNING_PASSES = 3  # forward, and the backward pass's two products for each of the forward's
 
 
-class Counter(TorchDispatchMode):
-    """Adds up the operations of what runs while it is entered, by torch's own table of formulas.
+class Watch(TorchDispatchMode):
+    """Sees every operator while it is entered.
 
-    torch's `FlopCounterMode` counts the same, and imports the compiler for it: two seconds of every run.
+    torch imports its compiler, two seconds of it, to tell it to leave such a mode alone; it is not in use here.
     """
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
+
+
+class Counter(Watch):
+    """Adds up the operations of what runs while it is entered, by torch's own table of formulas."""
 
     def __init__(self) -> None:
         super().__init__()
         self.total = 0
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # the compiler is not in use while it counts, and is not to be imported to be told so
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator and count it; one without a formula is taken apart, where it can be."""

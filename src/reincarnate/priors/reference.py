@@ -20,6 +20,7 @@ from reincarnate.envs.several import is_several, seats
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_bytes, write_json
 from reincarnate.files.records import Record, load_record
+from reincarnate.nets.probe import blank
 from reincarnate.seeds import stream
 from reincarnate.teachers.by_task import ByTask
 from reincarnate.teachers.frozen import why_watching
@@ -231,7 +232,7 @@ def _predictions(dataset: Dataset, teacher: Teacher, store: Path, tick: Tick) ->
     path = store / "logits" / f"{sha256_json(request)[:16]}.npy"
     predict = predictor_of(teacher)
     if path.exists():
-        zeros = torch.zeros(1, *dataset.spec.obs_shape, dtype=getattr(torch, dataset.spec.obs_dtype))
+        zeros = blank(dataset.spec)
         return path, predict(zeros, torch.zeros(1, dtype=torch.int64)).kind
     names = [name for name in dataset.manifest["columns"] if name != "teacher"]
     columns = {name: np.load(dataset.path / f"{name}.npy", mmap_mode="r") for name in names}

@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-import torch
-
 from reincarnate import envs
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
@@ -12,6 +10,7 @@ from reincarnate.data.sampling import Sampler
 from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.losses.logged import RETURN
+from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, device_of, load_weights
@@ -104,7 +103,7 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     rows = storage.rows // run.copies * run.copies * seeds
     whole = _held(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), run)
     if run.asks_teacher and prepared.teacher is not None:
-        said = predictor_of(prepared.teacher)(torch.zeros(1, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype)))
+        said = predictor_of(prepared.teacher)(blank(spec))
         whole.rows.predictions_of("teacher", said.kind, said.x.shape[-1])
     parts = [whole.rows.part(i, seeds) for i in range(seeds)]
     samplers: list[Sampler] = [whole.sampler.like(part) for part in parts]

@@ -14,6 +14,7 @@ from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Proximal
 from reincarnate.methods import METHODS
+from reincarnate.nets.probe import blank
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
 from reincarnate.priors.reference import Reference, Tick, given_data, reference, teacher_data
@@ -253,7 +254,7 @@ def _kind(teacher: Teacher, spec: TaskSpec) -> str:
     """Of its predictions: files may hold a spread that its card, which says what it plays by, does not name."""
     if teacher.view != "student":
         return teacher.card.tells
-    return predictor_of(teacher)(torch.zeros(1, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))).kind
+    return predictor_of(teacher)(blank(spec)).kind
 
 
 def _spreads(student: Student) -> bool:

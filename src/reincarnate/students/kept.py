@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from reincarnate.nets.optimizers import Frozen, Optimizer
 from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.nets.probe import blank
 from reincarnate.types import TaskSpec
 
 NEW = "optimiser: new (the network is not as it was)"
@@ -50,7 +51,7 @@ class Kept:
 
     def blank(self) -> Tensor:
         """One observation of zeros [1, *O], on its device."""
-        return torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        return blank(self.spec, 1, self.device)
 
 
 class OptimizedByPart(Kept):

@@ -177,7 +177,7 @@ class RecurrentValueStudent(ValueStudent):
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. Burn-in is two forward passes more of its rows."""
         s, rng = self.settings, np.random.default_rng(0)
-        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        obs = self.blank()
         begins = torch.zeros(1, dtype=torch.bool, device=self.device)
         row = _Row(self.network, self.critic.at_rest(1))
         act = float(forward_flops(row, obs, begins, self.initial(1)))

@@ -164,7 +164,7 @@ class RecurrentPolicyStudent(PolicyStudent):
 
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. A segment's are counted as so many rows'."""
-        obs = torch.zeros(1, *self.spec.obs_shape, dtype=getattr(torch, self.spec.obs_dtype), device=self.device)
+        obs = self.blank()
         begins = torch.zeros(1, dtype=torch.bool, device=self.device)
         act = float(forward_flops(_Part(self._net.tell_recalling), obs, begins, self.initial(1)))
         whole = float(forward_flops(_Part(self._net.recall), obs, begins, self._net.initial(1)))

@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
 
 from reincarnate.errors import UserError
 from reincarnate.files import limits
+from reincarnate.nets.flops import Watch
 
 
 def within_seconds(answer: Callable[[], Any], what: str, seconds: float | None = None) -> Any:
@@ -40,7 +40,7 @@ def within_seconds(answer: Callable[[], Any], what: str, seconds: float | None =
     return value
 
 
-class Bounded(TorchDispatchMode):
+class Bounded(Watch):
     """While it is entered, every operator is looked at before it runs: the size of what it makes, and its work.
 
     UserError: a tensor of over `limits.NUMBERS` numbers, over `limits.WORK` multiplications for each of `rows`
@@ -52,10 +52,6 @@ class Bounded(TorchDispatchMode):
         self.what, self.rows = what, max(rows, 1)
         self.failed: Exception | None = None
         self.work, self.deadline = 0.0, time.monotonic() + limits.SECONDS
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        return False  # else torch imports its compiler, two seconds of it, to be told to leave this alone
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operator, if it is within limits."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from reincarnate.nets.probe import blank
 from reincarnate.types import TaskSpec, Teacher, TimeStep
 
 Read = Callable[[Tensor, Tensor | None], Tensor]
@@ -36,7 +37,7 @@ def features_of(teacher: Teacher, spec: TaskSpec) -> Features:
         return own
     if teacher.view != "student" or teacher.initial(1).shape[-1]:
         return NONE
-    probe = torch.zeros(1, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))
+    probe = blank(spec)
     read = own if own is not None else _watched(teacher, spec)
     if read is None or (told := read(probe)).ndim != 2 or len(told) != 1:
         return NONE

@@ -8,10 +8,10 @@ A student says what each of its steps costs (`Student.cost`). Random actions are
 """
 
 import torch
-from torch import Tensor
 
 from reincarnate.data import Dataset
 from reincarnate.nets.flops import Counter
+from reincarnate.nets.probe import blank
 from reincarnate.teachers.by_task import ByTask
 from reincarnate.training.counting import Counters
 from reincarnate.training.training import Training
@@ -49,7 +49,7 @@ def teacher_flops(teacher: Teacher, spec: TaskSpec) -> float | None:
         return None if None in each else sum(filter(None, each)) / len(each)
     if teacher.view == "student":
         with torch.no_grad(), Counter() as counter:
-            teacher.predict(TimeStep(_zeros(spec), torch.ones(1, dtype=torch.bool)), teacher.initial(1))
+            teacher.predict(TimeStep(blank(spec), torch.ones(1, dtype=torch.bool)), teacher.initial(1))
         if counter.total:
             return float(counter.total)
     return 2.0 * teacher.card.parameters if teacher.card.parameters else None
@@ -67,7 +67,3 @@ def observations_asked(training: Training, data: Dataset | None) -> int:
 
 def _asks(phase: Phase) -> bool:
     return "teacher" in phase.listens
-
-
-def _zeros(spec: TaskSpec) -> Tensor:
-    return torch.zeros(1, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from reincarnate.nets.probe import blank
 from reincarnate.types import Student, TaskSpec, TimeStep
 
 CALLS, WARM = 60, 10
@@ -37,5 +38,5 @@ def _ms(student: Student, n: int) -> float:
 
 
 def _step(spec: TaskSpec, n: int) -> TimeStep:
-    obs = torch.zeros(n, *spec.obs_shape, dtype=getattr(torch, spec.obs_dtype))
+    obs = blank(spec, n)
     return TimeStep(obs, torch.zeros(n, dtype=torch.bool))
