@@ -13,7 +13,7 @@ from reincarnate.losses.logged import RETURN
 from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
 from reincarnate.run.outcome import evaluate_student
-from reincarnate.run.prepare import Prepared, compiles, device_of, load_weights
+from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
 from reincarnate.run.stopping import stopping
@@ -99,9 +99,9 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     settings, device = run.student, prepared.device
     layout, storage = settings.layout(), settings.storage(spec, run.copies)
     if seeds == 1 or not stacks(prepared):
-        return [_held(memory_for(spec, layout, storage, run.copies, device), run) for _ in range(seeds)], None
+        return [_held(memory_for(spec, layout, storage, run.copies, device), prepared) for _ in range(seeds)], None
     rows = storage.rows // run.copies * run.copies * seeds
-    whole = _held(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), run)
+    whole = _held(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), prepared)
     if run.asks_teacher and prepared.teacher is not None:
         said = predictor_of(prepared.teacher)(blank(spec))
         whole.rows.predictions_of("teacher", said.kind, said.x.shape[-1])
@@ -110,9 +110,9 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
 
 
-def _held(memory: Memory, run: Run) -> Memory:
+def _held(memory: Memory, prepared: Prepared) -> Memory:
     """A memory whose frames are on the device as well, where that is asked for."""
-    if device_of(run.replay_device).type != "cpu":
+    if prepared.mirrored:
         memory.mirror()
     return memory
 
@@ -143,7 +143,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
-    prior = _held(Memory(data, settings.layout_of_data(), device=prepared.device), run) if data else None
+    prior = _held(Memory(data, settings.layout_of_data(), device=prepared.device), prepared) if data else None
     _follow_returns(run, [memory] + ([prior] if prior else []))
     return Training(
         cast=cast,

@@ -50,6 +50,7 @@ class Prepared:
     temperature: Measured | None = None  # where the method left it open: then `run` has it, and `asked` has not
     support: Support | None = None  # of a bounded critic, where it was left open: in `run`, and not in `asked`
     asked: Run | None = None
+    mirrored: bool = False  # frames are held on the device as well
 
     @property
     def recorded(self) -> Run:
@@ -70,7 +71,8 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     check_settings(run)
     device = device_of(run.device)
     spec = envs.spec(run.env)
-    check_frames_device(device_of(run.replay_device, "--replay-device"), device, spec)
+    frames = device_of(run.replay_device, "--replay-device")
+    check_frames_device(frames, device, spec)
     check_metric(run.metric, spec)
     _check_priors(run)
     teacher = _opened(run.teacher, spec, {} if opened is None else opened) if run.teacher else None
@@ -94,7 +96,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         warnings += more
     run.exchange.suits(suited.student, suited.method)
     check_video(suited, student)
-    return Prepared(suited, spec, device, teacher, warnings, agent, asked=run)
+    return Prepared(suited, spec, device, teacher, warnings, agent, asked=run, mirrored=frames.type != "cpu")
 
 
 def _check_cast(run: Run, spec: TaskSpec) -> None:

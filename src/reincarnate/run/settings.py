@@ -196,7 +196,13 @@ def method_name(run: Run) -> str:
 def record(run: Run) -> dict[str, Any]:
     """The run as JSON values, with the command that repeats it and the versions that matter: `config.json`."""
     settings = to_dict(run, NAMES)
-    for name, usual in (("imports", []), ("log", "tensorboard"), ("stop_at", ""), ("video", "off")):
+    for name, usual in (
+        ("imports", []),
+        ("log", "tensorboard"),
+        ("stop_at", ""),
+        ("video", "off"),
+        ("replay_device", "cpu"),
+    ):
         if settings[name] == usual:
             del settings[name]  # as records were before there were any
     if run.population == 1:
