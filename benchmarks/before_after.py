@@ -1,20 +1,21 @@
-"""Is this checkout as fast as another one, say of an older commit? Whole runs of the command line, both sides in turn.
+"""Is this checkout as fast as another one, say of an older commit? Whole runs of the command line, both sides at once.
 
     git worktree add --detach ../before COMMIT
     python benchmarks/before_after.py ../before            # writes before_after.json beside itself
 
-Each side trains the same thing in a process of its own, with one torch thread. Two runs of different length are
-taken from each other, so that start-up, references and evaluations, which both have, are not in the figure: env
-steps per CPU second (user and system), which other processes on the machine disturb least, and per second.
+Both sides train the same thing, each in a process of its own with one torch thread, at the same time and on the same
+core: the system gives each a few milliseconds in turn, so that whatever disturbs the machine meets both alike. What is
+compared is the processor time of each (user and system). Two runs of different length are taken from each other, so
+that start-up, references and evaluations, which both have, are not in the figure: env steps per CPU second.
 """
 
 import argparse
+import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
@@ -41,25 +42,36 @@ TASKS: dict[str, dict] = {
 }
 
 
-def seconds(tree: Path, flags: str, env_steps: int) -> tuple[float, float]:
-    """CPU seconds and seconds of one run."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", CALL, "train", "scratch", *flags.split(), *COMMON.split()]
-        command += ["--env-steps", str(env_steps), "--out", f"{folder}/out", "--store", f"{folder}/store"]
-        known = {**os.environ, "PYTHONPATH": str(tree.resolve() / "src"), "OMP_NUM_THREADS": "1"}
-        before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-        done = subprocess.run(command, cwd=folder, env=known, capture_output=True, text=True)
-        passed, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode:
-        raise SystemExit(f"{' '.join(command)}\n{done.stderr[-3000:]}")
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, passed
+def started(tree: Path, flags: str, env_steps: int, folder: str, core: int) -> subprocess.Popen:
+    """A run of one side, on one core."""
+    command = [sys.executable, "-c", CALL, "train", "scratch", *flags.split(), *COMMON.split()]
+    command += ["--env-steps", str(env_steps), "--out", f"{folder}/out", "--store", f"{folder}/store"]
+    known = {**os.environ, "PYTHONPATH": str(tree.resolve() / "src"), "OMP_NUM_THREADS": "1"}
+    pin, quiet = partial(os.sched_setaffinity, 0, {core}), subprocess.DEVNULL
+    with open(f"{folder}/errors", "wb") as errors:
+        return subprocess.Popen(command, cwd=folder, env=known, stdout=quiet, stderr=errors, preexec_fn=pin)
 
 
-def speed(tree: Path, task: dict) -> harness.Measured:
-    """Env steps per CPU second and per second, of the steps by which the longer run is longer."""
-    short, long = (seconds(tree, task["flags"], steps) for steps in task["steps"])
+def seconds(trees: dict[str, Path], flags: str, env_steps: int, core: int) -> dict[str, float]:
+    """CPU seconds of one run of each side, both at once on one core."""
+    used = {}
+    with ExitStack() as stack:
+        folders = {side: stack.enter_context(tempfile.TemporaryDirectory()) for side in trees}
+        running = {side: started(tree, flags, env_steps, folders[side], core) for side, tree in trees.items()}
+        for side, process in running.items():
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"{side}: {Path(folders[side], 'errors').read_text()[-3000:]}")
+            used[side] = usage.ru_utime + usage.ru_stime
+    return used
+
+
+def speeds(trees: dict[str, Path], task: dict, core: int) -> dict[str, harness.Measured]:
+    """Env steps per CPU second of each side, of the steps by which the longer run is longer."""
+    short, long = (seconds(trees, task["flags"], steps, core) for steps in task["steps"])
     steps = task["steps"][1] - task["steps"][0]
-    return {"per_cpu_second": steps / (long[0] - short[0]), "per_second": steps / (long[1] - short[1])}
+    return {side: {"per_cpu_second": steps / (long[side] - short[side])} for side in trees}
 
 
 def main() -> None:
@@ -68,18 +80,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
     asked = parser.parse_args()
-    after, rows = Path(__file__).resolve().parents[1], []
+    trees = {"before": asked.before, "after": Path(__file__).resolve().parents[1]}
+    path, core = Path(__file__).with_suffix(".json"), max(os.sched_getaffinity(0))
+    rows = {row["task"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
     for name in asked.only:
         task = TASKS[name]
-        taken = harness.alternate(
-            {"before": partial(speed, asked.before, task), "after": partial(speed, after, task)}, asked.repeats
-        )
-        table = harness.table(taken)
+        taken = [speeds(trees, task, core) for _ in range(asked.repeats)]
+        table = harness.table({side: [one[side] for one in taken] for side in trees})
         ratio = harness.ratio(table["after"]["per_cpu_second"], table["before"]["per_cpu_second"])
-        rows.append({"task": name, **task, "env steps": table, "after / before": ratio})
+        rows[name] = {"task": name, **task, "env steps": table, "after / before": ratio}  # others stay as measured
         print(f"{name}: after / before {ratio}", flush=True)
-    path = Path(__file__).with_suffix(".json")
-    harness.write(path, Path(__file__).name, "env steps per CPU second, and per second", {"rows": rows})
+        told = {"rows": [rows[name] for name in TASKS if name in rows]}
+        harness.write(path, Path(__file__).name, "env steps per CPU second", told)
 
 
 if __name__ == "__main__":

@@ -135,6 +135,8 @@ class Memory:
 
     def complete(self, table: Replay, ask: Mapping[str, Predictor], stream: Any, position: np.ndarray) -> None:
         """See to it that lessons at these positions have the predictions that are asked for."""
+        if not ask:
+            return
         last = position + (self.layout.ahead if isinstance(self.layout, Sequences) else 0)
         for name, predict in ask.items():
             count = table.predicted.get(name)

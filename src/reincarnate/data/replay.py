@@ -122,26 +122,33 @@ class Replay:
         if clip is not None:
             reward = np.clip(reward, -clip, clip)
         ended = terminated | truncated
-        values = {"frame": encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs), "action": action}
-        values |= {"reward": reward, "flags": ended * ENDED + terminated * TERMINATED, "age": self.open}
+        values = {
+            "frame": encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs),
+            "action": action,
+            "reward": reward,
+            "flags": ended * ENDED + terminated * TERMINATED,
+            "age": self.open,
+            **notes,
+        }
         at = self.base + self.added % self.rows
         for name, noted in notes.items():
             self.column(name, noted.shape[1:], noted.dtype)
-            values[name] = noted
         if which is not None:  # indexing costs where nothing is chosen
             at, values = at[which], {name: value[which] for name, value in values.items()}
         for name, value in values.items():
             self.columns[name][at] = value
         if self.carries is not None and carry is not None and carry.shape[-1]:
             self.carries.put(self.added, carry, which)
-        self.added[own] += 1
-        self.open[own] += 1
-        self.played[own] += 1
+        for count in (self.added, self.open, self.played):
+            if which is None:
+                count += 1
+            else:
+                count[own] += 1
         for name, prediction in predictions.items():
             self._predicted(name, prediction, at, own)
         if which is not None:
             ended = ended & np.isin(np.arange(self.streams), which)
-        if ended.any():
+        if np.count_nonzero(ended):
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
         if ALLOWED in self.columns:  # learners may look one row ahead of what has been acted on
             allowed = self.columns[ALLOWED]

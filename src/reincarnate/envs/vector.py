@@ -45,7 +45,7 @@ class Copies:
         self._obs = np.zeros((n, *spec.obs_shape), spec.obs_dtype)
         self._shape = tuple(spec.obs_shape)
         self._zeros = np.zeros(self._obs.size, spec.obs_dtype) if self._obs.dtype.kind == "f" else None
-        self._says_masks = False
+        self._says_masks, self._continuous = False, spec.continuous
         self.mask: np.ndarray | None = None
         self._scored = spec.score is not None
         self.score = np.zeros(n, np.float32)
@@ -82,20 +82,21 @@ class Copies:
 
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for its faults."""
-        idle = np.asarray(np.isnan(actions).all(1) if self.spec.continuous else np.equal(actions, IDLE))
-        if self.spec.continuous:
+        idle = np.isnan(actions).all(1) if self._continuous else np.asarray(actions) == IDLE
+        if self._continuous:
             acts(actions, idle)
         next_obs = np.empty_like(self._obs)
         reward = np.zeros(self.n, np.float32)
         terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)
         self.score = np.zeros(self.n, np.float32) if self._scored else self.score
+        done = []
         for i, env in enumerate(self._envs):
             if idle[i]:
                 next_obs[i] = self._obs[i]
                 continue
             self._age[i] += 1
             try:
-                seen, paid, over, cut = env.step(actions[i] if self.spec.continuous else int(actions[i]))
+                seen, paid, over, cut = env.step(actions[i] if self._continuous else int(actions[i]))
                 next_obs[i] = seen if getattr(seen, "shape", None) == self._shape else self._fitted(seen)
                 paid = paid if type(paid) is float else number(paid, "reward")
                 if not -LARGEST < paid < LARGEST:
@@ -105,16 +106,16 @@ class Copies:
                     self.score[i] = number(env.score, "score")  # pyright: ignore[reportAttributeAccessIssue]
             except Exception as error:
                 raise self._fault(i, error) from error
-            terminated[i] = over
-            truncated[i] = not over and (cut or self._age[i] == self._max_steps)
+            if over or cut or self._age[i] == self._max_steps:
+                terminated[i], truncated[i] = over, not over
+                done.append(i)
         self._sound(next_obs)
-        done = np.flatnonzero(terminated | truncated)
-        next_mask = self._masks() if len(done) else self._masks_to_act()
-        if not len(done):
+        if not done:
+            next_mask = self._masks_to_act() if self._says_masks else None
             self._obs, self.mask = next_obs, next_mask
             return Step(next_obs, next_obs, reward, terminated, truncated, next_mask, next_mask)
-        obs = next_obs.copy()
-        for i in done.tolist():
+        next_mask, obs = self._masks(), next_obs.copy()
+        for i in done:
             self._age[i] = 0
             self._restart(obs, i, None)
         self._sound(obs)
@@ -147,7 +148,7 @@ class Copies:
 
     def _sound(self, obs: np.ndarray) -> None:
         """Refuse observations that are no numbers: nothing times infinity is not nothing (one call, not three)."""
-        if self._zeros is not None and np.vdot(obs, self._zeros) != 0:
+        if self._zeros is not None and self._zeros.dot(obs.ravel()) != 0:
             i, said = unsound(obs) or (0, "the observation is not a number")
             raise UserError(f"{self.spec.id} {self._when(i)}: {said}")
 

@@ -60,13 +60,14 @@ def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
     """The best action of each row, of those that are allowed. The one place where acting comes back to the host."""
     if mask is not None:
         x = x.masked_fill(~mask.to(x.device), -torch.inf)
-    sound(x.amax(-1))  # a NaN is the greatest of its row
-    return to_host(x.argmax(-1))
+    greatest, best = x.max(-1)
+    sound(greatest)  # a NaN is the greatest of its row
+    return to_host(best)
 
 
 def sound(x: Tensor) -> None:
     """Raises Unsound where what a student says is NaN or infinite: it must not act by it, nor be scored."""
-    if not math.isfinite(total := float(to_host(x.sum()))) and not bool(torch.isfinite(x).all()):
+    if not math.isfinite(total := x.sum().item()) and not bool(torch.isfinite(x).all()):
         raise Unsound(f"the student predicts {total:g}")
 
 

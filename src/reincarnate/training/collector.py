@@ -90,7 +90,7 @@ class Collector:
 
     def _step(self, explore: float, idle: np.ndarray | None) -> Transition:
         transition = self.stage.play(explore, self._rng, idle)
-        if self.stage.begins.any():
+        if np.count_nonzero(self.stage.begins):  # quicker than any(), as everywhere on this path
             self.finished += self.stage.ended()
         return transition
 

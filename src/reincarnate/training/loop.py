@@ -24,8 +24,10 @@ from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
 from reincarnate.types import (
     FEATURES,
+    NOTHING,
     Actor,
     Batch,
+    Objective,
     Phase,
     Policy,
     Prediction,
@@ -57,6 +59,8 @@ class Loop:
         self.trainings, self.teams, self.env, self.overlap = list(trainings), teams, env, overlap
         self.first, self.copies = self.trainings[0], env.n // len(trainings)
         self.exchange = exchange or Quiet()
+        self._enough: set[str] = set()  # of the cast, whose memory has a batch by now
+        self._fresh = {name for name, memory in self.first.memories.items() if memory.fresh}
         self._reader: Features | None = None
         self._writes: Sequence[Write] = ()
 
@@ -85,6 +89,7 @@ class Loop:
 
     def _stretch(self, number: int, stop: int, tick: Tick) -> None:
         phase, at = self.first.phases[number], self.first.at
+        self._enough.clear()
         self.exchange.begin(self.trainings)
         learn = {name: self._learner(number, name) for name in ("student", *phase.others)}
         points = Points(self.trainings, self._writes, phase, stop, partial(self._point, number))
@@ -122,7 +127,7 @@ class Loop:
         explores = [first.exploration(phase, before + i * n) for i in range(steps)]
         spent = min(steps * n, stop - before)
         due = self._due(phase, before, before + spent)
-        fresh = {name for name in learn if first.memories[name].fresh}
+        fresh = self._fresh
 
         def beside() -> None:
             for name in due.keys() - fresh:
@@ -131,14 +136,14 @@ class Loop:
         experience = collector.during(explores, beside, self._idle(steps * n - spent))
         if phase.learns or not fresh:
             self.teams["student"].add(self.trainings, experience)
-        newest = sorted(due.keys() & fresh)
-        self._begin(newest)
-        for name in newest:
-            learn[name](due[name])
+        if fresh:
+            newest = sorted(due.keys() & fresh)
+            self._begin(newest)
+            for name in newest:
+                learn[name](due[name])
         for team in self.teams.values():
             team.publish()
-        returns = self._returns(collector)
-        for training, ended in zip(self.trainings, returns, strict=True):
+        for training, ended in zip(self.trainings, self._returns(collector), strict=True):
             training.played(spent, ended)
 
     def _idle(self, spare: int) -> np.ndarray | None:
@@ -161,6 +166,8 @@ class Loop:
 
     def _returns(self, collector: Collector) -> list[list[float]]:
         found: list[list[float]] = [[] for _ in self.trainings]
+        if not collector.finished:
+            return found
         for copy, total in collector.finished:
             found[copy // self.copies].append(total)
         collector.finished.clear()
@@ -168,7 +175,7 @@ class Loop:
 
     def _point(self, number: int, which: int) -> None:
         """See how each student stands within a stretch; not of a rollout, whose lessons are passed in their order."""
-        if not any(memory.fresh for memory in self.first.memories.values()):
+        if not self._fresh:
             self._diagnose(number, f"diagnostics {which}")
 
     def _diagnose(self, number: int, purpose: str = "diagnostics") -> None:
@@ -236,7 +243,11 @@ class Loop:
         rngs = [training.stream("sample" if who == "student" else f"sample {who}") for training in self.trainings]
         phases = [training.phases[number] for training in self.trainings]
         sources = [self._source(t, phase, who) for t, phase in zip(self.trainings, phases, strict=True)]
-        return partial(self._learn, who, phases, sources, rngs)
+        weighings = partial(self._weighings, who, phases)
+        if all(_objective(phase, who).stands for phase in phases):  # most of the time there is nothing to ask
+            standing = weighings()
+            weighings = lambda: standing
+        return partial(self._learn, who, phases[0].offline, sources, rngs, weighings)
 
     def _source(self, training: Training, phase: Phase, who: str) -> Source:
         memory = training.memories[who]
@@ -255,31 +266,40 @@ class Loop:
                 training.memories[name].begin(training.cast[name], {**ask, **_as_it_was(training, weighing)})
         if len(names) > 1:
             for training, phase in zip(self.trainings, phases, strict=True):
-                objectives = {name: phase.objective if name == "student" else phase.others[name] for name in names}
+                objectives = {name: _objective(phase, name) for name in names}
                 tell_each_other(training.memories, training.kinds, objectives, phase.acts)
 
     def _learn(
-        self, who: str, phases: Sequence[Phase], sources: Sequence[Source], rngs: Generators, count: int
+        self,
+        who: str,
+        offline: bool,
+        sources: Sequence[Source],
+        rngs: Generators,
+        weighed: Callable[[], Sequence[Weighing]],
+        count: int,
     ) -> None:
         team, pace = self.teams[who], self.first.pace_of(who)
-        if not phases[0].offline and any(len(source) < pace.batch for source in sources):
-            return
-        if not phases[0].offline and self.first.memories[who].fresh:  # one that a barrier cut is passed as often as any
+        if not offline and (who in self._fresh or who not in self._enough):  # a replay that has enough keeps it
+            if any(len(source) < pace.batch for source in sources):
+                return
+            self._enough.add(who)
+        if not offline and who in self._fresh:  # one that a barrier cut is passed as often as any
             count = max(1, round(count * self.first.memories[who].newest / pace.env_steps))
         for _ in range(count):
-            weighings = self._weighings(who, phases)
+            weighings = weighed()
             means = team.learn(sources, pace.batch, weighings, rngs, self._ask(weighings), self._hear)
             for training, mean in zip(self.trainings, means, strict=True):
                 training.learnt(who, mean)
 
     def _weighings(self, who: str, phases: Sequence[Phase]) -> list[Weighing]:
-        objectives = [phase.objective if who == "student" else phase.others[who] for phase in phases]
-        pairs = zip(self.trainings, phases, objectives, strict=True)
-        return [objective.at(training.at.progress(phase)) for training, phase, objective in pairs]
+        pairs = zip(self.trainings, phases, strict=True)
+        return [_objective(phase, who).at(training.at.progress(phase)) for training, phase in pairs]
 
-    def _ask(self, weighings: Sequence[Weighing]) -> dict[str, Predictor]:
+    def _ask(self, weighings: Sequence[Weighing]) -> Mapping[str, Predictor]:
         """Frozen policies that are listened to now, and how they are asked about stored observations."""
         names = {term.of for weighing in weighings for _, term in weighing.terms}
+        if not names:
+            return NOTHING
         known = {"teacher": self._teacher_of, FEATURES: self._features_of}
         return {name: predict for name, predict in known.items() if name in names}
 
@@ -299,12 +319,19 @@ class Loop:
     @torch.no_grad()
     def _hear(self, training: Training, batch: Batch, weighing: Weighing) -> Batch:
         """The batch with what live policies, students of the cast, say of it now."""
+        if not weighing.terms:
+            return batch
         asked = {term.of for _, term in weighing.terms if term.of} - batch.predictions.keys()
         if not asked:
             return batch
         live = training.live
         said = {name: _of_live(live[name], batch) for name in asked if name in live}
         return batch._replace(predictions={**batch.predictions, **said})
+
+
+def _objective(phase: Phase, who: str) -> Objective:
+    """What one of the cast learns in a phase."""
+    return phase.objective if who == "student" else phase.others[who]
 
 
 def predictor_of(policy: Policy) -> Predictor:

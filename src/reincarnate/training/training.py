@@ -69,15 +69,19 @@ class Training:
         """The student's."""
         return self.memories["student"]
 
-    @cached_property
+    @property
     def pace(self) -> Pace:
         """How often the student learns."""
-        return self.pace_of("student")
+        return self._paces["student"]
 
     def pace_of(self, name: str) -> Pace:
         """How often one of the cast learns."""
-        pace: Pace = self.cast[name].settings.pace(self.copies)
-        return pace._replace(updates=pace.updates * self.repeats.get(name, 1))
+        return self._paces[name]
+
+    @cached_property
+    def _paces(self) -> dict[str, Pace]:
+        paces: dict[str, Pace] = {name: who.settings.pace(self.copies) for name, who in self.cast.items()}
+        return {n: pace._replace(updates=pace.updates * self.repeats.get(n, 1)) for n, pace in paces.items()}
 
     @property
     def kinds(self) -> dict[str, str]:
@@ -200,6 +204,7 @@ class Training:
         student = {name[8:]: value for name, value in settings.items() if name.startswith("student.")}
         method = {name[7:]: value for name, value in settings.items() if name.startswith("method.")}
         self.student.settings = replace(self.student.settings, **student)
+        self.__dict__.pop("_paces", None)
         if method:
             assert self.method is not None and self.unroll is not None
             changed: Method = replace(self.method, **method)  # pyright: ignore

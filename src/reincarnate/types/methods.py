@@ -94,6 +94,11 @@ class Objective:
         return Weighing(self.own, terms, lr_scale, self.policy, self.actor_lr)
 
     @property
+    def stands(self) -> bool:
+        """Whether it is the same throughout a phase: nothing of it follows a schedule."""
+        return not self.terms and self.lr_scale is None
+
+    @property
     def listens(self) -> frozenset[str]:
         """Whose predictions its terms read."""
         return frozenset(t.term.of for t in self.terms if t.term.of)
