@@ -11,6 +11,7 @@ from torch import Tensor
 from reincarnate.data.carries import Carries
 from reincarnate.data.layouts import AnyLayout, Rollout, Sequences, Transitions
 from reincarnate.data.mirror import Mirror, to_device
+from reincarnate.data.ondisk import on_disk
 from reincarnate.data.replay import Replay
 from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
@@ -57,6 +58,10 @@ class Memory:
     def mirror(self) -> None:
         """Keep the frames on the student's device as well."""
         self.rows.mirror = self.rows.mirror or Mirror(self.device)
+
+    def keep_on_disk(self, folder: str) -> None:
+        """Keep the frames in a file of a folder ("": the system's for temporary files). Before anything is added."""
+        self.rows.columns["frame"] = on_disk(self.rows.columns["frame"], folder)
 
     def follow_returns(self, name: str) -> None:
         """Let batches hold, as a note of this name, the return that followed each step."""

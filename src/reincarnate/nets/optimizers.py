@@ -50,7 +50,8 @@ class Adam:
         """One step; the shapes of `data`, `grad` and the moments agree."""
         state = self.state
         state["steps"] += 1
-        taken = state["steps"].view(-1)[0]  # rows of a stack are in step
+        taken = state["steps"]
+        taken = taken.view(-1)[0] if taken.ndim else taken  # rows of a stack are in step
         kernel: Any = torch._fused_adamw_ if self.decay else torch._fused_adam_  # pyright: ignore
         for rate, data_, grad_, mean, square in _by_rate(lr, data, grad, state["mean"], state["square"]):
             kernel(

@@ -111,7 +111,9 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
 
 
 def _held(memory: Memory, prepared: Prepared) -> Memory:
-    """A memory whose frames are on the device as well, where that is asked for."""
+    """A memory whose frames are on disk, or on the device as well, where that is asked for."""
+    if prepared.frames_in is not None:
+        memory.keep_on_disk(prepared.frames_in)
     if prepared.mirrored:
         memory.mirror()
     return memory

@@ -51,6 +51,7 @@ class Prepared:
     support: Support | None = None  # of a bounded critic, where it was left open: in `run`, and not in `asked`
     asked: Run | None = None
     mirrored: bool = False  # frames are held on the device as well
+    frames_in: str | None = None  # a folder, where frames are kept on disk; "" is the system's for temporary files
 
     @property
     def recorded(self) -> Run:
@@ -71,7 +72,8 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     check_settings(run)
     device = device_of(run.device)
     spec = envs.spec(run.env)
-    frames = device_of(run.replay_device, "--replay-device")
+    folder = frames_folder(run.replay_device)
+    frames = device_of(run.replay_device if folder is None else "cpu", "--replay-device")
     check_frames_device(frames, device, spec)
     check_metric(run.metric, spec)
     _check_priors(run)
@@ -96,7 +98,8 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         warnings += more
     run.exchange.suits(suited.student, suited.method)
     check_video(suited, student)
-    return Prepared(suited, spec, device, teacher, warnings, agent, asked=run, mirrored=frames.type != "cpu")
+    on_device = frames.type != "cpu"
+    return Prepared(suited, spec, device, teacher, warnings, agent, asked=run, mirrored=on_device, frames_in=folder)
 
 
 def _check_cast(run: Run, spec: TaskSpec) -> None:
@@ -180,6 +183,14 @@ def _with_support(prepared: Prepared, note: Note) -> Prepared:
     return replace(prepared, run=replace(run, student=with_support(run.student, support)), support=support)
 
 
+def frames_folder(asked: str) -> str | None:
+    """Of "disk" and "disk:FOLDER" the folder, "" for the system's; None of devices. UserError: there is no such one."""
+    place, _, folder = asked.partition(":")
+    if folder and place == "disk" and not Path(folder).is_dir():
+        raise UserError(f"--replay-device {asked}: there is no folder {folder}; make it, or leave it out")
+    return folder if place == "disk" else None
+
+
 def check_frames_device(asked: torch.device, device: torch.device, spec: TaskSpec) -> None:
     """Raises UserError where frames cannot be held on the device that is asked for, the student being on `device`."""
     if asked.type == "cpu":
@@ -192,14 +203,15 @@ def check_frames_device(asked: torch.device, device: torch.device, spec: TaskSpe
 
 def device_of(asked: str, flag: str = "--device") -> torch.device:
     """The device that is meant; "auto" is the first GPU, if any. Raises UserError where it is not there."""
+    known = "auto, cpu, cuda, cuda:0 …" + (", disk" if flag == "--replay-device" else "")
     if asked == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(asked)
     except RuntimeError:
-        raise UserError(f"{flag} {asked!r} is none; known: auto, cpu, cuda, cuda:0 …") from None
+        raise UserError(f"{flag} {asked!r} is none; known: {known}") from None
     if device.type not in ("cpu", "cuda"):
-        raise UserError(f"{flag} {asked!r} is none of auto, cpu, cuda, cuda:0 …")
+        raise UserError(f"{flag} {asked!r} is none of {known}")
     there = torch.cuda.device_count()
     if device.type == "cuda" and (device.index or 0) >= there:
         seen = f"{there or 'no'} GPU{'s' if there > 1 else ''}"

@@ -81,7 +81,8 @@ class Run:
     device: str = "auto"
     """Where students and teachers live: auto (a GPU, where there is one), cpu, cuda, cuda:1."""
     replay_device: str = "cpu"
-    """Where batches are cut: cpu, or the --device, which then holds the replay's frames too (7 kB an 84×84 screen)."""
+    """Where the replay's frames are (7 kB an 84×84 screen): cpu; the --device, where batches are then cut; disk, in a
+    temporary file, for replays larger than memory, or disk:FOLDER."""
     overlap: Literal["auto", "on", "off"] = "auto"
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
     compile: Literal["auto", "on", "off"] = "auto"

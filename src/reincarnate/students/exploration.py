@@ -67,7 +67,7 @@ def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
 
 def sound(x: Tensor) -> None:
     """Raises Unsound where what a student says is NaN or infinite: it must not act by it, nor be scored."""
-    if not math.isfinite(total := x.sum().item()) and not bool(torch.isfinite(x).all()):
+    if not math.isfinite(total := float(to_host(x.sum()))) and not bool(torch.isfinite(x).all()):
         raise Unsound(f"the student predicts {total:g}")
 
 

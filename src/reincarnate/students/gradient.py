@@ -100,7 +100,8 @@ def weigh(
     means = {name: mean(loss) for name, loss in each.items()}
     weighed = means if importance is None else {name: mean(loss * importance) for name, loss in each.items()}
     columns = weights.unbind(-1) if isinstance(weights, Tensor) else weights
-    parts = [w * m for w, m in zip(columns, weighed.values(), strict=True)]
+    pairs = zip(columns, weighed.values(), strict=True)
+    parts = [m if isinstance(w, float) and w == 1.0 else w * m for w, m in pairs]  # most have no term beside their own
     total: Tensor = sum(parts[1:], parts[0])  # pyright: ignore
     learnt = Learnt({name: m.detach() for name, m in means.items()}, each["td"].detach())
     return (total if seeds == 1 else total.sum()), learnt

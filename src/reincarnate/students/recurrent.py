@@ -95,7 +95,7 @@ class RecurrentValueStudent(ValueStudent):
         """What is random in an update of `n` sequences."""
         return ValueStudent.draw(self, n * self.settings.unroll, rng)  # pyright: ignore
 
-    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient."""
         assert self.online.grad is not None
         self.online.grad.zero_()
@@ -230,7 +230,7 @@ def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
 
 
 def _weighed(
-    each: dict[str, Float[Tensor, "N"]], weights: Tensor, importance: Float[Tensor, "N"] | None
+    each: dict[str, Float[Tensor, "N"]], weights: Sequence[float] | Tensor, importance: Float[Tensor, "N"] | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ weight · mean over the rows that are steps, and the means without importance weights."""
     assert importance is not None

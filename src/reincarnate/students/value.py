@@ -143,8 +143,11 @@ class ValueStudent(Kept):
         weights = (weighing.own, *(weight for weight, _ in weighing.terms))
         if weights != self._weights[0]:
             self._weights = (weights, torch.tensor(weights, device=self.device))
-        learn = self._program or self._gradient
-        learnt = learn(batch, draws, [term for _, term in weighing.terms], self._weights[1])
+        terms = [term for _, term in weighing.terms]
+        if self._program:
+            learnt = self._program(batch, draws, terms, self._weights[1])
+        else:
+            learnt = self._gradient(batch, draws, terms, weights)
         self.step(weighing.lr_scale)
         return learnt
 
@@ -195,7 +198,7 @@ class ValueStudent(Kept):
             return obs
         return intensity(obs, draw_intensity(len(obs), INTENSITY, rng))
 
-    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient."""
         assert self.online.grad is not None
         self.online.grad.zero_()
