@@ -238,4 +238,4 @@ def _weighed(
     count = steps.sum().clamp(min=1)
     means = {name: ((loss * steps).sum() / count).detach() for name, loss in each.items()}
     parts = [(loss * importance).sum() / count for loss in each.values()]
-    return torch.stack(parts) @ weights, means
+    return torch.stack(parts) @ torch.as_tensor(weights, device=parts[0].device), means
