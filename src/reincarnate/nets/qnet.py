@@ -15,6 +15,7 @@ from reincarnate.nets.torsos import TORSOS, GridImpalaCNN, Linear, TorsoName, us
 from reincarnate.types import TaskSpec
 
 EMBEDDING = 64  # cosines, Dabney et al. (2018b)
+LEAST_SCREEN = 36  # rows and columns that the convolutions of the Nature network leave something of
 
 
 @runtime_checkable
@@ -172,7 +173,7 @@ def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Mo
     else:
         more = {}
     hidden, linear = shape.hidden or usual_hidden(name), NoisyLinear if shape.noisy else nn.Linear
-    torso_of = GridImpalaCNN if name == "impala" and natural_torso(spec) == "minatar" else TORSOS[name]
+    torso_of = GridImpalaCNN if name == "impala" and spec.stack == 1 else TORSOS[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if critic.implicit:
@@ -194,13 +195,20 @@ def _memory(torso: nn.Module, shape: Architecture) -> nn.Module | None:
 def natural_torso(spec: TaskSpec) -> TorsoName:
     """What `auto` means for a task."""
     if spec.stack > 1:
-        return "nature"
-    return "minatar" if len(spec.obs_shape) == 3 else "mlp"
+        return "nature" if min(spec.obs_shape[1:]) >= LEAST_SCREEN else "impala"
+    if len(spec.obs_shape) != 3:
+        return "mlp"
+    return "screen" if min(spec.obs_shape[:2]) >= LEAST_SCREEN else "minatar"
 
 
 def fits_task(torso: TorsoName, spec: TaskSpec) -> bool:
     """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens."""
     if torso not in TORSOS.ours:
         return getattr(TORSOS[torso], "fits", lambda _: True)(spec)
-    seen_by = {"mlp": ("mlp",), "minatar": ("mlp", "minatar", "impala")}
+    seen_by = {
+        "mlp": ("mlp",),
+        "minatar": ("mlp", "minatar", "impala"),
+        "screen": ("mlp", "minatar", "screen", "impala"),
+        "impala": ("mlp", "nature-same", "impala"),
+    }
     return torso in seen_by.get(natural_torso(spec), ("mlp", "nature", "nature-same", "impala"))

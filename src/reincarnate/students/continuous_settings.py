@@ -157,7 +157,8 @@ class ContinuousSettings:
             )
         if natural_torso(spec) != "mlp":
             raise UserError(
-                f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone"
+                f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone: "
+                "use --student ppo"
             )
         kind: Literal["means", "squashed"] = "means" if self.predicts == MEANS else "squashed"
         actor = build_actor(spec, self._actor_shape(), kind, seed, self._spread())
