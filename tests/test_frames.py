@@ -11,7 +11,7 @@ from reincarnate.data.layouts import Transitions
 from reincarnate.data.replay import Replay
 from reincarnate.envs.frames import LUMA
 from reincarnate.errors import UserError
-from reincarnate.nets.qnet import natural_torso
+from reincarnate.nets.qnet import natural_torso, torso_maker
 from reincarnate.students import A2C, DQN, PPO, SAC
 from reincarnate.types import TimeStep
 
@@ -101,3 +101,35 @@ def test_students_of_vectors_alone_name_one_that_sees_screens():
     spec = envs.spec("own_tasks:Screen")
     with pytest.raises(UserError, match=r"flat vectors alone: use --student ppo"):
         SAC().newborn(spec.__class__(**{**spec.__dict__, "actions": 2, "bounds": ((-1.0,) * 2, (1.0,) * 2)}), 0)
+
+
+def test_car_racing_is_seen_in_colour_or_in_grey_and_driven():
+    assert envs.spec("CarRacing-v3").obs_shape == (96, 96, 3)
+    made, obs = begun("CarRacing-v3?frame_stack=4&greyscale=true")
+    assert obs.shape == (1, 4, 96, 96) and made.spec.continuous and obs[0, 3].any()
+    driver = PPO().newborn(made.spec, 0)
+    step = TimeStep(torch.from_numpy(obs), torch.ones(1, dtype=torch.bool))
+    action = driver.act(step, driver.initial(1), 0.0, np.random.default_rng(0)).action
+    assert made.step(action).obs.shape == (1, 4, 96, 96)
+    made.close()
+
+
+@pytest.mark.parametrize("student", [DQN(), PPO(), DQN(torso="mlp")])
+def test_a_dict_as_vizdoom_has_it_is_seen_through_convolutions_for_its_screen(student):
+    made, obs = begun("own_tasks:Doom", 2)
+    assert made.spec.actions == 8 and made.view("student").shape == (2, 2 + 60 * 80 * 3)
+    torso = natural_torso(made.spec)
+    learner = student.newborn(made.spec, 0)
+    step = TimeStep(torch.from_numpy(obs), torch.ones(2, dtype=torch.bool))
+    made.step(learner.act(step, learner.initial(2), 0.0, np.random.default_rng(0)).action)
+    convolutions = [name for name in learner.weights() if "screens.0.conv1" in name]
+    assert torso == "keyed" and bool(convolutions) == (getattr(student, "torso", "auto") != "mlp")
+
+
+def test_a_screen_in_a_row_is_seen_as_the_screen_itself_and_the_rest_as_it_is():
+    spec = envs.spec("own_tasks:Doom")
+    torso = torso_maker("keyed", spec)(spec.obs_shape, (7,))
+    row = torch.cat([torch.tensor([[100.0, 3.0]]), torch.arange(60 * 80 * 3)[None] % 256], 1)
+    screen = row[:, 2:].reshape(1, 60, 80, 3)
+    expected = torso.fc(torch.cat([row[:, :2], torso.screens[0](screen.to(torch.uint8))], 1))
+    torch.testing.assert_close(torso(row), expected)

@@ -234,6 +234,7 @@ TORSOS = Registry(
         "nature-same": f"{__name__}:NatureSameCNN",
         "screen": f"{__name__}:ScreenCNN",
         "impala": f"{__name__}:ImpalaCNN",
+        "keyed": "reincarnate.nets.keyed:KeyedCNN",
     },
     "reincarnate.torsos",
 )
@@ -248,6 +249,7 @@ HIDDEN = {
     "nature-same": (512,),
     "screen": (512,),
     "impala": (512,),
+    "keyed": (256,),
 }
 PIXEL_SCALE = 1 / 255
 

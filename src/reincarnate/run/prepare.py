@@ -34,7 +34,7 @@ from reincarnate.training.evaluate import check_metric
 from reincarnate.training.loop import predictor_of
 from reincarnate.types import GAUSSIAN, MEANS, SQUASHED, VALUES, Student, TaskSpec, Teacher
 
-SCREENS = ("nature", "screen")  # torsos whose time is arithmetic
+SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
 
 @dataclass(frozen=True)

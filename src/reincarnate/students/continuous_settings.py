@@ -155,7 +155,7 @@ class ContinuousSettings:
                 f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones: "
                 "use --student dqn"
             )
-        if natural_torso(spec) != "mlp":
+        if natural_torso(spec) not in ("mlp", "keyed"):
             raise UserError(
                 f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone: "
                 "use --student ppo"
