@@ -22,6 +22,7 @@ class Turned(nn.Module):
         before = "" if teacher.card.preprocessing == "none" else f"; {teacher.card.preprocessing}"
         self.card = replace(teacher.card, obs_shape=spec.obs_shape, preprocessing=f"{why}{before}")
         self._order = None if order is None else nn.Buffer(order)
+        self.eval()
 
     def initial(self, n: int) -> Tensor:
         """The memory of n new episodes."""
