@@ -38,8 +38,7 @@ class KeyedCNN(nn.Module):
         layer_norm: bool = False,
         linear: Linear = nn.Linear,
         width: int = 1,
-        *,
-        screens: Sequence[tuple[int, tuple[int, ...]]],
+        screens: Sequence[tuple[int, tuple[int, ...]]] = (),
     ):
         nn.Module.__init__(self)
         self.screens = nn.ModuleList(
