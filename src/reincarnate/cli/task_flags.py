@@ -55,7 +55,7 @@ def _taken_out(args: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
             rest.append(item)
             continue
         value = value if equals else "true" if flag in ALONE else next(items, None)
-        if value is None or flag == "--env-kwargs.":
+        if value is None or flag == "--env-kwargs." or (not equals and value.startswith("--")):
             raise UserError(f"{flag} needs a value: {FLAGS.get(flag, 'VALUE')}")
         said.append((flag, value))
     return rest, said

@@ -135,7 +135,7 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
             env = env.env
         for name in task.wrappers:
-            env = wrapper_of(name)(env)
+            env = _wrapped(env, name)
         _ = env.observation_space, env.action_space  # a task without them says so here
     except UserError:
         raise
@@ -145,9 +145,22 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         raise UserError(f"{task.id} needs a package that is not installed: {said}{hint}") from error
     except Exception as error:
         said = f"{task.id} cannot be made: {type(error).__name__}: {error}"
-        hint = "; --env-kwargs.NAME VALUE gives it an argument" if "argument" in str(error) else ""
+        words = str(error)
+        hint = "; --env-kwargs.NAME VALUE gives it an argument" if "missing" in words and "argument" in words else ""
         raise UserError(said + hint) from error
     return env
+
+
+def _wrapped(env: Any, name: str) -> Any:
+    """The environment in one more wrapper. UserError: that cannot be put around it."""
+    try:
+        wrapped = wrapper_of(name)(env)
+        _ = wrapped.observation_space, wrapped.action_space
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"--wrapper {name} cannot be put around it: {type(error).__name__}: {error}") from error
+    return wrapped
 
 
 def _close(env: Any) -> None:

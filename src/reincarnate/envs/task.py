@@ -13,6 +13,7 @@ from reincarnate.errors import UserError
 from reincarnate.plugins import import_module
 
 RESERVED = ("wrapper", "import", "max_episode_steps", "frame_stack", "greyscale")  # no arguments
+ONCE = RESERVED[2:]  # of these, what is said but once
 MOST_FRAMES = 64  # shown as one
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
@@ -135,9 +136,9 @@ def parse(address: str) -> TaskSettings:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"task {address!r}: {pair!r} is no KEY=VALUE")
-        if key in several:
+        if key in several and not (several[key] and key in ONCE):
             several[key].append(unquote(value))
-        elif key in kwargs:
+        elif key in several or key in kwargs:
             raise UserError(f"task {address!r} gives {key} twice")
         else:
             kwargs[key] = value_of(unquote(value))
