@@ -142,11 +142,9 @@ def parse(address: str) -> TaskSettings:
             raise UserError(f"task {address!r} gives {key} twice")
         else:
             kwargs[key] = value_of(unquote(value))
-    limit, stack, grey = (
-        value_of(several[key][-1]) if several[key] else unless
-        for key, unless in (("max_episode_steps", None), ("frame_stack", 1), ("greyscale", False))
-    )
-    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), limit, stack, grey)
+    unless: dict[str, Any] = {"max_episode_steps": None, "frame_stack": 1, "greyscale": False}
+    once = {key: value_of(several[key][-1]) if several[key] else default for key, default in unless.items()}
+    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), **once)
 
 
 def settings_of(env: "str | TaskSettings | Callable[..., Any]") -> TaskSettings:
