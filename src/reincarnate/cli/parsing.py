@@ -27,7 +27,7 @@ def cli(command: Any, args: Sequence[str], prog: str, **more: Any) -> Any:
     """
     if not inspect.isfunction(command):
         return _parsed(command, args, prog, more)
-    asked = []
+    asked = list[tuple[tuple[Any, ...], dict[str, Any]]]()
 
     @functools.wraps(command)
     def kept(*values: Any, **named: Any) -> None:
@@ -53,7 +53,7 @@ def _parsed(command: Any, args: Sequence[str], prog: str, more: dict[str, Any]) 
 
 def in_a_line(text: str) -> str:
     """What a parser says in a box of several lines: what is wrong, and which flags are near."""
-    parts = [[]]
+    parts: list[list[str]] = [[]]
     for line in (line.strip(BOX) for line in text.splitlines()):
         parts = [*parts, []] if RULE.fullmatch(line) else [*parts[:-1], [*parts[-1], line]]
     told = [" ".join(filter(None, part)) for part in parts if any(part)]
