@@ -230,6 +230,19 @@ class Screen(Plain):
         return np.full((96, 96, 3), self.t, np.uint8)
 
 
+class Doom(Plain):
+    """As ViZDoom shows itself: a screen in colour, and numbers of the game beside it; buttons pressed together."""
+
+    observation_space = spaces.Dict(
+        {"gamevariables": spaces.Box(-99, 99, (2,), np.float32), "screen": spaces.Box(0, 255, (60, 80, 3), np.uint8)}
+    )
+    action_space = spaces.MultiBinary(3)
+
+    def look(self):
+        screen = self.np_random.integers(0, 256, (60, 80, 3), dtype=np.uint8)
+        return {"screen": screen, "gamevariables": np.array([100, self.t], np.float32)}
+
+
 class Joint(Plain):
     action_space = spaces.MultiDiscrete([2, 3])
     asked: list = []  # noqa: RUF012

@@ -126,3 +126,23 @@ def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch,
     for name in ("x", "", "../priors/minatar-breakout-dqn"):
         with pytest.raises(rc.UserError, match=r"minatar-breakout-dqn|names no teacher"):
             rc.open_teacher(f"prior:{name}")
+
+
+@pytest.mark.parametrize(
+    "args, said",
+    [
+        (["--env-steps", "1e5x"], "Error parsing --env-steps: '1e5x' is no whole number"),
+        (["--video", "sometimes"], "invalid choice 'sometimes' for argument '--video'"),
+        (["--evaluation", "3"], "did you mean --evaluations?"),
+        (["--out"], "Missing value for argument '--out'"),
+        (["--frame-stack", "--seed", "3"], "--frame-stack needs a value: N"),
+        (["--wrapper", "own_tasks:Nested"], "--wrapper own_tasks:Nested cannot be put around it: "),
+    ],
+)
+def test_a_flag_that_cannot_be_read_is_one_line(args, said, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "scratch", "--env", "own_tasks:Plain", *args])
+    told = capsys.readouterr()
+    assert stop.value.code == 2 and told.err.startswith("error: ") and len(told.err.strip().splitlines()) == 1
+    assert said in told.err and not list(tmp_path.iterdir())

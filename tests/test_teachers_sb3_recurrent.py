@@ -70,7 +70,7 @@ def changed(source, target, change):
         (lambda w: w.pop("lstm_actor.bias_hh_l1"), "which is no LSTM"),
         (lambda w: w.update({"lstm_actor.weight_ih_l0": torch.zeros(24, 9)}), "does not fit an LSTM over 4 numbers"),
         (lambda w: w["lstm_actor.bias_ih_l0"].fill_(float("nan")), "not finite"),
-        (lambda w: w.update({"features_extractor.cnn.0.weight": torch.zeros(1)}), "features extractor of its own"),
+        (lambda w: w.update({"features_extractor.cnn.0.weight": torch.zeros(1)}), "a features extractor other than"),
     ],
 )
 def test_a_memory_that_is_none_is_refused_in_a_line(made, tmp_path, change, told):

@@ -14,6 +14,7 @@ from reincarnate.nets.noisy import NoisyLinear, draw_noise, noise_size, noise_wi
 from reincarnate.nets.torsos import HIDDEN, TORSOS, GridImpalaCNN, ImpalaCNN, ImpalaStack, SameConv2d, same_padding
 
 SHAPES = {name: (4, 84, 84) for name in TORSOS} | {"mlp": (5,), "minatar": (10, 10, 4)}
+SHAPES |= {"screen": (40, 84, 3), "keyed": (1 + 36 * 40 * 3 + 2,)}
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +29,7 @@ def observe(name, n=2):
 
 def torso(name, hidden=(), seed=0, **options):
     torch.manual_seed(seed)
+    options |= {"screens": [(1, (36, 40, 3))]} if name == "keyed" else {}
     return TORSOS[name](SHAPES[name], hidden or HIDDEN[name], **options)
 
 

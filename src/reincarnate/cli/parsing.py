@@ -1,22 +1,66 @@
 """Flags to values: tyro's parser, with numbers as people write them; a command's flags; JSON for programs."""
 
+import functools
+import inspect
 import io
 import json
 import math
 import re
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import Any
 
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from reincarnate.errors import UserError
+
+BOX = "│╭╮╰╯|+ "  # what a parser draws around its lines
+RULE = re.compile(r"[─-]{5,}")
 FLAGS = re.compile(r"^[│|\s]*((?:-\w, )?--[a-z][\w.-]*(?:, --[a-z][\w.-]*)*)", re.M)  # where a line of help begins
 
 
 def cli(command: Any, args: Sequence[str], prog: str, **more: Any) -> Any:
-    """`tyro.cli`, where whole numbers may also be written 1e5, 20_000 or 20,000."""
-    return tyro.cli(command, args=args, prog=prog, registry=NUMBERS, **more)
+    """`tyro.cli`, where whole numbers may also be written 1e5, 20_000 or 20,000.
+
+    A function is called once its arguments are whole. UserError: they are not; one line says which.
+    """
+    if not inspect.isfunction(command):
+        return _parsed(command, args, prog, more)
+    asked = list[tuple[tuple[Any, ...], dict[str, Any]]]()
+
+    @functools.wraps(command)
+    def kept(*values: Any, **named: Any) -> None:
+        asked.append((values, named))
+
+    _parsed(kept, args, prog, more)
+    (values, named) = asked[0]
+    return command(*values, **named)
+
+
+def _parsed(command: Any, args: Sequence[str], prog: str, more: dict[str, Any]) -> Any:
+    said = io.StringIO()
+    try:
+        with redirect_stderr(said):
+            return tyro.cli(command, args=args, prog=prog, registry=NUMBERS, **more)
+    except SystemExit as end:
+        if end.code in (0, None):
+            raise
+        told = in_a_line(said.getvalue())
+        mark = " " if told.endswith("?") else "; "
+        raise UserError(f"{told}{mark}`{prog} --help` tells what there is") from None
+
+
+def in_a_line(text: str) -> str:
+    """What a parser says in a box of several lines: what is wrong, and which flags are near."""
+    parts: list[list[str]] = [[]]
+    for line in (line.strip(BOX) for line in text.splitlines()):
+        parts = [*parts, []] if RULE.fullmatch(line) else [*parts[:-1], [*parts[-1], line]]
+    told = [" ".join(filter(None, part)) for part in parts if any(part)]
+    wrong = (told[1] if len(told) > 1 else told[0] if told else "the arguments cannot be read").rstrip(".")
+    near = next((part for part in parts if any(line.startswith("Perhaps you meant") for line in part)), [])
+    flags = [line.split()[0] for line in near if line.startswith("--")]
+    return f"{wrong}; did you mean {' or '.join(flags[:3])}?" if flags else wrong
 
 
 def print_json(value: Any) -> None:
@@ -47,10 +91,17 @@ def whole_number(text: str) -> int:
     try:
         return int(plain)
     except ValueError:
-        value = float(plain)
+        value = _number(plain)
     if not value.is_integer():  # an infinite one is none either
         raise ValueError(f"{text!r} is no whole number")
     return int(value)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 NUMBERS = ConstructorRegistry()

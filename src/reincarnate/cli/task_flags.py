@@ -10,11 +10,19 @@ from reincarnate.envs.task import TaskSettings, parse, value_of
 from reincarnate.errors import UserError
 from reincarnate.plugins import ask_import, asked_imports, imported
 
-FLAGS = {"--env-kwargs.": "KEY VALUE", "--wrapper": "module:Class", "--import": "MODULE", "--max-episode-steps": "N"}
+FLAGS = {
+    "--env-kwargs.": "KEY VALUE",
+    "--wrapper": "module:Class",
+    "--import": "MODULE",
+    "--max-episode-steps": "N",
+    "--frame-stack": "N",
+    "--greyscale": "true",
+}
+ALONE = ("--greyscale",)  # say something without a value
 
 
 def with_task(args: list[str]) -> list[str]:
-    """The arguments with --env-kwargs.KEY, --wrapper and --max-episode-steps inside --env's value.
+    """The arguments with those flags that say something of the task inside --env's value.
 
     What --import names is imported here and now, and remembered for records and for processes that this one starts
     (`plugins.asked_imports`); it says nothing of the task. Raises UserError for a flag without its value, and for
@@ -46,8 +54,8 @@ def _taken_out(args: list[str]) -> tuple[list[str], list[tuple[str, str]]]:
         if flag not in FLAGS and not flag.startswith("--env-kwargs."):
             rest.append(item)
             continue
-        value = value if equals else next(items, None)
-        if value is None or flag == "--env-kwargs.":
+        value = value if equals else "true" if flag in ALONE else next(items, None)
+        if value is None or flag == "--env-kwargs." or (not equals and value.startswith("--")):
             raise UserError(f"{flag} needs a value: {FLAGS.get(flag, 'VALUE')}")
         said.append((flag, value))
     return rest, said
@@ -69,8 +77,8 @@ def _changed(task: TaskSettings, said: list[tuple[str, str]]) -> TaskSettings:
         changes: dict[str, Any] = {}
         if flag == "--wrapper":
             changes["wrappers"] = (*task.wrappers, value)
-        elif flag == "--max-episode-steps":
-            changes["max_episode_steps"] = value_of(value)
+        elif flag in FLAGS:
+            changes[flag[2:].replace("-", "_")] = value_of(value)
         else:
             key = flag.partition(".")[2].replace("-", "_")
             changes["kwargs"] = {**task.kwargs, key: value_of(value)}

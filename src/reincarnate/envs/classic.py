@@ -7,6 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from reincarnate.envs.frames import Framing, framing
 from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
 from reincarnate.envs.task import TaskSettings, callable_of, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
@@ -24,6 +25,7 @@ class Faces(NamedTuple):
 
     seeing: Seeing
     acting: Acting
+    framing: Framing
 
 
 def ids() -> frozenset[str]:
@@ -104,19 +106,23 @@ def _limit(task: TaskSettings, registration: EnvSpec) -> int | None:
 
 
 def _faces(env: Any, task: TaskSettings) -> Faces:
-    return Faces(seeing(env.observation_space, task.id), acting(env.action_space, task.id))
+    see = seeing(env.observation_space, task.id)
+    frames = framing(see.shape, see.dtype, task.frame_stack, task.greyscale, task.id)
+    return Faces(see, acting(env.action_space, task.id), frames)
 
 
 def _described(task: TaskSettings, registration: EnvSpec, faces: Faces) -> TaskSpec:
     """The spec. What is not as with a plain task of one vector and one action stands in the protocol."""
-    see, act = faces
+    see, act, frames = faces
     protocol: dict[str, Any] = {"env": task.address, "max_episode_steps": _limit(task, registration) or LONGEST}
     protocol["reward_clip"] = None
+    if frames.fresh:
+        protocol |= {"frame_stack": task.frame_stack, "greyscale": task.greyscale}
     if see.parts:
         protocol["observation"] = [[part.key, part.size, list(part.shape), part.dtype] for part in see.parts]
     if act.joint:
         protocol["joint_actions"] = list(act.joint)
-    return TaskSpec(task.address, see.shape, see.dtype, act.actions, 1, None, protocol, act.bounds)
+    return TaskSpec(task.address, frames.shape, see.dtype, act.actions, frames.stack, None, protocol, act.bounds)
 
 
 # ---- one environment ---------------------------------------------------------------------------------
@@ -129,7 +135,7 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
             env = env.env
         for name in task.wrappers:
-            env = wrapper_of(name)(env)
+            env = _wrapped(env, name)
         _ = env.observation_space, env.action_space  # a task without them says so here
     except UserError:
         raise
@@ -139,9 +145,22 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         raise UserError(f"{task.id} needs a package that is not installed: {said}{hint}") from error
     except Exception as error:
         said = f"{task.id} cannot be made: {type(error).__name__}: {error}"
-        hint = "; --env-kwargs.NAME VALUE gives it an argument" if "argument" in str(error) else ""
+        words = str(error)
+        hint = "; --env-kwargs.NAME VALUE gives it an argument" if "missing" in words and "argument" in words else ""
         raise UserError(said + hint) from error
     return env
+
+
+def _wrapped(env: Any, name: str) -> Any:
+    """The environment in one more wrapper. UserError: that cannot be put around it."""
+    try:
+        wrapped = wrapper_of(name)(env)
+        _ = wrapped.observation_space, wrapped.action_space
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"--wrapper {name} cannot be put around it: {type(error).__name__}: {error}") from error
+    return wrapped
 
 
 def _close(env: Any) -> None:
@@ -172,7 +191,7 @@ def _ends(env: Any, task: TaskSettings, faces: Faces) -> bool:
 
 def _blank(task: TaskSettings, faces: Faces) -> TaskSpec:
     return TaskSpec(
-        task.address, faces.seeing.shape, faces.seeing.dtype, faces.acting.actions, 1, None, {}, faces.acting.bounds
+        task.address, faces.framing.shape, faces.seeing.dtype, faces.acting.actions, 1, None, {}, faces.acting.bounds
     )
 
 
@@ -182,7 +201,7 @@ class _Gym:
     def __init__(self, task: TaskSettings, registration: EnvSpec | None, faces: Faces, env: Any):
         self._task, self._registration, self._env, self._used = task, registration, env, False
         self._encode, self._decode = faces.seeing.encode, faces.acting.decode
-        self._faces = faces
+        self._faces, self._frames = faces, faces.framing.fresh and faces.framing.fresh()
         self._raw: Any = None
         self._asks = _mask_source(env)
         self.mask: np.ndarray | None = None
@@ -195,6 +214,8 @@ class _Gym:
         found = self._env.reset(seed=seed)
         if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):
             raise UserError("it must return (observation, info), as Gymnasium has it")
+        if self._frames:
+            self._frames.begin()
         return self._seen(*found)
 
     def step(self, action: Any) -> tuple[Any, Any, bool, bool]:
@@ -209,7 +230,8 @@ class _Gym:
         if self._asks or (info and MASK in info):
             given = info[MASK] if info and MASK in info else self._asks(raw) if self._asks else None
             self.mask = None if given is None else joint_mask(given, self._faces.acting)
-        return raw if self._encode is None else self._encode(raw)
+        seen = raw if self._encode is None else self._encode(raw)
+        return self._frames(seen) if self._frames else seen
 
     def view(self, name: str) -> np.ndarray:
         return self._faces.seeing.look[name](self._raw)

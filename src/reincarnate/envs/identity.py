@@ -42,6 +42,8 @@ def identity(env: Any) -> dict[str, Any]:
         "entry_point": entry if isinstance(entry, str) else _name(entry),
         "code": _code_of(_resolved(entry) if isinstance(entry, str) else entry),
     }
+    if named.frame_stack != 1 or named.greyscale:
+        found["frames"] = [named.frame_stack, named.greyscale]
     wrappers = [(one.entry_point, one.kwargs) for one in registration.additional_wrappers]
     wrappers += [(name, {}) for name in named.wrappers]
     if wrappers:

@@ -12,7 +12,9 @@ from urllib.parse import quote, unquote
 from reincarnate.errors import UserError
 from reincarnate.plugins import import_module
 
-RESERVED = ("wrapper", "import", "max_episode_steps")  # keys of an address that are no arguments of the task
+RESERVED = ("wrapper", "import", "max_episode_steps", "frame_stack", "greyscale")  # no arguments
+ONCE = RESERVED[2:]  # of these, what is said but once
+MOST_FRAMES = 64  # shown as one
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
 
@@ -28,8 +30,9 @@ class TaskSettings:
     `id` is a registered id (CartPole-v1), `module:Id` (the module is imported first: Gymnasium's own form), or
     `module:callable` (a class or function that makes the environment). `kwargs` are its arguments, JSON values.
     `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something.
-    `max_episode_steps` is the time limit in env steps; None leaves the registered one. Several tasks side by side are
-    one id, their addresses joined by commas.
+    `max_episode_steps` is the time limit in env steps; None leaves the registered one. `frame_stack` observations are
+    shown as one, `greyscale` screens in grey (`envs.frames`). Several tasks side by side are one id, their addresses
+    joined by commas.
     """
 
     id: str
@@ -37,6 +40,8 @@ class TaskSettings:
     wrappers: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     max_episode_steps: int | None = None
+    frame_stack: int = 1
+    greyscale: bool = False
 
     def __post_init__(self):
         _check(self)
@@ -58,6 +63,11 @@ class TaskSettings:
         return self.id.partition(":")[2] if ":" in self.id and not self.parts else self.id
 
     @property
+    def changed(self) -> bool:
+        """Whether its episodes are cut, or it is shown, otherwise than by itself."""
+        return self.max_episode_steps is not None or self.frame_stack != 1 or self.greyscale
+
+    @property
     def plain(self) -> bool:
         """Whether it is a registered id and nothing more."""
         return self == TaskSettings(self.name)
@@ -77,6 +87,8 @@ class TaskSettings:
         pairs += [("import", module) for module in self.imports]
         if self.max_episode_steps is not None:
             pairs.append(("max_episode_steps", str(self.max_episode_steps)))
+        pairs += [("frame_stack", str(self.frame_stack))] if self.frame_stack != 1 else []
+        pairs += [("greyscale", "true")] if self.greyscale else []
         query = "&".join(f"{key}={quote(value, safe=KEPT)}" for key, value in pairs)
         return f"{self.id}?{query}" if query else self.id
 
@@ -124,15 +136,15 @@ def parse(address: str) -> TaskSettings:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise UserError(f"task {address!r}: {pair!r} is no KEY=VALUE")
-        if key in several:
+        if key in several and not (several[key] and key in ONCE):
             several[key].append(unquote(value))
-        elif key in kwargs:
+        elif key in several or key in kwargs:
             raise UserError(f"task {address!r} gives {key} twice")
         else:
             kwargs[key] = value_of(unquote(value))
-    limits = [value_of(value) for value in several["max_episode_steps"]]
-    limit = limits[-1] if limits else None
-    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), limit)
+    unless: dict[str, Any] = {"max_episode_steps": None, "frame_stack": 1, "greyscale": False}
+    once = {key: value_of(several[key][-1]) if several[key] else default for key, default in unless.items()}
+    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), **once)
 
 
 def settings_of(env: "str | TaskSettings | Callable[..., Any]") -> TaskSettings:
@@ -171,6 +183,10 @@ def _check(task: TaskSettings) -> None:
     limit = task.max_episode_steps
     if limit is not None and (type(limit) is not int or limit < 1):
         raise UserError(f"{task.id}: --max-episode-steps must be a whole number of at least 1, not {limit!r}")
+    if type(task.frame_stack) is not int or not 1 <= task.frame_stack <= MOST_FRAMES:
+        raise UserError(f"{task.id}: --frame-stack must be from 1 to {MOST_FRAMES}, not {task.frame_stack!r}")
+    if type(task.greyscale) is not bool:
+        raise UserError(f"{task.id}: --greyscale is true or false, not {task.greyscale!r}")
     for key in task.kwargs:
         if not isinstance(key, str) or not key.isidentifier() or key in RESERVED:
             raise UserError(f"{task.id}: {key!r} cannot be an argument's name")
@@ -183,7 +199,7 @@ def _check_parts(task: TaskSettings, parts: tuple[TaskSettings, ...]) -> None:
     """Several tasks: each once, and what is to be said of one stands behind its own id."""
     if twice := [part.address for i, part in enumerate(parts) if part in parts[:i]]:
         raise UserError(f"--env names {twice[0]} twice; several tasks side by side are different ones")
-    if task.kwargs or task.wrappers or task.imports or task.max_episode_steps is not None:
+    if task.kwargs or task.wrappers or task.imports or task.changed:
         raise UserError(
             f"{task.id} are several tasks: write arguments, wrappers and limits behind each one's own id, ID?key=value"
         )

@@ -15,6 +15,7 @@ from reincarnate.errors import UserError
 from reincarnate.files import limits
 
 KEY_PARTS = 64  # members of a tuple that is a key
+ORDERED = "collections.OrderedDict"  # the one object that items are put into
 PLAIN_KEYS = (str, bytes, int, float, bool, type(None))
 
 
@@ -70,14 +71,14 @@ class BoundedUnpickler(pickle._Unpickler):  # the one in Python: the C one alloc
         """A key, and what it stands for."""
         value, key = self.stack.pop(), self.stack.pop()
         _refuse_key(key)
-        self.stack[-1][key] = value
+        _table(self.stack[-1])[key] = value
 
     def load_setitems(self) -> None:
         """Keys, and what they stand for."""
         items = self.pop_mark()
         for key in items[::2]:
             _refuse_key(key)
-        table = self.stack[-1]
+        table = _table(self.stack[-1])
         for i in range(0, len(items), 2):
             table[items[i]] = items[i + 1]
 
@@ -108,6 +109,21 @@ class BoundedUnpickler(pickle._Unpickler):  # the one in Python: the C one alloc
     dispatch[pickle.DICT[0]] = load_dict
     dispatch[pickle.ADDITEMS[0]] = load_additems
     dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+
+def _table(target: Any) -> Any:
+    """What items go into: the target, or what an inert OrderedDict keeps as its state."""
+    if not isinstance(target, Inert) or target.origin != ORDERED:
+        return target
+    if target.state is None:
+        target.state = {}
+    return target.state
+
+
+def entries(value: Any) -> dict[Any, Any] | None:
+    """What a dictionary, or an inert OrderedDict, holds; None of anything else."""
+    found = value.state if isinstance(value, Inert) and value.origin == ORDERED else value
+    return found if isinstance(found, dict) else None
 
 
 def _refuse_key(key: Any) -> None:

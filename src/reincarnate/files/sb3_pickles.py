@@ -3,7 +3,8 @@
 ALLOWED = (
     r"stable_baselines3\.common\.vec_env\.vec_normalize\.VecNormalize",
     r"stable_baselines3\.common\.running_mean_std\.RunningMeanStd",
-    r"(gym|gymnasium)\.spaces\.(box\.Box|discrete\.Discrete)",
+    r"(gym|gymnasium)\.spaces\.(box\.Box|discrete\.Discrete|dict\.Dict|multi_binary\.MultiBinary|multi_discrete\.MultiDiscrete)",
+    r"collections\.OrderedDict",
     r"numpy\.(dtype|ndarray)",
     r"numpy\.(core|_core)\.multiarray\.(_reconstruct|scalar)",
     r"numpy\.(core|_core)\.numeric\._frombuffer",

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from reincarnate.errors import UserError
 from reincarnate.nets.activations import ACTIVATIONS, Activation
 from reincarnate.nets.init import HIDDEN_GAIN, Init, draw, draw_he, redraw
-from reincarnate.nets.qnet import natural_torso
-from reincarnate.nets.torsos import TORSOS, as_float
+from reincarnate.nets.qnet import natural_torso, torso_maker
+from reincarnate.nets.torsos import as_float
 from reincarnate.types import TaskSpec
 
 Norm = Literal["none", "every", "first"]
@@ -120,7 +120,7 @@ def torso_for(spec: TaskSpec, shape: DenseShape) -> nn.Module:
     """
     shape.check()
     if (name := natural_torso(spec)) != "mlp":
-        torso = TORSOS[name](spec.obs_shape, shape.hidden, shape.norm == "every")
+        torso = torso_maker(name, spec)(spec.obs_shape, shape.hidden, shape.norm == "every")
     elif shape.simba:
         torso = Simba(math.prod(spec.obs_shape), shape.hidden[0], shape.simba)
         torso.redraw()

@@ -1,6 +1,8 @@
 """Value networks: a torso and a head. Layer names are stable: agents are read back for years (`docs/formats.md`)."""
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Float32
@@ -10,6 +12,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses import distributions
 from reincarnate.nets import memory as memories
 from reincarnate.nets.activations import Activation
+from reincarnate.nets.keyed import LEAST_SCREEN, screens_in
 from reincarnate.nets.noisy import NoisyLinear
 from reincarnate.nets.torsos import TORSOS, GridImpalaCNN, Linear, TorsoName, usual_hidden
 from reincarnate.types import TaskSpec
@@ -172,7 +175,7 @@ def build(spec: TaskSpec, shape: Architecture, critic: Head, seed: int) -> nn.Mo
     else:
         more = {}
     hidden, linear = shape.hidden or usual_hidden(name), NoisyLinear if shape.noisy else nn.Linear
-    torso_of = GridImpalaCNN if name == "impala" and natural_torso(spec) == "minatar" else TORSOS[name]
+    torso_of = torso_maker(name, spec)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if critic.implicit:
@@ -191,16 +194,31 @@ def _memory(torso: nn.Module, shape: Architecture) -> nn.Module | None:
     return memories.build(torso.features, shape)  # pyright: ignore
 
 
+def torso_maker(name: TorsoName, spec: TaskSpec) -> Callable[..., Any]:
+    """What makes a torso for a task, of (observation's shape, hidden sizes, layer norm, linear, width)."""
+    if name == "keyed":
+        return partial(TORSOS[name], screens=screens_in(spec))
+    return GridImpalaCNN if name == "impala" and spec.stack == 1 else TORSOS[name]
+
+
 def natural_torso(spec: TaskSpec) -> TorsoName:
     """What `auto` means for a task."""
     if spec.stack > 1:
-        return "nature"
-    return "minatar" if len(spec.obs_shape) == 3 else "mlp"
+        return "nature" if min(spec.obs_shape[1:]) >= LEAST_SCREEN else "impala"
+    if len(spec.obs_shape) != 3:
+        return "keyed" if screens_in(spec) else "mlp"
+    return "screen" if min(spec.obs_shape[:2]) >= LEAST_SCREEN else "minatar"
 
 
 def fits_task(torso: TorsoName, spec: TaskSpec) -> bool:
     """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens."""
     if torso not in TORSOS.ours:
         return getattr(TORSOS[torso], "fits", lambda _: True)(spec)
-    seen_by = {"mlp": ("mlp",), "minatar": ("mlp", "minatar", "impala")}
+    seen_by = {
+        "mlp": ("mlp",),
+        "minatar": ("mlp", "minatar", "impala"),
+        "screen": ("mlp", "minatar", "screen", "impala"),
+        "impala": ("mlp", "nature-same", "impala"),
+        "keyed": ("mlp", "keyed"),
+    }
     return torso in seen_by.get(natural_torso(spec), ("mlp", "nature", "nature-same", "impala"))

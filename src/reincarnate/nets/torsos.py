@@ -115,6 +115,17 @@ class NatureSameCNN(NatureCNN):
     same = True
 
 
+class ScreenCNN(NatureCNN):
+    """NatureCNN on screens of any size with their colours last, observations [B, H, W, C]."""
+
+    def __init__(self, obs_shape: tuple[int, ...], *rest: Any, **options: Any):
+        rows, columns, channels = obs_shape
+        NatureCNN.__init__(self, (channels, rows, columns), *rest, **options)
+
+    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
+        return NatureCNN.forward(self, obs.permute(0, 3, 1, 2))
+
+
 class ImpalaCNN(nn.Module):
     """The deep network of Espeholt et al. (2018), then `hidden` (512 in Agarwal et al., 2022).
 
@@ -221,7 +232,9 @@ TORSOS = Registry(
         "minatar": f"{__name__}:MinAtarCNN",
         "nature": f"{__name__}:NatureCNN",
         "nature-same": f"{__name__}:NatureSameCNN",
+        "screen": f"{__name__}:ScreenCNN",
         "impala": f"{__name__}:ImpalaCNN",
+        "keyed": "reincarnate.nets.keyed:KeyedCNN",
     },
     "reincarnate.torsos",
 )
@@ -229,7 +242,15 @@ TORSOS = Registry(
 
 One from outside may have `hidden`, its usual sizes, and `fits(spec)`, which says whether it can see a task.
 """
-HIDDEN = {"mlp": (256, 256), "minatar": (128,), "nature": (512,), "nature-same": (512,), "impala": (512,)}
+HIDDEN = {
+    "mlp": (256, 256),
+    "minatar": (128,),
+    "nature": (512,),
+    "nature-same": (512,),
+    "screen": (512,),
+    "impala": (512,),
+    "keyed": (256,),
+}
 PIXEL_SCALE = 1 / 255
 
 

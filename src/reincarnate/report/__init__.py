@@ -11,6 +11,7 @@ from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.comparable import check_comparable, gaps
 from reincarnate.report.page import as_json, write_page
 from reincarnate.report.picture import figure, save_png
+from reincarnate.report.published import load_published, title_of
 from reincarnate.report.runs import FinishedRun, Loaded, Missing, load_run, load_runs
 from reincarnate.report.statistics import Interval
 from reincarnate.report.table import Row, as_markdown, as_rich, headline, summarise
@@ -32,11 +33,13 @@ __all__ = [
     "gaps",
     "headline",
     "json_of",
+    "load_published",
     "load_run",
     "load_runs",
     "publish",
     "save_png",
     "summarise",
+    "title_of",
     "write_page",
 ]
 
@@ -79,6 +82,6 @@ def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) ->
     write_page(loaded.runs, page, np.random.default_rng(seed), title, loaded.missing)
     all_of_it = aggregate(loaded.runs, np.random.default_rng(seed), loaded.missing)
     notes = gaps(loaded.runs, loaded.missing)
-    text = as_json(rows, loaded.runs, all_of_it, loaded.missing, notes, page.parent)
+    text = as_json(rows, loaded.runs, all_of_it, loaded.missing, notes, page.parent, title)
     write_bytes(json_of(out), text.encode())
     save_png(figure(loaded.runs, np.random.default_rng(seed)), page.with_suffix(".png"))

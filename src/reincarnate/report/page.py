@@ -177,6 +177,8 @@ def _every_run(runs: Sequence[FinishedRun], missing: Sequence[Missing], folder: 
 
 
 def _link(directory: Path, folder: Path) -> str:
+    if not directory.is_dir():
+        return "–"
     relative = os.path.relpath(directory, folder).replace(os.sep, "/")
     return f'<a href="{escape(quote(relative))}/">{escape(relative)}</a>'
 
@@ -222,6 +224,7 @@ def as_json(
     missing: Sequence[Missing] = (),
     notes: Sequence[str] = (),
     folder: Path = Path(),
+    title: str = "",
 ) -> str:
     """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said.
 
@@ -229,6 +232,7 @@ def as_json(
     """
     record = {
         "format": 1,
+        "title": title,
         "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
         "rows": [asdict(row) for row in rows],
         "aggregates": [asdict(row) for row in aggregates],

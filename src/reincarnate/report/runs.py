@@ -106,6 +106,17 @@ def load_run(directory: Path) -> FinishedRun:
         raise UserError(f"{directory} is not a finished run (no file 'done'): resume it, or leave it out")
     check_done(directory)
     config, result = read_record(directory / "config.json"), read_record(directory / "result.json")
+    return made(directory, config, result, _evaluations(directory / "metrics.jsonl"))
+
+
+def made(
+    directory: Path,
+    config: dict[str, Any],
+    result: dict[str, Any],
+    evaluations: tuple[Evaluation, ...],
+    label: str | None = None,
+) -> FinishedRun:
+    """A finished run of its records. UserError: they are not of their kinds."""
     where = directory / "result.json"
     method = _config(config, directory / "config.json")
     _result(result, where)
@@ -113,7 +124,7 @@ def load_run(directory: Path) -> FinishedRun:
     scored = "own" if beside and beside[0] == RETURN else "returns"
     return FinishedRun(
         path=directory,
-        label=method,
+        label=label or method,
         method=method,
         env=Record(result, where).text("env"),
         seed=integer(result, "seed", where),
@@ -126,7 +137,7 @@ def load_run(directory: Path) -> FinishedRun:
         returns=tuple(finite(x, scored, where) for x in _list(result, scored, where)),
         random=_reference(result, "random", where),
         teacher=_reference(result, "teacher", where) if get(result, "reference.teacher", where) else None,
-        evaluations=_evaluations(directory / "metrics.jsonl"),
+        evaluations=evaluations,
         config=config,
         result=result,
         beside=beside,

@@ -34,6 +34,8 @@ from reincarnate.training.evaluate import check_metric
 from reincarnate.training.loop import predictor_of
 from reincarnate.types import GAUSSIAN, MEANS, SQUASHED, VALUES, Student, TaskSpec, Teacher
 
+SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -309,7 +311,7 @@ def threads(run: Run, spec: TaskSpec) -> int:
     """
     if run.threads:
         return run.threads
-    return max(1, min(8, os.cpu_count() or 1) // 2) if natural_torso(spec) == "nature" else 1
+    return max(1, min(8, os.cpu_count() or 1) // 2) if natural_torso(spec) in SCREENS else 1
 
 
 def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
@@ -321,4 +323,4 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     if device_of(run.device).type == "cuda":
         return seeds == 1  # graphs are recorded in milliseconds
     total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
-    return natural_torso(spec) != "nature" and total >= PAYS_AFTER and can_compile()
+    return natural_torso(spec) not in SCREENS and total >= PAYS_AFTER and can_compile()

@@ -9,7 +9,7 @@ from reincarnate.agents.agent import Agent
 from reincarnate.errors import UserError
 from reincarnate.nets.plain import plain
 from reincarnate.nets.qnet import QNetwork
-from reincarnate.nets.torsos import MLP, NatureCNN, NatureSameCNN
+from reincarnate.nets.torsos import MLP, NatureCNN, NatureSameCNN, ScreenCNN
 from reincarnate.students.continuous_settings import SAC, TD3, TQC, ContinuousSettings, ModernSAC
 from reincarnate.students.families import DQN, QRDQN
 from reincarnate.students.policy_network import PolicyNetwork
@@ -28,6 +28,7 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
     "mish": nn.Mish,
 }
+OTHERS = (NatureSameCNN, ScreenCNN)  # NatureCNNs that SB3 has none of
 CNN_FEATURES = 512  # of SB3's NatureCNN, unless told
 CLASSES = "PPO, A2C, SAC, TQC, TD3, DQN and QR-DQN"
 Tensors = dict[str, Tensor]
@@ -67,7 +68,7 @@ def _value(settings: Any, network: QNetwork, spec: TaskSpec) -> Form:
     """A dueling head becomes a plain one of the same values, noisy layers their means."""
     network = plain(network)  # pyright: ignore[reportAssignmentType]
     torso, kind = network.torso, type(settings)
-    if settings.layer_norm or not isinstance(torso, MLP | NatureCNN) or isinstance(torso, NatureSameCNN):
+    if settings.layer_norm or not isinstance(torso, MLP | NatureCNN) or isinstance(torso, OTHERS):
         what = "layer norms" if settings.layer_norm else f"torso {type(torso).__name__}"
         raise UserError(f"Stable-Baselines3's {kind.__name__} has no {what}: plain layers and NatureCNN alone")
     images = isinstance(torso, NatureCNN)
@@ -124,7 +125,7 @@ def _replaying(settings: Any) -> dict[str, Any]:
 
 def _policy(settings: PolicySettings, network: PolicyNetwork, spec: TaskSpec) -> Form:
     """Layers that actor and critic share are written twice, but for images: SB3 has no shared layers besides."""
-    images = isinstance(network.torso, NatureCNN)
+    images = isinstance(network.torso, NatureCNN) and not isinstance(network.torso, OTHERS)
     weights, together = dict(network.state_dict()), network.critic_torso is None
     if not images and not hasattr(network.torso, "layers"):
         raise UserError(

@@ -155,9 +155,10 @@ class ContinuousSettings:
                 f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones: "
                 "use --student dqn"
             )
-        if natural_torso(spec) != "mlp":
+        if natural_torso(spec) not in ("mlp", "keyed"):
             raise UserError(
-                f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone"
+                f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone: "
+                "use --student ppo"
             )
         kind: Literal["means", "squashed"] = "means" if self.predicts == MEANS else "squashed"
         actor = build_actor(spec, self._actor_shape(), kind, seed, self._spread())

@@ -34,7 +34,7 @@ class ValueSettings:
     Schedules are counted in env steps (agent steps, not frames), target syncs and resets in updates.
     """
 
-    torso: TorsoName = "auto"  # by the observations; or mlp, minatar, nature, nature-same, impala, a registered one
+    torso: TorsoName = "auto"  # by the observations; or mlp, minatar, nature, nature-same, screen, keyed, impala, …
     hidden: tuple[int, ...] = ()  # fully connected layers; empty: 256 256 (mlp), 128 (minatar), 512 (nature, impala)
     width: int = 1  # multiplies the convolutions' filters
     activation: Activation = "relu"  # of an mlp's layers; IQN's last one and convolutions have ReLU

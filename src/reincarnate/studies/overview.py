@@ -14,9 +14,13 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
     Says which runs are not counted and what cannot be concluded. Raises UserError where no run has a score, or runs
     do not stand on the same prior, protocol and budget.
     """
-    record = read_study_record(directory)
-    title, out = str(record["title"]), out or directory
-    loaded = load_study(directory, record["runs"])
+    kept = directory / "index.json"
+    if kept.is_file() and not (directory / "study.json").is_file():  # a report without its runs, as one publishes it
+        title, out, loaded = report.title_of(kept), out or directory, report.load_published(kept)
+    else:
+        record = read_study_record(directory)
+        title, out = str(record["title"]), out or directory
+        loaded = load_study(directory, record["runs"])
     rows = report.publish(loaded, out, seed, title)
     if not quiet:
         ui.console.print(f"[bold]{ui.escape(title)}[/]", highlight=False)

@@ -10,6 +10,7 @@ from reincarnate.envs.several import is_several
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.by_task import by_task
+from reincarnate.teachers.turned import turned
 from reincarnate.types import GAUSSIAN, MEANS, Prediction, TaskSpec, Teacher, TeacherCard, TimeStep
 
 
@@ -25,7 +26,10 @@ def open_for(address: str, spec: TaskSpec | None) -> Teacher:
 
 
 def suited(teacher: Teacher, spec: TaskSpec) -> Teacher:
-    """The teacher as it is to be asked on a task: where it is silent about its actions' bounds, with the task's."""
+    """The teacher as it is to be asked on a task: with the task's bounds where it is silent about its actions', and
+    with numbers in its own order where the task has them in another.
+    """
+    teacher = turned(teacher, spec)
     card = teacher.card
     silent = card.continuous and card.bounds is None and spec.continuous
     return InUnits(teacher, spec) if silent and card.actions in (None, spec.actions) else teacher

@@ -18,14 +18,13 @@ from torch import Tensor, nn
 from reincarnate.agents.imported import Imported
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, parse_json, read_file, read_members, read_tensors, sha256
-from reincarnate.nets.memory import LSTM
 from reincarnate.teachers.frozen import Memoryless, as_gaussian, as_prediction, device_of
 from reincarnate.teachers.heads import Acts, Bounded, Gaussian
 from reincarnate.teachers.sb3.belonging import Found, find
 from reincarnate.teachers.sb3.evidence import read_evidence
 from reincarnate.teachers.sb3.format import SavedAgent, read_text
 from reincarnate.teachers.sb3.network import build_network
-from reincarnate.teachers.sb3.recurrent import build_recurrent
+from reincarnate.teachers.sb3.recurrent import Remembering, build_recurrent
 from reincarnate.teachers.sb3.start import BESIDE, VARIABLES, Source
 from reincarnate.teachers.sb3.weights import imported
 from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
@@ -55,7 +54,8 @@ class Sb3Teacher(Memoryless, nn.Module):
         self.card, self.network = card, network
         self._divide_by_255, self._heads = saved.divide_by_255, (saved.quantiles, saved.actions)
         statistics = found.statistics
-        self._clip = statistics.clip if statistics else None
+        self._clip = nn.Buffer(torch.as_tensor(statistics.clip, dtype=torch.float64)) if statistics else None
+        self.entries = saved.entries
         self.mean = nn.Buffer(torch.as_tensor(statistics.mean if statistics else 0.0))
         self.scale = nn.Buffer(torch.as_tensor(statistics.scale if statistics else 1.0))
         self.eval().requires_grad_(False)
@@ -93,9 +93,10 @@ class Sb3Teacher(Memoryless, nn.Module):
 class RecurrentSb3Teacher(Sb3Teacher):
     """A saved policy of RecurrentPPO, frozen; what it remembers is the LSTM's state, forgotten as episodes begin."""
 
-    def __init__(self, card: TeacherCard, network: nn.Module, saved: SavedAgent, found: Found, lstm: LSTM):
-        Sb3Teacher.__init__(self, card, network, saved, found)
-        self.lstm = lstm.eval().requires_grad_(False)
+    def __init__(self, card: TeacherCard, made: Remembering, saved: SavedAgent, found: Found):
+        Sb3Teacher.__init__(self, card, made.network, saved, found)
+        self.features_before, self.lstm = made.features, made.lstm
+        self.eval().requires_grad_(False)
 
     def initial(self, n: int) -> Tensor:
         """The LSTM's state of n new episodes."""
@@ -105,7 +106,7 @@ class RecurrentSb3Teacher(Sb3Teacher):
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What it says of raw observations, and its state after them."""
         begins, carry = step.begins.to(device_of(self)), carry.to(device_of(self))
-        features, carry = self.lstm(self._seen(step.obs).flatten(1), begins, carry)
+        features, carry = self.lstm(self.features_before(self._seen(step.obs)), begins, carry)
         acts = self.acts
         if acts is not None and acts.spread:
             assert isinstance(self.network, Gaussian)
@@ -159,20 +160,20 @@ def _opened(path: str, more: tuple[str, ...] = ()) -> tuple[Sb3Teacher, Source]:
         weights = members["policy.pth"]
         tensors = (read_legacy if is_legacy(weights) else read_tensors)(weights, "policy.pth")
         if saved.family.recurrent:
-            lstm, network, words = build_recurrent(tensors, saved)
+            made = build_recurrent(tensors, saved)
+            parts, words = nn.ModuleList([made.features, made.lstm, made.network]), made.words
         else:
-            lstm, (network, words) = None, build_network(tensors, saved)
+            made, (parts, words) = None, build_network(tensors, saved)
         alpha = _alpha(members.get("pytorch_variables.pth") or members.get("tensors.pth") or b"")
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    found = find(file, read_evidence(data), saved.obs_shape, asked)
+    found = find(file, read_evidence(data, saved.entries), saved.obs_shape, asked, saved.entries)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
-    made = nn.ModuleList([network, lstm]) if lstm else network
-    card = replace(_card(path, payload, version, saved, words, made, found), alpha=alpha)
+    card = replace(_card(path, payload, version, saved, words, parts, found), alpha=alpha)
     source = Source(file, card, data, saved, tensors, found.statistics, members)
-    if lstm:
-        return RecurrentSb3Teacher(card, network, saved, found, lstm), source
-    return Sb3Teacher(card, network, saved, found), source
+    if made:
+        return RecurrentSb3Teacher(card, made, saved, found), source
+    return Sb3Teacher(card, parts, saved, found), source
 
 
 def _alpha(variables: bytes) -> float | None:
@@ -201,9 +202,10 @@ def _card(
     path: str, payload: bytes, version: str, saved: SavedAgent, words: str, network: nn.Module, found: Found
 ) -> TeacherCard:
     statistics = found.statistics
-    steps = [f"{found.said}, clipped at ±{statistics.clip:g}"] if statistics else []
+    steps = [f"{found.said}, clipped at ±{statistics.limit:g}"] if statistics else []
     steps += ["uint8 images divided by 255"] if saved.divide_by_255 else []
-    steps += [f"a Dict's entries one after the other: {', '.join(saved.keys)}"[:200]] if saved.keys else []
+    keys = [f"{entry.key} (an image, divided by 255)" if entry.image else entry.key for entry in saved.entries]
+    steps += [f"a Dict's entries one after the other: {', '.join(keys)}"[:200]] if keys else []
     steps = steps or [f"none ({found.said})" if found.said else "none"]
     return TeacherCard(
         uri=f"sb3:{path}",

@@ -9,6 +9,7 @@ from urllib.parse import unquote
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3.evidence import Evidence, evidence_of, normalises
+from reincarnate.teachers.sb3.spaces import Entry
 from reincarnate.teachers.sb3.vecnormalize import Statistics, is_statistics, read_statistics
 
 NAMES = ("vecnormalize.pkl", "vec_normalize.pkl")
@@ -59,24 +60,28 @@ def companions(name: str, names: Sequence[str], query: str = "") -> list[str]:
     return [inside[one] for one in wanted if one in inside]
 
 
-def find(zipped: Path, evidence: Evidence, obs_shape: tuple[int, ...], asked: str) -> Found:
+def find(
+    zipped: Path, evidence: Evidence, obs_shape: tuple[int, ...], asked: str, entries: Sequence[Entry] = ()
+) -> Found:
     """The statistics of the agent in a zip. `asked`: a file that was named, "none", or "" to look for them.
+
+    `entries`: of the Dict that it sees, if it is one.
 
     UserError: what is named does not fit, the zip and the files beside it contradict each other, or the agent needs
     statistics that cannot be told from another's.
     """
     if asked:
-        return _named(zipped, obs_shape, asked)
-    return _Search(zipped, evidence, obs_shape).decide()
+        return _named(zipped, obs_shape, asked, entries)
+    return _Search(zipped, evidence, obs_shape, entries).decide()
 
 
-def _named(zipped: Path, obs_shape: tuple[int, ...], asked: str) -> Found:
+def _named(zipped: Path, obs_shape: tuple[int, ...], asked: str, entries: Sequence[Entry]) -> Found:
     if asked == "none":
         return Found(None, "observations are not normalised, as ?vecnormalize=none asks")
     path = Path(asked) if Path(asked).is_file() else zipped.parent / asked
-    statistics = read_statistics(path)
+    statistics = read_statistics(path).along(entries)
     if not statistics.fits(obs_shape):
-        raise UserError(f"{path}: statistics of shape {statistics.mean.shape} do not fit observations {obs_shape}")
+        raise UserError(f"{path}: statistics {statistics.said} do not fit observations {obs_shape}")
     return _taken(statistics, asked, "as ?vecnormalize= asks")
 
 
@@ -89,7 +94,8 @@ def _taken(statistics: Statistics, name: str, why: str) -> Found:
 class _Search:
     """The files that could be meant, and what speaks for each."""
 
-    def __init__(self, zipped: Path, evidence: Evidence, obs_shape: tuple[int, ...]):
+    def __init__(self, zipped: Path, evidence: Evidence, obs_shape: tuple[int, ...], entries: Sequence[Entry]):
+        self.entries = entries
         self.zipped, self.folder, self.evidence, self.shape = zipped, zipped.parent, evidence, obs_shape
         names = list(_listed(self.folder))
         stem = zipped.stem if zipped.suffix == ".zip" else zipped.name
@@ -161,14 +167,14 @@ class _Search:
 
     def _read(self, name: str) -> Statistics:
         try:
-            return read_statistics(self.folder / name)
+            return read_statistics(self.folder / name).along(self.entries)
         except UserError as error:
             raise UserError(f"{error}; to go without: sb3:{self.zipped}?vecnormalize=none") from None
 
     def _none_left(self, found: dict[str, Statistics], fitting: dict[str, Statistics], trained: bool | None) -> Found:
         """No statistics of a known name are its own."""
         reasons = [
-            f"{name} did not make its last observation" if name in fitting else f"{name} is of shape {one.mean.shape}"
+            f"{name} did not make its last observation" if name in fitting else f"{name} is {one.said}"
             for name, one in found.items()
         ]
         if trained is not True and not any(name in self.own for name in found):

@@ -4,6 +4,7 @@ import base64
 import re
 import zipfile
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,8 @@ import numpy as np
 from reincarnate.errors import UserError
 from reincarnate.files.safe import MIB, _read_member, inert_array, parse_json, unpickle_inert
 from reincarnate.files.sb3_pickles import ALLOWED
-from reincarnate.teachers.sb3.vecnormalize import Statistics
+from reincarnate.teachers.sb3.spaces import Entry
+from reincarnate.teachers.sb3.vecnormalize import Statistics, arrays_of, side_by_side
 
 OFF_POLICY = ("dqn", "qrdqn", "sac", "td3", "tqc", "crossq")
 CLOSE = 1e-3
@@ -71,8 +73,8 @@ def _close(
     return bool((np.abs(statistics(raw) - seen) <= tolerance * (1 + np.abs(seen))).all())
 
 
-def read_evidence(data: dict[str, Any]) -> Evidence:
-    """Of a zip's text. Arrays lie in pickles, of which only the numbers are taken."""
+def read_evidence(data: dict[str, Any], entries: Sequence[Entry] = ()) -> Evidence:
+    """Of a zip's text. Arrays lie in pickles, of which only the numbers are taken; a Dict's stand side by side."""
     module = str((data.get("policy_class") or {}).get("__module__", "")) if "policy_class" in data else ""
     off_policy = any(f".{name}." in module for name in OFF_POLICY)
     seen, raw = data.get("_last_obs"), data.get("_last_original_obs")
@@ -82,21 +84,24 @@ def read_evidence(data: dict[str, Any]) -> Evidence:
     start, steps, copies = data.get("start_time"), data.get("num_timesteps"), data.get("n_envs")
     return Evidence(
         wrapped=wrapped,
-        seen=_numbers(seen),
-        raw=_numbers(raw) if off_policy else None,
+        seen=_numbers(seen, entries),
+        raw=_numbers(raw, entries) if off_policy else None,
         training=float(start) if isinstance(start, int | float) and not isinstance(start, bool) else None,
         steps=steps if isinstance(steps, int) and steps >= 0 else None,
         copies=copies if isinstance(copies, int) and 0 < copies < 10**6 else 1,
     )
 
 
-def _numbers(value: Any) -> np.ndarray | None:
+def _numbers(value: Any, entries: Sequence[Entry]) -> np.ndarray | None:
     """The array in an entry of a zip's text; None where there is none of floating-point numbers."""
     encoded = str(value.get(":serialized:", "")) if isinstance(value, dict) else ""
     try:
         if not 0 < len(encoded) <= 4 * MIB:
             return None
-        return inert_array(unpickle_inert(base64.b64decode(encoded, validate=True), ALLOWED, "an observation"))
+        found = unpickle_inert(base64.b64decode(encoded, validate=True), ALLOWED, "an observation")
+        if entries:
+            return side_by_side(arrays_of(found) or {}, entries)
+        return inert_array(found)
     except (TypeError, ValueError, UserError):
         return None
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from reincarnate.errors import UserError
 from reincarnate.teachers.sb3.actions import Continuous, read_continuous
-from reincarnate.teachers.sb3.spaces import Chosen, chosen, count, kind, seen
+from reincarnate.teachers.sb3.spaces import Chosen, Entry, chosen, count, kind, seen
 from reincarnate.types import LOGITS, MEANS, VALUES
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -64,9 +64,12 @@ FAMILIES = {
     "sb3_contrib.common.recurrent.policies": Family(
         LOGITS,
         "Tanh",
-        (),
+        ("pi_features_extractor.", "features_extractor."),
         ("mlp_extractor.shared_net.", "mlp_extractor.policy_net.", "action_net."),
-        ("mlp_extractor.value_net.", "value_net.", "log_std", "lstm_critic.", "critic."),
+        (
+            *("features_extractor.", "vf_features_extractor.", "mlp_extractor.value_net.", "value_net."),
+            *("log_std", "lstm_critic.", "critic."),
+        ),
         spread="log_std",
         recurrent=True,
     ),
@@ -111,7 +114,7 @@ class SavedAgent:
     expln: bool
     renorm_epsilon: float
     chosen: Chosen | None = None  # of discrete actions, where one is several choices
-    keys: tuple[str, ...] = ()  # of the entries of what it sees, where that is a Dict
+    entries: tuple[Entry, ...] = ()  # of what it sees, where that is a Dict; images are divided by 255
 
 
 def read_text(data: dict[str, Any]) -> SavedAgent:
@@ -129,6 +132,7 @@ def read_text(data: dict[str, Any]) -> SavedAgent:
     if family.tells == (VALUES if continuous else MEANS) or (several and (family.tells != LOGITS or family.recurrent)):
         raise UserError(f"{_algorithm(module, data)} cannot have actions in a {kind(actions)} space")
     steps = data.get("num_timesteps")
+    divides = str(kwargs.get("normalize_images", True)) != "False"
     return SavedAgent(
         family=family,
         tells=MEANS if continuous else family.tells,
@@ -137,14 +141,14 @@ def read_text(data: dict[str, Any]) -> SavedAgent:
         obs_shape=sees.shape,
         obs_dtype=sees.dtype,
         actions=len(continuous.low) if continuous else discrete.actions if discrete else 0,
-        divide_by_255=sees.image and str(kwargs.get("normalize_images", True)) != "False",
+        divide_by_255=sees.image and divides,
         env_steps=steps if isinstance(steps, int) and steps >= 0 else None,
         quantiles=count(data.get("n_quantiles"), "quantiles") if "qrdqn" in module else 1,
         continuous=continuous,
         expln=str(kwargs.get("use_expln")) == "True",
         renorm_epsilon=_epsilon(kwargs.get("batch_norm_eps", 1e-3)),
         chosen=discrete if several else None,
-        keys=sees.keys,
+        entries=tuple(one._replace(image=one.image and divides) for one in sees.entries),
     )
 
 

@@ -1,6 +1,7 @@
 """The network of an SB3 agent, built from its tensors' names and shapes."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +12,7 @@ from reincarnate.teachers.layers import Flat, Layer, Trunk, checked, linear, mlp
 from reincarnate.teachers.sb3.actions import head
 from reincarnate.teachers.sb3.format import ACTIVATIONS, SavedAgent
 from reincarnate.teachers.sb3.renorm import renormed
-from reincarnate.teachers.sb3.spaces import Joint
+from reincarnate.teachers.sb3.spaces import Entry, Joint
 
 CONVOLUTIONS = ("cnn.0", "cnn.2", "cnn.4")
 DENSE = "linear.0"
@@ -20,12 +21,10 @@ LOG_STD = (-20.0, 2.0)  # where SAC and TQC cut log σ
 
 def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Module, str]:
     """The network from observations to the head's outputs, and it in words; a `Gaussian` if actions are continuous."""
-    family, words = saved.family, []
-    prefix = next((p for p in family.features if any(name.startswith(p) for name in tensors)), None)
-    modules, width = [Flat()], math.prod(saved.obs_shape)
-    if prefix is not None:
-        modules, width, told = _nature_cnn(tensors, prefix, saved.obs_shape)
-        words.append(told)
+    family = saved.family
+    prefix = extractor_of(tensors, saved)
+    modules, width, told = extractor(tensors, prefix, saved)
+    words = [told] if told else []
     known = (*family.layers, *family.unused, *([prefix] if prefix else []))
     if left := [name for name in tensors if not name.startswith(known)]:
         raise UserError(f"not supported: {saved.algorithm} with layers such as {left[0][:60]!r}")
@@ -43,6 +42,63 @@ def build_network(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[nn.Mod
         return nn.Sequential(*features, last), ", ".join(words)
     network, told = _gaussian(tensors, saved, features, last)
     return network, ", ".join([*words, *told])
+
+
+def extractor_of(tensors: dict[str, Tensor], saved: SavedAgent) -> str | None:
+    """The prefix of the tensors of what comes before the fully connected layers; None where nothing does."""
+    return next((p for p in saved.family.features if any(name.startswith(p) for name in tensors)), None)
+
+
+def extractor(tensors: dict[str, Tensor], prefix: str | None, saved: SavedAgent) -> Trunk:
+    """From observations to the first fully connected layer: flat, NatureCNN, or each entry of a Dict in its own way."""
+    if saved.entries:
+        return combined(tensors, prefix, saved.entries)
+    if prefix is None:
+        return Trunk([Flat()], math.prod(saved.obs_shape), "")
+    return _nature_cnn(tensors, prefix, saved.obs_shape)
+
+
+class Combined(nn.Module):
+    """SB3's CombinedExtractor: a Dict's entries side by side in a row, each flat or through its convolutions."""
+
+    def __init__(self, entries: tuple[Entry, ...], through: Sequence[nn.Module | None]):
+        nn.Module.__init__(self)
+        self._entries = entries
+        self.through = nn.ModuleList(nn.Identity() if one is None else one for one in through)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, N] to [B, F]."""
+        parts = []
+        for entry, part, through in zip(
+            self._entries, x.float().split([entry.size for entry in self._entries], 1), self.through, strict=True
+        ):
+            part = part / 255 if entry.image else part
+            parts.append(part if isinstance(through, nn.Identity) else through(part.unflatten(1, entry.shape)))
+        return torch.cat(parts, 1)
+
+
+def combined(tensors: dict[str, Tensor], prefix: str | None, entries: tuple[Entry, ...]) -> Trunk:
+    """A Dict's entries: those with convolutions of their own through these, others as they are.
+
+    UserError: layers of another extractor, or an image without convolutions.
+    """
+    through, width, words, used = list[nn.Module | None](), 0, list[str](), set[str]()
+    for entry in entries:
+        own = f"{prefix}extractors.{entry.key}."
+        if not prefix or not any(name.startswith(own) for name in tensors):
+            if entry.image:
+                raise UserError(f"not supported: images in a Dict ({entry.key!r}) without convolutions of their own")
+            through.append(None)
+            width += entry.size
+            continue
+        trunk = _nature_cnn(tensors, own, entry.shape)
+        used |= {name for name in tensors if name.startswith(own)}
+        through.append(nn.Sequential(*trunk.modules))
+        width += trunk.features
+        words.append(f"{entry.key}: {trunk.words}")
+    if left := [name for name in tensors if prefix and name.startswith(prefix) and name not in used]:
+        raise UserError(f"not supported: a features extractor with layers such as {left[0][:80]!r}")
+    return Trunk([Combined(entries, through)] if words else [Flat()], width, ", ".join(words))
 
 
 def _body(tensors: dict[str, Tensor], saved: SavedAgent, width: int) -> tuple[list[nn.Module], list[Layer], str]:

@@ -1,8 +1,8 @@
-"""The policies of sb3-contrib's RecurrentPPO: an LSTM between the flattened observation and the layers of PPO."""
+"""The policies of sb3-contrib's RecurrentPPO: an LSTM between the observation's features and the layers of PPO."""
 
-import math
 import re
 from dataclasses import replace
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from reincarnate.errors import UserError
 from reincarnate.nets.memory import LSTM
 from reincarnate.teachers.sb3.format import SavedAgent
-from reincarnate.teachers.sb3.network import build_network
+from reincarnate.teachers.sb3.network import build_network, extractor, extractor_of
 
 PREFIX = "lstm_actor."
 PARTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -18,21 +18,28 @@ MOST = 2**27  # numbers in one matrix
 LAYERS = 16
 
 
-def build_recurrent(tensors: dict[str, Tensor], saved: SavedAgent) -> tuple[LSTM, nn.Module, str]:
-    """The actor's LSTM, the network from its output to the head's, and both in words.
+class Remembering(NamedTuple):
+    """What comes before the actor's LSTM, the LSTM, the network from its output to the head's; all in words."""
 
-    UserError: another memory than an LSTM over the flattened observation (images have convolutions before it).
-    """
-    if any(name.startswith(("features_extractor.", "pi_features_extractor.")) for name in tensors):
-        raise UserError(
-            "not supported: RecurrentPPO with a features extractor of its own; flat observations can be read"
-        )
+    features: nn.Module
+    lstm: LSTM
+    network: nn.Module
+    words: str
+
+
+def build_recurrent(tensors: dict[str, Tensor], saved: SavedAgent) -> Remembering:
+    """The parts of its actor. UserError: another memory than an LSTM, or another features extractor than SB3's."""
+    prefix = extractor_of(tensors, saved)
+    before = extractor(tensors, prefix, saved)
     own = {name.removeprefix(PREFIX): t for name, t in tensors.items() if name.startswith(PREFIX)}
-    lstm = _lstm(own, math.prod(saved.obs_shape))
-    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(PREFIX)}
-    network, words = build_network(rest, replace(saved, obs_shape=(lstm.features,)))
+    lstm = _lstm(own, before.features)
+    gone = (PREFIX, *saved.family.features)
+    rest = {name: tensor for name, tensor in tensors.items() if not name.startswith(gone)}
+    network, words = build_network(rest, replace(saved, obs_shape=(lstm.features,), entries=()))
     layers = lstm.net.num_layers
-    return lstm, network, f"LSTM {lstm.features}{f' × {layers} layers' if layers > 1 else ''}, {words}"
+    said = f"LSTM {lstm.features}{f' × {layers} layers' if layers > 1 else ''}, {words}"
+    said = f"{before.words}, {said}" if before.words else said
+    return Remembering(nn.Sequential(*before.modules), lstm, network, said)
 
 
 def _lstm(tensors: dict[str, Tensor], inputs: int) -> LSTM:

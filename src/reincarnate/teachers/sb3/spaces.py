@@ -21,18 +21,31 @@ ENTRY = re.compile(
     r"'(?P<key>[^'\\]{1,200})'(?::|,) "
     r"(?:Discrete\((?P<n>\d{1,7})\)|MultiBinary\((?P<bits>[\d ,()\[\]]{1,40})\)"
     r"|MultiDiscrete\(\[(?P<nvec>[\d ]{1,400})\]\)"
-    r"|Box\([^()]{1,4000}, \((?P<shape>[\d ,]{1,60})\), (?P<dtype>\w{1,20})\))"
+    r"|Box\((?P<bounds>[^()]{1,4000}), \((?P<shape>[\d ,]{1,60})\), (?P<dtype>\w{1,20})\))"
 )
 BETWEEN = re.compile(r"(?:OrderedDict)?[\s(){}\[\],]*")  # what a printed Dict has besides its entries
 
 
+class Entry(NamedTuple):
+    """One entry of a Dict: its name, its shape as the network sees it, and whether SB3 takes it for an image."""
+
+    key: str
+    shape: tuple[int, ...]
+    image: bool = False
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        return math.prod(self.shape)
+
+
 class Seen(NamedTuple):
-    """An observation as the network sees it, and the names of a Dict's entries, in their order."""
+    """An observation as the network sees it, and a Dict's entries, in their order."""
 
     shape: tuple[int, ...]
     dtype: str
     image: bool = False
-    keys: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
 
 
 class Chosen(NamedTuple):
@@ -116,22 +129,22 @@ def _sizes(text: Any, what: str = "observations") -> tuple[int, ...]:
 
 
 def _dict(text: str) -> Seen:
-    """The entries of a printed Dict. UserError: images among them, other spaces, or nothing of the kind."""
+    """The entries of a printed Dict. UserError: other spaces, or nothing of the kind."""
     entries = list(ENTRY.finditer(text))
     if not entries or not all(BETWEEN.fullmatch(part) for part in ENTRY.split(text)[:: ENTRY.groups + 1]):
         raise UserError(f"not supported: observations in a Dict of other spaces than Box, Discrete …: {text[:120]}")
-    total = 0
-    for entry in entries:
-        if shape := entry["shape"]:
-            sizes = _sizes(shape)
-            if entry["dtype"] == "uint8" and len(sizes) == 3:
-                raise UserError(f"not supported: images in a Dict ({entry['key']!r}); vectors in one can be read")
-            total += math.prod(sizes)
-        elif entry["bits"]:
-            total += math.prod(_sizes(entry["bits"]))
-        else:
-            total += sum(_sizes(entry["n"] or entry["nvec"]))
-    return Seen((_length(total),), "float32", keys=tuple(entry["key"] for entry in entries))
+    found = tuple(map(_entry, entries))
+    return Seen((_length(sum(entry.size for entry in found)),), "float32", entries=found)
+
+
+def _entry(found: re.Match[str]) -> Entry:
+    if shape := found["shape"]:
+        sizes = _sizes(shape)
+        numbers = set(re.findall(r"-?\d+", found["bounds"]))  # one of each bound, or arrays of them
+        return Entry(found["key"], sizes, found["dtype"] == "uint8" and len(sizes) == 3 and numbers == {"0", "255"})
+    if found["bits"]:
+        return Entry(found["key"], (math.prod(_sizes(found["bits"])),))
+    return Entry(found["key"], (sum(_sizes(found["n"] or found["nvec"])),))
 
 
 def _length(total: int) -> int:

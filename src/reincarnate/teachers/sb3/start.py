@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,6 +105,8 @@ def statistics(stats: Statistics | None, norm: str = "obs_norm") -> Tensors:
     """Observations' and returns' moments as our buffers. UserError: cut elsewhere than ours."""
     if stats is None:
         return {}
+    if isinstance(stats.clip, np.ndarray):
+        raise UserError("not supported: a Dict of which some keys are normalised and some are not; it can be a teacher")
     if stats.clip != CLIP:
         raise UserError(
             f"not supported: observations clipped at ±{stats.clip:g} after normalisation; ours at ±{CLIP:g}"

@@ -1,15 +1,18 @@
 """Observation statistics of SB3's `VecNormalize`: only numbers are taken, nothing is run."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from reincarnate.errors import UserError
+from reincarnate.files.pickled import entries as entries_of
 from reincarnate.files.safe import MIB, Inert, inert_array, one_line, read_file, sha256, unpickle_inert
 from reincarnate.files.sb3_pickles import ALLOWED
+from reincarnate.teachers.sb3.spaces import Entry
 
 MARK = b"vec_normalize"
 """In the first bytes of such a pickle, whatever the file is called."""
@@ -21,7 +24,8 @@ class Statistics:
 
     `normalises` is False where the wrapper left observations alone. `count` is how many observations were seen, and
     `last` the last ones [n, *O], raw, where they were kept. `returns`: mean, variance and count of the discounted
-    returns by whose deviation rewards were divided; None where they were left alone.
+    returns by whose deviation rewards were divided; None where they were left alone. Of a Dict each key that was
+    normalised has its own (`keyed`, with `kept` the last ones by key), until `along` puts them side by side.
     """
 
     path: Path
@@ -29,10 +33,38 @@ class Statistics:
     normalises: bool
     mean: np.ndarray  # float64 [*O]
     scale: np.ndarray  # float64 [*O]
-    clip: float
+    clip: float | np.ndarray
     count: float
     last: np.ndarray | None
     returns: tuple[float, float, float] | None = None
+    keyed: Mapping[str, tuple[np.ndarray, np.ndarray]] | None = None  # mean and scale
+    kept: Mapping[str, np.ndarray] | None = None
+
+    @property
+    def limit(self) -> float:
+        """Where observations are clipped."""
+        return float(np.min(self.clip))
+
+    @property
+    def said(self) -> str:
+        """What observations they are of."""
+        if self.keyed is None:
+            return f"of shape {self.mean.shape}"
+        return f"of a Dict with {', '.join(f'{key} {mean.shape}' for key, (mean, _) in self.keyed.items())}"[:200]
+
+    def along(self, entries: Sequence[Entry]) -> "Statistics":
+        """Those of a Dict as of one row with its entries side by side; keys without any are left as they are.
+
+        Where they are of other entries they stay as they are, and fit nothing.
+        """
+        sizes = {entry.key: entry.size for entry in entries}
+        if not self.keyed or any(mean.size != sizes.get(key) for key, (mean, _) in self.keyed.items()):
+            return self
+        parts = [_moments(entry, self.keyed.get(entry.key), self.clip) for entry in entries]
+        mean, scale, clip = (np.concatenate(part) for part in zip(*parts, strict=True))
+        whole = float(clip[0]) if (clip == clip[0]).all() else clip
+        last = None if self.kept is None else side_by_side(self.kept, entries)
+        return replace(self, mean=mean, scale=scale, clip=whole, last=last)
 
     def fits(self, obs_shape: tuple[int, ...]) -> bool:
         """Whether they are of such observations; those that leave observations alone are of any."""
@@ -41,6 +73,34 @@ class Statistics:
     def __call__(self, obs: np.ndarray) -> np.ndarray:
         """Raw observations [n, *O], normalised, in float64."""
         return np.clip((obs - self.mean) / self.scale, -self.clip, self.clip)
+
+
+def _moments(entry: Entry, found: tuple[np.ndarray, np.ndarray] | None, clip: float | np.ndarray) -> list[np.ndarray]:
+    """Mean, scale and limit of one entry's numbers."""
+    mean, scale = (np.zeros(entry.size), np.ones(entry.size)) if found is None else (one.ravel() for one in found)
+    return [mean, scale, np.full(entry.size, np.inf if found is None else clip)]
+
+
+def arrays_of(value: Any) -> dict[str, np.ndarray] | None:
+    """The floating-point arrays of an inert dictionary, by name; None where it is none."""
+    found = entries_of(value)
+    if found is None:
+        return None
+    arrays = {key: _array(one) for key, one in found.items() if isinstance(key, str)}
+    return {key: array for key, array in arrays.items() if array is not None}
+
+
+def side_by_side(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry]) -> np.ndarray | None:
+    """Observations [n, N] of a Dict's entries; zeros where an entry is no array of floating-point numbers, as images.
+
+    None where nothing is.
+    """
+    known = [entry.key for entry in entries if (one := arrays.get(entry.key)) is not None and one.ndim > 0]
+    n = len(arrays[known[0]]) if known else 0
+    if any(arrays[entry.key].size != n * entry.size for entry in entries if entry.key in known) or not n:
+        return None
+    parts = [arrays[e.key].reshape(n, e.size) if e.key in known else np.zeros((n, e.size)) for e in entries]
+    return np.concatenate(parts, 1)
 
 
 def is_statistics(path: Path) -> bool:
@@ -63,16 +123,30 @@ def read_statistics(path: Path) -> Statistics:
     if state.get("norm_obs", True) is False:
         return Statistics(path, digest, False, np.zeros(0), np.ones(0), math.inf, 0.0, None)
     try:
-        running = state["obs_rms"].state
-        mean, var, count = inert_array(running["mean"]), inert_array(running["var"]), _number(running.get("count"))
         clip, epsilon = float(state["clip_obs"]), float(state["epsilon"])
+        running = entries_of(state["obs_rms"])
+        several = {"": state["obs_rms"]} if running is None else running
+        found = {key: _running(one.state, epsilon) for key, one in several.items()}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path}: its observation statistics cannot be read: {one_line(error)}") from None
-    sound = mean.shape == var.shape and np.isfinite(mean).all() and np.isfinite(var).all()
-    if not (sound and (var + epsilon > 0).all() and clip > 0):
+    if not found or not clip > 0 or not all(isinstance(key, str) for key in found):
         raise UserError(f"{path}: its observation statistics are not usable numbers")
-    last, returns = _array(state.get("old_obs")), _returns(state)
-    return Statistics(path, digest, True, mean, np.sqrt(var + epsilon), clip, count, last, returns)
+    returns, count = _returns(state), next(iter(found.values()))[2]
+    if running is None:
+        mean, scale, _ = found[""]
+        return Statistics(path, digest, True, mean, scale, clip, count, _array(state.get("old_obs")), returns)
+    keyed = {key: (mean, scale) for key, (mean, scale, _) in found.items()}
+    nothing, kept = np.zeros(0), arrays_of(state.get("old_obs"))
+    return Statistics(path, digest, True, nothing, nothing, clip, count, None, returns, keyed, kept)
+
+
+def _running(state: Any, epsilon: float) -> tuple[np.ndarray, np.ndarray, float]:
+    """Mean, scale and count of running statistics. ValueError: numbers that cannot be."""
+    mean, var = inert_array(state["mean"]), inert_array(state["var"])
+    sound = mean.shape == var.shape and np.isfinite(mean).all() and np.isfinite(var).all()
+    if not (sound and (var + epsilon > 0).all()):
+        raise ValueError("they are not usable numbers")
+    return mean, np.sqrt(var + epsilon), _number(state.get("count"))
 
 
 def _returns(state: dict[str, Any]) -> tuple[float, float, float] | None:

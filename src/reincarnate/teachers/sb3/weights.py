@@ -75,6 +75,8 @@ def _refuse_pixels(saved: SavedAgent) -> None:
     """Students divide bytes by 255 and know images in stacks of screens; nothing else."""
     if saved.chosen:
         raise UserError(f"not supported: actions of {len(saved.chosen.choices)} choices; it can be a teacher")
+    if any(entry.image for entry in saved.entries):
+        raise UserError("not supported: images in a Dict, which students see as one row; it can be a teacher")
     if (saved.obs_dtype == "uint8") != saved.divide_by_255:
         how = "divided by 255" if saved.divide_by_255 else "as they are"
         raise UserError(f"not supported: it sees {saved.obs_dtype} observations {how}; students divide bytes alone")
