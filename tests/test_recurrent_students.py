@@ -23,6 +23,7 @@ from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN, PPO, R2D2, STUDENTS, stacker
+from reincarnate.students.sequences import warmed
 from reincarnate.training.players import Stage
 from reincarnate.types import Step, TaskSpec, TimeStep, VectorEnv, Weighing
 
@@ -210,7 +211,7 @@ def outputs(net, batch, b):
 def test_a_sequence_s_priority_is_mostly_its_largest_error():
     student, memory, _ = lived(VALUE)
     batch = memory.sample(4, np.random.default_rng(0))
-    rows = student._warmed(batch)
+    rows = warmed(batch, 2)
     loss = torch.zeros(4, 4)
     loss[:, 1], loss[:, 2] = 0.02, 1.5  # Huber's of |δ| = 0.2 and 2
     rows = rows._replace(weight=torch.ones(4, 4))

@@ -21,7 +21,7 @@ from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
 from reincarnate.students.later import LATER
-from reincarnate.students.memory_settings import MemorySettings
+from reincarnate.students.memory_settings import MemorySettings, check_segments
 from reincarnate.students.policy import PolicyStudent
 from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork, fresh
@@ -113,12 +113,7 @@ class PolicySettings(MemorySettings):
                 told = f"--student.critic-memory {self.critic_memory} is the critic's own"
                 raise UserError(f"{told}: it needs --student.shared off")
             memories.check(self._critics_memory())
-        if self.segment < 1 or self.rollout % self.segment:
-            told = f"--student.segment {self.segment} does not divide --student.rollout {self.rollout}"
-            raise UserError(f"{told}: segments are cut from rollouts")
-        if self.batch_size % self.segment:
-            told = f"--student.batch-size {self.batch_size} counts steps and holds no whole number of segments"
-            raise UserError(f"{told} of --student.segment {self.segment}")
+        check_segments(self.segment, self.rollout, self.batch_size)
 
     def _critics_memory(self) -> MemoryShape:
         """The memory of a critic that does not share the actor's."""
