@@ -108,6 +108,7 @@ class PolicySettings(MemorySettings):
     def _check_segments(self) -> None:
         """Raises UserError for segments that do not fit into a rollout, or into a batch."""
         self.check_memory()
+        self.refuse_decorrelation()
         if self.critic_memory != "same":
             if self.shared != "off":
                 told = f"--student.critic-memory {self.critic_memory} is the critic's own"
@@ -188,7 +189,7 @@ class PolicySettings(MemorySettings):
         )
 
     def _with_memory(self, spec: TaskSpec, shape: DenseShape, critic: DenseShape | None, seed: int) -> RecurrentNetwork:
-        spread = Spread(free=True, initial=self.log_std, bound="none")
+        spread = Spread(free=True, initial=self.log_std, sde=self.sde, bound="none")
         parts = fresh(spec, shape, critic, kind_for(spec), seed, spread, self, self._critics_memory())
         obs_norm = ObservationNorm(spec.obs_shape) if self.norm_obs else None
         return RecurrentNetwork(*parts, obs_norm, RewardNorm(1, self.gamma) if self.norm_reward else None)

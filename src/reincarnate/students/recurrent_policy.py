@@ -81,7 +81,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         start = begun(self._carry, rollout, self._net.initial)
         told, value, after, carries, self._carry = self._read(self._acts, rollout, start)
         log_prob = log_prob_of(self.kind, masked(told, rollout.mask), action)
-        if self._net.obs_norm is not None:
+        if self._net.obs_norm is not None and not self.settings.freeze_norm:
             self._net.obs_norm.update(rollout.obs.flatten(0, 1))
             _, value, after, *_ = self._read(self._net, rollout, start)
         reward = self._normalised(rollout)
@@ -117,7 +117,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         """Of sequences of prior data: V's TD error of n steps, and the terms."""
         assert batch.begins is not None and batch.ended is not None and batch.next_obs is not None
         net, carry = self._net, self._net.initial(len(batch.obs))
-        if net.obs_norm is not None:
+        if net.obs_norm is not None and not self.settings.freeze_norm:
             net.obs_norm.update(real(batch.obs.flatten(0, 1), batch.weight))
         reward = batch.reward if net.reward_norm is None else net.reward_norm(batch.reward)
         obs = torch.cat([batch.obs, batch.next_obs[:, None]], 1)
