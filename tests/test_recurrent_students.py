@@ -219,7 +219,9 @@ def test_a_sequence_s_priority_is_mostly_its_largest_error():
     assert student._errors(loss.flatten(), rows).tolist() == pytest.approx([expected] * 4)
 
 
-@pytest.mark.parametrize("name", [n for n, kind in STUDENTS.items() if "unroll" in kind.__dataclass_fields__])
+@pytest.mark.parametrize(
+    "name", [n for n, kind in STUDENTS.items() if {"unroll", "noisy"} <= kind.__dataclass_fields__.keys()]
+)
 @pytest.mark.parametrize("memory", ["gru", "gtrxl"])
 def test_every_value_student_learns_with_every_memory(name, memory):
     more = {"reset_every": 1} if name == "modern" else {}

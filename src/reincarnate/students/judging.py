@@ -3,7 +3,7 @@
 For terms that want it noted (`losses.logged`). Observations are as the networks see them, actions in [-1, 1].
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def with_advantage(
 
 
 def judged(
-    student: "ContinuousStudent", obs: Tensor, next_obs: Tensor, batch: Batch, term: Term, rng: np.random.Generator
+    student: "ContinuousStudent", obs: Any, next_obs: Any, batch: Batch, term: Term, rng: np.random.Generator
 ) -> Tensor:
     """The sum [B] over the critics of a term that wants their judgement of `term.actions` actions of each kind."""
     n: int = term.actions  # pyright: ignore[reportAttributeAccessIssue]

@@ -175,13 +175,12 @@ def work(student: Student, memory: Memory, box: Mailbox, job: Job) -> Done:
     memory.forget(job.keep - len(job.rollouts))
     for rollout in job.rollouts:
         memory.keep(on_device(rollout, memory.device))
-    rng, means = job.rng, []
+    means = []
     for _ in range(job.updates):
-        means.append(student.update(memory.sample(job.batch, rng), job.weighing, rng).means)
+        means.append(student.update(memory.sample(job.batch, job.rng), job.weighing, job.rng).means)
     post(box, THERE, student)
-    return Done(
-        [{k: _number(v) for k, v in each.items()} for each in means], rng.bit_generator.state, counts_of(student)
-    )
+    numbers: list[Means] = [{name: _number(mean) for name, mean in each.items()} for each in means]
+    return Done(numbers, job.rng, counts_of(student))
 
 
 # ---- a student's state in shared memory --------------------------------------------------------------------
