@@ -62,11 +62,11 @@ def test_rollouts_are_replayed_until_environments_restart():
     _, memories, _, _ = both(ALD(**LEARNER), keeps=2)
     memory = memories["student"]
     newest = memory.prepared
-    memory._keep(newest._replace(reward=newest.reward + 100))
+    memory.keep(newest._replace(reward=newest.reward + 100))
     assert len(memory) == 2 * memory.newest == 48
     drawn = memory.sample(48, np.random.default_rng(0))
     assert ((drawn.reward > 50).sum(), drawn.predictions["learner"].x.shape) == (24, (12, 4, 3))
-    memory._keep(newest)
+    memory.keep(newest)
     assert len(memory) == 48
     memory.cut()
     assert len(memory) == 0

@@ -23,6 +23,7 @@ from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN, PPO, R2D2, STUDENTS, stacker
+from reincarnate.students.sequences import warmed
 from reincarnate.training.players import Stage
 from reincarnate.types import Step, TaskSpec, TimeStep, VectorEnv, Weighing
 
@@ -210,7 +211,7 @@ def outputs(net, batch, b):
 def test_a_sequence_s_priority_is_mostly_its_largest_error():
     student, memory, _ = lived(VALUE)
     batch = memory.sample(4, np.random.default_rng(0))
-    rows = student._warmed(batch)
+    rows = warmed(batch, 2)
     loss = torch.zeros(4, 4)
     loss[:, 1], loss[:, 2] = 0.02, 1.5  # Huber's of |δ| = 0.2 and 2
     rows = rows._replace(weight=torch.ones(4, 4))
@@ -218,7 +219,9 @@ def test_a_sequence_s_priority_is_mostly_its_largest_error():
     assert student._errors(loss.flatten(), rows).tolist() == pytest.approx([expected] * 4)
 
 
-@pytest.mark.parametrize("name", [n for n, kind in STUDENTS.items() if "unroll" in kind.__dataclass_fields__])
+@pytest.mark.parametrize(
+    "name", [n for n, kind in STUDENTS.items() if {"unroll", "noisy"} <= kind.__dataclass_fields__.keys()]
+)
 @pytest.mark.parametrize("memory", ["gru", "gtrxl"])
 def test_every_value_student_learns_with_every_memory(name, memory):
     more = {"reset_every": 1} if name == "modern" else {}
@@ -404,6 +407,9 @@ def test_a_feed_forward_teacher_s_word_of_a_sequence_is_its_word_of_each_row(rul
         (replace(POLICY, batch_size=18), "holds no whole number of segments"),
         (replace(POLICY, critic_memory="gru"), "needs --student.shared off"),
         (PPO(critic_memory="gru"), "is for an actor with a --student.memory"),
+        (replace(VALUE, unroll=0, overlap=0), "--student.unroll 0 is too small"),  # nothing after the burn-in
+        (replace(VALUE, decorrelate=0.1), "--student.decorrelate reads the features of lone rows"),
+        (replace(POLICY, decorrelate=0.1), "--student.decorrelate reads the features of lone rows"),
     ],
 )
 def test_memories_that_cannot_be_are_refused_in_a_line(student, told, store):
@@ -428,6 +434,26 @@ def test_a_learner_that_cannot_be_is_refused_in_a_line(method, student, told, st
     with pytest.raises(UserError, match=told) as refused:
         prepare(run_of(METHODS["ald"](**method), student, store))
     assert "\n" not in str(refused.value)
+
+
+def test_data_that_holds_no_sequence_is_refused_before_anything_is_written(rule, store, tmp_path):
+    long = replace(VALUE, unroll=40, burn_in=40, overlap=0, batch_size=40)
+    run = run_of(QDagger(offline_updates=8), long, store, teacher=rule, data_env_steps=60)
+    with pytest.raises(UserError, match=r"the data holds 60 steps, and no lesson of 80 rows"):
+        execute(run, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_frozen_scale_of_observations_stays_and_a_critic_s_own_memory_learns_while_the_actor_stands_still():
+    settings = replace(POLICY, norm_obs=True, freeze_norm=True, shared="off", critic_memory="gru", critic_updates=9)
+    student, memory, _ = lived(settings, 8)
+    before = {name: value.clone() for name, value in student.network.state_dict().items()}
+    memory.begin(student)
+    student.update(memory.sample(16, np.random.default_rng(0)), Weighing(), np.random.default_rng(0))
+    moved = {
+        name.split(".")[0] for name, value in student.network.state_dict().items() if (value != before[name]).any()
+    }
+    assert moved == {"critic_torso", "critic_memory", "value"}
 
 
 def test_a_carry_of_another_network_is_refused_in_a_line():

@@ -99,17 +99,27 @@ class Memory:
         rollout = self.layout.gather(self.rows, watched, self._mark)
         told = {name: _of_rollout(rollout, predict) for name, predict in ask.items() if name not in watched}
         rollout = rollout._replace(predictions={**rollout.predictions, **told})
-        self._keep(student.prepare(on_device(rollout, self.device)))
+        self.keep(student.prepare(on_device(rollout, self.device)))
         self._mark = self.rows.added.copy()
 
-    def _keep(self, prepared: Batch) -> None:
+    def keep(self, prepared: Batch) -> None:
+        """From now on learn from this one too, and no more from the oldest where there are too many."""
         self._kept = [*self._kept, prepared][-self.keeps :]
         self._prepared = prepared if len(self._kept) == 1 else joined(self._kept)
         self._order = np.zeros(0, np.int64)
 
     def tell(self, change: Callable[[Batch], Batch]) -> None:
         """Change what has just been prepared: what others of the cast, who saw the same rollout, say of it."""
-        self._keep(change(self._kept.pop()))
+        self.keep(change(self._kept.pop()))
+
+    def forget(self, but: int) -> None:
+        """Keep no more than so many of the newest prepared rollouts."""
+        self._kept = self._kept[len(self._kept) - but :] if but > 0 else []
+
+    @property
+    def kept(self) -> list[Batch]:
+        """Prepared rollouts that are learnt from, oldest first."""
+        return list(self._kept)
 
     @property
     def prepared(self) -> Batch:

@@ -82,7 +82,7 @@ class Copies:
 
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for its faults."""
-        idle = np.isnan(actions).all(1) if self._continuous else np.asarray(actions) == IDLE
+        idle: np.ndarray = np.isnan(actions).all(1) if self._continuous else np.equal(actions, IDLE)
         if self._continuous:
             acts(actions, idle)
         next_obs = np.empty_like(self._obs)

@@ -27,6 +27,7 @@ class ALD(Learner, Method):
     direction: Literal["forward", "reverse"] = "forward"  # KL(teacher ‖ pupil) or KL(pupil ‖ teacher), in both terms
     distil_steps: int = 1  # the student's updates for each of the learner's
     replayed: int = 4  # rollouts that are distilled from, the newest among them
+    processes: Literal["one", "two"] = "one"  # two: the student is distilled beside the learner, to the same bits
 
     @property
     def rollouts(self) -> int:
@@ -37,6 +38,11 @@ class ALD(Learner, Method):
     def repeats(self) -> dict[str, int]:
         """How many times the updates of its pace somebody of the cast makes."""
         return {"student": self.distil_steps}
+
+    @property
+    def distant(self) -> frozenset[str]:
+        """The student, where it is distilled in a process of its own."""
+        return frozenset({"student"} if self.processes == "two" else ())
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase."""

@@ -1,13 +1,13 @@
 """The network of an off-policy actor-critic: all that its agent keeps. Layer names are stable (`docs/formats.md`)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from reincarnate.nets.actors import Actor, ValueNetwork
 from reincarnate.nets.normalise import ObservationNorm
-from reincarnate.nets.qcritics import QCritics
 
 
 class Entropy(nn.Module):
@@ -29,13 +29,15 @@ class ActorCriticNetwork(nn.Module):
     def __init__(
         self,
         actor: Actor,
-        critic: QCritics,
+        critic: nn.Module,
         norm: ObservationNorm | None,
         entropy: Entropy | None,
         value: ValueNetwork | None = None,
     ):
         nn.Module.__init__(self)
-        self.norm, self.actor, self.critic, self.entropy = norm or nn.Identity(), actor, critic, entropy
+        self.norm, self.actor = norm or nn.Identity(), actor
+        self.critic: Any = critic  # `nets.qcritics.QCritics`, or `nets.remembering.RecurrentCritics`
+        self.entropy = entropy
         self.value = value
         self.register_buffer("largest_reward", torch.zeros(()))
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from reincarnate.errors import UserError
 from reincarnate.losses import log_probs
 from reincarnate.nets.dense import DenseShape, head_for, torso_for
+from reincarnate.nets.histories import History
 from reincarnate.types import TaskSpec
 
 ActorKind = Literal["logits", "means", "gaussian", "squashed"]
@@ -115,7 +116,7 @@ class Actor(nn.Module):
         nn.Module.__init__(self)
         self.torso, self.head, self.kind = torso, head, kind
 
-    def forward(self, obs: Tensor) -> Float[Tensor, "B K"]:
+    def forward(self, obs: Tensor | History) -> Float[Tensor, "B K"]:
         return self.head(self.torso(obs))
 
 
@@ -126,7 +127,7 @@ class ValueNetwork(nn.Module):
         nn.Module.__init__(self)
         self.torso, self.value = torso, value
 
-    def forward(self, obs: Tensor) -> Float[Tensor, "B"]:
+    def forward(self, obs: Tensor | History) -> Float[Tensor, "B"]:
         return self.value(self.torso(obs))[:, 0]
 
 

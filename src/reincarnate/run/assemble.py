@@ -9,6 +9,7 @@ from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
 from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
+from reincarnate.errors import UserError
 from reincarnate.losses.logged import RETURN
 from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
@@ -19,6 +20,7 @@ from reincarnate.run.several import follows_features
 from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
+from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange
 from reincarnate.training.loop import Loop, predictor_of
 from reincarnate.training.population import Alone, Apart, Stacked, Team
@@ -52,6 +54,8 @@ def assemble(
         for training in trainings:
             _quicken(training.student, compiled, overlap)
         team = Alone(trainings[0]) if seeds == 1 else Apart(trainings)
+    if "student" in run.method.distant:
+        team = Distant(trainings[0], "student", run.birth_seed, run.imports, note)
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
     exchange = exchange or run.exchange.exchange(seeds)
@@ -146,6 +150,8 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
     prior = _held(Memory(data, settings.layout_of_data(), device=prepared.device), prepared) if data else None
+    if prior is not None and not len(prior):
+        raise UserError(f"the data holds {prior.rows.transitions:,} steps, and no lesson of {prior.layout.ahead} rows")
     _follow_returns(run, [memory] + ([prior] if prior else []))
     return Training(
         cast=cast,

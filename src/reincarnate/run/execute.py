@@ -124,7 +124,7 @@ def _train(
         exchange = Quiet()  # of one that is trained already
     trainings, loop, compiled = assemble(prepared, note, exchange)
     with ExitStack() as stack:
-        stack.callback(loop.env.close)
+        stack.callback(loop.close)
         pairs = list(zip(prepared, trainings, directories, strict=True))
         keepers = [stack.enter_context(Keeper(training, directory, note)) for _, training, directory in pairs]
         for (p, _, _), keeper, again in zip(pairs, keepers, resume, strict=True):
@@ -189,6 +189,8 @@ def why_apart(prepared: Prepared) -> str | None:
         return "students that start from weights are trained one seed at a time"
     if prepared.run.stop_at:
         return "each stops when it has done enough"
+    if prepared.run.method.distant:
+        return "each has a process beside it"
     return None
 
 

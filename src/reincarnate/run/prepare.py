@@ -105,7 +105,9 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
 
 
 def _check_cast(run: Run, spec: TaskSpec) -> None:
-    """Raises UserError where one of a method's cast does not suit the task."""
+    """Raises UserError where one of a method's cast does not suit the task, or has a process and others none."""
+    if run.method.distant and run.population > 1:
+        raise UserError("--processes two is for a run alone; leave it out with --population")
     for name in run.method.cast:
         if name != "student":
             other = run.method.settings_of(name, run.student)

@@ -33,8 +33,11 @@ def without_unknown_features(
     run: Run, teacher: Teacher, spec: TaskSpec, student: Student
 ) -> tuple[Run, tuple[str, ...]]:
     """The run without its feature regression where nobody can do it, and a word on each teacher that is left out."""
-    if not hasattr(student, "follow") or getattr(getattr(student, "critic", None), "implicit", False):
-        return _plain(run), (f"a {type(run.student).__name__} student learns no map to features: beta is 0",)
+    with_memory = " with a memory" if getattr(run.student, "remembers", False) else ""
+    unread = with_memory or getattr(getattr(student, "critic", None), "implicit", False)
+    if unread or not hasattr(student, "follow"):
+        kind = f"{type(run.student).__name__} student{with_memory}"
+        return _plain(run), (f"a {kind} learns no map to features: beta is 0",)
     sizes = features_of(teacher, spec).sizes
     if not any(sizes):
         return _plain(run), (f"the teacher {teacher.card.uri} tells no features: beta is 0",)

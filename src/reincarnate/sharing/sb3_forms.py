@@ -52,6 +52,8 @@ class Form(NamedTuple):
 def form_of(agent: Agent) -> Form:
     """UserError: no algorithm of SB3's has this network; it says why."""
     settings, network = agent.student, agent.network()
+    if getattr(settings, "remembers", False):
+        raise UserError(f"Stable-Baselines3 has no memories; {CLASSES} without one can be written")
     if isinstance(network, PolicyNetwork):
         return _policy(settings, network, agent.spec)
     if isinstance(settings, ContinuousSettings):

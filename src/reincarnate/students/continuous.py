@@ -19,6 +19,7 @@ from reincarnate.losses.divergences import q_scale
 from reincarnate.nets import Flat
 from reincarnate.nets.actorcritic import ActorCriticNetwork
 from reincarnate.nets.actors import Drawn, drawn
+from reincarnate.nets.histories import History
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.optimizers import Optimizer, clip_norm, optimizer
 from reincarnate.students import exploration, judging
@@ -48,11 +49,11 @@ RANDOM = 1.0
 """The exploration at which actions are uniformly random; no σ of noise in [-1, 1] is as large."""
 
 
-class _Seen(NamedTuple):
+class Seen(NamedTuple):
     """A batch's observations as the networks see them, and its rewards as the critics do."""
 
-    obs: Tensor
-    next_obs: Tensor
+    obs: Tensor | History
+    next_obs: Tensor | History
     reward: Tensor
 
 
@@ -122,14 +123,17 @@ class ContinuousStudent(OptimizedByPart):
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n, A] in the task's units: under noise, drawn, or at `RANDOM` uniform."""
-        shape = (len(step.begins), self.spec.actions)
-        if explore >= RANDOM:
-            unit = rng.uniform(-1, 1, shape).astype(np.float32)
+        x = None if explore >= RANDOM else self._said(step.obs)
+        return ActorOutput(self._acted(x, len(step.begins), explore, rng), carry)
+
+    def _acted(self, x: Tensor | None, n: int, explore: float, rng: np.random.Generator) -> np.ndarray:
+        """Actions [n, A] in the task's units by what the actor said; None where it was not asked: at random."""
+        if x is None:
+            unit = rng.uniform(-1, 1, (n, self.spec.actions)).astype(np.float32)
         else:
-            exploration.sound(x := self._said(step.obs))
-            said = self.settings.explored(x, explore, self._noise(shape, rng))
-            unit = exploration.to_host(said)
-        return ActorOutput(from_unit(self.spec, unit), carry)
+            exploration.sound(x)
+            unit = exploration.to_host(self.settings.explored(x, explore, self._noise((n, self.spec.actions), rng)))
+        return from_unit(self.spec, unit)
 
     @torch.no_grad()
     def features(self, batch: Batch) -> dict[str, Tensor]:
@@ -161,17 +165,21 @@ class ContinuousStudent(OptimizedByPart):
         without mean|Q|, and each example's loss in the critics; without a loss of its own, in the terms.
         """
         self._observe(batch)
-        seen, means, each = self._see(batch), {}, None
+        return self._learn(self._see(batch), batch, weighing, rng)
+
+    def _learn(self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+        """The same of what the networks see of a batch."""
+        means, each = {}, None
         terms = [pair for pair in weighing.terms if not judging.of_critics(pair[1])]
         if weighing.own:
             each, found = self._learn_values(seen, batch, weighing, rng)
-            means |= {"td": each.mean(), **found}
+            means |= {"td": _mean(each, batch), **found}
         self.updates += 1
         every = self.settings.actor_every if weighing.own else 1
         if self.updates % every == 0 and (weighing.own * weighing.policy or terms):
             losses = self._learn_policy(seen, batch, weighing._replace(terms=terms), rng)
             # a sum over updates, of which so many pass without: its mean shall be the loss's
-            means |= {name: loss.mean() * every for name, loss in losses.items()}
+            means |= {name: _mean(loss, batch) * every for name, loss in losses.items()}
             losses.pop(ALIKE, None)
             each = sum(losses.values(), torch.zeros_like(batch.reward)) if each is None else each
         if weighing.own and self.updates % self.settings.target_every == 0:
@@ -191,23 +199,27 @@ class ContinuousStudent(OptimizedByPart):
         return getattr(self.settings, "worth", 0.0)
 
     @torch.no_grad()
-    def _see(self, batch: Batch) -> _Seen:
+    def _see(self, batch: Batch) -> Seen:
         assert batch.next_obs is not None, "an off-policy student needs successors"
-        norm, reward = self.network.norm, batch.reward
-        if self._worth:  # so that the largest, earned for ever, is worth what was asked
-            forever = self.network.largest_reward / (1 - self.settings.gamma)
-            reward = reward * (self._worth / forever.clamp(min=torch.finfo(forever.dtype).tiny))
-        return _Seen(norm(batch.obs), norm(batch.next_obs), reward)
+        norm = self.network.norm
+        return Seen(norm(batch.obs), norm(batch.next_obs), self._scaled(batch.reward))
+
+    def _scaled(self, reward: Tensor) -> Tensor:
+        """Rewards as the critics know them: the largest, earned for ever, is worth what was asked, if anything was."""
+        if not self._worth:
+            return reward
+        forever = self.network.largest_reward / (1 - self.settings.gamma)
+        return reward * (self._worth / forever.clamp(min=torch.finfo(forever.dtype).tiny))
 
     def _learn_values(
-        self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
+        self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One step of the critics, after one of V where there is one. Each example's error, and other losses' means."""
         s, rate, found = self.settings, self.settings.lr * weighing.lr_scale, {}
         if self.network.value is not None:
             error = judging.value_error(self, seen.obs, batch.action)
             self._descend("value", weighing.own * _mean(error, batch), rate)
-            found["value"] = error.detach().mean()
+            found["value"] = _mean(error.detach(), batch)
         target = self._target(seen, batch, rng)
         features = self.network.critic.features(seen.obs, batch.action)
         each = self.critic.loss(self.network.critic.read(features), target)
@@ -215,16 +227,16 @@ class ContinuousStudent(OptimizedByPart):
         if s.decorrelate:
             penalty = decorrelation(features, s.decorrelate_by).sum(0)
             total = total + s.decorrelate * _mean(penalty, batch)
-            found["decorrelation"] = penalty.detach().mean()
+            found["decorrelation"] = _mean(penalty.detach(), batch)
         for weight, term in weighing.terms:
             if judging.of_critics(term):
                 loss = judging.judged(self, seen.obs, seen.next_obs, batch, term, rng)
-                total, found[term.name] = total + weight * _mean(loss, batch), loss.detach().mean()
+                total, found[term.name] = total + weight * _mean(loss, batch), _mean(loss.detach(), batch)
         self._descend("critic", total, rate)
         return each.detach(), found
 
     @torch.no_grad()
-    def _target(self, seen: _Seen, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def _target(self, seen: Seen, batch: Batch, rng: np.random.Generator) -> Tensor:
         if self.network.value is not None:  # in-sample: no action is asked about that the data has not
             return actor_critic.bootstrapped(seen.reward, batch.discount, self.network.value(seen.next_obs))
         settings, noise = self.settings, self._noise(tuple(batch.action.shape), rng)
@@ -244,7 +256,7 @@ class ContinuousStudent(OptimizedByPart):
         return self.critic.target(Successor(out, seen.reward, batch.discount, entropy, members))
 
     def _learn_policy(
-        self, seen: _Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
+        self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
     ) -> dict[str, Tensor]:
         """One step of the actor, and of α with it. Returns each example's losses by name."""
         features = self.network.actor.torso(seen.obs)
@@ -258,7 +270,7 @@ class ContinuousStudent(OptimizedByPart):
             total = total + weighing.own * weighing.policy * _mean(losses["actor"], batch)
             scale = q_scale(q, self.settings.q_floor)
             if log_prob is not None:
-                self._learn_alpha(log_prob, weighing.lr_scale)
+                self._learn_alpha(log_prob, batch, weighing.lr_scale)
         if any(judging.wants_advantage(term) for _, term in weighing.terms):
             batch = judging.with_advantage(self, seen.obs, out, batch, rng)
         said = Prediction(self.settings.predicts, out)
@@ -269,7 +281,7 @@ class ContinuousStudent(OptimizedByPart):
         self._descend("actor", total, rate * weighing.lr_scale * weighing.actor_lr)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _climb(self, seen: _Seen, out: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _climb(self, seen: Seen, out: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """The actor's own loss, the value Q of its actions, and where they are drawn their log-probabilities."""
         if self._soft:
             now = self._draw(out, self._noise((len(out), self.spec.actions), rng))
@@ -284,7 +296,7 @@ class ContinuousStudent(OptimizedByPart):
         (slope,) = torch.autograd.grad(q.sum(), action)
         return actor_critic.clipped_dpg(out, slope, limit), q, None
 
-    def valued(self, obs: Tensor, action: Tensor) -> Tensor:
+    def valued(self, obs: Tensor | History, action: Tensor) -> Tensor:
         """What the actor climbs, [B]."""
         values = self.critic.values(self._judge(obs, action))
         reads = self.settings.reads
@@ -305,13 +317,13 @@ class ContinuousStudent(OptimizedByPart):
         assert self.network.entropy is not None
         return self.network.entropy.log_alpha.detach().exp()
 
-    def _learn_alpha(self, log_prob: Tensor, lr_scale: float) -> None:
+    def _learn_alpha(self, log_prob: Tensor, batch: Batch, lr_scale: float) -> None:
         settings = self.settings
         assert self.network.entropy is not None
         if not settings.learn_alpha:  # pyright: ignore[reportAttributeAccessIssue]
             return
         wanted = -settings.entropy * self.spec.actions  # pyright: ignore[reportAttributeAccessIssue]
-        loss = actor_critic.temperature_loss(self.network.entropy.log_alpha, log_prob, wanted).mean()
+        loss = _mean(actor_critic.temperature_loss(self.network.entropy.log_alpha, log_prob, wanted), batch)
         rate = settings.alpha_lr or settings.lr  # pyright: ignore[reportAttributeAccessIssue]
         self._descend("entropy", loss, rate * lr_scale)
 

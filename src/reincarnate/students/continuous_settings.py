@@ -3,7 +3,6 @@
 Actions are in [-1, 1] in all settings. Where papers and codes differ, docs/students.md says which is followed.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -11,30 +10,34 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from reincarnate.data.layouts import Transitions
+from reincarnate.data.layouts import Sequences, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
 from reincarnate.losses.decorrelation import By
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.actorcritic import ActorCriticNetwork, Entropy
-from reincarnate.nets.actors import Spread, build_actor, build_value, drawn
+from reincarnate.nets.actors import Spread, drawn
 from reincarnate.nets.dense import DenseShape
-from reincarnate.nets.normalise import ObservationNorm
-from reincarnate.nets.qcritics import build_critics
-from reincarnate.nets.qnet import natural_torso
 from reincarnate.students.actor_policy import ActorPolicy
 from reincarnate.students.continuous import RANDOM, ContinuousStudent
+from reincarnate.students.continuous_network import build
 from reincarnate.students.critics import span
 from reincarnate.students.later import LATER
+from reincarnate.students.memory_settings import SequenceSettings
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, StateActionCritic, TruncatedQuantiles
+from reincarnate.students.recurrent_continuous import RecurrentContinuousStudent
+from reincarnate.students.recurrent_network import RecurrentActorPolicy
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
 
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class ContinuousSettings:
-    """Settings of any off-policy student of continuous actions. Schedules are counted in env steps or updates."""
+class ContinuousSettings(SequenceSettings):
+    """Settings of any off-policy student of continuous actions. Schedules are counted in env steps or updates.
+
+    With a memory actor and critics have one each and learn from sequences of steps.
+    """
 
     hidden: tuple[int, ...] = (256, 256)  # the actor's layers
     critic_hidden: tuple[int, ...] = ()  # the critics' layers; empty: as the actor's
@@ -76,7 +79,8 @@ class ContinuousSettings:
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         least = {"critics": 1, "asked": 0, "n_step": 1, "batch_size": 1, "target_every": 1, "actor_every": 1}
-        smallest = self.batch_size + copies * (self.n_step + 8)  # a batch must fit beside rows that wait
+        waiting = self.unroll + self.burn_in if self.remembers else self.n_step
+        smallest = self.batch_size + copies * (waiting + 8)  # a batch must fit beside rows that wait
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0, "expectile": 0}
         least |= {"decorrelate": 0}
@@ -97,6 +101,8 @@ class ContinuousSettings:
             raise UserError(f"--student.asked {self.asked} is more than the {self.critics} critics there are")
         for shape in (self._actor_shape(), self._critic_shape()):
             shape.check()
+        if self.remembers:
+            self.check_sequences(self.batch_size)
         self.critic().check()
 
     def critic(self) -> StateActionCritic:
@@ -105,11 +111,11 @@ class ContinuousSettings:
 
     # ---- what the loop asks --------------------------------------------------------------------------
 
-    def layout(self) -> Transitions:
-        """How its experience is cut."""
-        return Transitions(self.n_step, self.gamma)
+    def layout(self) -> Transitions | Sequences:
+        """How its experience is cut: transitions, or with a memory sequences."""
+        return self.sequences(self.gamma, self.n_step) if self.remembers else Transitions(self.n_step, self.gamma)
 
-    def layout_of_data(self) -> Transitions:
+    def layout_of_data(self) -> Transitions | Sequences:
         """How prior data is cut."""
         return self.layout()
 
@@ -118,8 +124,9 @@ class ContinuousSettings:
         return Storage(self.replay_size)
 
     def pace(self, copies: int) -> Pace:
-        """How often it learns."""
-        return Pace(self.update_every, self.updates_each, self.batch_size, self.warmup)
+        """How often it learns; of sequences, so many as hold a batch's steps."""
+        batch = self.batch_size // self.unroll if self.remembers else self.batch_size
+        return Pace(self.update_every, self.updates_each, batch, self.warmup)
 
     def exploration(self, env_steps: int, newborn: bool, wait: int) -> float:
         """σ of the noise that is added; `RANDOM` while a newborn waits."""
@@ -138,35 +145,20 @@ class ContinuousSettings:
 
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ContinuousStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
-        return ContinuousStudent(self, self.critic(), spec, self._build(spec, seed), device)
+        kind = RecurrentContinuousStudent if self.remembers else ContinuousStudent
+        return kind(self, self.critic(), spec, self._build(spec, seed), device)
 
     def network(self, spec: TaskSpec) -> ActorCriticNetwork:
         """What an agent's weights are loaded into."""
         self.critic().check()
         return self._build(spec, 0)
 
-    def policy(self, spec: TaskSpec, network: ActorCriticNetwork) -> ActorPolicy:
+    def policy(self, spec: TaskSpec, network: ActorCriticNetwork) -> ActorPolicy | RecurrentActorPolicy:
         """A network with an agent's weights as a frozen policy."""
-        return ActorPolicy(network, self.predicts)
+        return RecurrentActorPolicy(network, True) if self.remembers else ActorPolicy(network, self.predicts)
 
     def _build(self, spec: TaskSpec, seed: int) -> ActorCriticNetwork:
-        if not spec.continuous:
-            raise UserError(
-                f"{spec.id} has discrete actions; a {type(self).__name__} student needs continuous ones: "
-                "use --student dqn"
-            )
-        if natural_torso(spec) not in ("mlp", "keyed"):
-            raise UserError(
-                f"{spec.id} shows {spec.obs_shape}; a {type(self).__name__} student sees flat vectors alone: "
-                "use --student ppo"
-            )
-        kind: Literal["means", "squashed"] = "means" if self.predicts == MEANS else "squashed"
-        actor = build_actor(spec, self._actor_shape(), kind, seed, self._spread())
-        size, outputs = math.prod(spec.obs_shape), self.critic().outputs
-        critic = build_critics(self.critics, size, spec.actions, self._critic_shape(), seed + 1, outputs)
-        norm = ObservationNorm(spec.obs_shape) if self.normalise else None
-        value = build_value(spec, self._critic_shape(), seed + 2) if self.expectile else None
-        return ActorCriticNetwork(actor, critic, norm, self._entropy(), value)
+        return build(self, spec, seed, self._actor_shape(), self._critic_shape(), self._spread(), self._entropy())
 
     def _actor_shape(self) -> DenseShape:
         return DenseShape(self.hidden, self.activation, simba=self.simba)
@@ -196,7 +188,7 @@ class ContinuousSettings:
         """Its network in words."""
         sizes = ("-".join(map(str, sizes)) for sizes in (self.hidden, self.critic_hidden or self.hidden))
         kind = f"{self.simba} blocks of SimBa " if self.simba else "dense "
-        return "{}{}, {} critics {}".format(kind, *(next(sizes), self.critics, next(sizes)))
+        return "{}{}, {} critics {}".format(kind, *(next(sizes), self.critics, next(sizes))) + self.said()
 
     def action_layers(self) -> Mapping[str, int]:
         """Raises UserError: an action's numbers cannot be added to."""

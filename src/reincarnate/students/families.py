@@ -3,13 +3,21 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from reincarnate.data.layouts import Rollout
+import torch
+from torch import nn
+
+from reincarnate.data.layouts import AnyLayout, Rollout, Sequences
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
 from reincarnate.nets.memory import MemoryName
 from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles, span
+from reincarnate.students.memory_settings import MemorySettings, check_segments
+from reincarnate.students.recurrent import RecurrentValuePolicy
+from reincarnate.students.recurrent_rollouts import RecurrentRolloutStudent
 from reincarnate.students.rescaled import Rescaled
-from reincarnate.students.settings import ReplaySettings, ValueSettings
+from reincarnate.students.settings import CPU, ReplaySettings, ValueSettings, born, told_by
+from reincarnate.students.value import ValueStudent
+from reincarnate.students.value_policy import ValuePolicy
 from reincarnate.types import Pace, TaskSpec
 
 
@@ -131,12 +139,12 @@ class R2D2(ReplaySettings):
 
 
 @dataclass(frozen=True)
-class PQN(ValueSettings):
+class PQN(MemorySettings, ValueSettings):
     """Made for CPUs with environments in vectors: by the clock a quick way to a teacher (benchmarks/race.py).
 
     Each `rollout` steps of all copies are learnt from in `epochs` passes of `batch_size` examples, towards λ-returns
     of the network that collected them. Prior data is learnt from by n-step targets of the network itself. Against the
-    paper: Adam for RAdam, mean Huber for half the squared error.
+    paper: Adam for RAdam, mean Huber for half the squared error. With a memory whole segments are learnt from.
     """
 
     layer_norm: bool = True  # LayerNorm before each ReLU
@@ -152,8 +160,15 @@ class PQN(ValueSettings):
     rollout: int = 16  # steps of each copy between learning
     epochs: int = 2  # passes over them
     lam: float = 0.65  # λ of the returns
+    segment: int = 16  # steps of a rollout that gradients pass through in one piece, with a memory
     copies: ClassVar[int] = 32
     on_rollouts: ClassVar[bool] = True
+    burn_in: ClassVar[int] = 0  # of sequences: each rollout's first memory is known
+
+    @property
+    def unroll(self) -> int:
+        """Steps of a sequence that are learnt from."""
+        return self.segment
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
@@ -163,10 +178,32 @@ class PQN(ValueSettings):
         if self.rollout * copies < self.batch_size:
             held = f"{self.rollout} steps of {copies} copies of the task"
             raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
+        if self.remembers:
+            self.check_memory()
+            self.refuse_decorrelation()
+            check_segments(self.segment, self.rollout, self.batch_size)
+
+    def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
+        """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
+        return born(self, spec, seed, device, RecurrentRolloutStudent)
+
+    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
+        """A network with an agent's weights as a frozen policy."""
+        return told_by(self, spec, network)
+
+    def described(self, spec: TaskSpec) -> str:
+        """Its network in words."""
+        return ValueSettings.described(self, spec) + self.said()
 
     def layout(self) -> Rollout:
         """One rollout at a time."""
         return Rollout(self.rollout, self.gamma)
+
+    def layout_of_data(self) -> AnyLayout:
+        """Prior data: transitions, or with a memory sequences of a segment's length."""
+        if not self.remembers:
+            return ValueSettings.layout_of_data(self)
+        return Sequences(self.segment, 0, self.gamma, self.n_step)
 
     def storage(self, spec: TaskSpec, copies: int) -> Storage:
         """Room for it."""

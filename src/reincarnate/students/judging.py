@@ -3,7 +3,7 @@
 For terms that want it noted (`losses.logged`). Observations are as the networks see them, actions in [-1, 1].
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from reincarnate.losses.logged import ADVANTAGE, JUDGED
 from reincarnate.losses.offline import expectile_error
+from reincarnate.nets.histories import History
 from reincarnate.types import Batch, Prediction, Term
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def wants_advantage(term: Term) -> bool:
     return getattr(term, "wants", None) == ADVANTAGE
 
 
-def value_error(student: "ContinuousStudent", obs: Tensor, action: Tensor) -> Tensor:
+def value_error(student: "ContinuousStudent", obs: Tensor | History, action: Tensor) -> Tensor:
     """The expectile error [B] of V(s) against the least lagging critic at the data's action (IQL, eq. 5)."""
     assert student.network.value is not None
     value = student.network.value(obs)
@@ -35,13 +36,13 @@ def value_error(student: "ContinuousStudent", obs: Tensor, action: Tensor) -> Te
 
 
 @torch.no_grad()
-def _least_lagging(student: "ContinuousStudent", obs: Tensor, action: Tensor) -> Tensor:
+def _least_lagging(student: "ContinuousStudent", obs: Tensor | History, action: Tensor) -> Tensor:
     return student.critic.values(student.targets["critic"].module(obs, action)).amin(0)
 
 
 @torch.no_grad()
 def with_advantage(
-    student: "ContinuousStudent", obs: Tensor, out: Tensor, batch: Batch, rng: np.random.Generator
+    student: "ContinuousStudent", obs: Tensor | History, out: Tensor, batch: Batch, rng: np.random.Generator
 ) -> Batch:
     """The batch with A(s, a) = Q(s, a) − V(s) noted: by V and the lagging critics where the student has state values
     (IQL), else by the critics, V(s) being Q of one action of the policy (AWAC)."""
@@ -54,7 +55,7 @@ def with_advantage(
 
 
 def judged(
-    student: "ContinuousStudent", obs: Tensor, next_obs: Tensor, batch: Batch, term: Term, rng: np.random.Generator
+    student: "ContinuousStudent", obs: Any, next_obs: Any, batch: Batch, term: Term, rng: np.random.Generator
 ) -> Tensor:
     """The sum [B] over the critics of a term that wants their judgement of `term.actions` actions of each kind."""
     n: int = term.actions  # pyright: ignore[reportAttributeAccessIssue]

@@ -1,7 +1,8 @@
-"""What a student can be told of its memory: the flags that all who can have one share."""
+"""What a student can be told of its memory, and of the sequences it then learns from: flags that students share."""
 
 from dataclasses import dataclass
 
+from reincarnate.data.layouts import Sequences
 from reincarnate.errors import UserError
 from reincarnate.nets import memory as memories
 from reincarnate.nets.memory import MemoryName
@@ -32,6 +33,11 @@ class MemorySettings:
         except UserError as error:
             raise UserError(f"--student.memory {self.memory}: {error}") from None
 
+    def refuse_decorrelation(self) -> None:
+        """Raises UserError where features shall be decorrelated that with a memory nobody reads."""
+        if self.remembers and getattr(self, "decorrelate", 0.0):
+            raise UserError("--student.decorrelate reads the features of lone rows; leave it out with --student.memory")
+
     def said(self) -> str:
         """The memory in words, after those of the torso; "" for none."""
         if not self.remembers:
@@ -39,3 +45,40 @@ class MemorySettings:
         size, layers = memories.check(self)
         told = f", {self.memory} {size}" + (f" × {layers} layers" if layers > 1 else "")
         return told + (f", {self.memory_length} steps back" if self.memory == "gtrxl" else "")
+
+
+@dataclass(frozen=True)
+class SequenceSettings(MemorySettings):
+    """Of a student that learns from a replay: how sequences are cut from it where the student has a memory."""
+
+    unroll: int = 16  # steps of a sequence that are learnt from; `batch_size` steps make batch_size / unroll sequences
+    burn_in: int = 8  # steps before them that warm the memory up, from what the actor remembered then
+    overlap: int = 8  # steps that neighbouring sequences share
+
+    def check_sequences(self, batch_size: int) -> None:
+        """Raises UserError for a memory that cannot be built, and for sequences that cannot be."""
+        self.check_memory()
+        for name, least in {"unroll": 1, "burn_in": 0, "overlap": 0}.items():
+            if getattr(self, name) < least:
+                flag = f"--student.{name.replace('_', '-')}"
+                raise UserError(f"{flag} {getattr(self, name)} is too small; at least {least} is needed")
+        if self.overlap >= self.unroll:
+            told = f"--student.overlap {self.overlap} must be below --student.unroll {self.unroll}"
+            raise UserError(f"{told}: each sequence begins later than the one before")
+        if batch_size < self.unroll:
+            told = f"--student.batch-size {batch_size} counts steps and holds no sequence"
+            raise UserError(f"{told} of --student.unroll {self.unroll}; at least {self.unroll} is needed")
+
+    def sequences(self, gamma: float, n_step: int) -> Sequences:
+        """How experience is cut for a student with a memory."""
+        return Sequences(self.burn_in + self.unroll, self.burn_in, gamma, n_step, self.unroll - self.overlap)
+
+
+def check_segments(segment: int, rollout: int, batch_size: int) -> None:
+    """Raises UserError for segments that do not fit into a rollout, or into a batch."""
+    if segment < 1 or rollout % segment:
+        told = f"--student.segment {segment} does not divide --student.rollout {rollout}"
+        raise UserError(f"{told}: segments are cut from rollouts")
+    if batch_size % segment:
+        told = f"--student.batch-size {batch_size} counts steps and holds no whole number of segments"
+        raise UserError(f"{told} of --student.segment {segment}")

@@ -64,7 +64,8 @@ class PolicyStudent(Kept):
         self._quick = FusedActorCritic(network) if fits(network) else None
         self._quick_acting = FusedActorCritic(self._acting) if fits(network) else None
         self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
-        critic = [name for name in ("critic_torso", "value") if getattr(network, name) is not None]
+        own = ("critic_torso", "critic_memory", "value")
+        critic = [name for name in own if getattr(network, name, None) is not None]
         self._critic = frozen_mask(network, tuple(critic)).to(device)  # 1 where the critic's own parameters are
         self.updates, self.seen = 0, 0  # updates; env steps that were prepared before those being learnt from
         self._preparing = 0

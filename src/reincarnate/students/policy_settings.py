@@ -21,7 +21,7 @@ from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
 from reincarnate.students.later import LATER
-from reincarnate.students.memory_settings import MemorySettings
+from reincarnate.students.memory_settings import MemorySettings, check_segments
 from reincarnate.students.policy import PolicyStudent
 from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork, fresh
@@ -108,17 +108,13 @@ class PolicySettings(MemorySettings):
     def _check_segments(self) -> None:
         """Raises UserError for segments that do not fit into a rollout, or into a batch."""
         self.check_memory()
+        self.refuse_decorrelation()
         if self.critic_memory != "same":
             if self.shared != "off":
                 told = f"--student.critic-memory {self.critic_memory} is the critic's own"
                 raise UserError(f"{told}: it needs --student.shared off")
             memories.check(self._critics_memory())
-        if self.segment < 1 or self.rollout % self.segment:
-            told = f"--student.segment {self.segment} does not divide --student.rollout {self.rollout}"
-            raise UserError(f"{told}: segments are cut from rollouts")
-        if self.batch_size % self.segment:
-            told = f"--student.batch-size {self.batch_size} counts steps and holds no whole number of segments"
-            raise UserError(f"{told} of --student.segment {self.segment}")
+        check_segments(self.segment, self.rollout, self.batch_size)
 
     def _critics_memory(self) -> MemoryShape:
         """The memory of a critic that does not share the actor's."""
@@ -193,7 +189,7 @@ class PolicySettings(MemorySettings):
         )
 
     def _with_memory(self, spec: TaskSpec, shape: DenseShape, critic: DenseShape | None, seed: int) -> RecurrentNetwork:
-        spread = Spread(free=True, initial=self.log_std, bound="none")
+        spread = Spread(free=True, initial=self.log_std, sde=self.sde, bound="none")
         parts = fresh(spec, shape, critic, kind_for(spec), seed, spread, self, self._critics_memory())
         obs_norm = ObservationNorm(spec.obs_shape) if self.norm_obs else None
         return RecurrentNetwork(*parts, obs_norm, RewardNorm(1, self.gamma) if self.norm_reward else None)

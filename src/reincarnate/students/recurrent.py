@@ -12,13 +12,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reincarnate.losses.returns import n_step_sums
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
+from reincarnate.nets.histories import rows_at
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.qnet import recall
 from reincarnate.students.critics import Critic
 from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, losses_of
+from reincarnate.students.sequences import lesson_of, warmed
 from reincarnate.students.value import ValueStudent
 from reincarnate.types import VALUES, ActorOutput, Batch, Cost, Learnt, Prediction, Term, TimeStep
 
@@ -87,7 +88,8 @@ class RecurrentValueStudent(ValueStudent):
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
         actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
-        return epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
+        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
+        return acted if self._stretches is None else acted._replace(action=self._stretches(step, acted.action, rng))
 
     # ---- learning ------------------------------------------------------------------------------------
 
@@ -100,35 +102,16 @@ class RecurrentValueStudent(ValueStudent):
         assert self.online.grad is not None
         self.online.grad.zero_()
         self._set_noise(draws)
-        rows = self._warmed(batch)
-        lesson, ahead = self._lesson(rows)
+        rows = warmed(batch, self.settings.burn_in)  # pyright: ignore
+        lesson, ahead = lesson_of(rows, self.settings.n_step)
         features = self._features(self.online.module, batch)
         out = self._read(self.online.module, features[:, :-1], draws.online)
         with torch.no_grad():
             target = self._target_in(batch, lesson, ahead, features.detach(), draws)
         each = losses_of(self.critic, out, target, lesson, draws.online, terms)
-        total, learnt = _weighed(each, weights, lesson.weight)
+        total, learnt = weighed(each, weights, lesson.weight)
         total.backward()
         return Learnt(learnt, self._errors(each["td"].detach(), rows))
-
-    def _warmed(self, batch: Batch) -> Batch:
-        """What is learnt from: the rows after the burn-in, [B, U]."""
-        first = self.settings.burn_in  # pyright: ignore
-        cut = {
-            name: getattr(batch, name) for name in ("obs", "action", "reward", "discount", "ended", "weight", "mask")
-        }
-        rows = {name: None if value is None else value[:, first:] for name, value in cut.items()}
-        told = {name: Prediction(p.kind, p.x[:, first:]) for name, p in batch.predictions.items()}
-        return batch._replace(**rows, predictions=told)
-
-    def _lesson(self, rows: Batch) -> tuple[Batch, Tensor]:
-        """The rows [B, U] as examples [B·U] with n-step sums, and the row of each one's bootstrap value, [B, U]."""
-        assert rows.ended is not None and rows.weight is not None
-        reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, self.settings.n_step)
-        told = {name: Prediction(p.kind, p.x.flatten(0, 1)) for name, p in rows.predictions.items()}
-        flat = (rows.obs.flatten(0, 1), rows.action.flatten(), reward.flatten(), discount.flatten(), None)
-        next_mask = None if rows.mask is None else _allowed_next(rows.mask, ahead)
-        return Batch(*flat, predictions=told, weight=rows.weight.flatten(), next_mask=next_mask), ahead
 
     def _features(self, network: nn.Module, batch: Batch) -> Float[Tensor, "B U1 F"]:
         """What a network's head reads of the rows that are learnt from and of their last successor."""
@@ -149,11 +132,11 @@ class RecurrentValueStudent(ValueStudent):
         """What the taken actions' outputs should become; bootstrap values stand in rows `ahead` of the successors."""
         behind = self.target.module if self.target else self.online.module
         frozen = self._features(behind, batch) if self.target else online
-        next_out = self._read(behind, _rows(frozen[:, 1:], ahead), draws.target)
+        next_out = self._read(behind, rows_at(frozen[:, 1:], ahead), draws.target)
         select = None
         if self.settings.double:
             rest = self.critic.at_rest(ahead.numel())
-            select = self._best(self._read(self.online.module, _rows(online[:, 1:], ahead), rest), lesson)
+            select = self._best(self._read(self.online.module, rows_at(online[:, 1:], ahead), rest), lesson)
         elif lesson.next_mask is not None:
             select = self._best(next_out, lesson)
         return self.critic.target(next_out, select, lesson)
@@ -217,19 +200,7 @@ def _error(critic: Critic, loss: Float[Tensor, "N"]) -> Float[Tensor, "N"]:
     return torch.where(loss < 0.5, (2 * loss).sqrt(), loss + 0.5)
 
 
-def _rows(x: Float[Tensor, "B U F"], at: Tensor) -> Float[Tensor, "B U F"]:
-    """Rows of each sequence by their numbers [B, U]."""
-    return x.gather(1, at[..., None].expand(-1, -1, x.shape[-1]))
-
-
-def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
-    """Actions [B·U, A] that are allowed in each example's successor; all where nobody said so."""
-    after = torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1)
-    after = after | ~after.any(-1, keepdim=True)
-    return _rows(after, ahead).flatten(0, 1)
-
-
-def _weighed(
+def weighed(
     each: dict[str, Float[Tensor, "N"]], weights: Sequence[float] | Tensor, importance: Float[Tensor, "N"] | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Σ weight · mean over the rows that are steps, and the means without importance weights."""

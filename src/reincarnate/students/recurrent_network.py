@@ -75,13 +75,17 @@ class RecurrentNetwork(PolicyNetwork):
 
 
 class RecurrentActorPolicy(nn.Module):
-    """An actor with a memory as a policy; also its graph, memory in and memory out."""
+    """An actor with a memory as a policy; also its graph, memory in and memory out.
+
+    Of a `RecurrentNetwork`, or of an off-policy student's `nets.remembering.RecurrentActorCritic`.
+    """
 
     view = "student"
 
-    def __init__(self, network: RecurrentNetwork, frozen: bool = False):
+    def __init__(self, network: nn.Module, frozen: bool = False):
         nn.Module.__init__(self)
-        self.network, self.frozen, self.kind = network, frozen, network.kind
+        self.network: Any = network
+        self.frozen, self.kind = frozen, self.network.kind
 
     def initial(self, n: int) -> Tensor:
         """The actor's memory of n new episodes."""

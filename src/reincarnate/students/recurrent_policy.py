@@ -1,16 +1,13 @@
 """The on-policy student with a memory: rollouts cut into segments, each begun with the memory it was played from."""
 
-import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reincarnate.data.layouts import from_unit
-from reincarnate.data.memory import each_tensor
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import value_error
 from reincarnate.losses.returns import advantages, n_step_returns
@@ -18,6 +15,7 @@ from reincarnate.nets.actors import drawn
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.students.policy import Losses, PolicyStudent, as_drawn, masked
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork
+from reincarnate.students.rollouts import Reading, begun, lone, read, real, segments
 from reincarnate.types import LOGITS, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
 
 if TYPE_CHECKING:
@@ -80,12 +78,12 @@ class RecurrentPolicyStudent(PolicyStudent):
         """
         assert rollout.ended is not None and rollout.begins is not None
         action = as_drawn(rollout)
-        begun = self._begun(rollout)
-        told, value, after, carries, self._carry = self._read(self._acts, rollout, begun)
+        start = begun(self._carry, rollout, self._net.initial)
+        told, value, after, carries, self._carry = self._read(self._acts, rollout, start)
         log_prob = log_prob_of(self.kind, masked(told, rollout.mask), action)
-        if self._net.obs_norm is not None:
+        if self._net.obs_norm is not None and not self.settings.freeze_norm:
             self._net.obs_norm.update(rollout.obs.flatten(0, 1))
-            _, value, after, *_ = self._read(self._net, rollout, begun)
+            _, value, after, *_ = self._read(self._net, rollout, start)
         reward = self._normalised(rollout)
         advantage = advantages(reward, rollout.discount, value, after, rollout.ended, self.settings.lam)
         notes = {"advantage": advantage, "value": value, "log_prob": log_prob, TOLD: told}
@@ -98,41 +96,12 @@ class RecurrentPolicyStudent(PolicyStudent):
             ended=None,
             next_mask=None,
             notes=notes,
-            weight=torch.ones_like(reward) if reward.shape[1] % self.settings.segment else None,
         )
-        return _segments(whole, self.settings.segment)._replace(carry=torch.stack(carries).flatten(0, 1))
+        return segments(whole, self.settings.segment, carries)
 
-    def _begun(self, rollout: Batch) -> Tensor:
-        """The memory that a rollout begins with: the last one's end, or none where environments have restarted."""
-        begins = rollout.begins
-        assert begins is not None
-        if self._carry is None or bool(begins[:, 0].all()) or len(self._carry) != len(begins):
-            return self._net.initial(len(begins))
-        return self._carry
-
-    def _read(
-        self, net: RecurrentNetwork, rollout: Batch, carry: Tensor
-    ) -> tuple[Float[Tensor, "C T K"], Float[Tensor, "C T"], Float[Tensor, "C T"], list[Tensor], Tensor]:
-        """What a network says of a rollout, V of its steps and of their successors, each segment's carry, the last."""
-        assert rollout.next_obs is not None and rollout.ended is not None and rollout.begins is not None
-        steps, cut = rollout.reward.shape[1], rollout.ended & (rollout.discount > 0)
-        starts = range(0, steps, self.settings.segment)
-        limits = (cut.any(0).nonzero()[:, 0] + 1).tolist()
-        told, values, carries, beyond = [], [], [], {}
-        edges = sorted({*starts, *limits, steps})
-        for first, end in itertools.pairwise(edges):
-            if first in starts:
-                carries.append(carry)
-            x, value, carry = net.recall(rollout.obs[:, first:end], rollout.begins[:, first:end], carry)
-            told.append(x)
-            values.append(value)
-            if end in limits or end == steps:  # a successor that the next row does not show
-                beyond[end - 1] = net.recall(rollout.next_obs[:, end - 1], torch.zeros_like(cut[:, 0]), carry)[1]
-        value = torch.cat(values, 1)
-        after = value.roll(-1, 1)
-        for at, known in beyond.items():
-            after[:, at] = known if at == steps - 1 else torch.where(cut[:, at], known, after[:, at])
-        return torch.cat(told, 1), value, after, carries, carry
+    def _read(self, net: RecurrentNetwork, rollout: Batch, carry: Tensor) -> Reading:
+        """What a network says of a rollout."""
+        return read(lambda obs, begins, carry, _: net.recall(obs, begins, carry), rollout, carry, self.settings.segment)
 
     def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Each step's losses by name, own ones and terms, and what each weighs; steps of weight 0 are left out."""
@@ -140,24 +109,24 @@ class RecurrentPolicyStudent(PolicyStudent):
             return self._losses_of_data(batch, weighing)
         assert batch.begins is not None and batch.carry is not None
         x, value, _ = self._net.recall(batch.obs, batch.begins, batch.carry)
-        rows = _lone(batch)
-        x, value = _real(x.flatten(0, 1), batch.weight), _real(value.flatten(), batch.weight)
+        rows = lone(batch)
+        x, value = real(x.flatten(0, 1), batch.weight), real(value.flatten(), batch.weight)
         return self._with_terms(self._on_policy(rows, x, value), Prediction(self.kind, x), rows, weighing)
 
     def _losses_of_data(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Of sequences of prior data: V's TD error of n steps, and the terms."""
         assert batch.begins is not None and batch.ended is not None and batch.next_obs is not None
         net, carry = self._net, self._net.initial(len(batch.obs))
-        if net.obs_norm is not None:
-            net.obs_norm.update(_real(batch.obs.flatten(0, 1), batch.weight))
+        if net.obs_norm is not None and not self.settings.freeze_norm:
+            net.obs_norm.update(real(batch.obs.flatten(0, 1), batch.weight))
         reward = batch.reward if net.reward_norm is None else net.reward_norm(batch.reward)
         obs = torch.cat([batch.obs, batch.next_obs[:, None]], 1)
         x, value, _ = net.recall(obs, F.pad(batch.begins, (0, 1)), carry)
         target = n_step_returns(
             reward, batch.discount, value[:, 1:].detach(), batch.ended, self.settings.n_step
         ).flatten()
-        rows, x = _lone(batch), _real(x[:, :-1].flatten(0, 1), batch.weight)
-        each = {"value": value_error(_real(value[:, :-1].flatten(), batch.weight), _real(target, batch.weight))}
+        rows, x = lone(batch), real(x[:, :-1].flatten(0, 1), batch.weight)
+        each = {"value": value_error(real(value[:, :-1].flatten(), batch.weight), real(target, batch.weight))}
         return self._with_terms(each, Prediction(self.kind, x), rows, weighing)
 
     # ---- what others tell of it ----------------------------------------------------------------------
@@ -181,27 +150,3 @@ class _Part(nn.Module):
 
     def forward(self, obs: Tensor, begins: Tensor, carry: Tensor) -> Tensor:
         return self._forward(obs, begins, carry)[0]
-
-
-def _segments(rollout: Batch, length: int) -> Batch:
-    """A rollout [C, T] as segments [K·C, length], oldest first, the last filled up with rows of zeros."""
-    steps = rollout.reward.shape[1]
-    count = -(-steps // length)
-
-    def cut(tensor: Tensor) -> Tensor:
-        short = count * length - steps
-        if short:
-            tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), short, *tensor.shape[2:])], 1)
-        return tensor.unflatten(1, (count, length)).transpose(0, 1).flatten(0, 1)
-
-    return each_tensor(rollout._replace(carry=None), cut)
-
-
-def _lone(batch: Batch) -> Batch:
-    """Segments [S, L] as rows, without those of weight 0."""
-    unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "weight": None, "rows": None}
-    return each_tensor(batch._replace(**unused), lambda tensor: _real(tensor.flatten(0, 1), batch.weight))
-
-
-def _real(rows: Tensor, weight: Tensor | None) -> Tensor:
-    return rows if weight is None else rows[weight.flatten() > 0]

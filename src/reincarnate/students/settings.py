@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import nn
 
-from reincarnate.data.layouts import AnyLayout, Sequences, Transitions
+from reincarnate.data.layouts import AnyLayout, Transitions
 from reincarnate.data.memory import Storage
 from reincarnate.errors import UserError
 from reincarnate.losses.decorrelation import By
@@ -18,7 +18,7 @@ from reincarnate.nets.torsos import TORSOS, TorsoName
 from reincarnate.students.critics import Critic, Expected
 from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, check_explorer
 from reincarnate.students.later import LATER
-from reincarnate.students.memory_settings import MemorySettings
+from reincarnate.students.memory_settings import SequenceSettings
 from reincarnate.students.recurrent import RecurrentValuePolicy, RecurrentValueStudent
 from reincarnate.students.value import ValueStudent
 from reincarnate.students.value_policy import ValuePolicy
@@ -120,12 +120,13 @@ class ValueSettings:
 
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
-        self._check_actions(spec)
+        self.check_actions(spec)
         if self.augment != "none" and natural_torso(spec) != "nature":
             raise UserError(f"--student.augment {self.augment} moves screens; {spec.id} shows {spec.obs_shape}")
         return ValueStudent(self, self.critic(), spec, seed, device)
 
-    def _check_actions(self, spec: TaskSpec) -> None:
+    def check_actions(self, spec: TaskSpec) -> None:
+        """Raises UserError for a task without discrete actions, or without what its explorer flies."""
         if spec.continuous:
             raise UserError(
                 f"{spec.id} has continuous actions; a student of action values needs discrete ones: "
@@ -174,12 +175,9 @@ class ValueSettings:
 
 
 @dataclass(frozen=True)
-class ReplaySettings(MemorySettings, ValueSettings):
+class ReplaySettings(SequenceSettings, ValueSettings):
     """Settings of a value student that learns from a replay. With a memory it learns from sequences of steps."""
 
-    unroll: int = 16  # steps of a sequence that are learnt from; `batch_size` steps make batch_size / unroll sequences
-    burn_in: int = 8  # steps before them that warm the memory up, from what the actor remembered then
-    overlap: int = 8  # steps that neighbouring sequences share
     update_every: int = 4  # env steps per `updates_each` updates
     updates_each: int = 1  # updates at once
     replay_size: int = 100_000  # rows
@@ -190,25 +188,15 @@ class ReplaySettings(MemorySettings, ValueSettings):
         """Refuse numbers that cannot mean anything. Raises UserError."""
         ValueSettings.check(self, copies)
         if self.remembers:
-            self._check_sequences()
+            self.check_sequences(self.batch_size)
+            self.refuse_decorrelation()
+            if self.augment != "none":
+                raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
         waiting = self.unroll + self.burn_in if self.remembers else self.n_step
         smallest = self.batch_size + copies * (waiting + 8)  # a batch must fit beside rows that wait
         _refuse_below(
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
         )
-
-    def _check_sequences(self) -> None:
-        """Raises UserError for sequences that cannot be, and for what does not go with a memory."""
-        self.check_memory()
-        _refuse_below(self, {"unroll": 1, "burn_in": 0, "overlap": 0})
-        if self.overlap >= self.unroll:
-            told = f"--student.overlap {self.overlap} must be below --student.unroll {self.unroll}"
-            raise UserError(f"{told}: each sequence begins later than the one before")
-        if self.batch_size < self.unroll:
-            told = f"--student.batch-size {self.batch_size} counts steps and holds no sequence"
-            raise UserError(f"{told} of --student.unroll {self.unroll}; at least {self.unroll} is needed")
-        if self.augment != "none":
-            raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
 
     # ---- what the loop asks --------------------------------------------------------------------------
 
@@ -216,8 +204,7 @@ class ReplaySettings(MemorySettings, ValueSettings):
         """Transitions, or with a memory sequences."""
         if not self.remembers:
             return ValueSettings.layout(self)
-        length, stride = self.burn_in + self.unroll, self.unroll - self.overlap
-        return Sequences(length, self.burn_in, self.gamma, self.n_step, stride)
+        return self.sequences(self.gamma, self.n_step)
 
     def layout_of_data(self) -> AnyLayout:
         """Prior data likewise."""
@@ -236,21 +223,31 @@ class ReplaySettings(MemorySettings, ValueSettings):
 
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
-        if not self.remembers:
-            return ValueSettings.newborn(self, spec, seed, device)
-        self._check_actions(spec)
-        return RecurrentValueStudent(self, self.critic(), spec, seed, device)
+        return born(self, spec, seed, device, RecurrentValueStudent)
 
     def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
         """A network with an agent's weights as a frozen policy."""
-        if not self.remembers:
-            return ValueSettings.policy(self, spec, network)
-        device = next((p.device for p in network.parameters()), CPU)
-        return RecurrentValuePolicy(network, self.critic().to(device), frozen=True)
+        return told_by(self, spec, network)
 
     def described(self, spec: TaskSpec) -> str:
         """Its network in words."""
         return ValueSettings.described(self, spec) + self.said()
+
+
+def born(settings: Any, spec: TaskSpec, seed: int, device: torch.device, remembering: type) -> ValueStudent:
+    """A newborn of settings that may ask for a memory: then one of the class `remembering`."""
+    if not settings.remembers:
+        return ValueSettings.newborn(settings, spec, seed, device)
+    settings.check_actions(spec)
+    return remembering(settings, settings.critic(), spec, seed, device)
+
+
+def told_by(settings: Any, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
+    """A network with an agent's weights as a frozen policy, of settings that may ask for a memory."""
+    if not settings.remembers:
+        return ValueSettings.policy(settings, spec, network)
+    device = next((p.device for p in network.parameters()), CPU)
+    return RecurrentValuePolicy(network, settings.critic().to(device), frozen=True)
 
 
 def _refuse_below(settings: ValueSettings, at_least: dict[str, int]) -> None:

@@ -6,7 +6,7 @@ members mix in step, to the same bits when resumed. With a process each they mix
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -60,15 +60,11 @@ class Gossip:
 # ---- parameters as one vector ----------------------------------------------------------------------------
 
 
-class Parameters:
-    """All that a cast of students keeps (parameters and statistics) as one vector; whole numbers stay where they are.
+class Vector:
+    """Tensors as one vector; whole numbers stay where they are. float32, or float64 where any of it is (`double`)."""
 
-    float32, or float64 where any of it is (`double`).
-    """
-
-    def __init__(self, cast: Mapping[str, Student]):
-        kept = [tensor for student in cast.values() for tensor in student.network.state_dict().values()]
-        self._tensors = [tensor for tensor in kept if tensor.is_floating_point()]
+    def __init__(self, tensors: Iterable[Tensor]):
+        self._tensors = [tensor for tensor in tensors if tensor.is_floating_point()]
         self.double = any(tensor.dtype == torch.float64 for tensor in self._tensors)
         self.dtype = torch.float64 if self.double else torch.float32
         self.size = sum(tensor.numel() for tensor in self._tensors)
@@ -85,6 +81,13 @@ class Parameters:
         for tensor in self._tensors:
             tensor.copy_(vector[first : first + tensor.numel()].view(tensor.shape))
             first += tensor.numel()
+
+
+class Parameters(Vector):
+    """All that a cast of students keeps: parameters and statistics."""
+
+    def __init__(self, cast: Mapping[str, Student]):
+        Vector.__init__(self, (t for student in cast.values() for t in student.network.state_dict().values()))
 
 
 def publish(training: Training) -> None:

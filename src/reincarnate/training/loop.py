@@ -17,6 +17,7 @@ from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
+from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.players import Player, Stage, named
 from reincarnate.training.points import Points
@@ -139,12 +140,29 @@ class Loop:
         if fresh:
             newest = sorted(due.keys() & fresh)
             self._begin(newest)
-            for name in newest:
-                learn[name](due[name])
+            self._learn_newest(newest, learn, due)
         for team in self.teams.values():
             team.publish()
         for training, ended in zip(self.trainings, self._returns(collector), strict=True):
             training.played(spent, ended)
+
+    def _learn_newest(
+        self, names: Sequence[str], learn: Mapping[str, Callable[[int], None]], due: Mapping[str, int]
+    ) -> None:
+        """Learn from rollouts; who has a process of its own does so while the others do."""
+        distant = {name: team for name in names if isinstance(team := self.teams[name], Distant)}
+        for name in sorted(names, key=lambda name: name not in distant):
+            learn[name](due[name])
+        for name, team in distant.items():
+            for means in team.wait():
+                self.first.learnt(name, means)
+
+    def close(self) -> None:
+        """Let environments go, and processes of those who have one."""
+        self.env.close()
+        for team in self.teams.values():
+            if isinstance(team, Distant):
+                team.close()
 
     def _idle(self, spare: int) -> np.ndarray | None:
         """Copies of each training that have no part in the last step before a budget is spent."""
@@ -285,6 +303,9 @@ class Loop:
             self._enough.add(who)
         if not offline and who in self._fresh:  # one that a barrier cut is passed as often as any
             count = max(1, round(count * self.first.memories[who].newest / pace.env_steps))
+        if isinstance(team, Distant):
+            team.begin(count, pace.batch, weighed()[0], rngs[0])
+            return
         for _ in range(count):
             weighings = weighed()
             means = team.learn(sources, pace.batch, weighings, rngs, self._ask(weighings), self._hear)

@@ -74,7 +74,7 @@ class Alone:
     """The student of one training."""
 
     def __init__(self, training: Training, name: str = "student"):
-        self._training, self._student = training, training.cast[name]
+        self._training, self._student, self._name = training, training.cast[name], name
 
     def actor(self, guides: Sequence[Guide]) -> Actor:
         """The student, led by the hand where a phase asks for it."""

@@ -212,6 +212,11 @@ class Method(Protocol):
         return 1
 
     @property
+    def distant(self) -> frozenset[str]:
+        """Who of the cast learns in a process of its own, beside the others."""
+        return frozenset()
+
+    @property
     def operations(self) -> tuple[str, ...]:
         """Words of surgery on the weights it starts from, in order."""
         return ()

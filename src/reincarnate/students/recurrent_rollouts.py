@@ -1,0 +1,84 @@
+"""The value student with a memory that learns from rollouts: their segments, towards λ-returns (PQN with a memory)."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from reincarnate.losses.returns import lambda_returns
+from reincarnate.nets.flops import LEARNING_PASSES
+from reincarnate.nets.noisy import set_noise
+from reincarnate.nets.qnet import recall
+from reincarnate.students.critics import Critic
+from reincarnate.students.gradient import Draws, losses_of
+from reincarnate.students.recurrent import RecurrentValueStudent, weighed
+from reincarnate.students.rollouts import begun, read, segments
+from reincarnate.types import Batch, Cost, Learnt, TaskSpec, Term
+
+if TYPE_CHECKING:
+    from reincarnate.students.families import PQN
+
+
+class RecurrentRolloutStudent(RecurrentValueStudent):
+    """A value student with a memory that learns from what it has just played.
+
+    As the on-policy students do, it reads each rollout once in the order of time, from where it stood at the end of the
+    last: that gives the values of successors and each segment's carry. Gradients stay within a segment. Prior data is
+    learnt from in sequences of a segment's length that begin with an empty memory, towards n-step targets.
+    """
+
+    def __init__(self, settings: "PQN", critic: Critic, spec: TaskSpec, seed: int, device: torch.device):
+        RecurrentValueStudent.__init__(self, settings, critic, spec, seed, device)
+        self._carry: Tensor | None = None  # after the last rollout; of no meaning once environments have restarted
+
+    @torch.no_grad()
+    def prepare(self, rollout: Batch) -> Batch:
+        """A rollout [C, T] as segments [S, L], oldest first, towards λ-returns of the network that acted.
+
+        As `ValueStudent.prepare`, but each value is that of a state with what is remembered there.
+        """
+        assert rollout.ended is not None
+        if self.noise_size:
+            set_noise(self.acting.module, torch.zeros(self.noise_size, device=self.device))
+        start = begun(self._carry, rollout, self.initial)
+        _, _, after, carries, self._carry = read(self._valued, rollout, start, self.settings.segment)  # pyright: ignore
+        lam: float = self.settings.lam  # pyright: ignore[reportAttributeAccessIssue]
+        returns = lambda_returns(rollout.reward, rollout.discount, after, rollout.ended, lam)
+        unused = {"next_obs": None, "ended": None, "next_mask": None}
+        whole = rollout._replace(reward=returns, discount=torch.zeros_like(returns), **unused)
+        return segments(whole, self.settings.segment, carries)  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _valued(self, obs: Tensor, begins: Tensor, carry: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Action values by the network that acts, without noise, the greatest that is allowed, the carry after."""
+        q, carry = self._policy(obs, begins, carry)
+        return q, (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1), carry
+
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
+        """Fill the flat gradient, on segments of a rollout; of prior data as any value student with a memory."""
+        if batch.next_obs is not None:
+            return RecurrentValueStudent._gradient(self, batch, draws, terms, weights)
+        assert self.online.grad is not None and batch.begins is not None and batch.carry is not None
+        self.online.grad.zero_()
+        self._set_noise(draws)
+        features = recall(self.online.module, batch.obs, batch.begins, batch.carry)[0]
+        out = self._read(self.online.module, features, draws.online)
+        lesson = self._alone(batch)
+        target = self.critic.target(None, None, lesson)
+        each = losses_of(self.critic, out, target, lesson, draws.online, terms)
+        total, learnt = weighed(each, weights, lesson.weight)
+        total.backward()
+        return Learnt(learnt, each["td"].detach())
+
+    def _alone(self, batch: Batch) -> Batch:
+        """Segments [S, L] as examples [S·L]; rows that fill a segment up have weight 0."""
+        told = {name: p._replace(x=p.x.flatten(0, 1)) for name, p in batch.predictions.items()}
+        weight = torch.ones_like(batch.reward) if batch.weight is None else batch.weight
+        mask = None if batch.mask is None else batch.mask.flatten(0, 1)
+        flat = (batch.obs.flatten(0, 1), batch.action.flatten(), batch.reward.flatten(), batch.discount.flatten(), None)
+        return Batch(*flat, predictions=told, weight=weight.flatten(), mask=mask)
+
+    def cost(self) -> Cost:
+        """Floating-point operations. Own experience has its targets by `prepare`, which reads each step once."""
+        told = RecurrentValueStudent.cost(self)
+        return told._replace(online=told.online * LEARNING_PASSES / (LEARNING_PASSES + 1), prepare=told.act)

@@ -1,0 +1,37 @@
+"""Sequences as examples: the rows after a burn-in, their n-step sums, and where the bootstrap value of each stands."""
+
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from reincarnate.losses.returns import n_step_sums
+from reincarnate.types import Batch, Prediction
+
+
+def warmed(batch: Batch, burn_in: int) -> Batch:
+    """What is learnt from: the rows after the first `burn_in`, [B, U]."""
+    cut = {name: getattr(batch, name) for name in ("obs", "action", "reward", "discount", "ended", "weight", "mask")}
+    rows = {name: None if value is None else value[:, burn_in:] for name, value in cut.items()}
+    told = {name: Prediction(p.kind, p.x[:, burn_in:]) for name, p in batch.predictions.items()}
+    return batch._replace(**rows, predictions=told)
+
+
+def lesson_of(rows: Batch, n_step: int) -> tuple[Batch, Int64[Tensor, "B U"]]:
+    """The rows [B, U] as examples [B·U] with n-step sums, and the row of each one's bootstrap value.
+
+    That is the successor of row `ahead`. Rows that are no steps have weight 0.
+    """
+    assert rows.ended is not None and rows.weight is not None
+    reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, n_step)
+    told = {name: Prediction(p.kind, p.x.flatten(0, 1)) for name, p in rows.predictions.items()}
+    flat = (rows.obs.flatten(0, 1), rows.action.flatten(0, 1), reward.flatten(), discount.flatten(), None)
+    next_mask = None if rows.mask is None else _allowed_next(rows.mask, ahead)
+    return Batch(*flat, predictions=told, weight=rows.weight.flatten(), next_mask=next_mask), ahead
+
+
+def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
+    """Actions [B·U, A] that are allowed in each example's successor; all where nobody said so."""
+    after = torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1)
+    after = after | ~after.any(-1, keepdim=True)
+    at = ahead[..., None].expand(-1, -1, after.shape[-1])
+    return after.gather(1, at).flatten(0, 1)
