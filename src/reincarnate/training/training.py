@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -210,6 +210,15 @@ class Training:
         told = {"from": other.seed, "score": self.score, "its_score": other.score, "settings": dict(self.at.changes)}
         self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, **told})
         return {**self._where(self.phases[self.at.phase], "copy"), **told}
+
+    def reborn(self, seeds: Sequence[int]) -> None:
+        """Note that it died, and goes on from the mean of others' parameters."""
+        self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, "mean_of": list(seeds)})
+
+    def company(self) -> Record:
+        """What a population did to it, for the result: whom it took over, and the settings that it ended with."""
+        told = {"copied": self.at.copied, "changed": self.at.changes}
+        return {name: value for name, value in told.items() if value}
 
     # ---- what is written down ----------------------------------------------------------------------
 
