@@ -1,7 +1,7 @@
 """Does decorrelation help on MinAtar, alone and under a teacher that leaves? Area under the curve and features.
 
-    python studies/decorrelation.py STUDENT out.json [SECONDS]   # dqn, qrdqn or pqn
-    python studies/decorrelation.py tune out.json                # what the arms were chosen by: DQN, seed 100
+    python studies/decorrelation.py PART out.json [SECONDS]
+        # dqn, qrdqn, pqn: from scratch; weaned: DQN under a teacher; tune: DQN, seed 100, by which forms were chosen
 
 Goes on where it was stopped, arm by arm; begins none after so many seconds. The seeds of an arm are trained together.
 Seeds from 0 on are reported; each arm is compared with the one without a penalty, seed by seed.
@@ -22,17 +22,20 @@ from reincarnate import METHODS, STUDENTS, Run, execute_together
 ENV, PRIOR = "MinAtar/Breakout-v1", Path(__file__).resolve().parents[1] / "priors" / "minatar-breakout-dqn"
 NONE = "none"
 Arm = tuple[str, str, int, int]  # method, penalty, seeds, env steps
-ARMS: dict[str, tuple[Arm, ...]] = {
-    "pqn": tuple(("scratch", by, 5, 150_000) for by in (NONE, "covariance 1", "correlation 0.1", "correlation 1")),
-    **{
-        name: (
-            *(("scratch", by, 5, 50_000) for by in (NONE, "correlation 0.1", "correlation 1")),
-            *(("kickstart", by, 5, 50_000) for by in weaned),
-        )
-        for name, weaned in (("dqn", (NONE, "correlation 0.1")), ("qrdqn", ()))
-    },
+STEPS = 25_000
+PARTS: dict[str, tuple[str, tuple[Arm, ...]]] = {
+    "pqn": (
+        "pqn",
+        tuple(("scratch", by, 5, 150_000) for by in (NONE, "covariance 1", "correlation 0.1", "correlation 1")),
+    ),
+    "dqn": ("dqn", tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1"))),
+    "qrdqn": ("qrdqn", tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1"))),
+    "weaned": ("dqn", tuple(("kickstart", by, 5, STEPS) for by in (NONE, "correlation 0.1"))),
+    "tune": (
+        "dqn",
+        tuple(("scratch", by, 1, 30_000) for by in (NONE, "covariance 1", "covariance 100", "correlation 1")),
+    ),
 }
-TUNED = (NONE, "covariance 1", "covariance 100", "correlation 0.1", "correlation 1", "correlation 10")
 FEATURES = ("feature_correlation", "feature_rank", "feature_norm", "feature_dead")
 T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}  # Student's, two-sided 95 %, by number of values
 
@@ -49,9 +52,9 @@ def run_of(student: str, arm: Arm, seed: int, store: str) -> Run:
         teacher=f"store:{PRIOR}",
         seed=seed,
         env_steps=steps,
-        evaluations=8,
+        evaluations=5,
         eval_episodes=20,
-        final_episodes=50,
+        final_episodes=40,
         reference_episodes=50,
         store=store,
         threads=1,
@@ -98,16 +101,15 @@ def summary(runs: list[dict[str, Any]], plain: list[dict[str, Any]]) -> dict[str
 
 def main(argv: list[str]) -> int:
     """All arms that are not there yet."""
-    if len(argv) not in (2, 3) or argv[0] not in (*ARMS, "tune"):
+    if len(argv) not in (2, 3) or argv[0] not in PARTS:
         print(__doc__, file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    student, out = ("dqn" if argv[0] == "tune" else argv[0]), Path(argv[1])
+    (student, arms), out = PARTS[argv[0]], Path(argv[1])
     store = str(Path(tempfile.gettempdir()) / "decorrelation-store")
     until = time.monotonic() + float(argv[2] if len(argv) > 2 else "inf")
     found = json.loads(out.read_text()) if out.exists() else {}
-    tuned = tuple(("scratch", by, 1, 30_000) for by in TUNED)
-    for arm in tuned if argv[0] == "tune" else ARMS[student]:
+    for arm in arms:
         method, penalty, n, steps = arm
         if f"{method}, {penalty}" in found or time.monotonic() > until:
             continue

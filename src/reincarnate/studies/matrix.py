@@ -39,7 +39,8 @@ def read_study(path: Path) -> Study:
     """Read a study file.
 
     Keys: `title`; `search`, a population that looks for settings first (`studies.search`); `run`, settings that all
-    runs share; `tasks`, a list of settings (env, teacher …) that go over them; `methods`, a mapping of names to settings, `name: {method: qdagger, …}` where it is not the method's own, and
+    runs share; `tasks`, a list of settings (env, teacher …) that go over them; `methods`, a mapping of names to
+    settings, `name: {method: qdagger, …}` where it is not the method's own, and
     with `run: {student: …}` where more than the method's settings differ;
     `seeds`, a number or a list. Raises UserError for an unknown key, method or task, and for a teacher that does
     not fit, naming it.
