@@ -33,7 +33,8 @@ def without_unknown_features(
     run: Run, teacher: Teacher, spec: TaskSpec, student: Student
 ) -> tuple[Run, tuple[str, ...]]:
     """The run without its feature regression where nobody can do it, and a word on each teacher that is left out."""
-    if not hasattr(student, "follow") or getattr(getattr(student, "critic", None), "implicit", False):
+    remembers = student.initial(1).shape[-1] > 0  # its features are of what went before, too
+    if remembers or not hasattr(student, "follow") or getattr(getattr(student, "critic", None), "implicit", False):
         return _plain(run), (f"a {type(run.student).__name__} student learns no map to features: beta is 0",)
     sizes = features_of(teacher, spec).sizes
     if not any(sizes):

@@ -16,7 +16,7 @@ from reincarnate.teachers.features import Features, features_of
 from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
-from reincarnate.training.diagnostics import EXAMPLES
+from reincarnate.training.diagnostics import EXAMPLES, of_features
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.players import Player, Stage, named
 from reincarnate.training.points import Points
@@ -176,8 +176,10 @@ class Loop:
         for training in self.trainings:
             phase, rng = training.phases[number], training.stream(purpose)
             source = self._source(training, phase, "student") if phase.learns else training.memory
-            if isinstance(training.memory.layout, Sequences):
-                continue  # of batches of lone rows
+            if isinstance(layout := training.memory.layout, Sequences):  # no batches of lone rows
+                if n := min(max(1, EXAMPLES // layout.length), len(source)):
+                    training.observed(of_features(training.student, source.sample(n, rng)))
+                continue
             if n := min(EXAMPLES, len(source)):
                 batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
                 if batch.reward.ndim == 1:
