@@ -231,7 +231,8 @@ class Learner:
     ):
         imported(imports)
         self._number, self._post = number, Post(number, members, topology, dtype, gone)
-        self._words: deque[tuple[str, Any]] = deque()
+        self._words: deque[tuple[str, Any]] = deque()  # filled by one thread, emptied by another
+        self._tick: tuple[Any, ...] | None = None  # the newest will do
 
     def learn(
         self, run: Run, seeds: tuple[int, ...], out: Path, where: Path, resume: bool, reborn: bool
@@ -244,20 +245,21 @@ class Learner:
         exchange = Peer(run.exchange, self._number, self._post, lambda text: self._say("note", text), reborn)
         quiet = (lambda text: self._say("note", text)) if self._number == 0 else (lambda text: None)
         try:
-            result = train_member(prepare(run), seeds, out, resume, exchange, lambda *a: self._say("tick", a), quiet)
+            result = train_member(prepare(run), seeds, out, resume, exchange, self._ticked, quiet)
         except UserError as error:
             return "failed", str(error)
         return "done", dict(result)
 
     def _say(self, kind: str, what: Any) -> None:
-        if kind == "tick" and self._words and self._words[-1][0] == "tick":
-            self._words[-1] = (kind, what)  # the newest will do
-        else:
-            self._words.append((kind, what))
+        self._words.append((kind, what))
+
+    def _ticked(self, what: str, done: int, total: int) -> None:
+        self._tick = (what, done, total)
 
     def said(self) -> list[tuple[str, Any]]:
-        """What it has said since it was last asked."""
-        return [self._words.popleft() for _ in range(len(self._words))]
+        """What it has said since it was last asked, and how far it has come."""
+        told = [self._words.popleft() for _ in range(len(self._words))]
+        return [*told, ("tick", self._tick)] if self._tick else told
 
     def meet(self, peers: Mapping[int, Any]) -> None:
         """Others to write to, by number."""
