@@ -29,7 +29,10 @@ PARTS: dict[str, tuple[str, tuple[Arm, ...]]] = {
         tuple(("scratch", by, 5, 150_000) for by in (NONE, "covariance 1", "correlation 0.1", "correlation 1")),
     ),
     "dqn": ("dqn", tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1"))),
-    "qrdqn": ("qrdqn", tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1"))),
+    "qrdqn": (
+        "qrdqn",
+        tuple(("scratch", by, n, STEPS) for by, n in ((NONE, 5), ("correlation 0.1", 3), ("correlation 1", 3))),
+    ),
     "weaned": ("dqn", tuple(("kickstart", by, 5, STEPS) for by in (NONE, "correlation 0.1"))),
     "tune": (
         "dqn",

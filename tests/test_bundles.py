@@ -60,6 +60,8 @@ def test_a_foreign_bundle_is_fetched_whole_or_not_at_all(tmp_path, monkeypatch, 
     main(["priors", "fetch", "minatar-asterix-pgx", "--source", str(teachers)])
     assert find("minatar-asterix-pgx").address in capsys.readouterr().out.replace("\n", "")
     assert open_teacher(find("minatar-asterix-pgx").address).card.actions == 5
+    main(["priors", "fetch", "all", "--source", str(teachers)])
+    assert all(bundle.folder() for bundle in bundles.bundles().values())
     file = tmp_path / ".reincarnate/priors/minatar-asterix-pgx/pgx_ppo_asterix.npz"
     file.write_bytes(file.read_bytes() + b"x")
     with pytest.raises(UserError, match="is not what the bundle minatar-asterix-pgx holds"):

@@ -12,7 +12,7 @@ from reincarnate.errors import UserError
 
 USAGE = """usage: reincarnate priors list                          the bundles, what they score, and which are here
        reincarnate priors card NAME                     what one is: task, teacher, scores, protocol, licence, hash
-       reincarnate priors fetch NAME --source PATH      bring one from a file or folder where you have it
+       reincarnate priors fetch NAME --source PATH      bring one (or all) from a file or folder where you have it
        reincarnate priors play NAME                     let its teacher play its data now, and compare their hash
 
 A study or a run names one as its --teacher, and its data as --data, by `prior:NAME@HASH`, which `card` prints.
@@ -100,14 +100,14 @@ def _fetch(args: list[str]) -> None:
         """Bring a bundle's files from where you have them; every hash is checked, nothing is changed.
 
         Args:
-            name: A bundle's name.
+            name: A bundle's name, or all.
             source: A file, or a folder in which its files are looked for by name.
             out: Folder of fetched bundles; others than the default are named in REINCARNATE_PRIORS.
         """
-        from reincarnate.priors.bundles import FETCHED, fetch, find
+        from reincarnate.priors.bundles import FETCHED, bundles, fetch, find
 
-        folder = fetch(name, source, out or FETCHED)
-        ui.say(f"{folder} is {find(name).address}")
+        for one in bundles() if name == "all" else (name,):
+            ui.say(f"{fetch(one, source, out or FETCHED)} is {find(one).address}")
 
     tyro.cli(command, args=args, prog="reincarnate priors fetch")
 
