@@ -229,12 +229,21 @@ def sequences(student, copies: int = 4) -> Batch:
     begins[:, 0], weight[:, -2:] = True, 0.0
     action, zeros = torch.from_numpy(rng.integers(0, 3, (n, steps))), torch.zeros(n, steps)
     more = {"begins": begins, "ended": torch.zeros_like(begins), "weight": weight}
-    return Batch(obs, action, torch.randn(n, steps), zeros + 0.9, obs[:, -1], **more)
+    reward = torch.from_numpy(rng.standard_normal((n, steps), np.float32))
+    return Batch(obs, action, reward, zeros + 0.9, obs[:, -1], **more)
 
 
 @pytest.mark.parametrize("by", BYS)
 def test_a_value_student_that_remembers_decorrelates_the_rows_that_are_steps(by):
-    small = {"hidden": (8,), "burn_in": 2, "unroll": 6, "batch_size": 4, "max_grad_norm": 0.0, "decorrelate_by": by}
+    small = {
+        "hidden": (8,),
+        "burn_in": 2,
+        "unroll": 6,
+        "overlap": 2,
+        "batch_size": 4,
+        "max_grad_norm": 0.0,
+        "decorrelate_by": by,
+    }
     grads, rng = {}, np.random.default_rng
     for weight in (0.0, 0.5):
         student = R2D2(**small, decorrelate=weight).newborn(Catch.spec, 0)
@@ -262,17 +271,17 @@ def test_an_on_policy_student_that_remembers_decorrelates_what_its_memories_say(
     action, carry = torch.zeros(n, 4, dtype=torch.int64), student._net.initial(n)
     batch = Batch(obs, action, zeros, zeros, None, begins=begins, carry=carry, notes=notes)
     read = student._net.recall_all(obs, begins, carry)[3]
-    expected = sum(decorrelation(part.flatten(0, 1), "correlation").mean() for part in read)
+    expected = sum(decorrelation(part.detach().flatten(0, 1), "correlation").mean() for part in read)
     assert len(read) == (1 if shared == "on" else 2)
     learnt = student.update(batch, Weighing(), np.random.default_rng(0))
     assert learnt.means["decorrelation"].item() == pytest.approx(float(expected), rel=1e-4)
-    assert set(student.features(batch_for(5))) == ({""} if shared == "on" else {"actor", "critic"})
+    assert set(student.features(batch)) == ({""} if shared == "on" else {"actor", "critic"})
 
 
 @pytest.mark.parametrize(
     "config",
     [
-        R2D2(hidden=(8,), warmup=16, batch_size=4, burn_in=2, unroll=6, replay_size=3000),
+        R2D2(hidden=(8,), warmup=16, batch_size=4, burn_in=2, unroll=6, overlap=2, update_every=8, replay_size=3000),
         PPO(hidden=(8,), memory="lstm", rollout=20, batch_size=20, segment=10),
         PrimalDual(hidden=(8,)),
     ],

@@ -51,7 +51,10 @@ def here(tmp_path, monkeypatch):
         ),
         ("scratch --env CartPole-v1 --student.decorrelate -1", "--student.decorrelate -1.0 is too small"),
         ("kickstart --env CartPole-v1 --teacher prior:nothing", "there is no bundle 'nothing'"),
-        ("bc --env CartPole-v1 --data prior:minatar-breakout-dqn", "are of MinAtar/Breakout-v1, not of CartPole-v1"),
+        (
+            "bc --env CartPole-v1 --student ppo --data prior:minatar-breakout-dqn",
+            "are of MinAtar/Breakout-v1, not of CartPole-v1",
+        ),
         ("finetune --env CartPole-v1 --weights prior:cartpole-dqn-sb3", "priors fetch cartpole-dqn-sb3"),
     ],
 )

@@ -173,10 +173,11 @@ class RecurrentPolicyStudent(PolicyStudent):
 
     @torch.no_grad()
     def features(self, batch: Batch) -> dict[str, Tensor]:
-        """What the memories of the network that acts say of lone rows, each as if an episode began there: [B, F]."""
-        obs = batch.obs.to(self.device)
-        begins = torch.ones(len(obs), dtype=torch.bool, device=self.device)
-        read = self._acts.recall_all(obs, begins, self._acts.initial(len(obs)))[3]
+        """What the memories of the network that acts say of the steps of segments: [N, F]."""
+        assert batch.begins is not None
+        carry = self._acts.initial(len(batch.obs)) if batch.carry is None else batch.carry
+        told = self._acts.recall_all(batch.obs, batch.begins, carry)[3]
+        read = [_real(part.flatten(0, 1), batch.weight) for part in told]
         return {"": read[0]} if len(read) == 1 else dict(zip(("actor", "critic"), read, strict=True))
 
     # ---- what others tell of it ----------------------------------------------------------------------

@@ -16,7 +16,7 @@ from reincarnate.teachers.features import Features, features_of
 from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
-from reincarnate.training.diagnostics import EXAMPLES, of_features
+from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.players import Player, Stage, named
 from reincarnate.training.points import Points
@@ -178,12 +178,14 @@ class Loop:
             source = self._source(training, phase, "student") if phase.learns else training.memory
             if isinstance(layout := training.memory.layout, Sequences):  # no batches of lone rows
                 if n := min(max(1, EXAMPLES // layout.length), len(source)):
-                    training.observed(of_features(training.student, source.sample(n, rng)))
+                    training.diagnose_features(source.sample(n, rng))
                 continue
             if n := min(EXAMPLES, len(source)):
                 batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
                 if batch.reward.ndim == 1:
                     training.diagnose(phase, batch, rng)
+                else:  # segments
+                    training.diagnose_features(batch)
         told = self.exchange.told(self.trainings)
         for training in self.trainings:
             training.observed(told)

@@ -14,7 +14,7 @@ from reincarnate.data.memory import Memory
 from reincarnate.errors import UserError
 from reincarnate.seeds import stream
 from reincarnate.training.counting import Counters, length
-from reincarnate.training.diagnostics import diagnose
+from reincarnate.training.diagnostics import diagnose, of_features
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.snapshot import Snapshot
 from reincarnate.types import BEST, START, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
@@ -180,6 +180,11 @@ class Training:
         self._publish()
         weighing = phase.objective.at(self.at.progress(phase))
         self._seen = diagnose(self.student, batch, phase.objective, weighing, rng)
+
+    def diagnose_features(self, batch: Batch) -> None:
+        """See how its features stand on sequences, for the next report."""
+        self._publish()
+        self._seen |= of_features(self.student, batch)
 
     def observed(self, told: Mapping[str, float]) -> None:
         """Take in what an exchange tells of a stretch, for the next report."""
