@@ -251,13 +251,12 @@ def test_a_value_student_that_remembers_decorrelates_the_rows_that_are_steps(by)
         rows = student._features(student.online.module, batch)[:, :-1].flatten(0, 1)
         penalty = decorrelation(rows[student._warmed(batch).weight.flatten() > 0], by).mean()
         assert student.features(batch)[""].shape == (4 * 4, rows.shape[-1])
+        own = torch.autograd.grad(0.5 * penalty, list(student.online.module.parameters()), allow_unused=True)
         learnt = student.update(batch, Weighing(), rng(1))
         grads[weight] = student.online.grad.clone()
     assert learnt.means["decorrelation"].item() == pytest.approx(penalty.item(), rel=1e-5)
-    own = torch.autograd.grad(0.5 * penalty, list(student.online.module.parameters()), allow_unused=True)
-    names = [name for name, _ in student.online.module.named_parameters()]
-    parts = {n: torch.zeros_like(p) for n, p in student.online.module.named_parameters()}
-    parts |= {n: g for n, g in zip(names, own, strict=True) if g is not None}
+    named = zip(student.online.module.named_parameters(), own, strict=True)
+    parts = {name: torch.zeros_like(value) if grad is None else grad for (name, value), grad in named}
     torch.testing.assert_close(grads[0.5] - grads[0.0], student.online.join(parts), rtol=1e-2, atol=1e-4)
 
 
