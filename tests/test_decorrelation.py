@@ -280,7 +280,7 @@ def test_an_on_policy_student_that_remembers_decorrelates_what_its_memories_say(
 @pytest.mark.parametrize(
     "config",
     [
-        R2D2(hidden=(8,), warmup=40, batch_size=4, burn_in=2, unroll=6, overlap=2, update_every=8, replay_size=3000),
+        R2D2(hidden=(8,), warmup=40, batch_size=24, burn_in=2, unroll=6, overlap=2, update_every=8, replay_size=3000),
         PPO(hidden=(8,), memory="lstm", rollout=20, batch_size=20, segment=10),
         PrimalDual(hidden=(8,)),
     ],
