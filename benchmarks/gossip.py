@@ -2,15 +2,16 @@
 
     python benchmarks/gossip.py ball out.json [SECONDS]  # spread against learning rate, members and missing messages
     python benchmarks/gossip.py share out.json [SECONDS] # 1 × 64 copies against 4 × 16: share of runs that learn
-    python benchmarks/gossip.py straggler out.json       # two processes, one slowed threefold: gossip, all-reduce
+    python benchmarks/gossip.py straggler out.json [SECONDS] # two processes, one slowed threefold: gossip, all-reduce
 
-All numbers are of this machine, which others may be using: compare what was measured in one go. The first
-two go on where they were stopped, and begin no run after so many seconds.
+All numbers are of this machine, which others may be using: compare what was measured in one go. All go on where they
+were stopped, and begin no run after so many seconds.
 """
 
 import json
 import multiprocessing
 import platform
+import statistics
 import sys
 import tempfile
 import time
@@ -203,10 +204,25 @@ def race(how: str, factor: float, store: str, seconds: float) -> dict[str, Any]:
     return {"how": how, "slowed": factor, "env_steps_per_second": each, "both": sum(each)}
 
 
-def stragglers(store: str, seconds: float = 8.0) -> list[dict[str, Any]]:
-    """Each way, with and without a slow one, twice in turn."""
-    asked = [(how, factor) for how in ("gossip", "all-reduce") for factor in (1.0, 3.0)]
-    return [race(how, factor, store, seconds) for _ in range(2) for how, factor in asked]
+def stragglers(out: Path, store: str, until: float, seconds: float = 6.0, times: int = 3) -> None:
+    """Each way in turn, with and without a slow one, and so again."""
+    asked = [(how, factor) for factor in (1.0, 3.0) for how in ("gossip", "all-reduce")] * times
+    found = json.loads(out.read_text())["straggler"] if out.exists() else []
+    for how, factor in asked[len(found) :]:
+        if time.monotonic() < until:
+            found.append(race(how, factor, store, seconds))
+            print(found[-1], flush=True)
+            write(out, {"straggler": found, "left": shares_left(found)})
+
+
+def shares_left(found: list[dict[str, Any]]) -> dict[str, float]:
+    """How much of both processes' speed together is left where one is slowed, by how they mix: of the medians."""
+    told = {}
+    for how in ("gossip", "all-reduce"):
+        speeds = [[one["both"] for one in found if (one["how"], one["slowed"]) == (how, f)] for f in (1.0, 3.0)]
+        if all(speeds):
+            told[how] = round(statistics.median(speeds[1]) / statistics.median(speeds[0]), 3)
+    return told
 
 
 def write(out: Path, what: dict[str, Any]) -> None:
@@ -229,7 +245,7 @@ def main(argv: list[str]) -> int:
     elif what == "ball":
         balls(out, store, until)
     else:
-        write(out, {what: stragglers(store)})
+        stragglers(out, store, until)
     print(out.read_text())
     return 0
 

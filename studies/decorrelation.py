@@ -1,9 +1,10 @@
-"""Does decorrelation help PQN on MinAtar, alone and under a teacher that leaves? Area under the curve and features.
+"""Does decorrelation help on MinAtar, alone and under a teacher that leaves? Area under the curve and features.
 
-    python studies/decorrelation.py out.json [SECONDS]     # goes on where it was stopped; begins no run after so long
+    python studies/decorrelation.py PART out.json [SECONDS]
+        # dqn, qrdqn, pqn: from scratch; weaned: DQN under a teacher; tune: DQN, seed 100, by which forms were chosen
 
-Forms and λ were looked at on seed 100; there the penalty on covariances, up to λ = 10, fell without features that
-correlate less. Seeds from 0 on are reported.
+Goes on where it was stopped, arm by arm; begins none after so many seconds. The seeds of an arm are trained together.
+Seeds from 0 on are reported; each arm is compared with the one without a penalty, seed by seed.
 """
 
 import json
@@ -16,77 +17,112 @@ from typing import Any
 
 import torch
 
-from reincarnate import METHODS, STUDENTS, Run, execute
+from reincarnate import METHODS, STUDENTS, Run, execute_together
 
 ENV, PRIOR = "MinAtar/Breakout-v1", Path(__file__).resolve().parents[1] / "priors" / "minatar-breakout-dqn"
-ARMS = {
-    "scratch": ("none", "covariance 1", "correlation 0.1", "correlation 1"),
-    "kickstart": ("none", "correlation 0.1"),
+NONE = "none"
+Arm = tuple[str, str, int, int]  # method, penalty, seeds, env steps
+STEPS = 25_000
+PARTS: dict[str, tuple[str, tuple[Arm, ...]]] = {
+    "pqn": (
+        "pqn",
+        tuple(("scratch", by, 5, 150_000) for by in (NONE, "covariance 1", "correlation 0.1", "correlation 1")),
+    ),
+    "dqn": ("dqn", tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1"))),
+    "qrdqn": (
+        "qrdqn",
+        tuple(("scratch", by, n, STEPS) for by, n in ((NONE, 5), ("correlation 0.1", 3), ("correlation 1", 3))),
+    ),
+    "weaned": ("dqn", tuple(("kickstart", by, 5, STEPS) for by in (NONE, "correlation 0.1"))),
+    "tune": (
+        "dqn",
+        tuple(("scratch", by, 1, 30_000) for by in (NONE, "covariance 1", "covariance 100", "correlation 1")),
+    ),
 }
-SEEDS = {"scratch": 5, "kickstart": 4}
-STEPS = {"scratch": 150_000, "kickstart": 100_000}
 FEATURES = ("feature_correlation", "feature_rank", "feature_norm", "feature_dead")
+T = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571}  # Student's, two-sided 95 %, by number of values
 
 
-def one(method: str, arm: str, seed: int, store: str) -> dict[str, Any]:
-    """A run's area under its curve (the mean of its evaluations), final score, and features as it ends."""
-    by, weight = ("covariance", 0.0) if arm == "none" else (arm.split()[0], float(arm.split()[1]))
-    run = Run(
+def run_of(student: str, arm: Arm, seed: int, store: str) -> Run:
+    """One seed of an arm."""
+    method, penalty, _, steps = arm
+    by, weight = ("covariance", 0.0) if penalty == NONE else (penalty.split()[0], float(penalty.split()[1]))
+    own = {} if student == "pqn" else {"lr": 2.5e-4, "target_every": 500, "epsilon_steps": steps // 5}
+    return Run(
         ENV,
         METHODS[method](),
-        STUDENTS["pqn"](decorrelate=weight, decorrelate_by=by),
+        STUDENTS[student](decorrelate=weight, decorrelate_by=by, **own),
         teacher=f"store:{PRIOR}",
         seed=seed,
-        env_steps=STEPS[method],
-        evaluations=8,
+        env_steps=steps,
+        evaluations=5,
         eval_episodes=20,
-        final_episodes=50,
+        final_episodes=40,
         reference_episodes=50,
         store=store,
         threads=1,
+        log="",
     )
+
+
+def trained(student: str, arm: Arm, seeds: range, store: str) -> list[dict[str, Any]]:
+    """Of each seed the area under its curve (the mean of its evaluations), final score, and features as it ends."""
     with tempfile.TemporaryDirectory() as folder:
-        result = execute(run, Path(folder) / "run")
-        lines = [json.loads(line) for line in (Path(folder) / "run" / "metrics.jsonl").read_text().splitlines()]
-    curve = [line["score"] for line in lines if line["kind"] == "eval"][1:]
-    last = [line for line in lines if line["kind"] == "train"][-1]
-    told = {name: round(last[name], 4) for name in (*FEATURES, "loss_decorrelation", "loss_td") if name in last}
-    area = round(statistics.mean(curve), 3)
-    return {"seed": seed, "area": area, "score": round(result["score"], 2), "seconds": result["seconds"], **told}
+        places = [Path(folder) / f"s{seed}" for seed in seeds]
+        results = execute_together([run_of(student, arm, seed, store) for seed in seeds], places)
+        told = [[json.loads(line) for line in (p / "metrics.jsonl").read_text().splitlines()] for p in places]
+    found = []
+    for seed, result, lines in zip(seeds, results, told, strict=True):
+        curve = [line["score"] for line in lines if line["kind"] == "eval"][1:]
+        last = [line for line in lines if line["kind"] == "train"][-1]
+        kept = {name: round(last[name], 4) for name in (*FEATURES, "loss_decorrelation", "loss_td") if name in last}
+        area = round(statistics.mean(curve), 3)
+        found.append(
+            {"seed": seed, "area": area, "score": round(result["score"], 2), "seconds": result["seconds"], **kept}
+        )
+    return found
 
 
 def interval(values: list[float]) -> list[float]:
-    """Mean and half of its 95 % interval, by Student's t for five values (2.776), four (3.182) or three (4.303)."""
-    t = {3: 4.303, 4: 3.182, 5: 2.776}.get(len(values), 2.0)
-    half = t * statistics.stdev(values) / len(values) ** 0.5 if len(values) > 1 else 0.0
-    return [round(statistics.mean(values), 3), round(half, 3)]
+    """Mean and half of its 95 % interval, by Student's t; no interval of one value."""
+    mean = round(statistics.mean(values), 3)
+    if len(values) < 2:
+        return [mean]
+    return [mean, round(T[len(values)] * statistics.stdev(values) / len(values) ** 0.5, 3)]
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Means with intervals."""
+def summary(runs: list[dict[str, Any]], plain: list[dict[str, Any]]) -> dict[str, Any]:
+    """Means with intervals; of what differs, seed by seed, from the arm without a penalty."""
     names = ("area", "score", *FEATURES)
-    return {name: interval([run[name] for run in runs]) for name in names} | {"runs": runs}
+    told: dict[str, Any] = {name: interval([run[name] for run in runs]) for name in names}
+    before = {run["seed"]: run for run in plain}
+    pairs = [(run, before[run["seed"]]) for run in runs if run["seed"] in before]
+    if plain is not runs and pairs:
+        told["more"] = {name: interval([run[name] - other[name] for run, other in pairs]) for name in names}
+    return told | {"runs": runs}
 
 
 def main(argv: list[str]) -> int:
-    """All runs that are not there yet, seed by seed."""
-    if len(argv) not in (1, 2):
+    """All arms that are not there yet."""
+    if len(argv) not in (2, 3) or argv[0] not in PARTS:
         print(__doc__, file=sys.stderr)
         return 2
     torch.set_num_threads(1)
-    out, store = Path(argv[0]), str(Path(tempfile.gettempdir()) / "decorrelation-store")
-    until = time.monotonic() + float(argv[1] if len(argv) > 1 else "inf")
+    (student, arms), out = PARTS[argv[0]], Path(argv[1])
+    store = str(Path(tempfile.gettempdir()) / "decorrelation-store")
+    until = time.monotonic() + float(argv[2] if len(argv) > 2 else "inf")
     found = json.loads(out.read_text()) if out.exists() else {}
-    for method in STEPS:
-        for seed in range(SEEDS[method]):
-            for arm in ARMS[method]:
-                runs = found.setdefault(f"{method}, {arm}", {"runs": []})["runs"]
-                if any(run["seed"] == seed for run in runs) or time.monotonic() > until:
-                    continue
-                runs.append(one(method, arm, seed, store))
-                print(method, arm, runs[-1], flush=True)
-                told = {key: summary(value["runs"]) for key, value in found.items() if value["runs"]}
-                out.write_text(json.dumps(told, indent=1, ensure_ascii=False) + "\n")
+    for arm in arms:
+        method, penalty, n, steps = arm
+        if f"{method}, {penalty}" in found or time.monotonic() > until:
+            continue
+        first, began = (100 if argv[0] == "tune" else 0), time.monotonic()
+        runs = trained(student, arm, range(first, first + n), store)
+        plain = runs if penalty == NONE else found.get(f"{method}, {NONE}", {"runs": []})["runs"]
+        wall = round(time.monotonic() - began, 1)
+        found[f"{method}, {penalty}"] = {"env_steps": steps, "wall_seconds": wall, **summary(runs, plain)}
+        out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        print(student, method, penalty, found[f"{method}, {penalty}"]["area"], f"{wall} s", flush=True)
     return 0
 
 

@@ -14,7 +14,7 @@ from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops,
 from reincarnate.losses.terms import Decorrelation
 from reincarnate.methods import Kickstart, Scratch
 from reincarnate.run.plan import describe
-from reincarnate.students import A2C, DQN, IQN, PPO, PQN, QRDQN, SAC, Modern
+from reincarnate.students import A2C, DQN, IQN, PPO, PQN, QRDQN, R2D2, SAC, Modern, PrimalDual
 from reincarnate.students.gradient import can_compile
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.training.diagnostics import diagnose
@@ -218,6 +218,82 @@ def test_every_kind_of_student_tells_of_its_features():
         found = diagnose(student, batch, Objective(), Weighing(), np.random.default_rng(0))
         assert any(name.startswith("feature_rank") for name in found)
         assert all(np.isfinite(value) for value in found.values())
+
+
+def sequences(student, copies: int = 4) -> Batch:
+    """Sequences as its layout cuts them, the last rows of which are filling."""
+    n, steps = copies, student.settings.layout().length
+    rng = np.random.default_rng(0)
+    obs = torch.from_numpy(rng.standard_normal((n, steps, *Catch.spec.obs_shape), np.float32))
+    begins, weight = torch.zeros(n, steps, dtype=torch.bool), torch.ones(n, steps)
+    begins[:, 0], weight[:, -2:] = True, 0.0
+    action, zeros = torch.from_numpy(rng.integers(0, 3, (n, steps))), torch.zeros(n, steps)
+    more = {"begins": begins, "ended": torch.zeros_like(begins), "weight": weight}
+    reward = torch.from_numpy(rng.standard_normal((n, steps), np.float32))
+    return Batch(obs, action, reward, zeros + 0.9, obs[:, -1], **more)
+
+
+@pytest.mark.parametrize("by", BYS)
+def test_a_value_student_that_remembers_decorrelates_the_rows_that_are_steps(by):
+    small = {
+        "hidden": (8,),
+        "burn_in": 2,
+        "unroll": 6,
+        "overlap": 2,
+        "batch_size": 4,
+        "max_grad_norm": 0.0,
+        "decorrelate_by": by,
+    }
+    grads, rng = {}, np.random.default_rng
+    for weight in (0.0, 0.5):
+        student = R2D2(**small, decorrelate=weight).newborn(Catch.spec, 0)
+        batch = sequences(student)
+        rows = student._features(student.online.module, batch)[:, :-1].flatten(0, 1)
+        penalty = decorrelation(rows[student._warmed(batch).weight.flatten() > 0], by).mean()
+        assert student.features(batch)[""].shape == (4 * 4, rows.shape[-1])
+        own = torch.autograd.grad(0.5 * penalty, list(student.online.module.parameters()), allow_unused=True)
+        learnt = student.update(batch, Weighing(), rng(1))
+        grads[weight] = student.online.grad.clone()
+    assert learnt.means["decorrelation"].item() == pytest.approx(penalty.item(), rel=1e-5)
+    named = zip(student.online.module.named_parameters(), own, strict=True)
+    parts = {name: torch.zeros_like(value) if grad is None else grad for (name, value), grad in named}
+    torch.testing.assert_close(grads[0.5] - grads[0.0], student.online.join(parts), rtol=1e-2, atol=1e-4)
+
+
+@pytest.mark.parametrize("shared", ["on", "off"])
+def test_an_on_policy_student_that_remembers_decorrelates_what_its_memories_say(shared):
+    config = PPO(hidden=(8,), memory="lstm", shared=shared, segment=4, decorrelate=1.0, decorrelate_by="correlation")
+    student, n = config.newborn(Catch.spec, 0), 3
+    begins = torch.zeros(n, 4, dtype=torch.bool)
+    obs, zeros = torch.randn(n, 4, *Catch.spec.obs_shape), torch.zeros(n, 4)
+    notes = {name: zeros for name in ("advantage", "value", "log_prob")}
+    action, carry = torch.zeros(n, 4, dtype=torch.int64), student._net.initial(n)
+    batch = Batch(obs, action, zeros, zeros, None, begins=begins, carry=carry, notes=notes)
+    read = student._net.recall_all(obs, begins, carry)[3]
+    expected = sum(decorrelation(part.detach().flatten(0, 1), "correlation").mean() for part in read)
+    assert len(read) == (1 if shared == "on" else 2)
+    learnt = student.update(batch, Weighing(), np.random.default_rng(0))
+    assert learnt.means["decorrelation"].item() == pytest.approx(float(expected), rel=1e-4)
+    assert set(student.features(batch)) == ({""} if shared == "on" else {"actor", "critic"})
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        R2D2(hidden=(8,), warmup=40, batch_size=24, burn_in=2, unroll=6, overlap=2, update_every=8, replay_size=3000),
+        PPO(hidden=(8,), memory="lstm", rollout=20, batch_size=20, segment=10),
+        PrimalDual(hidden=(8,)),
+    ],
+    ids=["r2d2", "ppo with a memory", "primal_dual"],
+)
+def test_metrics_of_students_of_every_kind_tell_of_features(config):
+    training, lines = (
+        on_catch(config, [replace(Scratch().phases(80)[0], evaluations=1)], copies=2, evaluate=at_once),
+        [],
+    )
+    run(training, lines.append)
+    last = [line for line in lines if line["kind"] == "train"][-1]
+    assert any(key.startswith("feature_rank") for key in last) and any(key.startswith("feature_norm") for key in last)
 
 
 def test_a_negative_weight_is_one_line_and_a_plan_says_the_penalty():

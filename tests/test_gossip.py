@@ -1,9 +1,7 @@
 """Populations that gossip: what mixing keeps, that nobody waits for ever, and that a run of them resumes to the bit."""
 
 import math
-import multiprocessing
 import threading
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -29,7 +27,7 @@ from reincarnate.training.gossip import Gossip, InStep, Parameters, Peer, averag
 from reincarnate.training.loop import Loop
 from reincarnate.training.mailbox import Mailbox
 from reincarnate.training.population import Apart
-from reincarnate.training.topology import ball, chosen, contraction, mixing, neighbours, period, senders
+from reincarnate.training.topology import ball, chosen, contraction, listeners, mixing, neighbours, period, senders
 
 SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
 KINDS = ("ring", "exponential", "full", "auto")
@@ -56,6 +54,12 @@ def test_an_exponential_graph_of_a_power_of_two_averages_exactly_in_a_period():
     assert [period("exponential", n) for n in (4, 8, 9)] == [2, 3, 4]
     assert contraction("exponential", 8) == 0 < contraction("exponential", 6) < contraction("ring", 6)
     assert [senders("exponential", 8, 0, turn) for turn in range(4)] == [[7], [6], [4], [7]]
+
+
+@pytest.mark.parametrize("kind, n", [("ring", 4), ("exponential", 8), ("full", 3)])
+def test_who_listens_is_who_would_be_written_to(kind, n):
+    heard = [{other for turn in range(4) for other in senders(kind, n, member, turn)} for member in range(n)]
+    assert all(listeners(kind, n, one) == [other for other in range(n) if one in heard[other]] for one in range(n))
 
 
 def test_auto_is_a_ring_up_to_four_and_exponential_above():
@@ -231,15 +235,20 @@ def test_one_that_takes_a_dead_members_place_begins_as_its_neighbours_mean():
     four = Mailbox(4, size)
     assert average(four, "ring", 1) is None
     four.post(3, np.full(size, 9, np.float32))
-    assert average(four, "ring", 1).unique().tolist() == [9]  # pyright: ignore: no neighbour has said anything
+    assert average(four, "ring", 1).vector.unique().tolist() == [9]  # pyright: ignore: no neighbour has said anything
     four.post(0, np.full(size, 1, np.float32))
     four.post(2, np.full(size, 2, np.float32))
     student = trainings[1].student
     student.optimizer.state["mean"].fill_(1.0)
-    Peer(Gossip(), 1, four, said.append, reborn=True).begin([trainings[1]])
+    four.leave(1)
+    peer = Peer(Gossip(), 1, four, said.append, reborn=True)
+    peer.begin([trainings[1]])
+    assert not four.has_left(1) and peer.told([])["reborn"] == 1 and "reborn" not in peer.told([])
+    (noted,) = trainings[1].at.copied
+    assert noted["mean_of"] == [0, 2]
     assert student.online.data.unique().tolist() == [1.5] == student.target.data.unique().tolist()
     assert student.acting.data.unique().tolist() == [1.5] and not student.optimizer.state["mean"].any()
-    assert said == ["member 1 goes on from the mean of its neighbours"]
+    assert said == ["member 1 goes on from the mean of its neighbours' parameters (0 and 2)"]
     four.close(unlink=True)
 
 
@@ -357,43 +366,3 @@ def test_the_command_line_trains_a_population_and_its_members_are_not_compared_a
     main(["train", "scratch", *flags.replace(" p", " alone").split(), *small.split()[:6]])
     main(["compare", "p/s0", "alone"])
     assert "population" in capsys.readouterr().out
-
-
-# ---- a process each, really --------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_a_member_that_is_killed_is_replaced_and_all_come_to_the_end(here):
-    run = replace(RUN, population=2, env_steps=6000, evaluations=6, exchange=Gossip(processes="each", tau=4))
-    said, done = [], threading.Event()
-
-    def kill():
-        while not done.is_set() and not list((here / "s1/checkpoints").glob("0*")):
-            time.sleep(0.05)
-        for process in multiprocessing.active_children():
-            if process.name == "member 1":
-                process.kill()
-
-    killer = threading.Thread(target=kill, daemon=True)
-    killer.start()
-    try:
-        results = execute_together(run.members(), [here / "s0", here / "s1"], note=said.append)
-    finally:
-        done.set()
-    assert [result["env_steps"] for result in results] == [6000, 6000] and results[0]["together"] == 1
-    assert any("member 1 died (killed by SIGKILL): another takes its place" in line for line in said)
-    assert "member 1 goes on from the mean of its neighbours" in said
-    assert all((here / name / "done").exists() for name in ("s0", "s1"))
-
-
-@pytest.mark.slow
-def test_a_member_that_fails_does_not_take_the_others_along(here, monkeypatch):
-    (here / "s1").mkdir()  # in the way
-    run = replace(RUN, population=2, exchange=Gossip(processes="each", tau=1))
-    with pytest.raises(UserError, match="s1 exists already"):
-        execute_together(run.members(), [here / "s0", here / "s1"])
-    assert not (here / "s0").exists()
-    (here / "s1").rmdir()
-    diverging = replace(run, student=replace(RUN.student, lr=1e30), env_steps=400)
-    with pytest.raises(UserError, match="2 of 2 members failed"):
-        execute_together(diverging.members(), [here / "s0", here / "s1"])

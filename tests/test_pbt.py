@@ -13,6 +13,9 @@ from reincarnate.methods import Kickstart, Scratch
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute_together
 from reincarnate.run.settings import Run
+from reincarnate.store.lineage import lineage_of
+from reincarnate.store.nodes import company_words, of_agent
+from reincarnate.store.render import as_text
 from reincarnate.students import A2C, DQN, PPO
 from reincarnate.training.pbt import PBT
 from reincarnate.training.training import mutable
@@ -107,6 +110,27 @@ def test_a_population_that_selects_goes_on_to_the_same_bits(tmp_path, monkeypatc
     assert agents[0] == agents[1]
     told = [open_agent(place).student.lr for place in places[0]]
     assert len(set(told)) > 1 and min(told) > 0
+    check_lineage(places[0], results, copied)
+
+
+def check_lineage(places, results, copied):
+    """Each agent says how many they were and whom it took over, and that what others learnt is in its cost."""
+    for place, result, own in zip(places, results, copied, strict=True):
+        value = json.loads((place / "agent/agent.json").read_text())
+        node = of_agent(value)
+        assert value["about"]["population"] == 2 and value["about"].get("copied", []) == own
+        assert value["about"].get("changed") == result.get("changed") and not node.cost["env_steps"].whole
+        steps = f"{own[-1]['env_steps']:,}" if own else ""
+        words = f", took over seed {own[-1]['from']} at {steps} env steps" if own else ""
+        assert f"one of a population of 2{words}" in node.detail
+    assert "one of a population of 2" in as_text(lineage_of(str(places[0]), {}))
+
+
+def test_one_that_went_on_from_a_mean_says_of_whom():
+    about = {"population": 4, "copied": [{"env_steps": 1000, "updates": 9, "mean_of": [0, 2]}]}
+    assert company_words(about) == "one of a population of 4, went on from the mean of seeds 0 and 2 at 1,000 env steps"
+    assert company_words({}) == "" and company_words({"population": 3, "copied": "x"}) == "one of a population of 3"
+    assert company_words({"population": 3, "copied": [{"from": "x"}]}) == "one of a population of 3"
 
 
 @pytest.mark.parametrize(

@@ -408,8 +408,6 @@ def test_a_feed_forward_teacher_s_word_of_a_sequence_is_its_word_of_each_row(rul
         (replace(POLICY, critic_memory="gru"), "needs --student.shared off"),
         (PPO(critic_memory="gru"), "is for an actor with a --student.memory"),
         (replace(VALUE, unroll=0, overlap=0), "--student.unroll 0 is too small"),  # nothing after the burn-in
-        (replace(VALUE, decorrelate=0.1), "--student.decorrelate reads the features of lone rows"),
-        (replace(POLICY, decorrelate=0.1), "--student.decorrelate reads the features of lone rows"),
     ],
 )
 def test_memories_that_cannot_be_are_refused_in_a_line(student, told, store):

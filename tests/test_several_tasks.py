@@ -181,6 +181,22 @@ def test_several_teachers_of_one_task_speak_as_one_or_by_turns(rule):
         open_for(f"several:mean:{rule()},{rule(tells='values')}", envs.spec(BREAKOUT))
 
 
+def test_a_selector_names_whose_word_counts(tmp_path, rule):
+    (tmp_path / "pick.py").write_text(
+        "def pick(obs):\n    import torch\n    return torch.stack([obs[:, 0], -obs[:, 0]], 1)\n"
+    )
+    both, spec = f"{rule(actions=2, best=0)},{rule(actions=2, best=1)}", envs.spec(CART)
+    teacher = open_for(f"several:chosen:py:{tmp_path}/pick.py:pick,{both}", spec)
+    obs = torch.tensor([[1.0, 0, 0, 0], [-1.0, 0, 0, 0]])
+    assert predictor_of(teacher)(obs).x.argmax(-1).tolist() == [0, 1]
+    turned = open_for(f"several:turns:{both}", spec)
+    assert teacher.card.sha256 != turned.card.sha256
+    with pytest.raises(UserError, match="where HOW is one of mean, surest, turns, chosen"):
+        open_for(f"several:chosen:{both}", spec)
+    with pytest.raises(UserError, match=r"rules.py:Rule\?actions=3 has 3 actions; there are 2 teachers"):
+        open_for(f"several:chosen:{rule(actions=3)},{both}", spec)
+
+
 def test_the_surest_of_several_teachers_is_asked(tmp_path):
     (tmp_path / "unsure.py").write_text("import torch\ndef f(obs): return torch.zeros(len(obs), 2)\n")
     (tmp_path / "sure.py").write_text("import torch\ndef f(obs): return torch.tensor([[0., 5.]]).expand(len(obs), 2)\n")

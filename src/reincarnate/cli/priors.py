@@ -12,15 +12,16 @@ from reincarnate.errors import UserError
 
 USAGE = """usage: reincarnate priors list                          the bundles, what they score, and which are here
        reincarnate priors card NAME                     what one is: task, teacher, scores, protocol, licence, hash
-       reincarnate priors fetch NAME --source PATH      bring one from a file or folder where you have it
+       reincarnate priors fetch NAME --source PATH      bring one (or all) from a file or folder where you have it
+       reincarnate priors play NAME                     let its teacher play its data now, and compare their hash
 
-A study or a run names one as its teacher by `prior:NAME@HASH`, which `card` prints.
+A study or a run names one as its --teacher, and its data as --data, by `prior:NAME@HASH`, which `card` prints.
 """
 
 
 def priors(args: list[str]) -> None:
-    """`priors list`, `priors card NAME`, `priors fetch NAME --source PATH`."""
-    verbs = {"list": _list, "card": _card, "fetch": _fetch}
+    """`priors list`, `priors card NAME`, `priors fetch NAME --source PATH`, `priors play NAME`."""
+    verbs = {"list": _list, "card": _card, "fetch": _fetch, "play": _play}
     if not args or args[0] in ("-h", "--help"):
         print(USAGE, end="")
     elif args[0] in verbs:
@@ -64,7 +65,7 @@ def _card(args: list[str]) -> None:
         rows = [
             ("task", bundle.task),
             ("teacher", bundle.about),
-            ("data", bundle.data or "none; a method that needs some lets the teacher play it"),
+            ("data", _played(bundle.data)),
             *((who, _interval(told)) for who, told in bundle.reference.items()),
             ("protocol", str(bundle.protocol)),
             ("licence", bundle.licence),
@@ -84,6 +85,12 @@ def _card(args: list[str]) -> None:
     tyro.cli(command, args=args, prog="reincarnate priors card")
 
 
+def _played(told: dict | None) -> str:
+    if told is None:
+        return "none; a method that needs some lets the teacher play it"
+    return f"{told['env_steps']:,} env steps, ε {told['epsilon']:g}, {told['plays']}; sha256 {told['id']}"
+
+
 def _interval(told: dict) -> str:
     return f"{told['mean']:.4g}  95 % [{told['low']:.4g}, {told['high']:.4g}] over {told['episodes']} episodes"
 
@@ -93,13 +100,33 @@ def _fetch(args: list[str]) -> None:
         """Bring a bundle's files from where you have them; every hash is checked, nothing is changed.
 
         Args:
-            name: A bundle's name.
+            name: A bundle's name, or all.
             source: A file, or a folder in which its files are looked for by name.
             out: Folder of fetched bundles; others than the default are named in REINCARNATE_PRIORS.
         """
-        from reincarnate.priors.bundles import FETCHED, fetch, find
+        from reincarnate.priors.bundles import FETCHED, bundles, fetch, find
 
-        folder = fetch(name, source, out or FETCHED)
-        ui.say(f"{folder} is {find(name).address}")
+        for one in bundles() if name == "all" else (name,):
+            ui.say(f"{fetch(one, source, out or FETCHED)} is {find(one).address}")
 
     tyro.cli(command, args=args, prog="reincarnate priors fetch")
+
+
+def _play(args: list[str]) -> None:
+    def command(name: Positional[str], store: Path = Path(".reincarnate")) -> None:
+        """Let a bundle's teacher play the data that the manifest names, once; a run that names them would do it too.
+
+        Args:
+            name: A bundle's name, or NAME@HASH.
+            store: The store in which they are kept.
+        """
+        from reincarnate import envs
+        from reincarnate.priors.bundles import find
+        from reincarnate.priors.played import bundle_data
+
+        bundle = find(name)
+        with ui.Bars() as tick:
+            dataset = bundle_data(name, envs.spec(bundle.task), store, tick)
+        ui.say(f"{dataset.path} is the data of {bundle.address}: {dataset.transitions:,} transitions")
+
+    tyro.cli(command, args=args, prog="reincarnate priors play")

@@ -207,7 +207,7 @@ def _units(places: list[Path], trust: bool) -> list[list[tuple[Run, Path]]]:
     units = []
     for (_, seeds), same in alike.items():
         same = sorted(same + _never_made(*same[0], seeds), key=lambda pair: seeds.index(pair[0].seed))
-        whole = len(same) == len(seeds) or same[0][0].exchange.processes == "each"
+        whole = len(same) == len(seeds) or same[0][0].exchange.processes != "one"
         units += [same] if whole else [[pair] for pair in same]
     return units
 

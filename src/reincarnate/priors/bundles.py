@@ -14,7 +14,7 @@ from typing import Any
 from reincarnate import envs
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import publish, sha256_json, staging
-from reincarnate.files.records import Record, is_hash, is_text, load_record
+from reincarnate.files.records import Record, is_hash, load_record
 from reincarnate.files.regular import content_hash, within
 from reincarnate.teachers import open_teacher
 from reincarnate.types import Teacher
@@ -28,7 +28,8 @@ SHORTEST = 8  # digits of a bundle's hash that must be named
 @dataclass(frozen=True)
 class Bundle:
     """One entry of the manifest. `files` are hashes by name; `teacher` is an address in which {here} is their folder
-    and {root} that of the repository; `reference` the scores of the random policy and of the teacher.
+    and {root} that of the repository; `reference` the scores of the random policy and of the teacher. `data` says what
+    the teacher plays (`env_steps`, `epsilon`, `plays`), which then has the hash `id` (`priors.played`).
     """
 
     name: str
@@ -40,17 +41,24 @@ class Bundle:
     about: str
     licence: str
     source: str
-    data: str | None = None  # an address, likewise, of its replay or of played data
+    data: dict[str, Any] | None = None
 
     @property
     def hash(self) -> str:
-        """What it is, whoever has it: SHA-256 over task, protocol, addresses and files."""
+        """What it is, whoever has it: SHA-256 over task, protocol, addresses, files and data."""
         return sha256_json({k: getattr(self, k) for k in ("task", "teacher", "data", "files", "protocol")})
 
     @property
     def address(self) -> str:
         """What a run or a study names: its teacher, whose hash is checked."""
         return f"prior:{self.name}@{self.hash[:12]}"
+
+    @property
+    def played(self) -> dict[str, Any]:
+        """What its teacher plays. Raises UserError where the manifest says nothing of that."""
+        if self.data is None:
+            raise UserError(f"the bundle {self.name} holds no data: leave --data out, and its teacher plays some")
+        return self.data
 
     def folder(self) -> Path | None:
         """Where its files lie here, whole and unchanged; None where they do not. UserError: some have changed."""
@@ -66,17 +74,18 @@ class Bundle:
             if (found := content_hash(within(folder, file))) != said:
                 raise UserError(f"{folder / file} is not what the bundle {self.name} holds: {found}, not {said}")
 
-    def opened(self, actions: int | None) -> Teacher:
-        """Its teacher. Raises UserError where its files are not here."""
+    def here(self) -> str:
+        """The address of its teacher as it lies here. Raises UserError where its files are not here."""
         folder = self.folder()
         if folder is None:
             raise UserError(f"the bundle {self.name} is not here: reincarnate priors fetch {self.name} --source PATH")
-        teacher = open_teacher(self._filled(self.teacher, folder), actions)
+        return self.teacher.replace("{here}", str(folder)).replace("{root}", str(_root().parent))
+
+    def opened(self, actions: int | None) -> Teacher:
+        """Its teacher. Raises UserError where its files are not here."""
+        teacher = open_teacher(self.here(), actions)
         teacher.card = replace(teacher.card, uri=self.address)
         return teacher
-
-    def _filled(self, address: str, folder: Path) -> str:
-        return address.replace("{here}", str(folder)).replace("{root}", str(_root().parent))
 
 
 # ---- the manifest ----------------------------------------------------------------------------------------
@@ -126,8 +135,19 @@ def _bundle(name: str, told: Record) -> Bundle:
         about=told.text("about"),
         licence=told.text("licence"),
         source=told.text("source"),
-        data=told.get("data", None) if is_text(told.get("data", None)) else None,
+        data=_data(told),
     )
+
+
+def _data(told: Record) -> dict[str, Any] | None:
+    if told.get("data", None) is None:
+        return None
+    data = told.record("data")
+    data.integer("env_steps", low=1)
+    data.number("epsilon")
+    data.text("plays")
+    data.hash("id")
+    return data.value
 
 
 def find(name: str) -> Bundle:

@@ -2,7 +2,7 @@
 
 import io
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,18 +21,14 @@ from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_bytes, write_json
 from reincarnate.files.records import Record, load_record
 from reincarnate.nets.probe import blank
+from reincarnate.priors.played import PRIOR_SEED, Tick, bundle_data, collect
 from reincarnate.seeds import stream
 from reincarnate.teachers.by_task import ByTask
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.evaluate import Evaluation, Scale, Scales, evaluate
 from reincarnate.training.loop import predictor_of
-from reincarnate.training.players import Player, RandomPlayer, Stage, way_of_playing
+from reincarnate.training.players import Player, RandomPlayer, way_of_playing
 from reincarnate.types import Prediction, TaskSpec, Teacher
-
-PRIOR_SEED = 0  # priors are part of the question, not of the answer: they do not vary with a run's seed
-COLLECT_COPIES = 16
-Tick = Callable[[str, int, int], None]
-"""(what, done, total) for progress bars."""
 
 
 @dataclass(frozen=True)
@@ -159,38 +155,8 @@ def teacher_data(
     return dataset
 
 
-def collect(
-    spec: TaskSpec,
-    teacher: Teacher,
-    how: str,
-    env_steps: int,
-    epsilon: float,
-    rng: np.random.Generator,
-    tick: Tick,
-) -> Replay:
-    """Let the teacher play `env_steps`, at random with probability `epsilon`, and note what it predicts everywhere."""
-    env = envs.make(spec.id, min(COLLECT_COPIES, max(1, env_steps // 100)), teacher.view)
-    rounds = -(-env_steps // env.n)
-    # An episode takes at least one row more than it has steps; untouched rows cost no memory.
-    replay = Replay(spec, 2 * (rounds + spec.stack + 2) * env.n, env.n)
-    player = Player.of_teacher(teacher, spec, how, epsilon)
-    stage = Stage(env, player, env.reset(rng))
-    try:
-        for i in range(rounds):
-            played = stage.play(0.0, rng)
-            assert player.said is not None
-            own = {name: value for name, value in played.notes.items() if name in ("mask", "task")}  # no memory
-            played._replace(predictions={"teacher": player.said}, notes=own).store(replay)
-            if i % 64 == 0:
-                tick("teacher's data", i * env.n, env_steps)
-    finally:
-        env.close()
-    replay.cut(stage.obs)
-    return replay
-
-
 def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, tick: Tick) -> Dataset:
-    """A dataset the user names, the replay that an agent kept (store:DIR, or its folder), or somebody else's log.
+    """A dataset the user names, a bundle's (prior:NAME), an agent's replay (store:DIR or its folder), somebody's log.
 
     With a `teacher` whose predictions it does not hold, they are computed once and kept in the store. Raises UserError
     where the data has changed, is of another task, or cannot be annotated.
@@ -210,6 +176,8 @@ def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, 
 
 def _open_data(path: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:
     """The dataset at a path, or of the agent there, or what somebody else's files become."""
+    if path.startswith("prior:"):
+        return bundle_data(path.removeprefix("prior:"), spec, store, tick)
     if reader_of(path):
         return import_data(path, spec, store, tick)
     folder = Path(path.removeprefix("store:"))

@@ -13,7 +13,6 @@ from torch import Tensor
 from reincarnate import envs
 from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.agents.imported import Imported, check_shapes
-from reincarnate.agents.places import folder_of
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
 from reincarnate.data.replay import STANDING, TAIL
@@ -22,6 +21,7 @@ from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
 from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
+from reincarnate.priors.bundles import find
 from reincarnate.teachers import SCHEMES, recognise
 from reincarnate.types import Student, TaskSpec, TimeStep
 
@@ -61,7 +61,7 @@ def open_weights(address: str, spec: TaskSpec | None = None) -> Agent:
     if scheme == "store":
         return open_agent(Path(rest))
     if scheme == "prior":
-        return open_agent(folder_of(address))
+        return open_weights(find(rest).here(), spec)
     opener = getattr(SCHEMES[scheme], "open_weights", None) if scheme in SCHEMES else None
     if opener is None:
         known = [name for name in SCHEMES.ours if name == "store" or hasattr(SCHEMES[name], "open_weights")]

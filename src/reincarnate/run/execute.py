@@ -57,7 +57,7 @@ def execute_together(
     prepared = prepare_all(runs)
     _tell(prepared[0], note)
     _refuse_unlike(prepared)
-    if runs[0].population > 1 and runs[0].exchange.processes == "each":
+    if runs[0].population > 1 and runs[0].exchange.processes != "one":
         from reincarnate.run.apart import train_apart
 
         return [*map(Result, train_apart(prepared, outs, resume, tick, note))]
@@ -93,7 +93,7 @@ def _refuse_part(runs: Sequence[Run], outs: Sequence[Path], resume: Sequence[boo
     run = runs[0]
     if run.population == 1 or len(runs) == run.population:
         return
-    apart = all(resume) and run.exchange.processes == "each"
+    apart = all(resume) and run.exchange.processes != "one"
     trained = len(runs) == 1 and resume[0] and RunDirectory.reopen(outs[0]).trained(len(run.phases()))
     if not apart and not trained:
         raise UserError(
@@ -136,7 +136,7 @@ def _train(
         how = {"compiled": compiled, "together": together}
         if prepared[0].run.population > 1:
             how["population"] = prepared[0].run.population
-        told = [how | ({"copied": t.at.copied} if t.at.copied else {}) for t in trainings]
+        told = [how | t.company() for t in trainings]
         return [finish(*trio, own, tick, note) for trio, own in zip(pairs, told, strict=True)]
 
 

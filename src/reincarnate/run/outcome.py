@@ -36,6 +36,7 @@ from reincarnate.types import Student
 
 COST = ("env_steps", "eval_env_steps", "updates", "offline_updates", "seconds", "flops")
 ABOUT = ("method", "env", "seed", *COST, "score", "interval", "prior")  # of a result, in an agent
+COMPANY = ("population", "copied", "changed")  # of a member of a population besides
 
 
 def evaluate_student(
@@ -93,7 +94,8 @@ def _registered(result: dict[str, Any], run: Run, directory: RunDirectory, note:
 
 def _about(result: dict[str, Any], prepared: Prepared) -> dict[str, Any]:
     """What an agent says of itself: its run's result, and how to repeat it."""
-    return {k: result[k] for k in ABOUT} | made_by(record(prepared.recorded))
+    kept = {k: result[k] for k in ABOUT} | {k: result[k] for k in COMPANY if k in result}
+    return kept | made_by(record(prepared.recorded))
 
 
 def _keep_best(
@@ -118,6 +120,7 @@ def _keep_best(
         flops = flops_of_run(training, then, then.eval_env_steps)
         spent = {"seconds": round(then.seconds / result["together"], 2), "flops": flops}
         told = result | best | spent | {"eval_env_steps": then.eval_env_steps, "interval": None}
+        told |= {k: getattr(then, own) for k, own in (("copied", "copied"), ("changed", "changes")) if k in result}
         about = _about(told, prepared) | {"evaluation": told["evaluation"]}
         words = best_score(best, prepared.run.eval_episodes)
         training.student.restore(saved.student())

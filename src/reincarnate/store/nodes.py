@@ -18,6 +18,7 @@ from reincarnate.types import TeacherCard
 
 ORIGIN = "origin.json"  # in an agent's folder that was pulled: where from
 KINDS = AGENT, TEACHER, DATA = "agent", "teacher", "data"
+MOST_NAMED = 8  # members of a population, in words
 COSTS: tuple[str, ...] = ("env_steps", "eval_env_steps", "updates", "seconds", "flops")
 
 
@@ -90,7 +91,7 @@ def of_agent(value: dict[str, Any], address: str | None = None) -> Node:
         sha256=hash_of(value.get("sha256")),
         kind=AGENT,
         name=text(about.get("label")) or method,
-        detail=student_words(mapping(value, "student")),
+        detail="; ".join(filter(None, (student_words(mapping(value, "student")), company_words(about)))),
         task=text(mapping(value, "spec").get("id")),
         address=address,
         score=number(about.get("score")),
@@ -176,6 +177,22 @@ def student_words(student: dict[str, Any]) -> str:
     return " ".join(words + [name for name in ("dueling", "noisy") if student.get(name)])
 
 
+def company_words(about: dict[str, Any]) -> str:
+    """Of a member of a population: how many they are, and the last that it took over; nothing of one alone."""
+    if (members := number(about.get("population"))) is None:
+        return ""
+    told = f"one of a population of {members}"
+    copied = about.get("copied")
+    if not isinstance(copied, list) or not copied or not isinstance(last := copied[-1], dict):
+        return told
+    whom = last.get("mean_of", [last.get("from")])
+    seeds = [seed for one in (whom if isinstance(whom, list) else []) if (seed := number(one)) is not None]
+    steps, named = number(last.get("env_steps")), " and ".join(str(seed) for seed in seeds[:MOST_NAMED])
+    more = f", {len(copied)} times in all" if len(copied) > 1 else ""
+    how = "went on from the mean of seeds" if "mean_of" in last else "took over seed"
+    return f"{told}, {how} {named} at {steps:,} env steps{more}" if seeds and steps is not None else told
+
+
 def _cost_of(about: dict[str, Any], method: str) -> Cost:
     """Older agents do not say how many offline updates and evaluation steps there were."""
     offline = number(about.get("offline_updates", 0 if method == "scratch" else None))
@@ -190,6 +207,8 @@ def _cost_of(about: dict[str, Any], method: str) -> Cost:
         cost["updates"] = Amount(online, False)
     known = [number(flops.get(part)) for part in ("acting", "learning", "teacher")]
     cost["flops"] = Amount(sum(x for x in known if x is not None), None not in known)
+    if about.get("population") is not None:  # what the others learnt is in it too
+        cost = {name: Amount(amount.value, False) for name, amount in cost.items()}
     return cost
 
 

@@ -129,7 +129,8 @@ def _modules(env: str) -> tuple[str, ...]:
 def check_study(file: dict[str, Any], out: Path, trusted: bool) -> None:
     """Refuse to go on with runs in a study's folder that did not begin here, where its file names code."""
     code = sorted(set(_code_in(file)))
-    for config in sorted(out.glob("*/*/config.json")) if code and not trusted else ():
+    configs = sorted([*out.glob("*/*/config.json"), *out.glob("search/*/*/*/config.json")])
+    for config in configs if code and not trusted else ():
         run = config.parent
         if not (run / "done").exists() and not sealed(run):
             named = f"the study names code ({code[0][:120]})"

@@ -180,7 +180,8 @@ class PQN(MemorySettings, ValueSettings):
             raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
         if self.remembers:
             self.check_memory()
-            self.refuse_decorrelation()
+            if self.decorrelate:
+                raise UserError("--student.decorrelate: a pqn with a memory does not tell its features; leave it out")
             check_segments(self.segment, self.rollout, self.batch_size)
 
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:

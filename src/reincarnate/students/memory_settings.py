@@ -33,11 +33,6 @@ class MemorySettings:
         except UserError as error:
             raise UserError(f"--student.memory {self.memory}: {error}") from None
 
-    def refuse_decorrelation(self) -> None:
-        """Raises UserError where features shall be decorrelated that with a memory nobody reads."""
-        if self.remembers and getattr(self, "decorrelate", 0.0):
-            raise UserError("--student.decorrelate reads the features of lone rows; leave it out with --student.memory")
-
     def said(self) -> str:
         """The memory in words, after those of the torso; "" for none."""
         if not self.remembers:

@@ -234,9 +234,7 @@ class PolicyStudent(Kept):
     @torch.no_grad()
     def features(self, batch: Batch) -> dict[str, Tensor]:
         """The last hidden layers [B, F] of the network that acts: the actor's and the critic's, or their common one."""
-        net = self._acting
-        features = net.features(net.seen(batch.obs.to(self.device)))
-        return {"": features[0]} if net.critic_torso is None else dict(zip(("actor", "critic"), features, strict=True))
+        return self._acting.last_layers(batch.obs.to(self.device))
 
     def _on_policy(self, batch: Batch, x: Tensor, value: Tensor) -> Losses:
         """PPO's losses of a rollout's examples, and how far the policy is from the one that acted."""

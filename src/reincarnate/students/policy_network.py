@@ -54,6 +54,11 @@ class PolicyNetwork(ActorCritic):
         """Predictions [B, K] of raw observations."""
         return ActorCritic.tell(self, self.seen(obs))
 
+    def last_layers(self, obs: Tensor) -> dict[str, Tensor]:
+        """The features [B, F] that heads read: the actor's and the critic's by name, or their common ones by ""."""
+        features = self.features(self.seen(obs))
+        return {"": features[0]} if self.critic_torso is None else dict(zip(("actor", "critic"), features, strict=True))
+
     def values(self, obs: Tensor) -> Tensor:
         """State values [B] of raw observations, in units of the rewards as they are learnt from."""
         torso = self.torso if self.critic_torso is None else self.critic_torso

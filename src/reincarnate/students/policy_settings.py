@@ -108,7 +108,6 @@ class PolicySettings(MemorySettings):
     def _check_segments(self) -> None:
         """Raises UserError for segments that do not fit into a rollout, or into a batch."""
         self.check_memory()
-        self.refuse_decorrelation()
         if self.critic_memory != "same":
             if self.shared != "off":
                 told = f"--student.critic-memory {self.critic_memory} is the critic's own"

@@ -174,6 +174,11 @@ class PrimalDualStudent(OptimizedByPart):
         loss.backward()
         self._optimizers[name].step(self.online.data[part], grad[part], lr)
 
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """The last hidden layers [B, F] of the network that acts: the actor's and the critic's, or their common one."""
+        return self._acting.last_layers(batch.obs.to(self.device))
+
     # ---- what is changed from outside ----------------------------------------------------------------
 
     def refresh(self, what: frozenset[str]) -> None:

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.histories import rows_at
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
@@ -108,7 +109,9 @@ class RecurrentValueStudent(ValueStudent):
         out = self._read(self.online.module, features[:, :-1], draws.online)
         with torch.no_grad():
             target = self._target_in(batch, lesson, ahead, features.detach(), draws)
-        each = losses_of(self.critic, out, target, lesson, draws.online, terms)
+        plain = [term for term in terms if not reads_features([term])]
+        each = losses_of(self.critic, out, target, lesson, draws.online, plain)
+        each |= _of_features(terms, features[:, :-1], lesson, each["td"])
         total, learnt = weighed(each, weights, lesson.weight)
         total.backward()
         return Learnt(learnt, self._errors(each["td"].detach(), rows))
@@ -154,6 +157,15 @@ class RecurrentValueStudent(ValueStudent):
 
     # ---- what others tell of it ----------------------------------------------------------------------
 
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """What the memory of the network that acts says of the rows [N, F] that are learnt from."""
+        if self.noise_size:
+            set_noise(self.acting.module, torch.zeros(self.noise_size, device=self.device))
+        weight = warmed(batch, self.settings.burn_in).weight  # pyright: ignore
+        assert weight is not None
+        return {"": self._features(self.acting.module, batch)[:, :-1].flatten(0, 1)[weight.flatten() > 0]}
+
     def compile(self) -> None:
         """Nothing: lengths of episodes differ, and with them what is computed."""
 
@@ -191,6 +203,20 @@ class _Noisy:
 
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         return self._student.predict_under(step, carry, self._noise)
+
+
+def _of_features(
+    terms: Sequence[Term], features: Float[Tensor, "B U F"], lesson: Batch, like: Float[Tensor, "N"]
+) -> dict[str, Tensor]:
+    """Terms that read what the memory says, of rows that are steps; 0 of others. They come last among all terms."""
+    found, rows = {}, features.flatten(0, 1)
+    for term in terms:
+        if reads_features([term]):
+            assert lesson.weight is not None
+            real = lesson.weight > 0
+            said = term(Prediction(VALUES, rows), lesson._replace(notes={OWN_FEATURES: rows[real]}))
+            found[term.name] = torch.zeros_like(like).masked_scatter(real, said)
+    return found
 
 
 def _error(critic: Critic, loss: Float[Tensor, "N"]) -> Float[Tensor, "N"]:

@@ -49,13 +49,21 @@ class RecurrentNetwork(PolicyNetwork):
         self, obs: Tensor, begins: Bool[Tensor, "n *T"], carry: Float[Tensor, "n H"]
     ) -> tuple[Float[Tensor, "n *T K"], Float[Tensor, "n *T"], Float[Tensor, "n H"]]:
         """Predictions and state values of rows [n, *O] or segments [n, T, *O], and the carry after them."""
+        x, value, after, _ = self.recall_all(obs, begins, carry)
+        return x, value, after
+
+    def recall_all(
+        self, obs: Tensor, begins: Bool[Tensor, "n *T"], carry: Float[Tensor, "n H"]
+    ) -> tuple[Float[Tensor, "n *T K"], Float[Tensor, "n *T"], Float[Tensor, "n H"], tuple[Tensor, ...]]:
+        """The same, and the features [n, *T, F] that heads read: what the actor's memory says, and the critic's own."""
         seen = self.seen(obs.flatten(0, begins.ndim - 1))
         features, after = self._tower(self.torso, self.memory, seen, begins, carry[:, : self.width])
+        read: tuple[Tensor, ...] = (features,)
         x = self.head(features.flatten(0, -2)).unflatten(0, begins.shape)
         if self.critic_memory is not None:
             features, own = self._tower(self.critic_torso, self.critic_memory, seen, begins, carry[:, self.width :])
-            after = torch.cat([after, own], 1)
-        return x, self.value(features)[..., 0], after
+            after, read = torch.cat([after, own], 1), (*read, features)
+        return x, self.value(features)[..., 0], after, read
 
     def tell_recalling(
         self, obs: Tensor, begins: Bool[Tensor, "n *T"], carry: Float[Tensor, "n H"]

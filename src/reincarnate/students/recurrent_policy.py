@@ -1,5 +1,6 @@
 """The on-policy student with a memory: rollouts cut into segments, each begun with the memory it was played from."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reincarnate.data.layouts import from_unit
+from reincarnate.losses.decorrelation import decorrelation
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import value_error
 from reincarnate.losses.returns import advantages, n_step_returns
@@ -108,10 +110,11 @@ class RecurrentPolicyStudent(PolicyStudent):
         if "advantage" not in batch.notes:
             return self._losses_of_data(batch, weighing)
         assert batch.begins is not None and batch.carry is not None
-        x, value, _ = self._net.recall(batch.obs, batch.begins, batch.carry)
+        x, value, _, features = self._net.recall_all(batch.obs, batch.begins, batch.carry)
         rows = lone(batch)
         x, value = real(x.flatten(0, 1), batch.weight), real(value.flatten(), batch.weight)
-        return self._with_terms(self._on_policy(rows, x, value), Prediction(self.kind, x), rows, weighing)
+        each = self._on_policy(rows, x, value) | self._alike(features, batch.weight)
+        return self._with_terms(each, Prediction(self.kind, x), rows, weighing)
 
     def _losses_of_data(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Of sequences of prior data: V's TD error of n steps, and the terms."""
@@ -121,13 +124,30 @@ class RecurrentPolicyStudent(PolicyStudent):
             net.obs_norm.update(real(batch.obs.flatten(0, 1), batch.weight))
         reward = batch.reward if net.reward_norm is None else net.reward_norm(batch.reward)
         obs = torch.cat([batch.obs, batch.next_obs[:, None]], 1)
-        x, value, _ = net.recall(obs, F.pad(batch.begins, (0, 1)), carry)
+        x, value, _, features = net.recall_all(obs, F.pad(batch.begins, (0, 1)), carry)
         target = n_step_returns(
             reward, batch.discount, value[:, 1:].detach(), batch.ended, self.settings.n_step
         ).flatten()
         rows, x = lone(batch), real(x[:, :-1].flatten(0, 1), batch.weight)
         each = {"value": value_error(real(value[:, :-1].flatten(), batch.weight), real(target, batch.weight))}
+        each |= self._alike([part[:, :-1] for part in features], batch.weight)
         return self._with_terms(each, Prediction(self.kind, x), rows, weighing)
+
+    def _alike(self, features: Sequence[Tensor], weight: Tensor | None) -> Losses:
+        """The decorrelation of what memories say of the rows that are steps, where it is asked for."""
+        if not self.settings.decorrelate:
+            return {}
+        own = [decorrelation(real(part.flatten(0, 1), weight), self.settings.decorrelate_by) for part in features]
+        return {"decorrelation": torch.stack(own).sum(0)}
+
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """What the memories of the network that acts say of the steps of segments: [N, F]."""
+        assert batch.begins is not None
+        carry = self._acts.initial(len(batch.obs)) if batch.carry is None else batch.carry
+        told = self._acts.recall_all(batch.obs, batch.begins, carry)[3]
+        read = [real(part.flatten(0, 1), batch.weight) for part in told]
+        return {"": read[0]} if len(read) == 1 else dict(zip(("actor", "critic"), read, strict=True))
 
     # ---- what others tell of it ----------------------------------------------------------------------
 

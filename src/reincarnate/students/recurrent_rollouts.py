@@ -54,7 +54,7 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         q, carry = self._policy(obs, begins, carry)
         return q, (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1), carry
 
-    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
+    def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient, on segments of a rollout; of prior data as any value student with a memory."""
         if batch.next_obs is not None:
             return RecurrentValueStudent._gradient(self, batch, draws, terms, weights)

@@ -189,7 +189,6 @@ class ReplaySettings(SequenceSettings, ValueSettings):
         ValueSettings.check(self, copies)
         if self.remembers:
             self.check_sequences(self.batch_size)
-            self.refuse_decorrelation()
             if self.augment != "none":
                 raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
         waiting = self.unroll + self.burn_in if self.remembers else self.n_step

@@ -14,7 +14,7 @@ from reincarnate.run.prepare import Prepared, prepare_all
 from reincarnate.run.settings import NAMES, Run, with_imports
 
 MOST_SEEDS = 10_000
-KEYS = ("title", "tasks", "methods", "seeds", "run")
+KEYS = ("title", "tasks", "methods", "seeds", "run", "search")
 
 
 @dataclass(frozen=True)
@@ -38,8 +38,9 @@ class Study:
 def read_study(path: Path) -> Study:
     """Read a study file.
 
-    Keys: `title`; `run`, settings that all runs share; `tasks`, a list of settings (env, teacher …) that go over
-    them; `methods`, a mapping of names to settings, `name: {method: qdagger, …}` where it is not the method's own, and
+    Keys: `title`; `search`, a population that looks for settings first (`studies.search`); `run`, settings that all
+    runs share; `tasks`, a list of settings (env, teacher …) that go over them; `methods`, a mapping of names to
+    settings, `name: {method: qdagger, …}` where it is not the method's own, and
     with `run: {student: …}` where more than the method's settings differ;
     `seeds`, a number or a list. Raises UserError for an unknown key, method or task, and for a teacher that does
     not fit, naming it.
@@ -58,7 +59,8 @@ def read_study(path: Path) -> Study:
         raise UserError(f"{path}: two methods share the name of a directory; names differ by letters and digits")
     if any(cell.run.population > 1 for cell in cells):
         raise UserError(
-            f"{path}: a study's runs learn each for itself; a population is trained by `train --population`"
+            f"{path}: a study's runs learn each for itself (`search` looks for settings by a population); a population "
+            "is trained by `train --population`"
         )
     prepared = prepare_all([cell.run for cell in cells])
     return Study(str(file.get("title", path.stem)), cells, file, tuple(prepared))

@@ -27,6 +27,9 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
         ui.console.print(report.as_rich(rows))
     total = len(loaded.runs) + len(loaded.missing)
     ui.note(f"{len(loaded.runs)} of {total} runs are counted")
+    for arm, told in record.get("found", {}).items():
+        words = ", ".join(f"{name} {value:.3g}" for name, value in told["settings"].items()) or "as asked"
+        ui.note(f"{arm}: {words}, searched for in {told['env_steps']:,} env steps, which are not counted below")
     for run in loaded.missing:
         ui.note(f"warning: {run.path}: {run.state}{f': {run.reason}' if run.reason else ''}")
     for line in report.gaps(loaded.runs, loaded.missing):

@@ -7,7 +7,7 @@ from typing import Any
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_json
 from reincarnate.files.finished import check_done
-from reincarnate.files.records import Record, is_text, load_record
+from reincarnate.files.records import Record, is_finite, is_text, load_record
 from reincarnate.files.regular import within
 from reincarnate.run.prepare import Prepared
 from reincarnate.run.settings import Run, method_name
@@ -22,6 +22,7 @@ class Pinned:
 
     def __init__(self, out: Path):
         self.path = out / FILE
+        self.found: dict[str, Any] = {}  # settings that were searched for, by arm
         self.pins: Pins = _pins(Record(load_record(self.path), self.path)) if self.path.exists() else {}
 
     def check(self, prepared: Prepared) -> None:
@@ -62,7 +63,8 @@ class Pinned:
         runs = [_describe(cell) for cell in study.cells]
         settings = json.loads(json.dumps(study.settings, default=str))
         record = {"format": FORMAT, "kind": "study", "title": study.title, "settings": settings}
-        write_json(self.path, {**record, "pins": self.pins, "runs": runs})
+        found = {"found": self.found} if self.found else {}
+        write_json(self.path, {**record, "pins": self.pins, "runs": runs, **found})
 
 
 def _pins(record: Record) -> Pins:
@@ -95,6 +97,9 @@ def read_study_record(directory: Path) -> dict[str, Any]:
         raise UserError(f"{directory / FILE} does not describe a study")
     record = Record(value, directory / FILE)
     record.text("title")
+    for name in (found := record.record("found", {})):
+        found.record(name).mapping("settings", is_finite, "an object of finite numbers")
+        found.record(name).integer("env_steps", low=0)
     for run in record.records("runs"):
         for name in ("env", "label"):
             run.text(name)

@@ -1,19 +1,14 @@
 """A study's units of work on a Ray cluster: tasks that Ray tries again when their worker dies."""
 
-import importlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
+from reincarnate.run.cluster import connected, import_ray
 from reincarnate.studies.executors import POLL, RETRIES
 from reincarnate.studies.progress import Watch
 from reincarnate.studies.units import Unit, work
-
-STORE = 200_000_000  # bytes of Ray's object store: units and reasons are all that passes through it
 
 
 class RayCluster:
@@ -25,13 +20,12 @@ class RayCluster:
     """
 
     def __init__(self, workers: int, address: str | None = None):
-        self._ray = _import_ray()
+        self._ray = import_ray()
         self._workers, self._address = workers, address
 
     def __call__(self, units: list[Unit], out: Path, watch: Watch) -> dict[str, str]:
         """Do all units. One whose worker died more often than Ray tries again has failed, with Ray's reason."""
-        ray = self._ray
-        with self._connected():
+        with connected(self._workers, self._address) as ray:
             parts = ray.remote(num_cpus=0, max_restarts=-1)(Parts).remote()
             task = ray.remote(num_cpus=1, max_retries=RETRIES)(do_unit)
             where, imports = Path.cwd(), asked_imports()
@@ -70,25 +64,6 @@ class RayCluster:
             pass
         watch.draw()
 
-    @contextmanager
-    def _connected(self) -> Iterator[None]:
-        ray = self._ray
-        if ray.is_initialized():
-            yield
-            return
-        try:
-            if self._address:
-                ray.init(address=self._address, log_to_driver=False)
-            else:
-                here = {"num_cpus": self._workers, "object_store_memory": STORE, "include_dashboard": False}
-                ray.init(address="local", log_to_driver=False, **here)
-        except (ConnectionError, ValueError, RuntimeError) as error:
-            raise UserError(f"Ray did not start: {' '.join(str(error).split())}") from error
-        try:
-            yield
-        finally:
-            ray.shutdown()
-
 
 class Parts:
     """An actor: how far each run has come since somebody last asked."""
@@ -112,10 +87,3 @@ def do_unit(unit: Unit, out: Path, where: Path, parts: Any, imports: tuple[str, 
     os.chdir(where)
     imported(imports)
     return work(unit, out, lambda name, share: parts.put.remote(name, share))
-
-
-def _import_ray() -> Any:
-    try:
-        return importlib.import_module("ray")
-    except ImportError:
-        raise UserError('Ray is not installed: pip install "reincarnate[ray]"') from None

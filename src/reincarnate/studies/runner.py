@@ -18,6 +18,7 @@ from reincarnate.studies.matrix import Study
 from reincarnate.studies.overview import report_study
 from reincarnate.studies.pins import Pinned
 from reincarnate.studies.progress import Watch
+from reincarnate.studies.search import search_of, searched
 from reincarnate.studies.units import groups, note_failure
 
 OF_ONE_RUN = ("seed", "student", "command", "versions")  # of a run's record: says nothing of its prior
@@ -47,9 +48,13 @@ def run_study(
 
 
 def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> None:
+    pinned = Pinned(out)
+    if search := search_of(study):
+        for one in _prepared(study):
+            pinned.check(one)
+        study, pinned.found = searched(study, search, out)
     todo = [cell for cell in study.cells if not (out / cell.directory / "done").exists()]
     _same_settings(study, out)
-    pinned = Pinned(out)
     for cell in study.cells:
         if cell not in todo:
             pinned.adopt(cell.run, out / cell.directory)

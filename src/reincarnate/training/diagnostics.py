@@ -64,9 +64,12 @@ def diagnose(
         found |= {f"grad_{name}": value for name, value in norms.items()}
     if isinstance(student, Bounded) and (ends := student.target_ends(batch, rng)):
         found |= {"at_low": ends[0], "at_high": ends[1]}
-    if isinstance(student, Featured):
-        found |= _of_features(student.features(batch))
-    return found
+    return found | of_features(student, batch)
+
+
+def of_features(student: Student, batch: Batch) -> dict[str, float]:
+    """What of it is told of features alone, also of sequences; nothing of a student that tells none."""
+    return _of_features(student.features(batch)) if isinstance(student, Featured) else {}
 
 
 def _of_features(features: Mapping[str, Tensor]) -> dict[str, float]:

@@ -30,7 +30,7 @@ class ExchangeSettings(Protocol):
     """A frozen dataclass that makes an exchange; `--exchange NAME`.
 
     `alike`: members begin with the first one's weights. `apart`: each has settings of its own, so that they cannot be
-    stacked. `processes`: "each" member has one of its own, else all share "one".
+    stacked. `processes`: all share "one", or "each" member has one of its own, or is an actor of "ray".
     """
 
     alike: ClassVar[bool]

@@ -8,7 +8,7 @@ members mix in step, to the same bits when resumed. With a process each they mix
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from reincarnate.errors import UserError
 from reincarnate.seeds import stream
 from reincarnate.training.exchange import Exchange, Note
-from reincarnate.training.mailbox import Mailbox
+from reincarnate.training.mailbox import Mail
 from reincarnate.training.topology import TopologyName, chosen, neighbours, senders
 from reincarnate.training.training import Training, Write
 from reincarnate.types import LAGGING, OPTIMIZER, Student
@@ -33,7 +33,7 @@ class Gossip:
     every: int = 1  # cycles (of acting and the updates they pay for) between rounds of mixing
     tau: int = 0  # after so many rounds without a message a member waits for one; 0: it never waits
     arrives: float = 1.0  # in one process: how likely a message is there in time; below 1 as if at their own pace
-    processes: Literal["one", "each"] = "one"  # all members in one process and in step, or each in its own
+    processes: Literal["one", "each", "ray"] = "one"  # all in one process and in step, each in its own, actors of Ray
     alike: ClassVar[bool] = True
     apart: ClassVar[bool] = False
 
@@ -46,7 +46,7 @@ class Gossip:
             raise UserError("--exchange.every must be at least 1, and --exchange.tau at least 0")
         if not 0 < self.arrives <= 1:
             raise UserError(f"--exchange.arrives is a probability above 0, not {self.arrives:g}")
-        if self.processes == "each" and self.arrives < 1:
+        if self.processes != "one" and self.arrives < 1:
             raise UserError("--exchange.arrives is for members in one process; those in their own keep their own pace")
 
     def suits(self, student: Any, method: Any) -> None:
@@ -158,8 +158,9 @@ class Peer:
     that has left.
     """
 
-    def __init__(self, settings: Gossip, member: int, box: Mailbox, note: Note, reborn: bool = False):
+    def __init__(self, settings: Gossip, member: int, box: Mail, note: Note, reborn: bool = False):
         self._settings, self._member, self._box, self._note, self._reborn = settings, member, box, note, reborn
+        self._births: dict[str, float] = {}
         self._cycles, self._stale, self._longest, self._mixed = 0, 0, 0, 0
         self._seen = [0] * box.members  # the newest message of each that was mixed
         self._left: set[int] = set()
@@ -167,14 +168,19 @@ class Peer:
     def begin(self, trainings: Sequence[Training]) -> None:
         """One that takes a dead member's place begins as the mean of its neighbours."""
         (training,) = trainings
-        if self._reborn:
-            self._reborn = False
-            if (vector := average(self._box, self._settings.topology, self._member)) is not None:
-                Parameters(training.cast).scatter(vector)
-                for student in training.cast.values():
-                    student.refresh(frozenset({LAGGING, OPTIMIZER}))
-                publish(training)
-                self._note(f"member {self._member} goes on from the mean of its neighbours")
+        if not self._reborn:
+            return
+        self._reborn = False
+        if (found := average(self._box, self._settings.topology, self._member)) is not None:
+            Parameters(training.cast).scatter(found.vector)
+            for student in training.cast.values():
+                student.refresh(frozenset({LAGGING, OPTIMIZER}))
+            publish(training)
+            training.reborn([training.seed - self._member + other for other in found.of])
+            self._births = {"reborn": 1.0}
+            told = " and ".join(map(str, found.of))
+            self._note(f"member {self._member} goes on from the mean of its neighbours' parameters ({told})")
+        self._box.leave(self._member, False)  # back: until now nobody waited for it
 
     def __call__(self, trainings: Sequence[Training]) -> None:
         """A round, where one is due."""
@@ -223,17 +229,25 @@ class Peer:
         """Nothing."""
 
     def told(self, trainings: Sequence[Training]) -> Mapping[str, float]:
-        """`mixed`: rounds with a message since the last report; `stale`: the most in a row without one."""
-        told = {"mixed": float(self._mixed), "stale": float(self._longest)}
-        self._mixed, self._longest = 0, self._stale
+        """`mixed`: rounds with a message since the last report; `stale`: the most in a row without one; `reborn`: that
+        it took a dead member's place."""
+        told = {"mixed": float(self._mixed), "stale": float(self._longest), **self._births}
+        self._mixed, self._longest, self._births = 0, self._stale, {}
         return told
 
 
-def average(box: Mailbox, topology: TopologyName, member: int) -> Tensor | None:
+class Mean(NamedTuple):
+    """A mean of members' parameters, and whose."""
+
+    vector: Tensor
+    of: list[int]
+
+
+def average(box: Mail, topology: TopologyName, member: int) -> Mean | None:
     """The mean of what a member's neighbours last left, or of anybody's where they left nothing; None: nobody did."""
     others = [other for other in range(box.members) if other != member]
     for group in (neighbours(topology, box.members, member), others):
-        found = [message for other in group if (message := box.latest(other))]
+        found = {other: message.vector for other in group if (message := box.latest(other))}
         if found:
-            return torch.from_numpy(np.mean([message.vector for message in found], 0, dtype=box.dtype))
+            return Mean(torch.from_numpy(np.mean([*found.values()], 0, dtype=box.dtype)), [*found])
     return None

@@ -201,12 +201,16 @@ class Loop:
         for training in self.trainings:
             phase, rng = training.phases[number], training.stream(purpose)
             source = self._source(training, phase, "student") if phase.learns else training.memory
-            if isinstance(training.memory.layout, Sequences):
-                continue  # of batches of lone rows
+            if isinstance(layout := training.memory.layout, Sequences):  # no batches of lone rows
+                if n := min(max(1, EXAMPLES // layout.length), len(source)):
+                    training.diagnose_features(source.sample(n, rng))
+                continue
             if n := min(EXAMPLES, len(source)):
                 batch = self._heard_by_all(training, phase, source.sample(n, rng, self._watched(training, phase)))
                 if batch.reward.ndim == 1:
                     training.diagnose(phase, batch, rng)
+                else:  # segments
+                    training.diagnose_features(batch)
         told = self.exchange.told(self.trainings)
         for training in self.trainings:
             training.observed(told)

@@ -8,7 +8,7 @@ whose parts another processor sees out of order, is read again, and is missed at
 
 import zlib
 from multiprocessing.shared_memory import SharedMemory
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -21,6 +21,30 @@ class Message(NamedTuple):
 
     version: int
     vector: np.ndarray
+
+
+@runtime_checkable
+class Mail(Protocol):
+    """Where a member leaves messages and finds those of others: this mailbox, or one over a network (`run.actors`)."""
+
+    members: int
+    dtype: Any
+
+    def post(self, member: int, vector: np.ndarray) -> None:
+        """Leave a message."""
+        ...
+
+    def latest(self, member: int, since: int = 0) -> Message | None:
+        """A member's newest message, None where it has left none after number `since`."""
+        ...
+
+    def leave(self, member: int, left: bool = True) -> None:
+        """Mark that a member has left, or is back."""
+        ...
+
+    def has_left(self, member: int) -> bool:
+        """Whether it has."""
+        ...
 
 
 class Mailbox:

@@ -39,12 +39,17 @@ def period(topology: TopologyName, n: int) -> int:
     return max(1, math.ceil(math.log2(n))) if chosen(topology, n) == "exponential" else 1
 
 
+def listeners(topology: TopologyName, n: int, member: int) -> list[int]:
+    """All that ever listen to a member."""
+    turns = range(period(topology, n))
+    return [other for other in range(n) if any(member in senders(topology, n, other, turn) for turn in turns)]
+
+
 def neighbours(topology: TopologyName, n: int, member: int) -> list[int]:
     """All that a member ever listens to, or that listen to it."""
-    found = set()
+    found = set(listeners(topology, n, member))
     for turn in range(period(topology, n)):
         found |= set(senders(topology, n, member, turn))
-        found |= {other for other in range(n) if member in senders(topology, n, other, turn)}
     return sorted(found - {member})
 
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from reincarnate.data.memory import Memory
 from reincarnate.errors import UserError
 from reincarnate.seeds import stream
 from reincarnate.training.counting import Counters, length
-from reincarnate.training.diagnostics import diagnose
+from reincarnate.training.diagnostics import diagnose, of_features
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.snapshot import Snapshot
 from reincarnate.types import BEST, START, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
@@ -185,6 +185,11 @@ class Training:
         weighing = phase.objective.at(self.at.progress(phase))
         self._seen = diagnose(self.student, batch, phase.objective, weighing, rng)
 
+    def diagnose_features(self, batch: Batch) -> None:
+        """See how its features stand on sequences, for the next report."""
+        self._publish()
+        self._seen |= of_features(self.student, batch)
+
     def observed(self, told: Mapping[str, float]) -> None:
         """Take in what an exchange tells of a stretch, for the next report."""
         self._seen |= told
@@ -215,6 +220,15 @@ class Training:
         told = {"from": other.seed, "score": self.score, "its_score": other.score, "settings": dict(self.at.changes)}
         self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, **told})
         return {**self._where(self.phases[self.at.phase], "copy"), **told}
+
+    def reborn(self, seeds: Sequence[int]) -> None:
+        """Note that it died, and goes on from the mean of others' parameters."""
+        self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, "mean_of": list(seeds)})
+
+    def company(self) -> Record:
+        """What a population did to it, for the result: whom it took over, and the settings that it ended with."""
+        told = {"copied": self.at.copied, "changed": self.at.changes}
+        return {name: value for name, value in told.items() if value}
 
     # ---- what is written down ----------------------------------------------------------------------
 

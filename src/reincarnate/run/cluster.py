@@ -1,0 +1,40 @@
+"""Ray, where it is asked for: imported with a message, started here or joined, and left as it was found."""
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from reincarnate.errors import UserError
+
+STORE = 200_000_000  # bytes of Ray's object store: settings, parameters and reasons are all that passes through it
+
+
+def import_ray() -> Any:
+    """The module. Raises UserError where it is not installed."""
+    try:
+        return importlib.import_module("ray")
+    except ImportError:
+        raise UserError('Ray is not installed: pip install "reincarnate[ray]"') from None
+
+
+@contextmanager
+def connected(workers: int, address: str | None = None) -> Iterator[Any]:
+    """Ray on the cluster at `address`, or one of `workers` CPUs started here. One that runs in this process is used as
+    it is, and goes on. Raises UserError where it does not start."""
+    ray = import_ray()
+    if ray.is_initialized():
+        yield ray
+        return
+    try:
+        if address:
+            ray.init(address=address, log_to_driver=False)
+        else:
+            here = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
+            ray.init(address="local", log_to_driver=False, **here)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"Ray did not start: {' '.join(str(error).split())}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()

@@ -1,0 +1,66 @@
+"""Several tasks, their teachers and populations: what cannot be is one line, exit code 2, and nothing is written."""
+
+from pathlib import Path
+
+import pytest
+
+from reincarnate.cli import main
+
+TWO = "--env CartPole-v1,Acrobot-v1"
+RULE = "import torch\ndef lean(obs): return torch.zeros(len(obs), 2)\n"
+SEEN = """
+import torch
+class Seen:
+    card = {"obs_shape": (7,), "actions": 2}
+    def __call__(self, obs): return torch.zeros(len(obs), 2)
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("rule.py").write_text(RULE)
+    Path("seen.py").write_text(SEEN)
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        ("actor_mimic --env CartPole-v1,Pendulum-v1 --teacher x", "Pendulum-v1 has continuous actions"),
+        ("actor_mimic --env CartPole-v1,MinAtar/Breakout-v1 --teacher x", "cannot be played side by side"),
+        ("actor_mimic --env MinAtar/Breakout-v1,ALE/Pong-v5 --teacher x", "cannot be played side by side"),
+        ("actor_mimic --env CartPole-v1,CartPole-v1 --teacher x", "names CartPole-v1 twice"),
+        (f"actor_mimic {TWO}", "actor_mimic needs a --teacher"),
+        (f"actor_mimic {TWO} --teacher py:rule.py:lean", "several tasks have a teacher each"),
+        (f"actor_mimic {TWO} --teacher CartPole=py:rule.py:lean", "names none for Acrobot-v1"),
+        (f"actor_mimic {TWO} --teacher CartPole=py:rule.py:lean,Acrobot=py:gone.py:lean", "gone.py"),
+        (f"actor_mimic {TWO} --teacher CartPole=py:seen.py:Seen,Acrobot=py:rule.py:lean", "does not fit CartPole-v1"),
+        (f"actor_mimic {TWO} --teacher CartPole=py:rule.py:lean,CartPole=py:rule.py:lean", "two teachers for"),
+        (f"scratch {TWO} --envs 3", "--envs 3 cannot be shared by 2 tasks"),
+        ("scratch --env CartPole-v1 --population 1 --exchange gossip", "needs somebody to gossip with"),
+        ("scratch --env CartPole-v1 --population 1 --exchange pbt", "needs a population"),
+        ("scratch --env CartPole-v1 --population 2", "needs an --exchange"),
+        (
+            "scratch --env CartPole-v1 --population 2 --exchange gossip --exchange.topology exponential",
+            "needs 3 members or more, not 2",
+        ),
+        ("scratch --env CartPole-v1 --population 2 --exchange gossip --exchange.tau -1", "tau at least 0"),
+        (
+            "scratch --env CartPole-v1 --population 2 --exchange gossip --exchange.processes ray --exchange.arrives 0.5",
+            "those in their own keep their own pace",
+        ),
+        ("scratch --env CartPole-v1 --student.decorrelate -1", "--student.decorrelate -1.0 is too small"),
+        ("kickstart --env CartPole-v1 --teacher prior:nothing", "there is no bundle 'nothing'"),
+        (
+            "bc --env CartPole-v1 --student ppo --data prior:minatar-breakout-dqn",
+            "are of MinAtar/Breakout-v1, not of CartPole-v1",
+        ),
+        ("finetune --env CartPole-v1 --weights prior:cartpole-dqn-sb3", "priors fetch cartpole-dqn-sb3"),
+    ],
+)
+def test_what_cannot_be_is_one_line_and_nothing_is_written(words, said, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *words.split(), "--out", "run"])
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and said in told and told.count("error:") == 1
+    assert "Traceback" not in told and not Path("run").exists()
