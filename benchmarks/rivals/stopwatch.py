@@ -22,8 +22,12 @@ class Stopwatch:
         if self._start is None and steps >= self._begin:
             self._steps, self._start, self._busy = steps, time.perf_counter(), time.process_time()
 
-    def report(self, steps: int) -> None:
-        """Print env steps per second and the cores kept busy, as JSON."""
+    def read(self, steps: int) -> dict[str, float]:
+        """Env steps per second and the cores kept busy."""
         assert self._start is not None, "too few steps to start the clock"
         seconds, busy = time.perf_counter() - self._start, time.process_time() - self._busy
-        print(json.dumps({"per_second": (steps - self._steps) / seconds, "cores_busy": busy / seconds}))
+        return {"per_second": (steps - self._steps) / seconds, "cores_busy": busy / seconds}
+
+    def report(self, steps: int) -> None:
+        """Print them as JSON."""
+        print(json.dumps(self.read(steps)))

@@ -10,11 +10,12 @@ from reincarnate.envs.task import TaskSettings, parse, value_of
 from reincarnate.errors import UserError
 from reincarnate.plugins import ask_import, asked_imports, imported
 
-FLAGS = {"--env-kwargs.": "KEY VALUE", "--wrapper": "module:Class", "--import": "MODULE", "--max-episode-steps": "N"}
+FLAGS = {"--env-kwargs.": "KEY VALUE", "--wrapper": "module:Class", "--sees": "KEY"}
+FLAGS |= {"--import": "MODULE", "--max-episode-steps": "N"}
 
 
 def with_task(args: list[str]) -> list[str]:
-    """The arguments with --env-kwargs.KEY, --wrapper and --max-episode-steps inside --env's value.
+    """The arguments with --env-kwargs.KEY, --wrapper, --sees and --max-episode-steps inside --env's value.
 
     What --import names is imported here and now, and remembered for records and for processes that this one starts
     (`plugins.asked_imports`); it says nothing of the task. Raises UserError for a flag without its value, and for
@@ -69,6 +70,8 @@ def _changed(task: TaskSettings, said: list[tuple[str, str]]) -> TaskSettings:
         changes: dict[str, Any] = {}
         if flag == "--wrapper":
             changes["wrappers"] = (*task.wrappers, value)
+        elif flag == "--sees":
+            changes["sees"] = (*task.sees, value)
         elif flag == "--max-episode-steps":
             changes["max_episode_steps"] = value_of(value)
         else:

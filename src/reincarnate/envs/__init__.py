@@ -69,8 +69,10 @@ def family_of(env: Env) -> tuple[Any, Any]:
         _unknown(task)
     if getattr(family, "QUERIES", False) or task.parts:
         return family, task.address
-    if task.kwargs or task.wrappers or task.max_episode_steps is not None:
-        raise UserError(f"{task.name} is played under its own protocol: it takes no arguments, wrappers or limit")
+    if task.kwargs or task.wrappers or task.sees or task.max_episode_steps is not None:
+        raise UserError(
+            f"{task.name} is played under its own protocol: it takes no arguments, wrappers, views or limit"
+        )
     return family, task.name
 
 

@@ -104,7 +104,7 @@ def _limit(task: TaskSettings, registration: EnvSpec) -> int | None:
 
 
 def _faces(env: Any, task: TaskSettings) -> Faces:
-    return Faces(seeing(env.observation_space, task.id), acting(env.action_space, task.id))
+    return Faces(seeing(env.observation_space, task.id, task.sees), acting(env.action_space, task.id))
 
 
 def _described(task: TaskSettings, registration: EnvSpec, faces: Faces) -> TaskSpec:

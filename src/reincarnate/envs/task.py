@@ -12,7 +12,7 @@ from urllib.parse import quote, unquote
 from reincarnate.errors import UserError
 from reincarnate.plugins import import_module
 
-RESERVED = ("wrapper", "import", "max_episode_steps")  # keys of an address that are no arguments of the task
+RESERVED = ("wrapper", "import", "sees", "max_episode_steps")  # keys of an address that are no arguments of the task
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
 
@@ -27,7 +27,8 @@ class TaskSettings:
 
     `id` is a registered id (CartPole-v1), `module:Id` (the module is imported first: Gymnasium's own form), or
     `module:callable` (a class or function that makes the environment). `kwargs` are its arguments, JSON values.
-    `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something.
+    `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something. `sees` are
+    the entries of a Dict (or Tuple) that the student sees; empty: all. Teachers may see others (`view`).
     `max_episode_steps` is the time limit in env steps; None leaves the registered one. Several tasks side by side are
     one id, their addresses joined by commas.
     """
@@ -37,6 +38,7 @@ class TaskSettings:
     wrappers: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     max_episode_steps: int | None = None
+    sees: tuple[str, ...] = ()
 
     def __post_init__(self):
         _check(self)
@@ -75,6 +77,7 @@ class TaskSettings:
         pairs = [(key, _written(self.kwargs[key])) for key in sorted(self.kwargs)]
         pairs += [("wrapper", wrapper) for wrapper in self.wrappers]
         pairs += [("import", module) for module in self.imports]
+        pairs += [("sees", key) for key in self.sees]
         if self.max_episode_steps is not None:
             pairs.append(("max_episode_steps", str(self.max_episode_steps)))
         query = "&".join(f"{key}={quote(value, safe=KEPT)}" for key, value in pairs)
@@ -132,7 +135,9 @@ def parse(address: str) -> TaskSettings:
             kwargs[key] = value_of(unquote(value))
     limits = [value_of(value) for value in several["max_episode_steps"]]
     limit = limits[-1] if limits else None
-    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), limit)
+    return TaskSettings(
+        env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), limit, tuple(several["sees"])
+    )
 
 
 def settings_of(env: "str | TaskSettings | Callable[..., Any]") -> TaskSettings:
@@ -183,7 +188,7 @@ def _check_parts(task: TaskSettings, parts: tuple[TaskSettings, ...]) -> None:
     """Several tasks: each once, and what is to be said of one stands behind its own id."""
     if twice := [part.address for i, part in enumerate(parts) if part in parts[:i]]:
         raise UserError(f"--env names {twice[0]} twice; several tasks side by side are different ones")
-    if task.kwargs or task.wrappers or task.imports or task.max_episode_steps is not None:
+    if task.kwargs or task.wrappers or task.imports or task.sees or task.max_episode_steps is not None:
         raise UserError(
             f"{task.id} are several tasks: write arguments, wrappers and limits behind each one's own id, ID?key=value"
         )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reincarnate import envs
+from reincarnate.data.layouts import AnyLayout
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
@@ -134,7 +135,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     """A run's training, from newborn students."""
     run, reference = prepared.run, prepared.reference
     assert reference is not None, "a run whose priors have not been measured"
-    settings, method, cast = run.student, run.method, cast_of(prepared)
+    method, cast = run.method, cast_of(prepared)
     memories = {"student": memory}
     for name, other in cast.items():
         if name != "student":
@@ -143,7 +144,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
-    prior = _held(Memory(data, settings.layout_of_data(), device=prepared.device), prepared) if data else None
+    prior = _held(Memory(data, _layout_of_data(run), device=prepared.device), prepared) if data else None
     _follow_returns(run, [memory] + ([prior] if prior else []))
     return Training(
         cast=cast,
@@ -161,6 +162,12 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         unroll=run.phases,
         stop=stopping(run.stop_at),
     )
+
+
+def _layout_of_data(run: Run) -> AnyLayout:
+    """How prior data is cut; with the data's next action where the critics' targets ask for it."""
+    layout = run.student.layout_of_data()
+    return replace(layout, next_action=True) if any(phase.objective.sarsa for phase in run.phases()) else layout
 
 
 def _follow_returns(run: Run, memories: Sequence[Memory]) -> None:
