@@ -5,7 +5,7 @@
 
 Unit: env steps per second, learner included, of HalfCheetah-v5; the clock starts 200 env steps after the first update.
 Memory: the most that the process ever held (VmHWM). All sides alternate, each repeat in a process of its own.
-Identical work: networks of 256, 256 ReLU, batch 256, one update for each env step, Adam 3e-4, γ 0.99, τ 0.005, replay of
+Unit: env steps per second on HalfCheetah-v5, learner included; the clock starts 200 env steps after the first update.
 the same size, α found by itself, TD3's actor and targets with every second update. Stable-Baselines3 monitors episodes;
 ours logs losses and returns. "bare" is the limit: the updates alone, on ready batches of the same shapes.
 """

@@ -207,7 +207,7 @@ def test_the_students_entries_are_named_by_a_flag(source, tmp_path, monkeypatch,
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", f"view:goal:{source}:privileged", "--env", "Privileged-v0", "--sees", "noise", "--json"]
     main([*words, "--episodes", "2"])
-    assert json.loads(capsys.readouterr().out)["mean"] == 0
+    assert json.loads(capsys.readouterr().out)["score"] == 0
 
 
 # ---- spreads -----------------------------------------------------------------------------------------------
@@ -231,9 +231,11 @@ def test_auto_gives_a_teacher_of_another_kind_its_own_median_spread(source, tmp_
 
 def test_a_teacher_whose_bounds_differ_is_refused_with_both_printed(source, capsys):
     spec = envs.spec("Point-v0")
-    with pytest.raises(UserError, match=r"from -3 to 3, Point-v0 takes -2 to 2.*RescaleAction"):
+    with pytest.raises(UserError, match=r"from -3 to 3, Point-v0 takes -2 to 2.*--wrapper"):
         check_fit(open_for(f"{source}:wide", spec).card, spec)
-    assert main(["evaluate", f"{source}:wide", "--env", "Point-v0", "--episodes", "2"]) == 2
+    with pytest.raises(SystemExit) as left:
+        main(["evaluate", f"{source}:wide", "--env", "Point-v0", "--episodes", "2"])
+    assert left.value.code == 2
     assert capsys.readouterr().err.count("\n") == 1
 
 

@@ -122,7 +122,7 @@ def _refuse_bounds(card: TeacherCard, spec: TaskSpec) -> None:
         return
     raise UserError(
         f"the teacher {card.uri} has actions from {_said(low)} to {_said(high)}, {spec.id} takes {_said(least)} to "
-        f"{_said(most)}: bring the task to the teacher's bounds by --wrapper module:Class (gymnasium's RescaleAction)"
+        f"{_said(most)}: one word would be two actions; a --wrapper module:Class can bring the task to its bounds"
     )
 
 
