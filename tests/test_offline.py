@@ -263,7 +263,7 @@ def test_the_clone_holds_the_student_less_and_less():
 
 
 def test_a_clone_may_stand_still_while_its_critics_learn_what_it_is_worth():
-    cloning, critic, online = BC(critic_env_steps=40).phases(100)
+    _, critic, online = BC(critic_env_steps=40).phases(100)
     assert (critic.env_steps, online.env_steps) == (40, 60) and critic.refresh == frozenset({LAGGING})
     assert critic.objective.policy == 0 and not critic.objective.terms and not critic.newborn and online.warm
     assert len(BC().phases(100)) == 2 and not BC().phases(100)[1].warm
