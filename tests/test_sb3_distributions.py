@@ -108,7 +108,7 @@ def test_a_crossq_agent_acts_and_spreads_as_its_library_says(more: dict, tmp_pat
     same(teacher, agent, obs)
     told_the_same(str(tmp_path / "agent.zip"), agent, obs, obs)
     with pytest.raises(
-        UserError, match="agents of CrossQ cannot go on .its networks are none of the students'.; it can be"
+        UserError, match=r"agents of CrossQ cannot go on .its networks are none of the students'.; it can be"
     ):
         open_weights(str(tmp_path / "agent.zip"))
 
