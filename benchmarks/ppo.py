@@ -3,8 +3,8 @@
     python benchmarks/ppo.py                       # ours and sb3, all tasks, one thread; writes ppo.json
     python benchmarks/ppo.py --rivals DIR          # sbx and cleanrl as well (`benchmarks/rivals/README.md`)
 
-Unit: env steps per second, learner included; the clock starts after the first rollout's updates. Both sides alternate,
-each repeat in a process of its own. Identical work: task, copies, rollout, minibatches, epochs, networks (64-64 tanh
+Units: env steps per second, learner included, and the most memory that a process ever held (VmHWM, MiB); the clock starts
+after the first rollout's updates. All sides alternate, each repeat in a process of its own. Identical work: task, copies, rollout, minibatches, epochs, networks (64-64 tanh
 for the actor, as many for the critic), Adam, clipping, normalised advantages, gradient norm 0.5. Stable-Baselines3
 monitors episodes; ours logs losses and returns. On HalfCheetah nothing is normalised on either side. CleanRL's script
 plays CartPole alone: its continuous one normalises, and needs an older Gymnasium's task.
@@ -83,7 +83,7 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
     clock = Clock(training)
     Loop([training], {"student": Alone(training)}, env).run([lambda line: None], [lambda: None], clock)
     env.close()
-    return clock.read()
+    return {**clock.read(), "memory_mb": round(harness.memory_kb("VmHWM") / 1024, 1)}
 
 
 def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) -> dict[str, float]:
@@ -111,8 +111,10 @@ def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Pa
     task["clock"] = task["copies"] * task["rollout"]
     sides = {side: lambda side=side: measure(side, task, threads, rivals) for side in sides_of(name, rivals)}
     rows = harness.table(harness.alternate(sides, repeats))
-    speeds = {side: row["per_second"] for side, row in rows.items()}
-    ratios = {f"ours / {side}": harness.ratio(speeds["ours"], speeds[side]) for side in [*sides][1:]}
+    ratios = {}
+    for side in [*sides][1:]:
+        for key in ("per_second", "memory_mb"):
+            ratios[f"ours / {side}, {key}"] = harness.ratio(rows["ours"][key], rows[side][key])
     for said, ratio in ratios.items():
         print(f"{name}: {said} {ratio['of_medians']} ({ratio['min']} to {ratio['max']})", flush=True)
     return {"task": name, "threads": threads, **task, "sides": rows, "ratios": ratios}

@@ -37,7 +37,7 @@ def main() -> None:
     per_second = (len(told) - 1) * size / (times[-1] - times[0])
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)  # starting up included
     busy = (spent.ru_utime + spent.ru_stime) / (time.perf_counter() - start)
-    print(json.dumps({"per_second": per_second, "cores_busy": busy}))
+    print(json.dumps({"per_second": per_second, "cores_busy": busy, "memory_mb": round(spent.ru_maxrss / 1024, 1)}))
 
 
 if __name__ == "__main__":

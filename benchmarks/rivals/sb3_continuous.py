@@ -1,8 +1,6 @@
 """SAC or TD3 of Stable-Baselines3 or SBX on a MuJoCo task: sb3_continuous.py THREADS TASK, by `continuous.py`."""
 
 import importlib
-import json
-from pathlib import Path
 
 import gymnasium
 import numpy as np
@@ -45,14 +43,7 @@ def main() -> None:
     )
     watch = Stopwatch(task["clock"])
     model.learn(task["steps"], callback=Tick(watch))
-    found = watch.read(task["steps"])
-    print(json.dumps({**found, "memory_mb": round(most_kb() / 1024, 1)}))
-
-
-def most_kb() -> int:
-    """The most that the process ever held, kB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
+    watch.report(task["steps"])
 
 
 if __name__ == "__main__":
