@@ -3,11 +3,12 @@
     python benchmarks/ppo.py                       # ours and sb3, all tasks, one thread; writes ppo.json
     python benchmarks/ppo.py --rivals DIR          # sbx and cleanrl as well (`benchmarks/rivals/README.md`)
 
-Units: env steps per second, learner included, and the most memory that a process ever held (VmHWM, MiB); the clock starts
-after the first rollout's updates. All sides alternate, each repeat in a process of its own. Identical work: task, copies, rollout, minibatches, epochs, networks (64-64 tanh
-for the actor, as many for the critic), Adam, clipping, normalised advantages, gradient norm 0.5. Stable-Baselines3
-monitors episodes; ours logs losses and returns. On HalfCheetah nothing is normalised on either side. CleanRL's script
-plays CartPole alone: its continuous one normalises, and needs an older Gymnasium's task.
+Units: env steps per second, learner included, and the most memory a process held (VmHWM, MiB); the clock starts after
+the first rollout's updates. All sides alternate, each repeat in a process of its own. Identical work: task, copies,
+rollout, minibatches, epochs, networks (64-64 tanh for the actor, as many for the critic), Adam, clipping, normalised
+advantages, gradient norm 0.5. Stable-Baselines3 monitors episodes; ours logs losses and returns. On HalfCheetah nothing
+is normalised on either side. CleanRL's script plays CartPole alone: its continuous one normalises, and needs an older
+Gymnasium's task.
 
 "recurrent" is PPO with a memory against sb3-contrib's RecurrentPPO on CartPole: 64-64 tanh, one LSTM of 128 for actor
 and critic, linear heads. Two ways of cutting: "whole" with gradients through all 128 steps of a copy, as theirs pass
