@@ -47,9 +47,7 @@ class Prepared:
     agent: Agent | None = None  # whose weights the student starts from
     reference: Reference | None = None  # the two anchors of the scale
     data: Dataset | None = None
-    temperature: Measured | MeasuredSpread | None = (
-        None  # where the method left it open: then `run` has it, and `asked` has not
-    )
+    temperature: Measured | MeasuredSpread | None = None  # where it was left open: in `run`, and not in `asked`
     support: Support | None = None  # of a bounded critic, where it was left open: in `run`, and not in `asked`
     asked: Run | None = None
     mirrored: bool = False  # frames are held on the device as well
