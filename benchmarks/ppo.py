@@ -1,11 +1,14 @@
-"""PPO training throughput against Stable-Baselines3.
+"""PPO training throughput against Stable-Baselines3, and where they are given SBX (JAX) and CleanRL.
 
-    python benchmarks/ppo.py                       # all tasks, one thread; writes ppo.json
+    python benchmarks/ppo.py                       # ours and sb3, all tasks, one thread; writes ppo.json
+    python benchmarks/ppo.py --rivals DIR          # sbx and cleanrl as well (`benchmarks/rivals/README.md`)
 
-Unit: env steps per second, learner included; the clock starts after the first rollout's updates. Both sides alternate,
-each repeat in a process of its own. Identical work: task, copies, rollout, minibatches, epochs, networks (64-64 tanh
-for the actor, as many for the critic), Adam, clipping, normalised advantages, gradient norm 0.5. Stable-Baselines3
-monitors episodes; ours logs losses and returns. On HalfCheetah nothing is normalised on either side.
+Units: env steps per second, learner included, and the most memory a process held (VmHWM, MiB); the clock starts after
+the first rollout's updates. All sides alternate, each repeat in a process of its own. Identical work: task, copies,
+rollout, minibatches, epochs, networks (64-64 tanh for the actor, as many for the critic), Adam, clipping, normalised
+advantages, gradient norm 0.5. Stable-Baselines3 monitors episodes; ours logs losses and returns. On HalfCheetah nothing
+is normalised on either side. CleanRL's script plays CartPole alone: its continuous one normalises, and needs an older
+Gymnasium's task.
 
 "recurrent" is PPO with a memory against sb3-contrib's RecurrentPPO on CartPole: 64-64 tanh, one LSTM of 128 for actor
 and critic, linear heads. Two ways of cutting: "whole" with gradients through all 128 steps of a copy, as theirs pass
@@ -81,29 +84,46 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
     clock = Clock(training)
     Loop([training], {"student": Alone(training)}, env).run([lambda line: None], [lambda: None], clock)
     env.close()
-    return clock.read()
+    return {**clock.read(), "memory_mb": round(harness.memory_kb("VmHWM") / 1024, 1)}
 
 
-def measure(side: str, task: dict[str, Any], threads: int) -> dict[str, float]:
+def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) -> dict[str, float]:
     """One repeat of one side, in a fresh process."""
     if side == "ours":
         return harness.fresh("ppo.py", "--side", threads, json.dumps(task), threads=threads)
-    return harness.fresh(f"rivals/{task.get('rival', 'sb3_ppo.py')}", threads, json.dumps(task), threads=threads)
+    if side == "sb3":
+        task, script = {**task, "library": "stable_baselines3"}, task.get("rival", "sb3_ppo.py")
+        return harness.fresh(f"rivals/{script}", threads, json.dumps(task), threads=threads)
+    assert rivals is not None
+    task = {**task, "library": "sbx", "script": str(rivals.absolute() / "cleanrl" / "cleanrl" / "ppo.py")}
+    script, python = f"rivals/{'sb3' if side == 'sbx' else side}_ppo.py", rivals.absolute() / side / "bin" / "python"
+    return harness.fresh(script, threads, json.dumps(task), threads=threads, python=python)
 
 
-def contest(name: str, threads: int, repeats: int, steps: int | None) -> dict[str, Any]:
+def sides_of(name: str, rivals: Path | None) -> list[str]:
+    """Who takes part."""
+    more = {"cartpole": ["sbx", "cleanrl"], "cheetah": ["sbx"]}.get(name, []) if rivals else []
+    return ["ours", "sb3", *more]
+
+
+def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Path | None) -> dict[str, Any]:
     task = {**TASKS[name], "lr": 3e-4}
     task["steps"] = steps or task["steps"]
     task["clock"] = task["copies"] * task["rollout"]
-    sides = {side: lambda side=side: measure(side, task, threads) for side in ("ours", "sb3")}
+    sides = {side: lambda side=side: measure(side, task, threads, rivals) for side in sides_of(name, rivals)}
     rows = harness.table(harness.alternate(sides, repeats))
-    ratio = harness.ratio(rows["ours"]["per_second"], rows["sb3"]["per_second"])
-    print(f"{name}: {ratio['of_medians']} times Stable-Baselines3 ({ratio['min']} to {ratio['max']})", flush=True)
-    return {"task": name, "threads": threads, **task, "sides": rows, "ratios": {"ours / sb3": ratio}}
+    ratios = {}
+    for side in [*sides][1:]:
+        for key in ("per_second", "memory_mb"):
+            ratios[f"ours / {side}, {key}"] = harness.ratio(rows["ours"][key], rows[side][key])
+    for said, ratio in ratios.items():
+        print(f"{name}: {said} {ratio['of_medians']} ({ratio['min']} to {ratio['max']})", flush=True)
+    return {"task": name, "threads": threads, **task, "sides": rows, "ratios": ratios}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rivals", type=Path, help="the folder of their virtual environments, sbx and cleanrl")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--tasks", nargs="+", choices=TASKS, default=list(TASKS))
     parser.add_argument("--threads", nargs="+", type=int, default=[1])
@@ -114,7 +134,8 @@ def main() -> None:
     if args.side:
         print(json.dumps(ours(json.loads(args.side[1]), int(args.side[0]))))
         return
-    rows = [contest(name, threads, args.repeats, args.steps) for name in args.tasks for threads in args.threads]
+    given = (args.repeats, args.steps, args.rivals)
+    rows = [contest(name, threads, *given) for name in args.tasks for threads in args.threads]
     harness.write(args.out, "ppo.py", "env steps per second", {"repeats": args.repeats, "rows": rows})
 
 

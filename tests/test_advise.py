@@ -27,7 +27,7 @@ from reincarnate.cli.train_flags import parse
 from reincarnate.methods import JSRL, METHODS, Dagger, FineTune, Kickstart, QDagger, Scratch
 from reincarnate.priors import reference as prior
 from reincarnate.run.settings import record
-from reincarnate.students import DQN, PPO, PQN, Rainbow
+from reincarnate.students import DQN, PPO, PQN, SAC, TD3, Rainbow
 from reincarnate.teachers import open_teacher
 from reincarnate.types import ACTIONS, LOGITS, MEANS, VALUES, Prediction, TeacherCard
 
@@ -98,6 +98,10 @@ HOLDS = {
     "re-live the data": made(data=DATA),
     "no prior that helps": taught(score=SAME),
     "re-live what there is": made(data=replace(DATA, returns=SAME)),
+    "taught on its own rollouts": replace(taught(), student=PPO(), student_name="ppo"),
+    "offline from logs, no better than was earned": made(data=DATA, student=SAC(), student_name="sac", continuous=True),
+    "offline from logs, held to their actions": made(data=DATA, student=TD3(), student_name="td3", continuous=True),
+    "clone the data, then learn held to the clone": made(data=DATA, student=PPO(), student_name="ppo"),
 }
 """For each rule, measurements for which it is among the first two."""
 
@@ -114,6 +118,10 @@ EXPECTED = {
     "re-live the data": ["pretrain", "rehearsal", "scratch"],
     "no prior that helps": ["scratch"],
     "re-live what there is": ["scratch", "rehearsal"],
+    "taught on its own rollouts": ["ppd", "qdagger", "scratch"],
+    "offline from logs, no better than was earned": ["calql", "bc", "scratch"],
+    "offline from logs, held to their actions": ["td3bc", "bc", "scratch"],
+    "clone the data, then learn held to the clone": ["bc", "scratch"],
 }
 
 
@@ -124,6 +132,25 @@ def methods(measured: Measurement) -> list[str]:
 
 def said(measured: Measurement) -> dict[str, str]:
     return {one.name: one.text for one in remarks(measured)}
+
+
+@pytest.mark.parametrize("student", [PPO(), SAC(), TD3()])
+def test_nothing_is_recommended_that_a_student_with_an_actor_cannot_follow(student):
+    refused = {"ppo": ("wsrl", "rlpd", "rehearsal"), "sac": ("pretrain", "ppd"), "td3": ("pretrain", "ppd", "calql")}
+    name = type(student).__name__.lower()
+    facts = {"student": student, "student_name": name, "continuous": name != "ppo"}
+    for weights in (None, WEIGHTS):
+        for data in (None, DATA, replace(DATA, transitions=100), replace(DATA, returns=SAME)):
+            for teacher in (None, TEACHER):
+                measured = made(teacher=teacher, data=data, weights=weights, **facts)
+                assert not set(methods(measured)) & set(refused[name])
+
+
+def test_the_actor_of_a_student_with_one_is_distilled_at_a_rate_of_its_own():
+    run, fitted = fit(QDagger(), replace(taught(), student=SAC(), student_name="sac", continuous=True))
+    assert run.method.actor_lr == 3.33 and any("3.33 times its rate online" in one.why for one in fitted)
+    assert fit(QDagger(), replace(taught(), student=SAC(lr=1e-3), continuous=True))[0].method.actor_lr == 1.0
+    assert fit(QDagger(), taught())[0].method.actor_lr == 1.0
 
 
 def test_a_quick_student_of_a_policy_is_anchored_and_other_students_are_told_of_it():
@@ -164,7 +191,7 @@ def test_a_recommended_command_parses_to_the_recommended_run_and_runs_dry(name, 
     assert not Path("runs").exists()
 
 
-@pytest.mark.parametrize("student", [DQN(n_step=1), Rainbow(), PQN(), PPO()])
+@pytest.mark.parametrize("student", [DQN(n_step=1), Rainbow(), PQN(), PPO(), SAC(), TD3()])
 @pytest.mark.parametrize("budget", [100, 700, 4_000, 300_000, 10_000_000])
 @pytest.mark.parametrize("name", HOLDS)
 def test_a_run_means_something_for_any_budget_and_student(name, budget, student):

@@ -399,7 +399,7 @@ def test_what_cannot_teach_is_refused_before_anything_runs(agents, tmp_path):
     with pytest.raises(UserError, match="needs continuous ones"):
         prepare(replace(run_of(Scratch(), "td3", tmp_path), env="CartPole-v1"))
     with pytest.raises(UserError, match="temperature auto"):
-        prepare(run_of(Kickstart(temperature="auto"), "sac", tmp_path, teacher=f"store:{agents / 'sac'}"))
+        prepare(run_of(Kickstart(temperature="auto"), "td3", tmp_path, teacher=f"store:{agents / 'sac'}"))
     with pytest.raises(UserError, match="--compile on"):
         prepare(run_of(Scratch(), "td3", tmp_path, compile="on"))
     with pytest.raises(UserError, match="flat vectors"):

@@ -262,6 +262,15 @@ def test_the_clone_holds_the_student_less_and_less():
     assert (second.newborn, second.refresh) == (False, {LAGGING}) and str(Geometric(0.1)) == "1 → 0.1 geometrically"
 
 
+def test_a_clone_may_stand_still_while_its_critics_learn_what_it_is_worth():
+    _, critic, online = BC(critic_env_steps=40).phases(100)
+    assert (critic.env_steps, online.env_steps) == (40, 60) and critic.refresh == frozenset({LAGGING})
+    assert critic.objective.policy == 0 and not critic.objective.terms and not critic.newborn and online.warm
+    assert len(BC().phases(100)) == 2 and not BC().phases(100)[1].warm
+    with pytest.raises(UserError, match="--critic-env-steps 100 must be at least 1 and leave some"):
+        BC(critic_env_steps=100).phases(100)
+
+
 @pytest.mark.parametrize("method", [BC(), TD3BC(), AWAC(), IQL(), CalQL()])
 def test_offline_first_then_online_without_random_actions_on_synchronised_targets(method):
     first, second = method.phases(1000)

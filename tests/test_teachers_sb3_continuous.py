@@ -268,16 +268,17 @@ def test_normalised_observations_are_normalised_for_continuous_actions_too(tmp_p
     same(open_address(str(tmp_path / "agent.zip")), agent, raw, env.normalize_obs(raw))
 
 
-def test_bounds_wider_than_the_tasks_are_a_warning(tmp_path: Path):
+def test_bounds_other_than_the_tasks_are_refused_with_both_printed(tmp_path: Path):
     data = described(TD3, action_space=BOX | {"low": "[-2. -1.]", "high": "[1. 1.]"})
     card = open_teacher(write_zip(tmp_path / "a.zip", data, td3_weights())).card
 
     def task(low: float, high: float) -> TaskSpec:
-        return TaskSpec("Task-v0", (3,), "float32", 2, 1, None, {}, ((low, low), (high, high)))
+        return TaskSpec("Task-v0", (3,), "float32", 2, 1, None, {}, ((low, -1.0), (high, high)))
 
-    assert check_fit(card, task(-2.0, 1.0)) == check_fit(card, task(-3.0, 9.0)) == []
-    (warned,) = check_fit(card, task(-1.0, 1.0))
-    assert "the teacher's actions go from -2 to 1, Task-v0 takes -1 to 1" in warned
+    assert check_fit(card, task(-2.0, 1.0)) == check_fit(card, task(-2.00001, 1.0)) == []
+    for low, high in ((-1.0, 1.0), (-3.0, 9.0)):
+        with pytest.raises(UserError, match=r"from \[-2, -1\] to 1, Task-v0 takes .*-1\]? to"):
+            check_fit(card, task(low, high))
     with pytest.raises(UserError, match="has continuous actions, Task-v0 discrete ones"):
         check_fit(card, TaskSpec("Task-v0", (3,), "float32", 2, 1, None, {}))
 

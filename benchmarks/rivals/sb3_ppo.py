@@ -1,7 +1,8 @@
-"""Stable-Baselines3's PPO on a Gymnasium task: sb3_ppo.py THREADS TASK, by `benchmarks/ppo.py`."""
+"""PPO of Stable-Baselines3 or SBX on a Gymnasium task: sb3_ppo.py THREADS TASK, by `benchmarks/ppo.py`."""
+
+import importlib
 
 import torch
-from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stopwatch import Stopwatch, arguments
@@ -22,7 +23,7 @@ class Tick(BaseCallback):
 def main() -> None:
     threads, task = arguments()
     torch.set_num_threads(threads)
-    model = PPO(
+    model = importlib.import_module(task["library"]).PPO(
         "MlpPolicy",
         make_vec_env(task["env"], task["copies"], seed=0),
         learning_rate=task["lr"],

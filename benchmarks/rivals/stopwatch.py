@@ -3,12 +3,19 @@
 import json
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 
 def arguments() -> tuple[int, dict[str, Any]]:
     """THREADS and TASK (JSON) of the command line."""
     return int(sys.argv[1]), json.loads(sys.argv[2])
+
+
+def most_kb() -> int:
+    """The most memory that this process ever held, kB."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM"))
 
 
 class Stopwatch:
@@ -22,8 +29,13 @@ class Stopwatch:
         if self._start is None and steps >= self._begin:
             self._steps, self._start, self._busy = steps, time.perf_counter(), time.process_time()
 
-    def report(self, steps: int) -> None:
-        """Print env steps per second and the cores kept busy, as JSON."""
+    def read(self, steps: int) -> dict[str, float]:
+        """Env steps per second, the cores kept busy, and the most memory that the process ever held."""
         assert self._start is not None, "too few steps to start the clock"
         seconds, busy = time.perf_counter() - self._start, time.process_time() - self._busy
-        print(json.dumps({"per_second": (steps - self._steps) / seconds, "cores_busy": busy / seconds}))
+        rate = (steps - self._steps) / seconds
+        return {"per_second": rate, "cores_busy": busy / seconds, "memory_mb": round(most_kb() / 1024, 1)}
+
+    def report(self, steps: int) -> None:
+        """Print them as JSON."""
+        print(json.dumps(self.read(steps)))

@@ -8,7 +8,7 @@ from reincarnate.run.plan import updates
 from reincarnate.students import PQN
 from reincarnate.students.settings import ReplaySettings
 from reincarnate.training.evaluate import Evaluation
-from reincarnate.types import ACTIONS, LOGITS, VALUES, Phase
+from reincarnate.types import ACTIONS, CONTINUOUS, LOGITS, VALUES, Phase
 
 FEW_EPISODES = 5  # of data: fewer say nothing of its level
 LEAST_BUDGET = 100  # env steps: nothing is trained with fewer
@@ -215,6 +215,16 @@ class Measurement:
     def quick_student(self) -> bool:
         """A value student of many copies, which learns from rollouts: env steps by the million take it minutes."""
         return isinstance(self.student, PQN)
+
+    @property
+    def on_policy(self) -> bool:
+        """A student that learns from what it has just played: nothing is mixed into that, and it has no replay."""
+        return self.student.predicts == LOGITS
+
+    @property
+    def off_policy_actor(self) -> bool:
+        """A student of continuous actions with a replay."""
+        return self.student.predicts in CONTINUOUS
 
     @property
     def slow_student(self) -> bool:

@@ -97,8 +97,11 @@ REMARKS = (
     Remark(
         "continuous actions",
         lambda m: m.continuous,
-        lambda m: f"{m.task} has continuous actions: what is said here was found for discrete ones; --try it",
-        "docs/findings.md: no study of continuous actions yet",
+        lambda m: (
+            f"{m.task} has continuous actions: which method comes first was mostly found for discrete ones, on budgets "
+            "of Atari and MinAtar; --try it"
+        ),
+        "docs/findings.md: studies of continuous actions are small",
     ),
     Remark("random-level teacher", lambda m: m.random_level, _random_level, sources.USELESS, grave=True),
     Remark("wrong objective", lambda m: m.below_random, _below_random, sources.USELESS, grave=True),

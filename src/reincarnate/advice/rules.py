@@ -6,8 +6,24 @@ from typing import Any
 
 from reincarnate.advice import sources
 from reincarnate.advice.facts import LONG, Measurement
-from reincarnate.methods import JSRL, RLPD, WSRL, Dagger, FineTune, Kickstart, Pretrain, QDagger, Rehearsal, Scratch
+from reincarnate.methods import (
+    BC,
+    JSRL,
+    PPD,
+    RLPD,
+    TD3BC,
+    WSRL,
+    CalQL,
+    Dagger,
+    FineTune,
+    Kickstart,
+    Pretrain,
+    QDagger,
+    Rehearsal,
+    Scratch,
+)
 from reincarnate.methods.weaning import Weaning
+from reincarnate.types import MEANS, SQUASHED
 
 HALF = Kickstart(weight=0.5, wean=Weaning(by="linear", end=0.5, lr_final=1.0))
 """As studied (studies/better.yaml): taught for half of the env steps, then held by an anchor to its own best."""
@@ -50,7 +66,7 @@ RULES = (
     Rule("go on from the weights", lambda m: m.good_weights, FineTune(), _finetune, sources.FINETUNE),
     Rule(
         "warm up with the agent's own play",
-        lambda m: m.good_weights and m.weights_beat_data,
+        lambda m: m.good_weights and m.weights_beat_data and not m.on_policy,
         WSRL(),
         lambda m: "the agent is better than the data: keep near to it, and leave the data out",
         sources.OWN_PLAY_FIRST,
@@ -64,6 +80,16 @@ RULES = (
             "its own best keeps it there once the teacher is gone"
         ),
         sources.BETTER,
+    ),
+    Rule(
+        "taught on its own rollouts",
+        lambda m: m.good_teacher and m.on_policy,
+        PPD(),
+        lambda m: (
+            f"a {m.student_name} student learns from what it has just played, and can be told there what its teacher "
+            "would do"
+        ),
+        sources.ON_POLICY,
     ),
     Rule(
         "imitate only",
@@ -89,21 +115,44 @@ RULES = (
     ),
     Rule(
         "half of each batch from few data",
-        lambda m: m.good_data and m.few_data,
+        lambda m: m.good_data and m.few_data and not m.on_policy,
         RLPD(),
         lambda m: f"{_transitions(m)} are too few to learn from alone, and good enough to be in every batch",
         sources.RLPD,
     ),
     Rule(
+        "offline from logs, no better than was earned",
+        lambda m: m.good_data and not m.few_data and m.off_policy_actor and _plain(m, SQUASHED),
+        CalQL(),
+        lambda m: (
+            f"{_transitions(m)}{_better(m)}: offline, values of unseen actions held down to what was earned; then TD"
+        ),
+        sources.CALQL,
+    ),
+    Rule(
+        "offline from logs, held to their actions",
+        lambda m: m.good_data and not m.few_data and m.off_policy_actor and m.student.predicts == MEANS,
+        TD3BC(),
+        lambda m: f"{_transitions(m)}{_better(m)}: offline, held to logged actions; online, while that falls away",
+        sources.TD3BC,
+    ),
+    Rule(
+        "clone the data, then learn held to the clone",
+        lambda m: m.good_data and (m.on_policy or m.off_policy_actor),
+        BC(),
+        lambda m: f"{_transitions(m)}{_better(m)} can be cloned by any student with an actor, and warm its values",
+        sources.CLONE,
+    ),
+    Rule(
         "offline first",
-        lambda m: m.good_data and not m.few_data,
+        lambda m: m.good_data and not m.few_data and not (m.on_policy or m.off_policy_actor),
         Pretrain(),
         lambda m: f"{_transitions(m)}{_better(m)}: conservative offline learning, then TD online",
         sources.PRETRAIN,
     ),
     Rule(
         "re-live the data",
-        lambda m: m.good_data,
+        lambda m: m.good_data and not m.on_policy,
         Rehearsal(),
         lambda m: f"{_transitions(m)}{_better(m)} can be mixed into every batch at little cost",
         sources.REHEARSAL,
@@ -117,7 +166,7 @@ RULES = (
     ),
     Rule(
         "re-live what there is",
-        lambda m: m.data is not None,
+        lambda m: m.data is not None and not m.on_policy,
         Rehearsal(),
         lambda m: f"{_transitions(m)} at the random policy's level: a small share costs little, and may cover more",
         sources.REHEARSAL,
@@ -135,6 +184,11 @@ def choose(measured: Measurement) -> list[Rule]:
         if len(chosen) < 2 and rule.when(measured) and all(type(r.method) is not type(rule.method) for r in chosen):
             chosen.append(rule)
     return chosen if any(isinstance(r.method, Scratch) for r in chosen) else [*chosen, BASELINE]
+
+
+def _plain(m: Measurement, kind: str) -> bool:
+    """Whether the student tells this, and compares values with returns in one unit."""
+    return m.student.predicts == kind and not getattr(m.student, "worth", 0.0)
 
 
 def _transitions(m: Measurement) -> str:

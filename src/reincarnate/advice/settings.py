@@ -7,7 +7,7 @@ from typing import Any
 
 from reincarnate.advice import sources
 from reincarnate.advice.facts import Measurement
-from reincarnate.methods import JSRL, RLPD, WSRL, FineTune
+from reincarnate.methods import JSRL, RLPD, WSRL, FineTune, QDagger
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run.budget import explores_too_long, short_exploration
 from reincarnate.run.settings import Run
@@ -19,6 +19,7 @@ SHORTEST = 50.0  # updates between two: with less there is hardly a target netwo
 MOST_DATA = 50_000  # env steps of the teacher, unless the budget is so long that 0.4 of it are more
 GUARD = 0.2  # as studied
 ENOUGH_EPISODES = 50  # in an evaluation, for λ to follow it
+DISTILLED = 1e-3  # learning rate of an actor that is distilled offline
 WARMUP = 5_000  # env steps of a frozen policy before learning
 
 
@@ -68,6 +69,10 @@ def _weanable(m: Measurement, run: Run) -> bool:
     return by_score and run.eval_episodes < ENOUGH_EPISODES
 
 
+def _slow_actor(run: Run) -> float:
+    return run.student.actor_lr or run.student.lr
+
+
 def _horizon(m: Measurement) -> int:
     assert m.teacher is not None
     return two_digits(max(1.0, m.teacher.episode_steps))
@@ -115,6 +120,12 @@ SETTINGS = (
         lambda m, run: of_method(run, wean=replace(run.method.wean, lr_final=1.0)),
         lambda m, run: "the learning rate stays when λ falls: a weak teacher is to be surpassed, not kept",
         sources.RATE_KEPT,
+    ),
+    Setting(
+        lambda m, run: isinstance(run.method, QDagger) and m.off_policy_actor and _slow_actor(run) < DISTILLED,
+        lambda m, run: of_method(run, actor_lr=round(DISTILLED / _slow_actor(run), 2)),
+        lambda m, run: f"offline the actor learns at {DISTILLED:g}, {run.method.actor_lr:g} times its rate online",
+        sources.ACTOR_RATE,
     ),
     Setting(
         lambda m, run: isinstance(run.method, JSRL),

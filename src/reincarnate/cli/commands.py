@@ -39,8 +39,8 @@ usage: reincarnate COMMAND …
 TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
 
 A task of your own, with every command that has --env: --env module:Id (or module:Class), --env-kwargs.KEY VALUE,
---wrapper module:Class, --max-episode-steps N, --frame-stack N, --greyscale, and --import MODULE for a module that
-registers something.
+--wrapper module:Class, --sees KEY (an entry of a Dict), --max-episode-steps N, --frame-stack N, --greyscale, and
+--import MODULE for a module that registers something.
 `reincarnate COMMAND --help` tells more. Bad input exits with code 2 and one line that says what to do;
 with --debug the traceback comes too. --quiet leaves out progress and notes; inspect, advise, evaluate, compare
 and study print JSON with --json.

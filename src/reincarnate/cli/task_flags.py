@@ -13,6 +13,7 @@ from reincarnate.plugins import ask_import, asked_imports, imported
 FLAGS = {
     "--env-kwargs.": "KEY VALUE",
     "--wrapper": "module:Class",
+    "--sees": "KEY",
     "--import": "MODULE",
     "--max-episode-steps": "N",
     "--frame-stack": "N",
@@ -77,6 +78,8 @@ def _changed(task: TaskSettings, said: list[tuple[str, str]]) -> TaskSettings:
         changes: dict[str, Any] = {}
         if flag == "--wrapper":
             changes["wrappers"] = (*task.wrappers, value)
+        elif flag == "--sees":
+            changes["sees"] = (*task.sees, value)
         elif flag in FLAGS:
             changes[flag[2:].replace("-", "_")] = value_of(value)
         else:

@@ -11,14 +11,20 @@ from reincarnate.data.replay import ALLOWED, BASIC, ENDED, TAIL, TERMINATED, Rep
 from reincarnate.types import Batch, Prediction, TaskSpec
 
 TASK = "task"  # with ALLOWED a column that becomes a field of a batch; all others are notes
+NEXT_ACTION, NEXT_ACTED = "next_action", "next_acted"
+"""Notes of a batch: the action that the data took in the successor, and whether it took one there."""
 
 
 @dataclass(frozen=True)
 class Transitions:
-    """Single steps with the discounted sum of up to `n_step` rewards; a sum that meets an episode's end stops there."""
+    """Single steps with the discounted sum of up to `n_step` rewards; a sum that meets an episode's end stops there.
+
+    With `next_action` batches note what was done in the successor; nobody acted where an episode ended.
+    """
 
     n_step: int = 1
     gamma: float = 0.99
+    next_action: bool = False
     powers: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
@@ -51,7 +57,9 @@ class Transitions:
             next_obs=rows.observe(base, successor, after),
             predictions=_predictions(rows, at, names),
         )
-        return batch if len(columns) == len(BASIC) + len(rows.kinds) else _with_extras(batch, rows, at, after)
+        if len(columns) > len(BASIC) + len(rows.kinds):
+            batch = _with_extras(batch, rows, at, after)
+        return _with_next_action(batch, rows, after) if self.next_action else batch
 
 
 @dataclass(frozen=True)
@@ -179,6 +187,11 @@ def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray |
         next_mask=_allowed_after(columns[ALLOWED][after]) if ALLOWED in columns and after is not None else None,
         task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None,
     )
+
+
+def _with_next_action(batch: Batch, rows: Replay, after: np.ndarray) -> Batch:
+    acted = torch.from_numpy(rows.columns["flags"][after] & TAIL == 0)
+    return batch._replace(notes={**batch.notes, NEXT_ACTION: _actions(rows, after), NEXT_ACTED: acted})
 
 
 def _allowed_after(mask: np.ndarray) -> Tensor:

@@ -71,7 +71,7 @@ def family_of(env: Env) -> tuple[Any, Any]:
         return family, task.address
     if task.kwargs or task.wrappers or task.changed:
         raise UserError(
-            f"{task.name} is played under its own protocol: it takes no arguments, wrappers, limit or frames"
+            f"{task.name} is played under its own protocol: it takes no arguments, wrappers, views, limit or frames"
         )
     return family, task.name
 

@@ -106,7 +106,7 @@ def _limit(task: TaskSettings, registration: EnvSpec) -> int | None:
 
 
 def _faces(env: Any, task: TaskSettings) -> Faces:
-    see = seeing(env.observation_space, task.id)
+    see = seeing(env.observation_space, task.id, task.sees)
     frames = framing(see.shape, see.dtype, task.frame_stack, task.greyscale, task.id)
     return Faces(see, acting(env.action_space, task.id), frames)
 

@@ -51,27 +51,48 @@ class _Leaf(NamedTuple):
 # ---- observations ------------------------------------------------------------------------------------
 
 
-def seeing(space: Any, env_id: str) -> Seeing:
+def seeing(space: Any, env_id: str, sees: tuple[str, ...] = ()) -> Seeing:
     """Vectors and images stay as they are; all else becomes one float32 vector, entry after entry.
 
     Discrete numbers are one-hot, MultiBinary and boxes flat; Dict and Tuple concatenate their entries in the space's
-    order, nested keys joined by a dot. Texts are left out, and a key `action_mask` is no observation. Raises UserError
-    for other spaces.
+    order, nested keys joined by a dot. Texts are left out, and a key `action_mask` is no observation. With `sees` the
+    student sees these entries alone (keys, or what keys begin with), a lone image as an image; views show all. Raises
+    UserError for other spaces.
     """
-    if isinstance(space, spaces.Box) and len(space.shape) == 1:
+    if not sees and isinstance(space, spaces.Box) and len(space.shape) == 1:
         return Seeing(space.shape, "float32", None, (), (), {})
-    if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
+    if not sees and _is_image(space):
         return Seeing(space.shape, "uint8", None, (), (), {})
     leaves = [leaf for leaf in _leaves("", space, lambda raw: raw) if leaf.key != MASK]
-    seen = [leaf for leaf in leaves if not isinstance(leaf.space, spaces.Text)]
+    readable = [leaf for leaf in leaves if not isinstance(leaf.space, spaces.Text)]
+    seen = _chosen(readable, sees, env_id) if sees else readable
+    look = {leaf.key or "raw": _looking(leaf.get) for leaf in readable}
+    if sees and len(seen) == 1 and _is_image(seen[0].space):
+        return Seeing(seen[0].space.shape, "uint8", look[seen[0].key], (), (), look)
     coders = [_coder(leaf, env_id) for leaf in seen]
     if not seen:
         raise UserError(f"{env_id}: observations are {space}: nothing in them is a number")
     parts = tuple(Part(leaf.key, size, *_raw(leaf.space)) for leaf, (size, _) in zip(seen, coders, strict=True))
     encode = _concatenated([(leaf.get, size, write) for leaf, (size, write) in zip(seen, coders, strict=True)])
-    look = {leaf.key or "raw": _looking(leaf.get) for leaf in seen}
-    left_out = tuple(leaf.key for leaf in leaves if leaf not in seen)
+    left_out = tuple(leaf.key for leaf in leaves if leaf not in readable)
     return Seeing((sum(part.size for part in parts),), "float32", encode, parts, left_out, look)
+
+
+def _is_image(space: Any) -> bool:
+    return isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8
+
+
+def _chosen(leaves: list[_Leaf], sees: tuple[str, ...], env_id: str) -> list[_Leaf]:
+    """The entries that the student sees. Raises UserError for a key that is none."""
+    for key in sees:
+        if not any(_under(leaf.key, key) for leaf in leaves):
+            known = ", ".join(leaf.key for leaf in leaves if leaf.key) or "one entry alone, without a key"
+            raise UserError(f"{env_id}: --sees {key}: its observation has {known}")
+    return [leaf for leaf in leaves if any(_under(leaf.key, key) for key in sees)]
+
+
+def _under(key: str, part: str) -> bool:
+    return key == part or key.startswith(f"{part}.")
 
 
 def _leaves(key: str, space: Any, get: Callable[[Any], Any]) -> Iterator[_Leaf]:

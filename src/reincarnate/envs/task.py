@@ -12,8 +12,8 @@ from urllib.parse import quote, unquote
 from reincarnate.errors import UserError
 from reincarnate.plugins import import_module
 
-RESERVED = ("wrapper", "import", "max_episode_steps", "frame_stack", "greyscale")  # no arguments
-ONCE = RESERVED[2:]  # of these, what is said but once
+RESERVED = ("wrapper", "import", "sees", "max_episode_steps", "frame_stack", "greyscale")  # no arguments
+ONCE = RESERVED[3:]  # of these, what is said but once
 MOST_FRAMES = 64  # shown as one
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
@@ -29,7 +29,8 @@ class TaskSettings:
 
     `id` is a registered id (CartPole-v1), `module:Id` (the module is imported first: Gymnasium's own form), or
     `module:callable` (a class or function that makes the environment). `kwargs` are its arguments, JSON values.
-    `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something.
+    `wrappers` are `module:Class`, the first one innermost; `imports` are modules that register something. `sees` are
+    the entries of a Dict (or Tuple) that the student sees; empty: all. Teachers may see others (`view`).
     `max_episode_steps` is the time limit in env steps; None leaves the registered one. `frame_stack` observations are
     shown as one, `greyscale` screens in grey (`envs.frames`). Several tasks side by side are one id, their addresses
     joined by commas.
@@ -40,6 +41,7 @@ class TaskSettings:
     wrappers: tuple[str, ...] = ()
     imports: tuple[str, ...] = ()
     max_episode_steps: int | None = None
+    sees: tuple[str, ...] = ()
     frame_stack: int = 1
     greyscale: bool = False
 
@@ -65,7 +67,7 @@ class TaskSettings:
     @property
     def changed(self) -> bool:
         """Whether its episodes are cut, or it is shown, otherwise than by itself."""
-        return self.max_episode_steps is not None or self.frame_stack != 1 or self.greyscale
+        return bool(self.sees) or self.max_episode_steps is not None or self.frame_stack != 1 or self.greyscale
 
     @property
     def plain(self) -> bool:
@@ -85,6 +87,7 @@ class TaskSettings:
         pairs = [(key, _written(self.kwargs[key])) for key in sorted(self.kwargs)]
         pairs += [("wrapper", wrapper) for wrapper in self.wrappers]
         pairs += [("import", module) for module in self.imports]
+        pairs += [("sees", key) for key in self.sees]
         if self.max_episode_steps is not None:
             pairs.append(("max_episode_steps", str(self.max_episode_steps)))
         pairs += [("frame_stack", str(self.frame_stack))] if self.frame_stack != 1 else []
@@ -144,7 +147,8 @@ def parse(address: str) -> TaskSettings:
             kwargs[key] = value_of(unquote(value))
     unless: dict[str, Any] = {"max_episode_steps": None, "frame_stack": 1, "greyscale": False}
     once = {key: value_of(several[key][-1]) if several[key] else default for key, default in unless.items()}
-    return TaskSettings(env_id, kwargs, tuple(several["wrapper"]), tuple(several["import"]), **once)
+    modules = {"wrappers": tuple(several["wrapper"]), "imports": tuple(several["import"])}
+    return TaskSettings(env_id, kwargs, sees=tuple(several["sees"]), **modules, **once)
 
 
 def settings_of(env: "str | TaskSettings | Callable[..., Any]") -> TaskSettings:

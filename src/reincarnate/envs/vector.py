@@ -13,7 +13,6 @@ from reincarnate.types import Step, TaskSpec, VectorEnv
 SEED_LIMIT = 2**31 - 1
 LARGEST = float(np.finfo(np.float32).max)  # of a reward; rewards are kept as float32
 IDLE = -1  # as an action: leave this copy alone (evaluation, once a copy has played its share)
-NOBODY = np.full(1, IDLE)
 
 
 class Single(Protocol):
@@ -83,11 +82,9 @@ class Copies:
 
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy; IDLE (continuous: NaN) leaves a copy as it is. Raises UserError for its faults."""
+        idle: Any = np.isnan(actions).all(1) if self._continuous else np.equal(actions, IDLE)
         if self._continuous:
-            idle = np.isnan(actions).all(1)
             acts(actions, idle)
-        else:
-            idle = np.equal(actions, NOBODY)
         next_obs = np.empty_like(self._obs)
         reward = np.zeros(self.n, np.float32)
         terminated, truncated = np.zeros(self.n, bool), np.zeros(self.n, bool)

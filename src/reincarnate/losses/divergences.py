@@ -91,9 +91,10 @@ def divergence(
     """KL(teacher ‖ student), with `reverse` KL(student ‖ teacher), or the error of actions where a KL has no meaning.
 
     Discrete: categorical, temperatures divide values or logits. Gaussians of one kind: `gaussian_kl`. A teacher of
-    means is a Gaussian of spread `teacher_std` around them (before tanh for a squashed student), without it the action
-    error is taken. So it is where the student tells means, and between a clipped and a squashed Gaussian, whose spreads
-    cannot be compared. No gradient reaches the teacher. TypeError: a discrete and a continuous one, or unknown kinds.
+    means, or of another kind of Gaussian (clipped, squashed), whose spread cannot be compared, is a Gaussian of spread
+    `teacher_std` around its greedy action (before tanh for a squashed student); without it the action error is taken.
+    So it is where the student tells means. No gradient reaches the teacher. TypeError: a discrete and a continuous one,
+    or unknown kinds.
     """
     told = teacher.x.detach()
     if _speak_of_the_same(teacher.kind, student.kind):
@@ -101,7 +102,7 @@ def divergence(
         (p, p_tau), (q, q_tau) = (q, p) if reverse else (p, q)
         return categorical_kl(p, q, p_tau, q_tau)
     kind = student.kind
-    if kind == "means" or (teacher.kind != kind and (teacher.kind != "means" or teacher_std is None)):
+    if kind == "means" or (teacher.kind != kind and teacher_std is None):
         own = student.x if kind == "means" else greedy_action(kind, student.x)
         return action_error(own, greedy_action(teacher.kind, told))
     mean, log_std = _as_gaussian(teacher.kind, told, kind, teacher_std)
@@ -127,9 +128,10 @@ def _speak_of_the_same(teacher: str, student: str) -> bool:
 
 
 def _as_gaussian(kind: str, x: Tensor, wanted: str, std: float | None) -> tuple[Tensor, Tensor]:
-    if kind != "means":
+    if kind == wanted:
         mean, log_std = x.chunk(2, -1)
         return mean, log_std
     assert std is not None
-    mean = unsquash(x, LARGEST_MEAN) if wanted == "squashed" else x
+    action = x if kind == "means" else greedy_action(kind, x)
+    mean = unsquash(action, LARGEST_MEAN) if wanted == "squashed" else action
     return mean, torch.full_like(mean, std).log()

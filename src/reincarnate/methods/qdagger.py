@@ -27,6 +27,7 @@ class QDagger(Imitates):
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
     alpha: Literal["teacher", "own"] = "teacher"  # α at first: the teacher's where its files tell it, or the student's
+    critic_targets: Literal["actor", "data"] = "actor"  # offline: whose next action they ask (data: SARSA)
     actor_lr: float = 1.0  # offline: what multiplies the learning rate of an actor with an optimiser of its own
     wean: Weaning = field(default_factory=Weaning)
 
@@ -38,7 +39,11 @@ class QDagger(Imitates):
             Phase(
                 "offline",
                 updates=at_least("--offline-updates", 1, self.offline_updates),
-                objective=Objective(terms=(offline,), actor_lr=positive("--actor-lr", self.actor_lr)),
+                objective=Objective(
+                    terms=(offline,),
+                    actor_lr=positive("--actor-lr", self.actor_lr),
+                    sarsa=self.critic_targets == "data",
+                ),
             ),
             taught(env_steps, term, self.weight, self.wean, newborn=False),
         ]

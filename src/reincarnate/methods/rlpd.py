@@ -1,4 +1,4 @@
-"""Symmetric sampling: the heart of RLPD (Ball et al., 2023), for value students."""
+"""Symmetric sampling: the heart of RLPD (Ball et al., 2023)."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,8 +11,8 @@ from reincarnate.types import Method, Phase
 class RLPD(Method):
     """Rehearsal with ρ = 1/2: half of every batch is prior data, half the student's own experience, in expectation.
 
-    The paper's LayerNorm is the student's (`--student.layer-norm`), and so is its high update ratio
-    (`--student.update-every 1 --student.updates-each 4`). Its ensemble of critics is not here.
+    The paper's LayerNorm, ensemble and update ratio are the student's: docs/methods/rlpd.md has the flags. For students
+    with a replay.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"data"})

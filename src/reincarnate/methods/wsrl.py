@@ -1,4 +1,4 @@
-"""Warm-up rollouts before learning (WSRL: Zhou et al., 2025), for value students."""
+"""Warm-up rollouts before learning (WSRL: Zhou et al., 2025), for students with a replay."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -15,7 +15,9 @@ from reincarnate import envs
 from reincarnate.agents.agent import open_agent
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.data.dataset import verify
+from reincarnate.data.layouts import bounds_of
 from reincarnate.data.readers import import_data, reader_of
+from reincarnate.data.replay import TAIL
 from reincarnate.envs.several import is_several, seats
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_bytes, write_json
@@ -29,6 +31,8 @@ from reincarnate.training.evaluate import Evaluation, Scale, Scales, evaluate
 from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import Player, RandomPlayer, way_of_playing
 from reincarnate.types import Prediction, TaskSpec, Teacher
+
+CLOSE = 1e-4  # of the bounds' distance that actions may be beyond them: float32, and printed numbers
 
 
 @dataclass(frozen=True)
@@ -159,12 +163,13 @@ def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, 
     """A dataset the user names, a bundle's (prior:NAME), an agent's replay (store:DIR or its folder), somebody's log.
 
     With a `teacher` whose predictions it does not hold, they are computed once and kept in the store. Raises UserError
-    where the data has changed, is of another task, or cannot be annotated.
+    where the data has changed, is of another task, has actions outside the task's bounds, or cannot be annotated.
     """
     dataset = _open_data(path, spec, store, tick)
     verify(dataset)
     if dataset.spec.protocol != spec.protocol:
         raise UserError(f"the data in {path} is of {dataset.spec.protocol}, not of {spec.protocol}")
+    _refuse_beyond(dataset, spec, path)
     if teacher is None:
         return dataset
     annotated = "teacher" in dataset.manifest["columns"] and dataset.manifest["about"].get("teacher")
@@ -172,6 +177,20 @@ def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, 
         return dataset
     file, kind = _predictions(dataset, teacher, store, tick)
     return replace(dataset, logits=file, told=kind)
+
+
+def _refuse_beyond(dataset: Dataset, spec: TaskSpec, path: str) -> None:
+    """Raises UserError where logged actions lie outside the task's bounds: students know none such."""
+    if not spec.continuous:
+        return
+    columns, (low, high) = dataset.rows().columns, bounds_of(spec)
+    acted = np.asarray(columns["flags"]) & TAIL == 0
+    beyond = np.maximum(low - columns["action"], columns["action"] - high)[acted] / (high - low)
+    if (count := int((beyond > CLOSE).any(1).sum())) > 0:
+        raise UserError(
+            f"the data in {path}: {count:,} of {len(beyond):,} actions lie outside the bounds of {spec.id}, by up to "
+            f"{beyond.max():.3g} of their distance: it was made for other bounds, or its actions must be clipped first"
+        )
 
 
 def _open_data(path: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:

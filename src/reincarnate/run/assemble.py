@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reincarnate import envs
+from reincarnate.data.layouts import AnyLayout, Sequences
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
@@ -103,9 +104,9 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     settings, device = run.student, prepared.device
     layout, storage = settings.layout(), settings.storage(spec, run.copies)
     if seeds == 1 or not stacks(prepared):
-        return [_held(memory_for(spec, layout, storage, run.copies, device), prepared) for _ in range(seeds)], None
+        return [_own(memory_for(spec, layout, storage, run.copies, device), prepared) for _ in range(seeds)], None
     rows = storage.rows // run.copies * run.copies * seeds
-    whole = _held(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), prepared)
+    whole = _own(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), prepared)
     if run.asks_teacher and prepared.teacher is not None:
         said = predictor_of(prepared.teacher)(blank(spec))
         whole.rows.predictions_of("teacher", said.kind, said.x.shape[-1])
@@ -114,10 +115,15 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
 
 
-def _held(memory: Memory, prepared: Prepared) -> Memory:
-    """A memory whose frames are on disk, or on the device as well, where that is asked for."""
+def _own(memory: Memory, prepared: Prepared) -> Memory:
+    """An empty memory of a student's own experience, with its frames where they are asked for."""
     if prepared.frames_in is not None:
         memory.keep_on_disk(prepared.frames_in)
+    return _held(memory, prepared)
+
+
+def _held(memory: Memory, prepared: Prepared) -> Memory:
+    """A memory whose frames are on the device as well, where that is asked for."""
     if prepared.mirrored:
         memory.mirror()
     return memory
@@ -140,7 +146,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     """A run's training, from newborn students."""
     run, reference = prepared.run, prepared.reference
     assert reference is not None, "a run whose priors have not been measured"
-    settings, method, cast = run.student, run.method, cast_of(prepared)
+    method, cast = run.method, cast_of(prepared)
     memories = {"student": memory}
     for name, other in cast.items():
         if name != "student":
@@ -149,7 +155,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
-    prior = _held(Memory(data, settings.layout_of_data(), device=prepared.device), prepared) if data else None
+    prior = _held(Memory(data, _layout_of_data(run), device=prepared.device), prepared) if data else None
     if prior is not None and not len(prior):
         raise UserError(f"the data holds {prior.rows.transitions:,} steps, and no lesson of {prior.layout.ahead} rows")
     _follow_returns(run, [memory] + ([prior] if prior else []))
@@ -169,6 +175,18 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         unroll=run.phases,
         stop=stopping(run.stop_at),
     )
+
+
+def _layout_of_data(run: Run) -> AnyLayout:
+    """How prior data is cut; with the data's next action where the critics' targets ask for it."""
+    layout = run.student.layout_of_data()
+    if not any(phase.objective.sarsa for phase in run.phases()):
+        return layout
+    if isinstance(layout, Sequences):
+        raise UserError(
+            "--critic-targets data reads lone steps; with a --student.memory a student learns from sequences"
+        )
+    return replace(layout, next_action=True)
 
 
 def _follow_returns(run: Run, memories: Sequence[Memory]) -> None:

@@ -20,7 +20,7 @@ from reincarnate.priors import weights
 from reincarnate.priors.reference import Reference, Tick, given_data, reference, teacher_data
 from reincarnate.priors.remarks import remarks
 from reincarnate.priors.support import Support, choose, with_support
-from reincarnate.priors.temperature import Measured, measure
+from reincarnate.priors.temperature import Measured, MeasuredSpread, measure, measure_spread
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.run.several import check_shares, follows_features, without_unknown_features
@@ -32,7 +32,7 @@ from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.evaluate import check_metric
 from reincarnate.training.loop import predictor_of
-from reincarnate.types import GAUSSIAN, MEANS, SQUASHED, VALUES, Student, TaskSpec, Teacher
+from reincarnate.types import GAUSSIAN, SQUASHED, VALUES, Student, TaskSpec, Teacher
 
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
@@ -49,7 +49,7 @@ class Prepared:
     agent: Agent | None = None  # whose weights the student starts from
     reference: Reference | None = None  # the two anchors of the scale
     data: Dataset | None = None
-    temperature: Measured | None = None  # where the method left it open: then `run` has it, and `asked` has not
+    temperature: Measured | MeasuredSpread | None = None  # where it was left open: in `run`, and not in `asked`
     support: Support | None = None  # of a bounded critic, where it was left open: in `run`, and not in `asked`
     asked: Run | None = None
     mirrored: bool = False  # frames are held on the device as well
@@ -166,6 +166,8 @@ def _with_temperature(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
     if not run.method.measures:
         return prepared
     assert teacher is not None, "a method with a temperature to measure needs a teacher"
+    if prepared.spec.continuous:
+        return _with_spread(prepared, teacher, tick, note)
     own = run.method.teacher_temperature
     found = measure(prepared.spec, teacher, run.teacher_plays, prepared.data, own, tick)
     note(
@@ -173,6 +175,18 @@ def _with_temperature(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
         f"entropy is {found.entropy:.2g} nats, its best action's mean probability {found.top_probability:.0%}"
     )
     fitted = replace(run, method=run.method.fitted(found.temperature))
+    return replace(prepared, run=fitted, temperature=found)
+
+
+def _with_spread(prepared: Prepared, teacher: Teacher, tick: Tick, note: Note) -> Prepared:
+    """The same of continuous actions: the teacher's own spread, or where the student is of another kind its median."""
+    run, spec = prepared.run, prepared.spec
+    found = measure_spread(spec, teacher, run.teacher_plays, prepared.data, tick)
+    alike = _alike(teacher, run.student.newborn(spec, run.seed)) or run.method.teacher_std
+    said = "" if alike else ", which its actions are taken to have"
+    note(f"the teacher's spread is {found.std:.3g} of [-1, 1]{said}")
+    own = {} if alike else {"teacher_std": found.std}
+    fitted = replace(run, method=replace(run.method.fitted(1.0), **own))  # pyright: ignore[reportArgumentType]
     return replace(prepared, run=fitted, temperature=found)
 
 
@@ -237,10 +251,10 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
                 f"{method_name(run)} teaches by a {term.name} term, which reads {' or '.join(sorted(kinds))}; a "
                 f"{type(run.student).__name__} student tells {run.student.predicts}: {other}"
             )
-        if getattr(term, "std", None) and not (teacher and _kind(teacher, spec) == MEANS and _spreads(student)):
+        if getattr(term, "std", None) and not (teacher and _spreads(student) and not _alike(teacher, student)):
             raise UserError(
-                f"{method_name(run)}: --teacher-std is for a teacher that tells means alone and a student that tells a "
-                "Gaussian: sac, ppo"
+                f"{method_name(run)}: --teacher-std is for a student that tells a Gaussian (sac, ppo) and a teacher "
+                "that tells means alone, or another kind of Gaussian"
             )
         if isinstance(term, Proximal) and run.student.predicts == VALUES:
             raise UserError(
@@ -248,11 +262,7 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
             )
     if run.compile == "on" and follows_features(run):
         raise UserError("--compile on: the maps to a teacher's features are not compiled; leave it out, or --beta 0")
-    if any(phase.objective.actor_lr != 1 for phase in run.phases()) and not hasattr(run.student, "actor_lr"):
-        raise UserError(
-            f"--actor-lr: the actor of a {type(run.student).__name__} student has no optimiser of its own; "
-            "set --student.lr"
-        )
+    _check_actor_and_critic(run)
     if run.compile == "on" and stacker(run.student) is None:
         raise UserError(f"--compile on: updates of a {type(run.student).__name__} student cannot be compiled yet")
     if teacher is None:
@@ -260,12 +270,28 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     if teacher.card.continuous != spec.continuous:
         sorts = [("discrete", "continuous")[kind] for kind in (teacher.card.continuous, spec.continuous)]
         raise UserError(f"the teacher {teacher.card.uri} has {sorts[0]} actions; the student's are {sorts[1]}")
-    if run.method.measures and spec.continuous:
-        raise UserError("--temperature auto measures the gaps between discrete actions; continuous ones have none")
+    if run.method.measures and spec.continuous and not _spreads(student):
+        raise UserError(
+            f"--temperature auto: a {type(run.student).__name__} student tells means, which have no spread to be taught"
+        )
     if not run.asks_teacher:
         return
     if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
         raise UserError("a teacher with a memory cannot say what it thinks of given data; let it play its own")
+
+
+def _check_actor_and_critic(run: Run) -> None:
+    """Refuse what only a student with an actor and critics of its own each can be told."""
+    if any(phase.objective.actor_lr != 1 for phase in run.phases()) and not hasattr(run.student, "actor_lr"):
+        raise UserError(
+            f"--actor-lr: the actor of a {type(run.student).__name__} student has no optimiser of its own; "
+            "set --student.lr"
+        )
+    if any(phase.objective.sarsa for phase in run.phases()) and getattr(run.student, "expectile", 1.0):
+        raise UserError(
+            "--critic-targets data is for critics of continuous actions without state values: td3, sac, tqc, d4pg, "
+            "modern_sac; others learn values as they always do"
+        )
 
 
 def _kind(teacher: Teacher, spec: TaskSpec) -> str:
@@ -273,6 +299,11 @@ def _kind(teacher: Teacher, spec: TaskSpec) -> str:
     if teacher.view != "student":
         return teacher.card.tells
     return predictor_of(teacher)(blank(spec)).kind
+
+
+def _alike(teacher: Teacher, student: Student) -> bool:
+    """Whether both tell predictions of one kind."""
+    return _kind(teacher, student.spec) == getattr(student, "kind", student.settings.predicts)
 
 
 def _spreads(student: Student) -> bool:

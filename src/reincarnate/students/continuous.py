@@ -252,6 +252,7 @@ class ContinuousStudent(OptimizedByPart):
             std, clip = settings.target_noise, settings.target_clip  # pyright: ignore[reportAttributeAccessIssue]
             action = actor_critic.smoothed_action(self.targets["actor"].module(seen.next_obs), noise, std, clip)
             entropy = None
+        action, entropy = judging.as_the_data(batch, action, entropy)
         out = self.targets["critic"].module(seen.next_obs, action)
         return self.critic.target(Successor(out, seen.reward, batch.discount, entropy, members))
 

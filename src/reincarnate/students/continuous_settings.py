@@ -30,6 +30,7 @@ from reincarnate.students.recurrent_network import RecurrentActorPolicy
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
 
 CPU = torch.device("cpu")
+Read = Literal["least", "first", "mean"]
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class ContinuousSettings(SequenceSettings):
     replay_size: int = 1_000_000  # rows
     q_floor: float = 1.0  # terms of a method are multiplied by mean|Q|, or by this where that is less
     expectile: float = 0.0  # of Q over the data's actions: what state values learn and targets ask (IQL); 0: no V
+    reads: Read = "least"  # of the critics' values what the actor climbs: least, first or mean
     copies: ClassVar[int] = 1  # of the task it plays at once, unless the run says otherwise
     later: ClassVar[frozenset[str]] = LATER
     predicts: ClassVar[str] = MEANS
@@ -74,7 +76,6 @@ class ContinuousSettings(SequenceSettings):
     on_rollouts: ClassVar[bool] = False
     mutable: ClassVar[tuple[str, ...]] = ("lr", "actor_lr", "entropy", "noise")  # while it learns (`training.pbt`)
     target_actor: ClassVar[bool] = False  # whether targets ask a lagging actor
-    reads: ClassVar[str] = "least"  # of the critics' values what the actor climbs: least, first or mean
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
@@ -212,7 +213,7 @@ class TD3(ContinuousSettings):
     target_noise: float = 0.2  # σ of the noise on the target's action
     target_clip: float = 0.5  # where that noise is cut
     target_actor: ClassVar[bool] = True
-    reads: ClassVar[str] = "first"
+    reads: Read = "first"  # of the critics' values what the actor climbs
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
@@ -250,7 +251,7 @@ class D4PG(ContinuousSettings):
     noise: float = 0.2  # σ of exploration
     clip: float = 1.0  # of ∂Q/∂a, by its norm; 0: it is not clipped
     target_actor: ClassVar[bool] = True
-    reads: ClassVar[str] = "mean"
+    reads: Read = "mean"  # of the critics' values what the actor climbs
     target_noise: ClassVar[float] = 0.0
     target_clip: ClassVar[float] = 0.0
 
@@ -341,7 +342,7 @@ class TQC(SAC):
 
     quantiles: int = 25  # of each critic
     drop: int = 2  # the greatest, of each critic
-    reads: ClassVar[str] = "mean"
+    reads: Read = "mean"  # of the critics' values what the actor climbs
 
     def critic(self) -> TruncatedQuantiles:
         """Quantiles, truncated."""

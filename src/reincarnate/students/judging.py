@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.data.layouts import NEXT_ACTED, NEXT_ACTION
 from reincarnate.losses.logged import ADVANTAGE, JUDGED
 from reincarnate.losses.offline import expectile_error
 from reincarnate.nets.histories import History
@@ -26,6 +27,19 @@ def of_critics(term: Term) -> bool:
 def wants_advantage(term: Term) -> bool:
     """Whether a term reads the advantage of the batch's actions."""
     return getattr(term, "wants", None) == ADVANTAGE
+
+
+def as_the_data(batch: Batch, action: Tensor, entropy: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    """The successors' actions [B, A] as the data has them where the batch notes that (SARSA), else the student's.
+
+    α ln π of an action that somebody else chose is nothing of the student's: there it is 0. Where an episode ended
+    nobody acted, and the student's own counts.
+    """
+    if NEXT_ACTION not in batch.notes:
+        return action, entropy
+    acted = batch.notes[NEXT_ACTED]
+    action = torch.where(acted[:, None], batch.notes[NEXT_ACTION], action)
+    return action, None if entropy is None else entropy.masked_fill(acted, 0)
 
 
 def value_error(student: "ContinuousStudent", obs: Tensor | History, action: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ one whichever version looks at it.
 
 LATER = frozenset(
     {
-        *("activation", "decorrelate", "decorrelate_by", "freeze_norm", "sde", "critic_hidden", "expectile"),
+        *("activation", "decorrelate", "decorrelate_by", "freeze_norm", "sde", "critic_hidden", "expectile", "reads"),
         *("polo", "polo_own", "polo_explore", "explorer"),
         *("memory", "memory_size", "memory_layers", "memory_heads", "memory_length", "memory_gate", "memory_gate_bias"),
         *("unroll", "burn_in", "overlap", "segment", "critic_memory"),

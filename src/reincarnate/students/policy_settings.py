@@ -30,6 +30,7 @@ from reincarnate.types import LOGITS, Pace, TaskSpec
 
 CPU = torch.device("cpu")
 FLAT = (64, 64)  # hidden layers for flat observations, in both codebases
+LARGEST_LOG_STD = 10.0
 POLICY_GAIN = 0.01  # of the actor's last layer: a newborn is all but uniform, or of mean 0 (Andrychowicz et al., 2021)
 
 
@@ -89,6 +90,8 @@ class PolicySettings(MemorySettings):
         for name in ("gamma", "lam"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
+        if self.log_std > LARGEST_LOG_STD:
+            raise UserError(f"--student.log-std {self.log_std:g} is too large: beyond {LARGEST_LOG_STD:g}, σ overflows")
         if self.clip <= 0 or self.adam_eps <= 0:
             raise UserError("--student.clip and --student.adam-eps must be above 0")
         for name in ("hidden", "critic_hidden"):

@@ -23,6 +23,7 @@ SCHEMES = Registry(
         "pgx": "reincarnate.teachers.pgx",
         "hf": "reincarnate.teachers.hub",
         "several": "reincarnate.teachers.several",
+        "view": "reincarnate.teachers.viewed",
         "prior": "reincarnate.priors.bundles",
     },
     "reincarnate.teachers",

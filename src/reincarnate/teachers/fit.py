@@ -11,7 +11,9 @@ from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.by_task import by_task
 from reincarnate.teachers.turned import turned
-from reincarnate.types import GAUSSIAN, MEANS, Prediction, TaskSpec, Teacher, TeacherCard, TimeStep
+from reincarnate.types import GAUSSIAN, MEANS, SQUASHED, Prediction, TaskSpec, Teacher, TeacherCard, TimeStep
+
+CLOSE = 1e-4  # of bounds' distance: files hold float32, and NumPy prints eight digits
 
 
 def open_for(address: str, spec: TaskSpec | None) -> Teacher:
@@ -60,19 +62,21 @@ class InUnits(nn.Module):
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What the teacher says, of actions in [-1, 1]."""
         said, carry = self.teacher.predict(step, carry)
+        if said.kind == SQUASHED:  # before tanh there is no unit
+            return said, carry
         if said.kind == MEANS:
             return Prediction(MEANS, (said.x - self.middle) / self.reach), carry
-        assert said.kind == GAUSSIAN, "a squashed Gaussian comes with its bounds"
+        assert said.kind == GAUSSIAN, said.kind
         mean, log_std = said.x.chunk(2, -1)
         told = torch.cat([(mean - self.middle) / self.reach, log_std - self.reach.log()], -1)
         return Prediction(GAUSSIAN, told), carry
 
 
 def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
-    """What differs between the teacher's own task and this one, as warnings: dtype, protocol, wider bounds.
+    """What differs between the teacher's own task and this one, as warnings: dtype, protocol.
 
     The shape is compared where the card gives one; a teacher with a view of its own (Atari: "rgb") has none there.
-    UserError: it has another number of actions, or sees observations of another shape.
+    UserError: it has another number of actions, other bounds, or sees observations of another shape.
     """
     if card.continuous != spec.continuous:
         kinds = [("discrete", "continuous")[kind] for kind in (card.continuous, spec.continuous)]
@@ -81,8 +85,8 @@ def check_fit(card: TeacherCard, spec: TaskSpec) -> list[str]:
         raise _misfit(card, spec)
     if card.obs_shape is not None and tuple(card.obs_shape) != tuple(spec.obs_shape):
         raise _misfit(card, spec)
-    warnings = _protocol_differences(card, spec)
-    return warnings + _other_numbers(card, spec) + _beyond(card, spec)
+    _refuse_bounds(card, spec)
+    return _protocol_differences(card, spec) + _other_numbers(card, spec)
 
 
 def _other_numbers(card: TeacherCard, spec: TaskSpec) -> list[str]:
@@ -113,14 +117,22 @@ def _misfit(card: TeacherCard, spec: TaskSpec) -> UserError:
     )
 
 
-def _beyond(card: TeacherCard, spec: TaskSpec) -> list[str]:
-    """A warning where continuous actions may leave the task's bounds."""
+def _refuse_bounds(card: TeacherCard, spec: TaskSpec) -> None:
+    """Raises UserError where continuous actions have other bounds: the same word would be another action."""
     if card.bounds is None or spec.bounds is None:
-        return []
-    within = all(a >= b for a, b in zip(card.bounds[0], spec.bounds[0], strict=True))
-    within &= all(a <= b for a, b in zip(card.bounds[1], spec.bounds[1], strict=True))
-    teacher, task = (f"{min(low):g} to {max(high):g}" for low, high in (card.bounds, spec.bounds))
-    return [] if within else [f"the teacher's actions go from {teacher}, {spec.id} takes {task} (extremes of each)"]
+        return
+    (low, high), (least, most) = (tuple(map(np.asarray, bounds)) for bounds in (card.bounds, spec.bounds))
+    if (np.abs(np.stack([low - least, high - most])) <= CLOSE * (most - least)).all():
+        return
+    raise UserError(
+        f"the teacher {card.uri} has actions from {_said(low)} to {_said(high)}, {spec.id} takes {_said(least)} to "
+        f"{_said(most)}: one word would be two actions; a --wrapper module:Class can bring the task to its bounds"
+    )
+
+
+def _said(bound: np.ndarray) -> str:
+    """A bound, as one number where it is the same for all."""
+    return f"{bound[0]:g}" if (bound == bound[0]).all() else f"[{', '.join(f'{number:g}' for number in bound)}]"
 
 
 def _protocol_differences(card: TeacherCard, spec: TaskSpec) -> list[str]:

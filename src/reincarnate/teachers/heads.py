@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reincarnate.errors import UserError
 from reincarnate.losses.distributions import categorical_mean, midpoints
 
 QUANTILES = 32  # Dopamine's IQN acts on so many
@@ -128,11 +129,22 @@ class Gaussian(nn.Module):
         return mean, None if self.spread is None else self.spread(features).expand_as(mean)
 
 
+LARGEST_LOG_STD = 10.0
+
+
+def check_spread(log_std: Tensor) -> None:
+    """Raises UserError where σ = exp(log_std) is no spread of actions: e to that overflows, or all but does."""
+    if not log_std.isfinite().all() or log_std.max() > LARGEST_LOG_STD:
+        most = float(log_std.float().nan_to_num(math.inf).max())
+        raise UserError(f"its log_std goes up to {most:g}; beyond {LARGEST_LOG_STD:g}, σ overflows")
+
+
 class FixedSpread(nn.Module):
-    """log σ that does not depend on the observation (PPO, A2C, TRPO)."""
+    """log σ that does not depend on the observation (PPO, A2C, TRPO). Raises UserError where it overflows."""
 
     def __init__(self, log_std: Float[Tensor, "A"]):
         nn.Module.__init__(self)
+        check_spread(log_std)
         self.log_std = nn.Parameter(log_std.float(), False)
 
     def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "1 A"]:
@@ -161,13 +173,14 @@ class LinearSpread(nn.Module):
 class NoiseSpread(nn.Module):
     """log σ of state-dependent exploration (Raffin et al., 2021, eq. 5): σ² = x² exp(log_std)² + 1e-6.
 
-    `expln` replaces exp by the positive function of section 4.2 there.
+    `expln` replaces exp by the positive function of section 4.2 there. Raises UserError where it overflows.
     """
 
     EPSILON = 1e-6
 
     def __init__(self, log_std: Float[Tensor, "F A"], expln: bool):
         nn.Module.__init__(self)
+        check_spread(log_std.clamp(max=0) if expln else log_std)
         self.log_std, self.expln = nn.Parameter(log_std.float(), False), expln
 
     def forward(self, x: Float[Tensor, "B F"]) -> Float[Tensor, "B A"]:

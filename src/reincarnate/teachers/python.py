@@ -1,6 +1,8 @@
 """A teacher of your own, in Python: `py:module:NAME` or `py:path/to/file.py:NAME`.
 
-NAME maps the task's raw observations [n, *O] to what it tells: logits (default), probabilities, values or actions.
+NAME maps the task's raw observations [n, *O] to what it tells: logits (default), probabilities, values or actions; of
+continuous actions `means` [n, A] in the task's units, `gaussian` [n, 2A] (these and ln σ, one after the other), or
+`squashed` [n, 2A], mean and ln σ before the tanh that brings actions to the bounds.
 With `?key=value&key2=value2` at the end, or where NAME is a class, NAME is a factory: it is called first, with those
 strings, and makes that callable. Attributes it may carry: `tells`, `view`, `initial_state(n) -> Tensor` (it is then
 called as `f(obs, state) -> (out, state)`), `features(obs) -> Tensor` (its last hidden layer [n, F], for a student that
@@ -24,11 +26,24 @@ from torch import Tensor, nn
 
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line, read_file, sha256
-from reincarnate.teachers.frozen import as_prediction
+from reincarnate.teachers.frozen import as_gaussian, as_prediction
+from reincarnate.teachers.heads import Acts
 from reincarnate.teachers.lifts import from_actions, from_probabilities
-from reincarnate.types import ACTIONS, LOGITS, VALUES, Prediction, TeacherCard, TimeStep
+from reincarnate.types import (
+    ACTIONS,
+    CONTINUOUS,
+    GAUSSIAN,
+    LOGITS,
+    MEANS,
+    SQUASHED,
+    VALUES,
+    Prediction,
+    TeacherCard,
+    TimeStep,
+)
 
 TELLS = {"logits": LOGITS, "probabilities": LOGITS, "values": VALUES, "actions": ACTIONS}
+TELLS |= {kind: kind for kind in (MEANS, GAUSSIAN, SQUASHED)}
 CARD_KEYS = {f.name for f in fields(TeacherCard)} - {"uri", "format", "tells", "sha256", "safety", "warnings"}
 
 
@@ -63,7 +78,13 @@ class PythonTeacher:
             out, state = self._call(obs, state)
         else:
             out, state = self._first_call(obs, state)
-        return as_prediction(self.card, self._lift(out)), carry if state is None else state.flatten(1)
+        return self._said(self._lift(out)), carry if state is None else state.flatten(1)
+
+    def _said(self, told: Tensor) -> Prediction:
+        kind = self.card.tells
+        if kind not in (GAUSSIAN, SQUASHED):
+            return as_prediction(self.card, told)
+        return as_gaussian(Acts(kind == SQUASHED, self.card.bounds, True), *told.chunk(2, -1))
 
     def _memory(self, begins: Tensor, carry: Tensor) -> Tensor | None:
         """What it remembers, in its own shape; None where it has no memory."""
@@ -197,12 +218,15 @@ def _card(
         sha256=_digest(module, source, arguments),
         obs_shape=None if shape is None else tuple(shape),
         obs_dtype=known.get("obs_dtype"),
-        actions=known.get("actions", actions if tells == "actions" else None),
+        actions=known.get("actions", actions if tells == "actions" or tells in CONTINUOUS else None),
         preprocessing=known.get("preprocessing", "its own"),
         safety=f"runs the Python file {source or module.__name__}: your own code",
         env=known.get("env"),
         trained_env_steps=known.get("trained_env_steps"),
         protocol=dict(known.get("protocol", {})),
+        plays=str(known.get("plays", "")),
+        bounds=known.get("bounds"),
+        alpha=known.get("alpha"),
     )
 
 
@@ -222,12 +246,17 @@ def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
     elif tells == "actions":
         if out.shape != (n,) or out.is_floating_point():
             wrong = f"gave {_described(out)} for {n} observations, not as many whole numbers"
-    elif out.ndim != 2 or len(out) != n or out.shape[1] != (card.actions or out.shape[1]):
-        wrong = f"gave {_described(out)}, not {tells} of shape [{n}, {card.actions or 'actions'}]"
+    elif out.ndim != 2 or len(out) != n or out.shape[1] != (_width(card) or out.shape[1]):
+        wrong = f"gave {_described(out)}, not {tells} of shape [{n}, {_width(card) or 'actions'}]"
     elif not out.is_floating_point() or not out.isfinite().all():
         wrong = f"gave {tells} that are not all finite floating-point numbers"
     if wrong:
         raise UserError(f"{card.uri}: {wrong}")
+
+
+def _width(card: TeacherCard) -> int | None:
+    """How many numbers it tells of an observation."""
+    return card.actions and card.actions * (2 if card.tells in (GAUSSIAN, SQUASHED) else 1)
 
 
 def _described(out: Tensor) -> str:

@@ -77,7 +77,8 @@ class Objective:
 
     `policy` 0 leaves an actor alone while its critic learns; where values are the policy it changes nothing.
     `values_of` names another of the cast whose state values its own learn towards, in place of returns (on-policy).
-    `actor_lr` is for students whose actor has an optimiser of its own.
+    `actor_lr` is for students whose actor has an optimiser of its own. With `sarsa` targets on prior data ask the
+    action that the data took next, and not what the student would do.
     """
 
     own: float = 1.0
@@ -86,6 +87,7 @@ class Objective:
     policy: float = 1.0
     values_of: str | None = None
     actor_lr: float = 1.0
+    sarsa: bool = False
 
     def at(self, progress: Progress) -> Weighing:
         """What holds now; terms without weight are left out."""
