@@ -134,7 +134,7 @@ def annotation(torso: str, side: str, updates: int) -> dict[str, float]:
     from reincarnate import envs
     from reincarnate.losses.terms import Distil
     from reincarnate.students import DQN
-    from reincarnate.training.loop import predictor_of
+    from reincarnate.training.asking import predictor_of
     from reincarnate.types import Weighing
 
     spec, rng = envs.spec(TASK["env"]), np.random.default_rng(0)

@@ -10,8 +10,9 @@ from reincarnate.envs.vector import Copies
 from reincarnate.nets import build
 from reincarnate.seeds import stream
 from reincarnate.students import DQN
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Scale, play_episodes
-from reincarnate.training.loop import Loop, predictor_of
+from reincarnate.training.loop import Loop
 from reincarnate.training.players import Greedy, Player, Stage
 from reincarnate.training.population import Alone
 from reincarnate.training.training import Training

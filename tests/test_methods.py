@@ -53,8 +53,8 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.prepare import measure_priors, prepare
 from reincarnate.run.settings import Run
 from reincarnate.students.families import Rainbow
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.collector import Guided
-from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import Player, Stage
 from reincarnate.types import LAGGING, OPTIMIZER, VALUES, ActorOutput, Batch, Guide, Prediction, Progress, Weighing
 

@@ -25,8 +25,8 @@ from reincarnate.students import DQN, PQN
 from reincarnate.teachers.by_task import addresses
 from reincarnate.teachers.features import features_of
 from reincarnate.teachers.fit import open_for
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
-from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import RandomPlayer, Stage
 from reincarnate.types import LOGITS, TaskSpec, TimeStep
 

@@ -35,8 +35,8 @@ from reincarnate.students import DQN, IQN, PQN, QRDQN, STUDENTS, Modern, Rainbow
 from reincarnate.students.gradient import weigh
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.teachers import open_teacher
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, play_episodes
-from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import Greedy
 from reincarnate.types import NOTHING, VALUES, Batch, Prediction, Settings, Source, Student, TaskSpec, Weighing
 

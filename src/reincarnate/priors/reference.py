@@ -27,8 +27,8 @@ from reincarnate.priors.played import PRIOR_SEED, Tick, bundle_data, collect
 from reincarnate.seeds import stream
 from reincarnate.teachers.by_task import ByTask
 from reincarnate.teachers.frozen import why_watching
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, Scale, Scales, evaluate
-from reincarnate.training.loop import predictor_of
 from reincarnate.training.players import Player, RandomPlayer, way_of_playing
 from reincarnate.types import Prediction, TaskSpec, Teacher
 

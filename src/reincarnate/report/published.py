@@ -8,17 +8,8 @@ from typing import Any
 
 from reincarnate.errors import UserError
 from reincarnate.files.records import shown
-from reincarnate.report.runs import (
-    Evaluation,
-    FinishedRun,
-    Loaded,
-    Missing,
-    get,
-    made,
-    optional,
-    read_record,
-    read_text,
-)
+from reincarnate.report.fields import get, optional, read_record, read_text
+from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, made
 
 CURVE = ("phase", "env_steps", "updates", "score", "normalised")
 

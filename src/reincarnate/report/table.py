@@ -11,15 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate.report.aggregates import limited, over_all
-from reincarnate.report.runs import (
-    FinishedRun,
-    Missing,
-    by_env,
-    by_label,
-    is_normalised,
-    reference_beside,
-    unscored,
-)
+from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, reference_beside, unscored
 from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
 

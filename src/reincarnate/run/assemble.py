@@ -21,9 +21,10 @@ from reincarnate.run.several import follows_features
 from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange
-from reincarnate.training.loop import Loop, predictor_of
+from reincarnate.training.loop import Loop
 from reincarnate.training.population import Alone, Apart, Stacked, Team
 from reincarnate.training.training import Training
 from reincarnate.types import Student, VectorEnv

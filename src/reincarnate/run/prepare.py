@@ -30,8 +30,8 @@ from reincarnate.students import stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
+from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import check_metric
-from reincarnate.training.loop import predictor_of
 from reincarnate.types import GAUSSIAN, SQUASHED, VALUES, Student, TaskSpec, Teacher
 
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic

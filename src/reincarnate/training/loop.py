@@ -9,17 +9,18 @@ from torch import Tensor
 
 from reincarnate.data.layouts import Sequences
 from reincarnate.data.mixture import Mixture
-from reincarnate.envs.checks import Unsound, finite
+from reincarnate.envs.checks import Unsound
 from reincarnate.envs.vector import begin_together
 from reincarnate.errors import UserError
 from reincarnate.teachers.features import Features, features_of
+from reincarnate.training.asking import as_it_was, of_live, predictor_of
 from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange, Quiet
-from reincarnate.training.players import Player, Stage, named
+from reincarnate.training.players import Player, Stage
 from reincarnate.training.points import Points
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.training import Training, Write
@@ -34,7 +35,6 @@ from reincarnate.types import (
     Prediction,
     Predictor,
     Source,
-    TimeStep,
     VectorEnv,
     Weighing,
 )
@@ -225,7 +225,7 @@ class Loop:
         said = dict(batch.predictions)
         for name in phase.objective.listens - said.keys():
             if name in training.live:
-                said[name] = _of_live(training.live[name], batch)
+                said[name] = of_live(training.live[name], batch)
             elif name == "teacher" and not training.watches and batch.reward.ndim == 1:
                 said[name] = self._teacher_of(batch.obs, batch.task)
             elif name == FEATURES and batch.reward.ndim == 1:
@@ -285,7 +285,7 @@ class Loop:
             weighings = self._weighings(name, phases)
             ask = self._ask(weighings)
             for training, weighing in zip(self.trainings, weighings, strict=True):
-                training.memories[name].begin(training.cast[name], {**ask, **_as_it_was(training, weighing)})
+                training.memories[name].begin(training.cast[name], {**ask, **as_it_was(training, weighing)})
         if len(names) > 1:
             for training, phase in zip(self.trainings, phases, strict=True):
                 objectives = {name: _objective(phase, name) for name in names}
@@ -350,53 +350,10 @@ class Loop:
         if not asked:
             return batch
         live = training.live
-        said = {name: _of_live(live[name], batch) for name in asked if name in live}
+        said = {name: of_live(live[name], batch) for name in asked if name in live}
         return batch._replace(predictions={**batch.predictions, **said})
 
 
 def _objective(phase: Phase, who: str) -> Objective:
     """What one of the cast learns in a phase."""
     return phase.objective if who == "student" else phase.others[who]
-
-
-def predictor_of(policy: Policy) -> Predictor:
-    """How a policy without memory is asked about observations of no particular moment."""
-
-    def predict(obs: Tensor, task: Tensor | None = None) -> Prediction:
-        n = len(obs)
-        ones = torch.ones(n, dtype=torch.bool)
-        said = policy.predict(TimeStep(obs, ones, task=task), policy.initial(n))[0]
-        if policy.frozen:  # is asked once a row
-            finite(said.x.cpu().numpy(), named(policy))
-        return said
-
-    return predict
-
-
-def _as_it_was(training: Training, weighing: Weighing) -> dict[str, Predictor]:
-    """The student as it was, which can be asked about a whole rollout at once; it changes at barriers alone."""
-    listened = {term.of for _, term in weighing.terms}
-    policies = {name: one.policy for name, one in training.kept.items() if name in listened}
-    device = training.student.device
-    # one that remembers is shown whole sequences, later
-    return {name: _asked(policy, device) for name, policy in policies.items() if not policy.initial(1).shape[-1]}
-
-
-def _asked(policy: Policy, device: torch.device) -> Predictor:
-    @torch.no_grad()
-    def predict(obs: Tensor, task: Tensor | None = None) -> Prediction:
-        said = predictor_of(policy)(obs.to(device), task)
-        return Prediction(said.kind, said.x.cpu())
-
-    return predict
-
-
-def _of_live(policy: Policy, batch: Batch) -> Prediction:
-    """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so."""
-    carry, shape = policy.initial(len(batch.obs)), batch.reward.shape
-    begins = torch.ones(shape, dtype=torch.bool) if batch.begins is None else batch.begins
-    assert not carry.shape[-1] or begins.ndim == 2, "who listens to one that remembers learns from sequences"
-    if begins.ndim == 2 and not carry.shape[-1]:
-        kind, x = predictor_of(policy)(batch.obs.flatten(0, 1))
-        return Prediction(kind, x.unflatten(0, shape))
-    return policy.predict(TimeStep(batch.obs, begins, mask=batch.mask, task=batch.task), carry)[0]
