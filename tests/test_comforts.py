@@ -136,7 +136,7 @@ def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch,
         (["--evaluation", "3"], "did you mean --evaluations?"),
         (["--out"], "Missing value for argument '--out'"),
         (["--frame-stack", "--seed", "3"], "--frame-stack needs a value: N"),
-        (["--wrapper", "own_tasks:Nested"], "--wrapper own_tasks:Nested cannot be put around it: "),
+        (["--wrapper", "gymnasium.wrappers:RescaleAction"], "RescaleAction cannot be put around it: TypeError"),
     ],
 )
 def test_a_flag_that_cannot_be_read_is_one_line(args, said, capsys, tmp_path, monkeypatch):

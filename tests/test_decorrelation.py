@@ -16,6 +16,7 @@ from reincarnate.methods import Kickstart, Scratch
 from reincarnate.run.plan import describe
 from reincarnate.students import A2C, DQN, IQN, PPO, PQN, QRDQN, R2D2, SAC, Modern, PrimalDual
 from reincarnate.students.gradient import can_compile
+from reincarnate.students.sequences import warmed
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.training.diagnostics import diagnose
 from reincarnate.training.evaluate import Evaluation
@@ -249,7 +250,7 @@ def test_a_value_student_that_remembers_decorrelates_the_rows_that_are_steps(by)
         student = R2D2(**small, decorrelate=weight).newborn(Catch.spec, 0)
         batch = sequences(student)
         rows = student._features(student.online.module, batch)[:, :-1].flatten(0, 1)
-        penalty = decorrelation(rows[student._warmed(batch).weight.flatten() > 0], by).mean()
+        penalty = decorrelation(rows[warmed(batch, student.settings.burn_in).weight.flatten() > 0], by).mean()
         assert student.features(batch)[""].shape == (4 * 4, rows.shape[-1])
         own = torch.autograd.grad(0.5 * penalty, list(student.online.module.parameters()), allow_unused=True)
         learnt = student.update(batch, Weighing(), rng(1))

@@ -148,7 +148,7 @@ class Copies:
 
     def _sound(self, obs: np.ndarray) -> None:
         """Refuse observations that are no numbers: nothing times infinity is not nothing (one call, not three)."""
-        if self._zeros is not None and self._zeros.dot(obs.ravel()) != 0:
+        if self._zeros is not None and np.vdot(obs, self._zeros) != 0:
             i, said = unsound(obs) or (0, "the observation is not a number")
             raise UserError(f"{self.spec.id} {self._when(i)}: {said}")
 

@@ -84,6 +84,17 @@ class RecurrentContinuousStudent(ContinuousStudent):
 
     # ---- what others tell of it ----------------------------------------------------------------------
 
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """What the last layers say of the N rows that are learnt from and are steps: the actor's [N, F], of n critics
+        [n, N, F]."""
+        rows = warmed(batch, self.settings.burn_in)
+        assert rows.weight is not None
+        now = torch.arange(rows.reward.shape[1], device=self.device).expand(rows.reward.shape)
+        here, steps = self._histories(batch, now, rows.reward.flatten()).obs, rows.weight.flatten() > 0
+        critics = self.network.critic.features(here, rows.action.flatten(0, 1))  # pyright: ignore[reportArgumentType]
+        return {"actor": self.network.actor.torso(here)[steps], "critic": critics[:, steps]}
+
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. A sequence's are counted as so many rows', its burn-in's too.
 

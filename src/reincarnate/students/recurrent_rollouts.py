@@ -78,6 +78,16 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         flat = (batch.obs.flatten(0, 1), batch.action.flatten(), batch.reward.flatten(), batch.discount.flatten(), None)
         return Batch(*flat, predictions=told, weight=weight.flatten(), mask=mask)
 
+    @torch.no_grad()
+    def features(self, batch: Batch) -> dict[str, Tensor]:
+        """What the memory of the network that acts says of the steps of segments [N, F]."""
+        if self.noise_size:
+            set_noise(self.acting.module, torch.zeros(self.noise_size, device=self.device))
+        assert batch.begins is not None
+        carry = self.initial(len(batch.obs)) if batch.carry is None else batch.carry
+        told = recall(self.acting.module, batch.obs, batch.begins, carry)[0].flatten(0, 1)
+        return {"": told if batch.weight is None else told[batch.weight.flatten() > 0]}
+
     def cost(self) -> Cost:
         """Floating-point operations. Own experience has its targets by `prepare`, which reads each step once."""
         told = RecurrentValueStudent.cost(self)

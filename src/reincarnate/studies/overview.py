@@ -14,12 +14,12 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
     Says which runs are not counted and what cannot be concluded. Raises UserError where no run has a score, or runs
     do not stand on the same prior, protocol and budget.
     """
-    kept = directory / "index.json"
+    kept, found = directory / "index.json", {}
     if kept.is_file() and not (directory / "study.json").is_file():  # a report without its runs, as one publishes it
         title, out, loaded = report.title_of(kept), out or directory, report.load_published(kept)
     else:
         record = read_study_record(directory)
-        title, out = str(record["title"]), out or directory
+        title, out, found = str(record["title"]), out or directory, record.get("found", {})
         loaded = load_study(directory, record["runs"])
     rows = report.publish(loaded, out, seed, title)
     if not quiet:
@@ -27,7 +27,7 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
         ui.console.print(report.as_rich(rows))
     total = len(loaded.runs) + len(loaded.missing)
     ui.note(f"{len(loaded.runs)} of {total} runs are counted")
-    for arm, told in record.get("found", {}).items():
+    for arm, told in found.items():
         words = ", ".join(f"{name} {value:.3g}" for name, value in told["settings"].items()) or "as asked"
         ui.note(f"{arm}: {words}, searched for in {told['env_steps']:,} env steps, which are not counted below")
     for run in loaded.missing:
