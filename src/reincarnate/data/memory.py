@@ -49,6 +49,7 @@ class Memory:
     ):
         self.rows, self.layout, self.device, self.reader, self.keeps = rows, layout, device, reader, keeps
         self.sampler = sampler or Uniform(layout.ahead, _stride(layout))
+        self.fresh = isinstance(layout, Rollout)  # whether only the newest experience is learnt from, at once
         self._prepared: Batch | None = None
         self._kept: list[Batch] = []  # prepared rollouts, oldest first
         self._order = np.zeros(0, np.int64)
@@ -66,11 +67,6 @@ class Memory:
     def follow_returns(self, name: str) -> None:
         """Let batches hold, as a note of this name, the return that followed each step."""
         self._returns = ReturnsToGo(self.rows, self.layout.gamma, name)
-
-    @property
-    def fresh(self) -> bool:
-        """Whether only the newest experience is learnt from, at once."""
-        return isinstance(self.layout, Rollout)
 
     def __len__(self) -> int:
         """How many rows can begin a lesson now, tails counted; of a rollout the examples being learnt from."""

@@ -110,7 +110,7 @@ class UncentredRMSProp:
 
 def _by_rate(lr: Rate, *stacks: Tensor) -> list[tuple[Any, ...]]:
     """(learning rate, and of each stack a list of its rows), for each learning rate that occurs."""
-    if not isinstance(lr, Sequence):
+    if isinstance(lr, float | int):  # asking whether it is a sequence takes longer
         return [(lr, *[[stack] for stack in stacks])]
     if len(set(lr)) == 1:
         return [(lr[0], *[[stack] for stack in stacks])]

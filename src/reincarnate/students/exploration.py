@@ -60,9 +60,10 @@ def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
     """The best action of each row, of those that are allowed. The one place where acting comes back to the host."""
     if mask is not None:
         x = x.masked_fill(~mask.to(x.device), -torch.inf)
-    greatest, best = x.max(-1)
-    sound(greatest)  # a NaN is the greatest of its row
-    return to_host(best)
+    host = to_host(x)
+    if not math.isfinite(np.add.reduce(np.maximum.reduce(host, -1))):  # a NaN is the greatest of its row
+        sound(x.amax(-1))
+    return host.argmax(-1)
 
 
 def sound(x: Tensor) -> None:
