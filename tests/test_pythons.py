@@ -25,6 +25,7 @@ def interpreter(version: str) -> str | None:
     return None
 
 
+@pytest.mark.slow  # `.ci/pythons` does the same
 @pytest.mark.parametrize("version", OTHERS)
 def test_all_sources_compile_and_the_standard_library_has_what_they_import(version):
     python = interpreter(version)
