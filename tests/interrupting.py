@@ -101,6 +101,17 @@ def resumed(run: Run, out: Path) -> list[str]:
     return said
 
 
+def check_it_goes_on(run: Run, whole: Path, *at: int) -> None:
+    """A run that is stopped at these barriers, and each time goes on, takes the course of the `whole` one to the bit."""
+    out = whole.with_name("stopped")
+    for barrier in at:
+        stopped(run, out, barrier)
+    resumed(run, out)
+    assert metrics(whole) == metrics(out)
+    weights = [(folder / "agent/weights.safetensors").read_bytes() for folder in (whole, out)]
+    assert weights[0] == weights[1]
+
+
 def essence(out: Path) -> dict:
     """What must not differ: weights, records and metrics, but for the clock."""
     found: dict = {"metrics": metrics(out), "result": timeless(json.loads((out / "result.json").read_text()))}

@@ -185,3 +185,19 @@ def network_of(spec: TaskSpec, seed: int = 0, **settings):
     """A fresh network as a DQN student with these settings has it."""
     config = DQN(**settings)
     return build(spec, config, config.critic(), seed)
+
+
+class Bare:
+    """A Gymnasium environment as `envs.vector.Copies` wants one."""
+
+    def __init__(self, env):
+        self._env = env
+
+    def reset(self, seed):
+        return self._env.reset(seed=seed)[0]
+
+    def step(self, action):
+        return self._env.step(action)[:4]
+
+    def close(self):
+        pass

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from probes import Bare
 from thinning import slow, thinned
 
 from reincarnate.agents.agent import open_agent
@@ -60,22 +61,6 @@ class Aim(gym.Env):
         self.t += 1
         self.shown = self.np_random.uniform(-0.8, 0.8, 2).astype(np.float32)
         return self.shown, reward, False, self.t == self.steps, {}
-
-
-class _Plain:
-    """Aim as `Copies` wants it."""
-
-    def __init__(self):
-        self._env = Aim()
-
-    def reset(self, seed):
-        return self._env.reset(seed=seed)[0]
-
-    def step(self, action):
-        return self._env.step(action)[:4]
-
-    def close(self):
-        pass
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -300,7 +285,7 @@ def trained(name, steps=400, **changes):
     settings = small(name, **changes)
     student, rng = settings.newborn(SPEC, 0), np.random.default_rng(0)
     memory = memory_for(SPEC, settings.layout(), settings.storage(SPEC, 1), 1)
-    env = Copies(SPEC, _Plain, 1, None)
+    env = Copies(SPEC, lambda: Bare(Aim()), 1, None)
     obs, begins = env.reset(rng), np.ones(1, bool)
     for t in range(steps):
         explore = settings.exploration(t, True, settings.warmup)
@@ -319,7 +304,7 @@ def trained(name, steps=400, **changes):
 def test_every_student_learns_to_aim(name):
     """Random actions earn −1.1 a step, standing in the middle −0.43, aiming nearly 0."""
     student = trained(name)
-    env = Copies(SPEC, _Plain, 4, None)
+    env = Copies(SPEC, lambda: Bare(Aim()), 4, None)
     score = play_episodes(env, Greedy(student, SPEC, 0.0), 20, np.random.default_rng(1)).mean / Aim.steps
     assert score > -0.15, score
 

@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from interrupting import check_it_goes_on
 from test_continuous_students import SPEC, Aim, batch_of
 from test_methods import Alarmed, guided_by
 
@@ -21,7 +22,6 @@ from reincarnate.losses.log_probs import log_prob_of_data, squashed_log_prob, un
 from reincarnate.losses.logged import ADVANTAGE, JUDGED, RETURN, AdvantageWeighted, Clone, SampledConservative
 from reincarnate.methods import AWAC, BC, IQL, METHODS, PPD, TD3BC, CalQL, Kickstart, QDagger, Scratch
 from reincarnate.methods.schedules import Geometric
-from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -374,30 +374,12 @@ def lines_of(run):
     return lines
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize("name", ["bc", "calql"])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, agents, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, agents, tmp_path):
     method = LOGGED[name](**{"offline_updates": 4, **({"actions": 2} if name == "calql" else {})})
     run = run_of(method, small("sac"), agents, teacher=f"store:{agents / 'td3'}")
     execute(run, tmp_path / "whole")
-    checkpoint, count = RunDirectory.checkpoint, []
-
-    def stops(self, training):
-        checkpoint(self, training)
-        count.append(1)
-        if len(count) == 4:  # in the online phase
-            raise Stop
-
-    monkeypatch.setattr(RunDirectory, "checkpoint", stops)
-    with pytest.raises(Stop):
-        execute(run, tmp_path / "stopped")
-    execute(run, tmp_path / "stopped", resume=True)
-    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "stopped")
-    weights = [(tmp_path / place / "agent/weights.safetensors").read_bytes() for place in ("whole", "stopped")]
-    assert weights[0] == weights[1]
+    check_it_goes_on(run, tmp_path / "whole", 4)
     if name == "bc":
         online = [line for line in lines_of(tmp_path / "whole") if line["phase"] == "online" and "loss_clone" in line]
         assert len(online) == 2 and 0 <= online[0]["loss_clone"] < online[1]["loss_clone"]

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from interrupting import check_it_goes_on
 from safetensors.torch import load_file
 
 from reincarnate import envs
@@ -18,7 +19,6 @@ from reincarnate.losses.terms import Distil, Proximal
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.checks import THROUGHOUT
 from reincarnate.nets.optimizers import UncentredRMSProp
-from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -463,32 +463,13 @@ def test_a_gaussian_student_learns_from_a_gaussian_teacher_and_refuses_the_rest(
     assert open_teacher(f"store:{tmp_path / 'qdagger'}", 1).card.tells == "gaussian"
 
 
-class Stop(Exception):
-    pass
-
-
 @pytest.mark.parametrize(
     "config", [replace(SMALL, norm_obs=True, norm_reward=True, anneal_env_steps=300), A2C(hidden=(16,))]
 )
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, rule, store, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(config, rule, store, tmp_path):
     run = cartpole(QDagger(offline_updates=10), store, config, env_steps=260, teacher=rule)
     execute(run, tmp_path / "whole")
-    checkpoint, count = RunDirectory.checkpoint, []
-
-    def stops(self, training):
-        checkpoint(self, training)
-        count.append(1)
-        if len(count) in (2, 4):
-            raise Stop
-
-    monkeypatch.setattr(RunDirectory, "checkpoint", stops)
-    for again in (False, True):
-        with pytest.raises(Stop):
-            execute(run, tmp_path / "stopped", resume=again)
-    execute(run, tmp_path / "stopped", resume=True)
-    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "stopped")
-    weights = [(tmp_path / name / "agent/weights.safetensors").read_bytes() for name in ("whole", "stopped")]
-    assert weights[0] == weights[1]
+    check_it_goes_on(run, tmp_path / "whole", 2, 4)
 
 
 def test_seeds_together_equal_seeds_apart(store, tmp_path):

@@ -6,13 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from interrupting import check_it_goes_on
 
 from reincarnate.data.memory import Storage, memory_for
 from reincarnate.errors import UserError
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.terms import Distil
 from reincarnate.methods import Kickstart, QDagger, Scratch
-from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -152,28 +152,11 @@ def rule(tmp_path_factory):
     return f"py:{file}:lean"
 
 
-class Stop(Exception):
-    pass
-
-
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(rule, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(rule, tmp_path):
     student = replace(TINY, linear="start")
     run = cartpole(QDagger(offline_updates=6), tmp_path, student, teacher=rule, teacher_plays="greedy", envs=2)
     execute(run, tmp_path / "whole")
-    checkpoint, count = RunDirectory.checkpoint, []
-
-    def stops(self, training):
-        checkpoint(self, training)
-        count.append(1)
-        if len(count) == 4:
-            raise Stop
-
-    monkeypatch.setattr(RunDirectory, "checkpoint", stops)
-    with pytest.raises(Stop):
-        execute(run, tmp_path / "stopped")
-    execute(run, tmp_path / "stopped", resume=True)
-    weights = [(tmp_path / name / "agent/weights.safetensors").read_bytes() for name in ("whole", "stopped")]
-    assert weights[0] == weights[1]
+    check_it_goes_on(run, tmp_path / "whole", 4)
 
 
 def test_a_primal_dual_agent_teaches_and_is_taught(tmp_path):

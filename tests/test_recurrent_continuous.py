@@ -6,6 +6,8 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+from interrupting import check_it_goes_on
+from probes import Bare
 from test_recurrent_students import QUICK, Points, lines_of, lived
 from thinning import slow, thinned
 
@@ -16,7 +18,6 @@ from reincarnate.errors import UserError
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.nets.qnet import recall
-from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -50,22 +51,6 @@ class Sign(gym.Env):
         over = self.t == self.steps
         reward = -((float(action[0]) / 2 - self.shown) ** 2) if over else 0.0
         return np.array([0, self.t / self.steps], np.float32), reward, over, False, {}
-
-
-class _Plain:
-    """Sign as `Copies` wants it."""
-
-    def __init__(self):
-        self._env = Sign()
-
-    def reset(self, seed):
-        return self._env.reset(seed=seed)[0]
-
-    def step(self, action):
-        return self._env.step(action)[:4]
-
-    def close(self):
-        pass
 
 
 class Drawn(Points):
@@ -205,7 +190,7 @@ def test_a_number_that_was_shown_once_is_remembered(name):
     more = {"alpha": 0.02, "learn_alpha": False} if name == "sac" else {"noise": 0.3}
     cut = {"unroll": 6, "burn_in": 0, "overlap": 3, "batch_size": 48, "warmup": 200, "replay_size": 4000}
     settings = kind(memory="gru", memory_size=16, hidden=(16,), lr=1e-2, gamma=0.9, tau=0.1, **cut, **more)
-    env = Copies(SPEC, _Plain, 4, None)
+    env = Copies(SPEC, lambda: Bare(Sign()), 4, None)
     student, rng = settings.newborn(SPEC, 0), np.random.default_rng(0)
     memory = memory_for(SPEC, settings.layout(), settings.storage(SPEC, 4), 4)
     stage = Stage(env, student, env.reset(rng))
@@ -215,7 +200,7 @@ def test_a_number_that_was_shown_once_is_remembered(name):
         if step > 50 and step % 2:
             student.update(memory.sample(8, rng), Weighing(), rng)
             student.publish()
-    found = play_episodes(Copies(SPEC, _Plain, 4, None), Greedy(student, SPEC, 0.0), 20, rng)
+    found = play_episodes(Copies(SPEC, lambda: Bare(Sign()), 4, None), Greedy(student, SPEC, 0.0), 20, rng)
     assert found.mean > -0.15
 
 
@@ -265,10 +250,6 @@ def test_rows_that_fill_a_short_rollout_of_values_up_change_nothing():
 # ---- runs --------------------------------------------------------------------------------------------------
 
 
-class Stop(Exception):
-    pass
-
-
 SEVERAL = {
     "sac": (QDagger(offline_updates=8), OFF["sac"]),
     "td3": (Scratch(), replace(OFF["td3"], memory="lstm", normalise=True)),
@@ -290,7 +271,7 @@ def elder(store, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", thinned(SEVERAL, lambda name: name == "sac"))
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, elder, store, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, elder, store, tmp_path):
     (tmp_path / "rule.py").write_text(RULE)
     method, student = SEVERAL[name]
     teacher = {"sac": elder, "td3": None, "pqn": f"py:{tmp_path}/rule.py:east"}[name]
@@ -298,21 +279,7 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, elder, store, tmp
     run = replace(run_of(method, student, store, teacher=teacher, env_steps=220), env=env, envs=4)
     result = execute(run, tmp_path / "whole")
     assert result["updates"] > 0
-    checkpoint, count = RunDirectory.checkpoint, []
-
-    def stops(self, training):
-        checkpoint(self, training)
-        count.append(1)
-        if len(count) == 2:
-            raise Stop
-
-    monkeypatch.setattr(RunDirectory, "checkpoint", stops)
-    with pytest.raises(Stop):
-        execute(run, tmp_path / "stopped")
-    execute(run, tmp_path / "stopped", resume=True)
-    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "stopped")
-    weights = [(tmp_path / where / "agent/weights.safetensors").read_bytes() for where in ("whole", "stopped")]
-    assert weights[0] == weights[1]
+    check_it_goes_on(run, tmp_path / "whole", 2)
 
 
 @pytest.mark.parametrize("pupil", ["none", "lstm", slow("gtrxl")])

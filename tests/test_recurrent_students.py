@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from interrupting import check_it_goes_on
 from thinning import thinned
 
 from reincarnate.data.layouts import Sequences
@@ -18,7 +19,6 @@ from reincarnate.losses.returns import n_step_sums
 from reincarnate.losses.values import q_learning, rescale, unrescale
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.nets.qnet import recall
-from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -309,10 +309,6 @@ def test_rows_that_fill_a_short_rollout_up_change_nothing():
 # ---- runs -----------------------------------------------------------------------------------------------------
 
 
-class Stop(Exception):
-    pass
-
-
 RUNS = {
     "dqn": (QDagger(offline_updates=8), replace(VALUE, memory="gru")),
     "r2d2": (Scratch(), R2D2(**TINY, unroll=4, burn_in=2, overlap=2, batch_size=12, warmup=20, update_every=6)),
@@ -337,28 +333,14 @@ def rule(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", thinned(RUNS, lambda name: name in ("ppo", "ald")))
-def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, rule, store, tmp_path, monkeypatch):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, rule, store, tmp_path):
     method, student = RUNS[name]
     run = run_of(method, student, store, teacher=rule if "teacher" in method.needs else None, env_steps=220)
     result = execute(run, tmp_path / "whole")
     assert result["updates"] > 0 and set(result.get("acting", {})) == (
         {"student", "learner"} if name == "ald" else set()
     )
-    checkpoint, count = RunDirectory.checkpoint, []
-
-    def stops(self, training):
-        checkpoint(self, training)
-        count.append(1)
-        if len(count) == 2:
-            raise Stop
-
-    monkeypatch.setattr(RunDirectory, "checkpoint", stops)
-    with pytest.raises(Stop):
-        execute(run, tmp_path / "stopped")
-    execute(run, tmp_path / "stopped", resume=True)
-    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "stopped")
-    weights = [(tmp_path / where / "agent/weights.safetensors").read_bytes() for where in ("whole", "stopped")]
-    assert weights[0] == weights[1]
+    check_it_goes_on(run, tmp_path / "whole", 2)
 
 
 @pytest.mark.parametrize("student", [VALUE, POLICY], ids=["dqn", "ppo"])

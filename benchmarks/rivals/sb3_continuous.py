@@ -5,19 +5,9 @@ import importlib
 import gymnasium
 import numpy as np
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
+from sb3_clock import learn
 from stable_baselines3.common.noise import NormalActionNoise
-from stopwatch import Stopwatch, arguments
-
-
-class Tick(BaseCallback):
-    def __init__(self, watch: Stopwatch):
-        super().__init__()
-        self._watch = watch
-
-    def _on_step(self) -> bool:
-        self._watch(self.num_timesteps)
-        return True
+from stopwatch import arguments
 
 
 def main() -> None:
@@ -41,9 +31,7 @@ def main() -> None:
         seed=0,
         device="cpu",
     )
-    watch = Stopwatch(task["clock"])
-    model.learn(task["steps"], callback=Tick(watch))
-    watch.report(task["steps"])
+    learn(model, task)
 
 
 if __name__ == "__main__":

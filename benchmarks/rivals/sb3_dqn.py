@@ -3,21 +3,11 @@
 import ale_py
 import gymnasium
 import torch
+from sb3_clock import learn
 from stable_baselines3 import DQN
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.env_util import make_atari_env
 from stable_baselines3.common.vec_env import VecFrameStack
-from stopwatch import Stopwatch, arguments
-
-
-class Tick(BaseCallback):
-    def __init__(self, watch: Stopwatch):
-        super().__init__()
-        self._watch = watch
-
-    def _on_step(self) -> bool:
-        self._watch(self.num_timesteps)
-        return True
+from stopwatch import arguments
 
 
 def make(env: str):
@@ -50,9 +40,7 @@ def main() -> None:
         seed=0,
         device="cpu",
     )
-    watch = Stopwatch(task["clock"])
-    model.learn(task["steps"], callback=Tick(watch))
-    watch.report(task["steps"])
+    learn(model, task)
 
 
 if __name__ == "__main__":

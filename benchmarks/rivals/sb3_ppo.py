@@ -3,21 +3,9 @@
 import importlib
 
 import torch
-from stable_baselines3.common.callbacks import BaseCallback
+from sb3_clock import BeforeRollouts, learn
 from stable_baselines3.common.env_util import make_vec_env
-from stopwatch import Stopwatch, arguments
-
-
-class Tick(BaseCallback):
-    def __init__(self, watch: Stopwatch):
-        super().__init__()
-        self._watch = watch
-
-    def _on_rollout_start(self) -> None:  # the updates that earlier steps paid for are done
-        self._watch(self.num_timesteps)
-
-    def _on_step(self) -> bool:
-        return True
+from stopwatch import arguments
 
 
 def main() -> None:
@@ -33,9 +21,7 @@ def main() -> None:
         seed=0,
         device="cpu",
     )
-    watch = Stopwatch(task["clock"])
-    model.learn(task["steps"], callback=Tick(watch))
-    watch.report(task["steps"])
+    learn(model, task, BeforeRollouts)
 
 
 if __name__ == "__main__":

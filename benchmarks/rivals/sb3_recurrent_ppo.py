@@ -6,11 +6,11 @@ The network of ours: fully connected tanh layers, one LSTM for actor and critic,
 import itertools
 
 import torch
+from sb3_clock import BeforeRollouts, learn
 from sb3_contrib import RecurrentPPO
-from sb3_ppo import Tick
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stopwatch import Stopwatch, arguments
+from stopwatch import arguments
 from torch import nn
 
 
@@ -47,9 +47,7 @@ def main() -> None:
         seed=0,
         device="cpu",
     )
-    watch = Stopwatch(task["clock"])
-    model.learn(task["steps"], callback=Tick(watch))
-    watch.report(task["steps"])
+    learn(model, task, BeforeRollouts)
 
 
 if __name__ == "__main__":

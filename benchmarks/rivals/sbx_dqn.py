@@ -3,19 +3,9 @@
 import gymnasium
 import numpy as np
 import torch
+from sb3_clock import learn
 from sbx import DQN
-from stable_baselines3.common.callbacks import BaseCallback
-from stopwatch import Stopwatch, arguments
-
-
-class Tick(BaseCallback):
-    def __init__(self, watch: Stopwatch):
-        super().__init__()
-        self._watch = watch
-
-    def _on_step(self) -> bool:
-        self._watch(self.num_timesteps)
-        return True
+from stopwatch import arguments
 
 
 def main() -> None:
@@ -39,9 +29,7 @@ def main() -> None:
         seed=0,
     )
     compile_early(model)
-    watch = Stopwatch(task["clock"])
-    model.learn(task["steps"], callback=Tick(watch))
-    watch.report(task["steps"])
+    learn(model, task)
 
 
 def compile_early(model: DQN) -> None:

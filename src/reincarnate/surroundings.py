@@ -6,12 +6,14 @@ import importlib
 import io
 import multiprocessing
 import os
+import signal
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -141,10 +143,12 @@ def ungraded(f: Callable[P, R]) -> Callable[P, R]:
 
 
 def end_with_parent() -> None:
-    """Let this process end when the one that started it has gone.
+    """Let this process end when the one that started it has gone, and leave Ctrl-C to that one.
 
-    A worker whose study was killed would go on alone, and hold the run that the study, begun again, needs.
+    A worker whose study was killed would go on alone, and hold the run that the study, begun again, needs. Ctrl-C
+    reaches the whole group of processes; whoever started this one ends it.
     """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
@@ -153,6 +157,14 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
+
+
+def see_ended(process: BaseProcess, grace: float) -> None:
+    """Wait so many seconds until a process has ended; one that does not is killed."""
+    process.join(grace)
+    if process.is_alive():
+        process.kill()
+        process.join()
 
 
 def starting_up() -> bool:

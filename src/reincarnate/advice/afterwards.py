@@ -9,7 +9,7 @@ from reincarnate.advice.measure import Question, measure
 from reincarnate.advice.rules import choose
 from reincarnate.advice.settings import fit
 from reincarnate.errors import UserError
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.run.prepare import prepare
 from reincarnate.run.result import Results, poor
 from reincarnate.run.settings import Run, method_name, record

@@ -25,7 +25,7 @@ from reincarnate.nets import surgery
 from reincarnate.priors import reference as prior
 from reincarnate.priors import weights
 from reincarnate.priors.data_report import DataReport, describe_data
-from reincarnate.priors.reference import PRIOR_SEED, Tick
+from reincarnate.priors.played import PRIOR_SEED, Tick
 from reincarnate.priors.remarks import remarks
 from reincarnate.priors.teacher_report import HOWS
 from reincarnate.priors.temperature import measure as measure_temperature

@@ -9,7 +9,7 @@ from reincarnate.advice.facts import Measurement
 from reincarnate.advice.rules import Rule, choose
 from reincarnate.advice.settings import Fitted, fit
 from reincarnate.methods import METHODS
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.run.plan import describe, estimate, updates
 from reincarnate.run.prepare import threads
 from reincarnate.run.settings import Run, record

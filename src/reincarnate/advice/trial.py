@@ -10,7 +10,7 @@ from reincarnate.advice.facts import Measurement, Score
 from reincarnate.advice.recommend import Recommendation
 from reincarnate.advice.settings import fit
 from reincarnate.errors import UserError
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.run.execute import execute
 from reincarnate.run.settings import Note
 

@@ -139,20 +139,27 @@ class Replay:
             self.columns[name][at] = value
         if self.carries is not None and carry is not None and carry.shape[-1]:
             self.carries.put(self.added, carry, which)
-        for count in (self.added, self.open, self.played):
-            if which is None:
-                count += 1
-            else:
-                count[own] += 1
+        self._count(which)
         for name, prediction in predictions.items():
             self._predicted(name, prediction, at, own)
         if which is not None:
             ended = ended & np.isin(np.arange(self.streams), which)
         if np.count_nonzero(ended):
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
-        if ALLOWED in self.columns:  # learners may look one row ahead of what has been acted on
-            allowed = self.columns[ALLOWED]
-            allowed[self.base[own] + self.added[own] % self.rows] = allowed[at] if mask is None else mask[own]
+        if ALLOWED in self.columns:
+            self._allow_next(own, self.columns[ALLOWED][at] if mask is None else mask[own])
+
+    def _count(self, which: np.ndarray | None) -> None:
+        """A step of all streams, or of those in `which`."""
+        for count in (self.added, self.open, self.played):
+            if which is None:
+                count += 1
+            else:
+                count[which] += 1
+
+    def _allow_next(self, own: Any, mask: np.ndarray) -> None:
+        """Note what is allowed in rows that nobody has acted in yet: learners may look one row ahead."""
+        self.columns[ALLOWED][self.base[own] + self.added[own] % self.rows] = mask
 
     def cut(self, obs: np.ndarray) -> None:
         """Close every open episode as by a time limit: `obs` is what would have been acted on next."""

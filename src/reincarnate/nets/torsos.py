@@ -115,15 +115,19 @@ class NatureSameCNN(NatureCNN):
     same = True
 
 
-class ScreenCNN(NatureCNN):
-    """NatureCNN on screens of any size with their colours last, observations [B, H, W, C]."""
+class _ChannelsLast:
+    """Turns observations [B, H, W, C] for a torso that has channels first."""
 
     def __init__(self, obs_shape: tuple[int, ...], *rest: Any, **options: Any):
         rows, columns, channels = obs_shape
-        NatureCNN.__init__(self, (channels, rows, columns), *rest, **options)
+        super().__init__((channels, rows, columns), *rest, **options)  # pyright: ignore[reportCallIssue]
 
-    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        return NatureCNN.forward(self, obs.permute(0, 3, 1, 2))
+    def forward(self, obs: Tensor) -> Tensor:
+        return super().forward(obs.permute(0, 3, 1, 2))  # pyright: ignore[reportAttributeAccessIssue]
+
+
+class ScreenCNN(_ChannelsLast, NatureCNN):
+    """NatureCNN on screens of any size with their colours last, observations [B, H, W, C]."""
 
 
 class ImpalaCNN(nn.Module):
@@ -157,15 +161,8 @@ class ImpalaCNN(nn.Module):
         return self.fc(torch.relu(x).flatten(1))
 
 
-class GridImpalaCNN(ImpalaCNN):
+class GridImpalaCNN(_ChannelsLast, ImpalaCNN):
     """ImpalaCNN on MinAtar's grids, observations [B, H, W, C]: 10 -> 5 -> 3 -> 2, 128 flat (C, H, W)."""
-
-    def __init__(self, obs_shape: tuple[int, ...], *rest: Any, **options: Any):
-        rows, columns, channels = obs_shape
-        ImpalaCNN.__init__(self, (channels, rows, columns), *rest, **options)
-
-    def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        return ImpalaCNN.forward(self, obs.permute(0, 3, 1, 2))
 
 
 class ImpalaStack(nn.Module):

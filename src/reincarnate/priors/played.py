@@ -53,6 +53,34 @@ def collect(
     return replay
 
 
+def collected(
+    request: dict[str, Any],
+    spec: TaskSpec,
+    teacher: Teacher,
+    store: Path,
+    tick: Tick,
+    told: Callable[[Replay], dict[str, Any]],
+    own: bool = False,
+) -> Dataset:
+    """What a request asks a teacher to play: from the store, or played now and kept there.
+
+    The request names `plays`, `env_steps`, `epsilon` and all else that the data depend on. `told` says more of them,
+    for the manifest. With `own` they are kept without the teacher's predictions.
+    """
+    index = store / "requests" / f"{sha256_json(request)[:16]}.json"
+    if index.exists():
+        folder = store / "data" / Record(load_record(index), index).hash("data")[:16]
+        if folder.exists():
+            return open_dataset(folder)
+    start = time.perf_counter()
+    how = (request["plays"], request["env_steps"], request["epsilon"])
+    replay = collect(spec, teacher, *how, stream(PRIOR_SEED, "collect"), tick)
+    about = {**request, "seconds": round(time.perf_counter() - start, 2), **told(replay)}
+    dataset = save_dataset(replay, store / "data", about, own)
+    write_json(index, {"format": FORMAT, "request": request, "data": dataset.id})
+    return dataset
+
+
 # ---- of a bundle ---------------------------------------------------------------------------------------
 
 
@@ -79,14 +107,5 @@ def play(bundle: Bundle, teacher: Teacher, spec: TaskSpec, store: Path, tick: Ti
     steps, epsilon, how = told.integer("env_steps", low=1), told.number("epsilon"), told.text("plays")
     asked: dict[str, Any] = {"teacher": teacher.card.sha256, "plays": how, "env_steps": steps, "epsilon": epsilon}
     request = {"kind": "bundle-data", **asked, "protocol": spec.protocol, "seed": PRIOR_SEED}
-    index = store / "requests" / f"{sha256_json(request)[:16]}.json"
-    if index.exists():
-        folder = store / "data" / Record(load_record(index), index).hash("data")[:16]
-        if folder.exists():
-            return open_dataset(folder)
-    start = time.perf_counter()
-    replay = collect(spec, teacher, how, steps, epsilon, stream(PRIOR_SEED, "collect"), tick)
-    about = {**request, "kind": "teacher-data", "bundle": bundle.name, "seconds": round(time.perf_counter() - start, 2)}
-    dataset = save_dataset(replay, store / "data", about, own=True)
-    write_json(index, {"format": FORMAT, "request": request, "data": dataset.id})
-    return dataset
+    more = {"kind": "teacher-data", "bundle": bundle.name}
+    return collected(request, spec, teacher, store, tick, lambda _: more, own=True)

@@ -1,7 +1,6 @@
 """What a teacher is worth and what it plays: measured once, stored by hash, shared by every seed and method."""
 
 import io
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from reincarnate import envs
 from reincarnate.agents.agent import open_agent
-from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
+from reincarnate.data import Dataset, Replay, open_dataset
 from reincarnate.data.dataset import verify
 from reincarnate.data.layouts import bounds_of
 from reincarnate.data.readers import import_data, reader_of
@@ -23,16 +22,15 @@ from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_bytes, write_json
 from reincarnate.files.records import Record, load_record
 from reincarnate.nets.probe import blank
-from reincarnate.priors.played import PRIOR_SEED, Tick, bundle_data, collect
+from reincarnate.priors.played import PRIOR_SEED, Tick, bundle_data, collected
 from reincarnate.seeds import stream
 from reincarnate.teachers.by_task import ByTask
+from reincarnate.teachers.fit import CLOSE
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, Scale, Scales, evaluate
 from reincarnate.training.players import Player, RandomPlayer, way_of_playing
 from reincarnate.types import Prediction, TaskSpec, Teacher
-
-CLOSE = 1e-4  # of the bounds' distance that actions may be beyond them: float32, and printed numbers
 
 
 @dataclass(frozen=True)
@@ -146,17 +144,7 @@ def teacher_data(
         "epsilon": epsilon,
         "seed": PRIOR_SEED,
     }
-    index = store / "requests" / f"{sha256_json(request)[:16]}.json"
-    if index.exists():
-        folder = store / "data" / Record(load_record(index), index).hash("data")[:16]
-        if folder.exists():
-            return open_dataset(folder)
-    start = time.perf_counter()
-    replay = collect(spec, teacher, how, env_steps, epsilon, stream(PRIOR_SEED, "collect"), tick)
-    more = {"seconds": round(time.perf_counter() - start, 2), "predicts": replay.kinds["teacher"]}
-    dataset = save_dataset(replay, store / "data", request | more)
-    write_json(index, {"format": FORMAT, "request": request, "data": dataset.id})
-    return dataset
+    return collected(request, spec, teacher, store, tick, lambda replay: {"predicts": replay.kinds["teacher"]})
 
 
 def given_data(path: str, spec: TaskSpec, teacher: Teacher | None, store: Path, tick: Tick) -> Dataset:

@@ -17,7 +17,7 @@ from reincarnate import envs
 from reincarnate.envs.several import names_of
 from reincarnate.errors import UserError
 from reincarnate.files.finished import videos_of
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.priors.remarks import remarks
 from reincarnate.seeds import stream
 from reincarnate.store.trust import bring, refuse_strange_task

@@ -12,7 +12,7 @@ import torch
 from reincarnate.data import Dataset
 from reincarnate.data.replay import TAIL
 from reincarnate.errors import UserError
-from reincarnate.priors.reference import PRIOR_SEED, Tick, collect
+from reincarnate.priors.played import PRIOR_SEED, Tick, collect
 from reincarnate.seeds import stream
 from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.players import way_of_playing

@@ -65,7 +65,7 @@ class Actors:
             if home.actor is not None and home.asked.number != number:
                 home.actor.left.options(**MAIL).remote(number, True)
 
-    def rest(self, busy: "Sequence[ActorHome]") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def rest(self, busy: "Sequence[ActorHome]") -> None:
         """Until one has ended, or for a moment."""
         self._ray.wait([home.life for home in busy], num_returns=1, timeout=POLL)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.hosts import Asked, Host, Hosts
 from reincarnate.run.prepare import Prepared, measure_priors

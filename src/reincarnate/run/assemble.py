@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from reincarnate import envs
-from reincarnate.data.layouts import AnyLayout, Sequences
+from reincarnate.data.layouts import AnyLayout
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
@@ -181,13 +181,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
 def _layout_of_data(run: Run) -> AnyLayout:
     """How prior data is cut; with the data's next action where the critics' targets ask for it."""
     layout = run.student.layout_of_data()
-    if not any(phase.objective.sarsa for phase in run.phases()):
-        return layout
-    if isinstance(layout, Sequences):
-        raise UserError(
-            "--critic-targets data reads lone steps; with a --student.memory a student learns from sequences"
-        )
-    return replace(layout, next_action=True)
+    return replace(layout, next_action=True) if any(phase.objective.sarsa for phase in run.phases()) else layout
 
 
 def _follow_returns(run: Run, memories: Sequence[Memory]) -> None:

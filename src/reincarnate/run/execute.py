@@ -10,7 +10,7 @@ import torch
 
 from reincarnate.errors import UserError
 from reincarnate.nets.qnet import natural_torso
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.run.assemble import assemble, stacks
 from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory

@@ -14,7 +14,8 @@ from reincarnate.agents.card import agent_card, best_score, final_score
 from reincarnate.data import Dataset
 from reincarnate.envs.several import names_of
 from reincarnate.files.atomic import sha256_json
-from reincarnate.priors.reference import Reference, Tick
+from reincarnate.priors.played import Tick
+from reincarnate.priors.reference import Reference
 from reincarnate.run.callbacks import Moment, tell
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.plan import describe

@@ -17,7 +17,8 @@ from reincarnate.methods import METHODS
 from reincarnate.nets.probe import blank
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
-from reincarnate.priors.reference import Reference, Tick, given_data, reference, teacher_data
+from reincarnate.priors.played import Tick
+from reincarnate.priors.reference import Reference, given_data, reference, teacher_data
 from reincarnate.priors.remarks import remarks
 from reincarnate.priors.support import Support, choose, with_support
 from reincarnate.priors.temperature import Measured, MeasuredSpread, measure, measure_spread
@@ -287,11 +288,15 @@ def _check_actor_and_critic(run: Run) -> None:
             f"--actor-lr: the actor of a {type(run.student).__name__} student has no optimiser of its own; "
             "set --student.lr"
         )
-    if any(phase.objective.sarsa for phase in run.phases()) and getattr(run.student, "expectile", 1.0):
+    if not any(phase.objective.sarsa for phase in run.phases()):
+        return
+    if getattr(run.student, "expectile", 1.0):
         raise UserError(
             "--critic-targets data is for critics of continuous actions without state values: td3, sac, tqc, d4pg, "
             "modern_sac; others learn values as they always do"
         )
+    if run.student.remembers:
+        raise UserError("--critic-targets data reads lone steps; leave --student.memory out, or let it ask the actor")
 
 
 def _kind(teacher: Teacher, spec: TaskSpec) -> str:

@@ -15,7 +15,7 @@ from reincarnate.run.execute import train_member
 from reincarnate.run.hosts import GRACE, POLL, Asked
 from reincarnate.run.prepare import Prepared, prepare
 from reincarnate.run.settings import Note, Run
-from reincarnate.surroundings import end_with_parent
+from reincarnate.surroundings import end_with_parent, see_ended
 from reincarnate.training.gossip import Parameters, Peer
 from reincarnate.training.mailbox import Mailbox
 
@@ -36,7 +36,7 @@ class Processes:
         """Nobody is to wait for this one."""
         self._box.leave(number)
 
-    def rest(self, busy: "Sequence[OwnProcess]") -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def rest(self, busy: "Sequence[OwnProcess]") -> None:
         """Until one has something to say, or has ended."""
         wait([source for host in busy for source in host.sources()], timeout=POLL)
 
@@ -93,10 +93,7 @@ class OwnProcess:
         """Ask it to stop; kill it where it does not."""
         if busy:
             self._process.terminate()
-        self._process.join(GRACE)
-        if self._process.is_alive():
-            self._process.kill()
-            self._process.join()
+        see_ended(self._process, GRACE)
         self._connection.close()
 
 
@@ -116,7 +113,6 @@ def _live(
 ) -> None:
     """Train one member, and say how it went."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends its members itself
     imported((*imports, *run.imports))
     box = Mailbox(*address)
     try:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from reincarnate.priors.reference import Tick
+from reincarnate.priors.played import Tick
 from reincarnate.training.training import Training
 from reincarnate.types import Phase
 

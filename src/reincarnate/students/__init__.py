@@ -54,13 +54,11 @@ AnyStudent = ReplaySettings if TYPE_CHECKING else Annotated[Any, STUDENTS]
 
 def stacker(settings: Any) -> Any:
     """What makes one student of several with these settings: a function of them and of whether to compile; or None."""
-    from reincarnate.students.families import PQN
-    from reincarnate.students.settings import ReplaySettings, ValueSettings
+    from reincarnate.students.settings import RecallingSettings, ValueSettings
     from reincarnate.students.stacked import StackedStudent
 
     newborn = getattr(type(settings), "newborn", None)
-    own = (ValueSettings.newborn, ReplaySettings.newborn, PQN.newborn)
-    ours = isinstance(settings, ValueSettings) and newborn in own
+    ours = isinstance(settings, ValueSettings) and newborn in (ValueSettings.newborn, RecallingSettings.newborn)
     return StackedStudent if ours and not getattr(settings, "remembers", False) else None
 
 

@@ -80,8 +80,7 @@ class ContinuousSettings(SequenceSettings):
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
         least = {"critics": 1, "asked": 0, "n_step": 1, "batch_size": 1, "target_every": 1, "actor_every": 1}
-        waiting = self.unroll + self.burn_in if self.remembers else self.n_step
-        smallest = self.batch_size + copies * (waiting + 8)  # a batch must fit beside rows that wait
+        smallest = self.least_rows(self.batch_size, self.n_step, copies)
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0, "expectile": 0}
         least |= {"decorrelate": 0}
@@ -126,8 +125,7 @@ class ContinuousSettings(SequenceSettings):
 
     def pace(self, copies: int) -> Pace:
         """How often it learns; of sequences, so many as hold a batch's steps."""
-        batch = self.batch_size // self.unroll if self.remembers else self.batch_size
-        return Pace(self.update_every, self.updates_each, batch, self.warmup)
+        return Pace(self.update_every, self.updates_each, self.examples(self.batch_size), self.warmup)
 
     def exploration(self, env_steps: int, newborn: bool, wait: int) -> float:
         """σ of the noise that is added; `RANDOM` while a newborn waits."""

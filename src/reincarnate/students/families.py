@@ -3,21 +3,16 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-import torch
-from torch import nn
-
 from reincarnate.data.layouts import AnyLayout, Rollout, Sequences
 from reincarnate.data.memory import Storage, rollout_rows
 from reincarnate.errors import UserError
 from reincarnate.nets.memory import MemoryName
 from reincarnate.students.critics import Categorical, Critic, Histogram, ImplicitQuantiles, Quantiles, span
-from reincarnate.students.memory_settings import MemorySettings, check_segments
-from reincarnate.students.recurrent import RecurrentValuePolicy
+from reincarnate.students.memory_settings import check_segments
+from reincarnate.students.recurrent import RecurrentValueStudent
 from reincarnate.students.recurrent_rollouts import RecurrentRolloutStudent
 from reincarnate.students.rescaled import Rescaled
-from reincarnate.students.settings import CPU, ReplaySettings, ValueSettings, born, told_by
-from reincarnate.students.value import ValueStudent
-from reincarnate.students.value_policy import ValuePolicy
+from reincarnate.students.settings import RecallingSettings, ReplaySettings, ValueSettings
 from reincarnate.types import Pace, TaskSpec
 
 
@@ -139,7 +134,7 @@ class R2D2(ReplaySettings):
 
 
 @dataclass(frozen=True)
-class PQN(MemorySettings, ValueSettings):
+class PQN(RecallingSettings):
     """Made for CPUs with environments in vectors: by the clock a quick way to a teacher (benchmarks/race.py).
 
     Each `rollout` steps of all copies are learnt from in `epochs` passes of `batch_size` examples, towards λ-returns
@@ -163,6 +158,7 @@ class PQN(MemorySettings, ValueSettings):
     segment: int = 16  # steps of a rollout that gradients pass through in one piece, with a memory
     copies: ClassVar[int] = 32
     on_rollouts: ClassVar[bool] = True
+    recalling: ClassVar[type[RecurrentValueStudent]] = RecurrentRolloutStudent
     burn_in: ClassVar[int] = 0  # of sequences: each rollout's first memory is known
 
     @property
@@ -181,20 +177,8 @@ class PQN(MemorySettings, ValueSettings):
         if self.remembers:
             self.check_memory()
             if self.decorrelate:
-                raise UserError("--student.decorrelate: a pqn with a memory does not tell its features; leave it out")
+                raise UserError("--student.decorrelate: a pqn with a memory learns by no features; leave it out")
             check_segments(self.segment, self.rollout, self.batch_size)
-
-    def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
-        """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
-        return born(self, spec, seed, device, RecurrentRolloutStudent)
-
-    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
-        """A network with an agent's weights as a frozen policy."""
-        return told_by(self, spec, network)
-
-    def described(self, spec: TaskSpec) -> str:
-        """Its network in words."""
-        return ValueSettings.described(self, spec) + self.said()
 
     def layout(self) -> Rollout:
         """One rollout at a time."""

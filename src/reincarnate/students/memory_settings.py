@@ -64,6 +64,15 @@ class SequenceSettings(MemorySettings):
             told = f"--student.batch-size {batch_size} counts steps and holds no sequence"
             raise UserError(f"{told} of --student.unroll {self.unroll}; at least {self.unroll} is needed")
 
+    def examples(self, steps: int) -> int:
+        """Of how many sequences, or without a memory lone steps, a batch of so many steps is made."""
+        return steps // self.unroll if self.remembers else steps
+
+    def least_rows(self, batch_size: int, n_step: int, copies: int) -> int:
+        """The smallest replay: a batch must fit beside rows that wait for what follows them."""
+        waiting = self.unroll + self.burn_in if self.remembers else n_step
+        return batch_size + copies * (waiting + 8)
+
     def sequences(self, gamma: float, n_step: int) -> Sequences:
         """How experience is cut for a student with a memory."""
         return Sequences(self.burn_in + self.unroll, self.burn_in, gamma, n_step, self.unroll - self.overlap)

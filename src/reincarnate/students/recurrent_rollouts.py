@@ -13,7 +13,7 @@ from reincarnate.nets.qnet import recall
 from reincarnate.students.critics import Critic
 from reincarnate.students.gradient import Draws, losses_of
 from reincarnate.students.recurrent import RecurrentValueStudent, weighed
-from reincarnate.students.rollouts import begun, read, segments
+from reincarnate.students.rollouts import begun, read, real, segments
 from reincarnate.types import Batch, Cost, Learnt, TaskSpec, Term
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         assert batch.begins is not None
         carry = self.initial(len(batch.obs)) if batch.carry is None else batch.carry
         told = recall(self.acting.module, batch.obs, batch.begins, carry)[0].flatten(0, 1)
-        return {"": told if batch.weight is None else told[batch.weight.flatten() > 0]}
+        return {"": real(told, batch.weight)}
 
     def cost(self) -> Cost:
         """Floating-point operations. Own experience has its targets by `prepare`, which reads each step once."""

@@ -18,7 +18,7 @@ from reincarnate.nets.torsos import TORSOS, TorsoName
 from reincarnate.students.critics import Critic, Expected
 from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, check_explorer
 from reincarnate.students.later import LATER
-from reincarnate.students.memory_settings import SequenceSettings
+from reincarnate.students.memory_settings import MemorySettings, SequenceSettings
 from reincarnate.students.recurrent import RecurrentValuePolicy, RecurrentValueStudent
 from reincarnate.students.value import ValueStudent
 from reincarnate.students.value_policy import ValuePolicy
@@ -175,7 +175,32 @@ class ValueSettings:
 
 
 @dataclass(frozen=True)
-class ReplaySettings(SequenceSettings, ValueSettings):
+class RecallingSettings(MemorySettings, ValueSettings):
+    """Settings of a value student that may have a memory: it is then of the class `recalling`."""
+
+    recalling: ClassVar[type[RecurrentValueStudent]] = RecurrentValueStudent
+
+    def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
+        """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
+        if not self.remembers:
+            return ValueSettings.newborn(self, spec, seed, device)
+        self.check_actions(spec)
+        return self.recalling(self, self.critic(), spec, seed, device)
+
+    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
+        """A network with an agent's weights as a frozen policy."""
+        if not self.remembers:
+            return ValueSettings.policy(self, spec, network)
+        device = next((p.device for p in network.parameters()), CPU)
+        return RecurrentValuePolicy(network, self.critic().to(device), frozen=True)
+
+    def described(self, spec: TaskSpec) -> str:
+        """Its network in words."""
+        return ValueSettings.described(self, spec) + self.said()
+
+
+@dataclass(frozen=True)
+class ReplaySettings(SequenceSettings, RecallingSettings):
     """Settings of a value student that learns from a replay. With a memory it learns from sequences of steps."""
 
     update_every: int = 4  # env steps per `updates_each` updates
@@ -191,8 +216,7 @@ class ReplaySettings(SequenceSettings, ValueSettings):
             self.check_sequences(self.batch_size)
             if self.augment != "none":
                 raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
-        waiting = self.unroll + self.burn_in if self.remembers else self.n_step
-        smallest = self.batch_size + copies * (waiting + 8)  # a batch must fit beside rows that wait
+        smallest = self.least_rows(self.batch_size, self.n_step, copies)
         _refuse_below(
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
         )
@@ -215,38 +239,7 @@ class ReplaySettings(SequenceSettings, ValueSettings):
 
     def pace(self, copies: int) -> Pace:
         """How often it learns; of sequences, so many as hold a batch's steps."""
-        batch = self.batch_size // self.unroll if self.remembers else self.batch_size
-        return Pace(self.update_every, self.updates_each, batch, self.warmup)
-
-    # ---- what it becomes -----------------------------------------------------------------------------
-
-    def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
-        """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
-        return born(self, spec, seed, device, RecurrentValueStudent)
-
-    def policy(self, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
-        """A network with an agent's weights as a frozen policy."""
-        return told_by(self, spec, network)
-
-    def described(self, spec: TaskSpec) -> str:
-        """Its network in words."""
-        return ValueSettings.described(self, spec) + self.said()
-
-
-def born(settings: Any, spec: TaskSpec, seed: int, device: torch.device, remembering: type) -> ValueStudent:
-    """A newborn of settings that may ask for a memory: then one of the class `remembering`."""
-    if not settings.remembers:
-        return ValueSettings.newborn(settings, spec, seed, device)
-    settings.check_actions(spec)
-    return remembering(settings, settings.critic(), spec, seed, device)
-
-
-def told_by(settings: Any, spec: TaskSpec, network: nn.Module) -> ValuePolicy | RecurrentValuePolicy:
-    """A network with an agent's weights as a frozen policy, of settings that may ask for a memory."""
-    if not settings.remembers:
-        return ValueSettings.policy(settings, spec, network)
-    device = next((p.device for p in network.parameters()), CPU)
-    return RecurrentValuePolicy(network, settings.critic().to(device), frozen=True)
+        return Pace(self.update_every, self.updates_each, self.examples(self.batch_size), self.warmup)
 
 
 def _refuse_below(settings: ValueSettings, at_least: dict[str, int]) -> None:

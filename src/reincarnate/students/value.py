@@ -141,15 +141,19 @@ class ValueStudent(Kept):
         """
         batch, draws, weighing = self.augmented(batch, rng), self.draw(len(batch.action), rng), self.regular(weighing)
         weights = (weighing.own, *(weight for weight, _ in weighing.terms))
-        if weights != self._weights[0]:
-            self._weights = (weights, torch.tensor(weights, device=self.device))
         terms = [term for _, term in weighing.terms]
         if self._program:
-            learnt = self._program(batch, draws, terms, self._weights[1])
+            learnt = self._program(batch, draws, terms, self._as_tensor(weights))
         else:
             learnt = self._gradient(batch, draws, terms, weights)
         self.step(weighing.lr_scale)
         return learnt
+
+    def _as_tensor(self, weights: tuple[float, ...]) -> Tensor:
+        """Weights for a program; they seldom change from one update to the next."""
+        if weights != self._weights[0]:
+            self._weights = (weights, torch.tensor(weights, device=self.device))
+        return self._weights[1]
 
     def regular(self, weighing: Weighing) -> Weighing:
         """With what the student's settings add to any objective: the decorrelation of its features."""

@@ -16,7 +16,7 @@ from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
 from reincarnate.studies.progress import Watch
 from reincarnate.studies.units import Unit, work
-from reincarnate.surroundings import end_with_parent, starting_up
+from reincarnate.surroundings import end_with_parent, see_ended, starting_up
 
 POLL = 0.5  # seconds between looks at the workers' progress
 RETRIES = 3  # of a unit whose process died: it resumes from its checkpoints
@@ -99,10 +99,7 @@ class _Worker:
 
     def bury(self) -> None:
         """Wait until it has stopped; one that does not is killed."""
-        self.process.join(GRACE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        see_ended(self.process, GRACE)
         self.connection.close()
 
 
@@ -223,7 +220,6 @@ def _refuse_standard_input() -> None:
 def _serve(connection: Connection, out: Path, imports: tuple[str, ...]) -> None:
     """A worker's life: units come in, parts and reasons go out."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the study ends its workers itself
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _leave)
     imported(imports)

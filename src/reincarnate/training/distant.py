@@ -1,4 +1,4 @@
-"""One of a cast who learns in a process of its own, beside the others: the same updates to the same bits, at no time.
+"""One of a cast who learns in a process of its own, beside the others: the same updates, to the same bits.
 
 After each rollout the main process leaves the student's state in shared memory and sends what the student prepared; the
 other process makes the updates that are due while the main one goes on with the rest of the cast, and leaves the state
@@ -8,7 +8,6 @@ All that the other knows it was told, so that one that dies is replaced by anoth
 
 import multiprocessing
 import pickle
-import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple
@@ -19,7 +18,7 @@ import torch
 from reincarnate.data.memory import Memory, each_tensor, memory_for, on_device
 from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
-from reincarnate.surroundings import end_with_parent
+from reincarnate.surroundings import end_with_parent, see_ended
 from reincarnate.training.gossip import Vector
 from reincarnate.training.mailbox import Mailbox
 from reincarnate.training.population import Alone, Means
@@ -128,10 +127,7 @@ class Distant(Alone):
     def close(self) -> None:
         """See that nothing of it is left."""
         self._connection.close()  # which ends it
-        self.process.join(GRACE)
-        if self.process.is_alive():
-            self.process.kill()
-            self.process.join()
+        see_ended(self.process, GRACE)
         self._box.close(unlink=True)
 
 
@@ -152,7 +148,6 @@ def _live(
 ) -> None:
     """Make updates for as long as jobs come."""
     end_with_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent ends this one itself
     torch.set_num_threads(threads)
     imported(imports)
     box, there = Mailbox(*address), torch.device(device)

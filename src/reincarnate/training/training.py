@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +56,11 @@ class Training:
     _seen: dict[str, float] = field(default_factory=dict)  # what diagnostics found as the stretch ended
     _told: tuple[dict[str, Tensor | float], dict[str, int], int] = field(default_factory=lambda: ({}, {}, 0))
     _clock: float = 0.0
+    _paces: dict[str, Pace] = field(init=False)  # asked for at every step; settings change between barriers alone
     stop: Callable[[list[float], list[float]], bool] | None = None  # whether scores so far are enough
+
+    def __post_init__(self):
+        self._paces = self._paces_now()
 
     @property
     def student(self) -> Student:
@@ -78,8 +81,7 @@ class Training:
         """How often one of the cast learns."""
         return self._paces[name]
 
-    @cached_property
-    def _paces(self) -> dict[str, Pace]:
+    def _paces_now(self) -> dict[str, Pace]:
         paces: dict[str, Pace] = {name: who.settings.pace(self.copies) for name, who in self.cast.items()}
         return {n: pace._replace(updates=pace.updates * self.repeats.get(n, 1)) for n, pace in paces.items()}
 
@@ -209,7 +211,7 @@ class Training:
         student = {name[8:]: value for name, value in settings.items() if name.startswith("student.")}
         method = {name[7:]: value for name, value in settings.items() if name.startswith("method.")}
         self.student.settings = replace(self.student.settings, **student)
-        self.__dict__.pop("_paces", None)
+        self._paces = self._paces_now()
         if method:
             assert self.method is not None and self.unroll is not None
             changed: Method = replace(self.method, **method)  # pyright: ignore
