@@ -1,5 +1,6 @@
 """What every test may ask for."""
 
+import gc
 import os
 from pathlib import Path
 
@@ -17,6 +18,12 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("here", deadline=None, derandomize=True, database=None)
 hypothesis.settings.load_profile("here")
 errors.flags = True  # tests expect messages as they are written, with flags; `test_from_python.py` those with arguments
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: the collector need not look through all of it again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

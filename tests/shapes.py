@@ -18,7 +18,7 @@ from jaxtyping import jaxtyped
 
 KINDS = ("Float", "Float32", "Int", "Int64", "Bool", "Shaped")
 CHECK, IMPORTS = "_shapes.checked", "import shapes as _shapes\n"
-CALLS = 20  # that are checked, of each function in each test
+CALLS = 4  # that are checked, of each function in each test
 test = [0]  # how many have begun
 
 

@@ -154,7 +154,11 @@ def test_qdagger_learns_offline_as_the_data_went_on_and_others_are_refused(sourc
     with pytest.raises(UserError, match="--critic-targets data is for critics"):
         prepare(run_of(method, small(TD3, expectile=0.7), tmp_path, teacher=f"{source}:means"))
     with pytest.raises(UserError, match="--critic-targets data reads lone steps"):
-        prepare(run_of(method, small(SAC, memory="lstm", unroll=4, overlap=2, burn_in=2), tmp_path, teacher=f"{source}:means"))
+        prepare(
+            run_of(
+                method, small(SAC, memory="lstm", unroll=4, overlap=2, burn_in=2), tmp_path, teacher=f"{source}:means"
+            )
+        )
     with pytest.raises(UserError, match="continuous actions"):
         prepare(run_of(method, DQN(), tmp_path, teacher=f"{source}:means"))
 

@@ -52,7 +52,9 @@ VALUED = [(name, {}) for name, kind in STUDENTS.items() if kind.predicts == VALU
 
 
 @pytest.mark.parametrize("env", ["MinAtar/Breakout-v1", slow("CartPole-v1")])
-@pytest.mark.parametrize("name, more", [*VALUED, ("primal_dual", {}), *((n, RECALLS) for n in ("r2d2", "dqn", "iqn"))])
+@pytest.mark.parametrize(
+    "name, more", [*VALUED, ("primal_dual", {}), ("r2d2", RECALLS), *(slow(n, RECALLS) for n in ("dqn", "iqn"))]
+)
 def test_a_students_tensors_all_live_on_its_device(env, name, more):
     spec, config, rng = envs.spec(env), STUDENTS[name](**more), np.random.default_rng(0)
     student = config.newborn(spec, 0, DOUBLE)

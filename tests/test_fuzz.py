@@ -8,7 +8,7 @@ from fuzzing import Target, fuzz
 
 from reincarnate.errors import UserError
 
-TRIALS = 30
+TRIALS = 16
 
 
 @pytest.mark.parametrize("name", TARGETS)

