@@ -1,240 +1,294 @@
-"""Actors and state-action critics: what they tell, how they are drawn, and that n critics at once are n critics."""
+"""Actors that act for a learner: the bits of one that acts itself, whoever dies, wherever they are."""
 
-import dataclasses
-import math
+import copy
+import os
+import pickle
+import re
+import signal
+from dataclasses import replace
+from pathlib import Path
 
+import numpy as np
 import pytest
-import torch
-from safetensors.torch import load, save
+from interrupting import check_it_goes_on
+from test_recurrent_students import lines_of
+from thinning import slow
 
+from reincarnate import Run
 from reincarnate.errors import UserError
-from reincarnate.nets import actors, dense, init, qcritics
-from reincarnate.types import TaskSpec
+from reincarnate.methods import JSRL, Kickstart, Scratch
+from reincarnate.run import crews
+from reincarnate.run.execute import execute
+from reincarnate.run.prepare import prepare
+from reincarnate.run.seats import ProcessSeat, parts
+from reincarnate.run.seats_ray import RaySeat
+from reincarnate.run.settings import record
+from reincarnate.students import DQN, PPO, SAC
+from reincarnate.training.crew import Died, joined, shared_out
+from reincarnate.training.gossip import Gossip
+from reincarnate.training.performer import shapes_of
+from reincarnate.training.players import Transition
+from reincarnate.types import Step
 
-BOX = TaskSpec("Box-v0", (5,), "float32", 3, 1, None, {}, ((-1.0,) * 3, (1.0,) * 3))
-CHOICE = TaskSpec("Choice-v0", (5,), "float32", 4, 1, None, {})
-GRID = TaskSpec("Grid-v0", (10, 10, 4), "bool", 6, 1, None, {})
-SMALL = dense.DenseShape((16, 16))
-OBS = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
-ACTION = torch.rand(7, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1
-SHAPES = {
-    "plain": SMALL,
-    "norms": dataclasses.replace(SMALL, norm="every"),
-    "acme": dataclasses.replace(SMALL, norm="first", activation="elu", init="uniform"),
-    "tanh": dataclasses.replace(SMALL, activation="tanh", init="orthogonal", head_gain=0.01),
-    "simba": dense.DenseShape((16,), simba=2),
+LEARNS = DQN(hidden=(8,), warmup=16, batch_size=8, replay_size=200, target_every=10)
+ON_POLICY = PPO(hidden=(8,), rollout=8, batch_size=32, epochs=1, memory="lstm", memory_size=6, segment=8)
+MOVES = SAC(hidden=(8,), warmup=16, batch_size=8, replay_size=200)
+SHORT = {"evaluations": 2, "eval_episodes": 2, "final_episodes": 2, "reference_episodes": 3, "threads": 1, "log": ""}
+
+
+def run_of(student=LEARNS, env="CartPole-v1", **more) -> Run:
+    settings = {"env_steps": 150, "envs": 4, "compile": "off", "overlap": "off", **SHORT, **more}
+    return Run(env, Scratch(), student, **settings)
+
+
+RULE = """
+import torch
+
+def east(obs):
+    return torch.stack([-obs[:, 1], obs[:, 0]], 1)
+
+class Recalls:
+    tells = "logits"
+
+    def initial_state(self, n):
+        return torch.zeros(n, 3)
+
+    def __call__(self, obs, state):
+        return torch.stack([-obs[:, 1], obs[:, 0]], 1), state + 1
+"""
+
+
+@pytest.fixture
+def store(tmp_path_factory) -> str:
+    return str(tmp_path_factory.mktemp("store"))
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "agent/weights.safetensors").read_bytes()
+
+
+CASES = {
+    "dqn": (LEARNS, "CartPole-v1"),
+    "ppo, lstm": (ON_POLICY, "MinAtar/Breakout-v1"),
+    "sac": (MOVES, "Pendulum-v1"),
 }
 
 
-def same(one, other):
-    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+class Here:
+    """Seats in this process, whose holders die when they are told to."""
+
+    def __init__(self, run, spec):
+        self.run, self.spec, self.made = run, spec, []
+        self.shapes = shapes_of(run.student.newborn(spec, run.birth_seed))
+
+    def seats(self, copies):
+        self.made = [HereSeat(self, part) for part in parts(self.run, self.spec, copies)]
+        return self.made
+
+    def publish(self, weights):
+        self.weights = weights
+
+    def close(self): ...
 
 
-# ---- what actors tell -------------------------------------------------------------------------------
+class HereSeat:
+    dies = ()  # numbers of orders, over all seats, before whose answer the holder dies
+    orders = 0
+
+    def __init__(self, seats, part):
+        self.seats, self.part, self.performer = seats, part, None
+
+    def take(self):
+        self.performer = self.part.performer()
+
+    def begin(self, rng):
+        self.owed = self.performer.begin(copy.deepcopy(rng))
+
+    def catch_up(self, actions, mind):
+        self.performer.catch_up(actions, mind)
+
+    def act(self, order):
+        HereSeat.orders += 1
+        self.owed = self.performer.act(order, self.seats.weights)
+        if HereSeat.orders in HereSeat.dies:
+            self.performer = None
+
+    def obs(self):
+        return self.owed
+
+    def answer(self):
+        if self.performer is None:
+            raise Died("by the test's hand")
+        return pickle.loads(pickle.dumps(self.owed))
+
+    def close(self):
+        self.performer = None
 
 
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-@pytest.mark.parametrize(("kind", "numbers"), [("means", 3), ("gaussian", 6), ("squashed", 6)])
-def test_a_continuous_actor_tells_its_kind(shape, kind, numbers):
-    actor = actors.build_actor(BOX, shape, kind, 0)
-    assert actor.kind == kind
-    assert actor(OBS).shape == (7, numbers)
-    assert actor(OBS).isfinite().all()
+@pytest.fixture
+def here(monkeypatch):
+    monkeypatch.setattr(crews, "_seats", Here)
+    monkeypatch.setattr(HereSeat, "orders", 0)
+    monkeypatch.setattr(HereSeat, "dies", ())
 
 
-def test_a_deterministic_actor_stays_in_the_box():
-    actor = actors.build_actor(BOX, SMALL, "means", 0)
-    assert actor(1000 * OBS).abs().max() <= 1
+@pytest.mark.parametrize("name", CASES)
+def test_one_actor_leads_to_the_bits_of_a_learner_that_acts_itself(name, here, store, tmp_path):
+    student, env = CASES[name]
+    run = run_of(student, env, store=store)
+    execute(run, tmp_path / "none")
+    execute(replace(run, actors=1), tmp_path / "one")
+    assert lines_of(tmp_path / "none") == lines_of(tmp_path / "one")
+    assert weights(tmp_path / "none") == weights(tmp_path / "one")
 
 
-def test_a_discrete_actor_tells_logits_of_flat_observations_and_of_grids():
-    assert actors.build_actor(CHOICE, SMALL, "logits", 0)(OBS).shape == (7, 4)
-    grids = torch.ones(2, 10, 10, 4, dtype=torch.bool)
-    assert actors.build_actor(GRID, dense.DenseShape((32,), init="orthogonal"), "logits", 0)(grids).shape == (2, 6)
+@pytest.mark.parametrize("name", CASES)
+def test_actors_that_die_are_replaced_to_the_same_bits(name, here, store, tmp_path, monkeypatch):
+    student, env = CASES[name]
+    run = run_of(student, env, store=store, actors=3, actor_steps=3)
+    assert execute(run, tmp_path / "whole")["env_steps"] == 150
+    monkeypatch.setattr(HereSeat, "orders", 0)
+    monkeypatch.setattr(HereSeat, "dies", (1, 8))  # the first of a stretch, and one amid it
+    said = []
+    execute(run, tmp_path / "killed", note=said.append)
+    assert sum("by the test's hand): another takes its place" in line for line in said) == 2
+    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "killed")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "killed")
 
 
-@pytest.mark.parametrize(("spec", "kind"), [(BOX, "logits"), (CHOICE, "means"), (CHOICE, "squashed")])
-def test_an_actor_that_does_not_suit_the_tasks_actions_is_refused(spec, kind):
-    with pytest.raises(UserError, match=f"an actor that tells '{kind}' does not suit {spec.id}"):
-        actors.build_actor(spec, SMALL, kind, 0)
+def test_one_that_dies_again_and_again_ends_the_run_in_a_line(here, store, tmp_path, monkeypatch):
+    monkeypatch.setattr(HereSeat, "dies", range(1000))
+    with pytest.raises(UserError, match=r"actor 0 died \(by the test's hand\) 4 times: .* leave --actors out"):
+        execute(run_of(store=store, actors=2), tmp_path / "run")
 
 
-def test_ppos_spread_is_a_vector_of_its_own_and_sacs_depends_on_the_state():
-    ppo = actors.build_actor(BOX, SMALL, "gaussian", 0, dataclasses.replace(actors.PPO_SPREAD, initial=-2.0))
-    torch.testing.assert_close(ppo(OBS)[:, 3:], torch.full((7, 3), -2.0))
-    assert ppo.state_dict()["head.log_std"].shape == (3,)
-    sac = actors.build_actor(BOX, SMALL, "squashed", 0)
-    assert sac(OBS)[:, 3:].std(0).min() > 0
+def test_a_learner_that_is_stopped_goes_on_with_new_actors_to_the_same_bits(here, store, tmp_path):
+    run = run_of(store=store, actors=2, actor_steps=4)
+    execute(run, tmp_path / "whole")
+    check_it_goes_on(run, tmp_path / "whole", 2)
+
+
+def test_a_learner_with_distant_actors_learns_as_often_as_one_that_acts(here, store, tmp_path):
+    alone = execute(run_of(store=store), tmp_path / "alone")
+    spread = execute(run_of(store=store, actors=2, actor_steps=5), tmp_path / "spread")
+    assert alone["env_steps"] == spread["env_steps"] == 150
+    assert abs(alone["updates"] - spread["updates"]) <= 5 * 4  # those that a longer first cycle does without
+
+
+@pytest.mark.parametrize("kills", [slow(True), False])
+def test_processes_act_to_the_same_bits_even_where_they_are_killed(kills, store, tmp_path, monkeypatch):
+    run = run_of(store=store, actors=2 if kills else 1)
+    act, orders, said = ProcessSeat.act, [], []
+
+    def acts(self, order):
+        act(self, order)
+        orders.append(order)
+        if kills and len(orders) in (1, 8):
+            os.kill(self.process.pid, signal.SIGKILL)
+
+    execute(replace(run, actors=run.actors if kills else 0), tmp_path / "whole")
+    monkeypatch.setattr(ProcessSeat, "act", acts)
+    execute(run, tmp_path / "again", note=said.append)
+    assert sum("killed by SIGKILL): another takes its place" in line for line in said) == 2 * kills
+    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "again")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "again") and orders
+
+
+@pytest.mark.slow
+def test_actors_of_ray_act_to_the_same_bits_even_where_they_are_killed(store, tmp_path, monkeypatch):
+    pytest.importorskip("ray")
+    run = run_of(store=store, actors=2)
+    execute(run, tmp_path / "whole")
+    act, orders, said = RaySeat.act, [], []
+
+    def acts(self, order):
+        act(self, order)
+        orders.append(order)
+        if len(orders) in (1, 8):
+            self._seats.ray.kill(self.actor)
+
+    monkeypatch.setattr(RaySeat, "act", acts)
+    execute(replace(run, backend="ray"), tmp_path / "again", note=said.append)
+    assert sum("another takes its place" in line for line in said) == 2
+    assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "again")
+    assert weights(tmp_path / "whole") == weights(tmp_path / "again")
+
+
+# ---- parts and wholes ------------------------------------------------------------------------------------
+
+
+def test_copies_are_shared_out_evenly():
+    assert shared_out(7, 3) == [3, 2, 2] and shared_out(4, 4) == [1, 1, 1, 1]
+
+
+def test_steps_of_some_copies_are_one_step_of_all():
+    def part(first, n, which=None):
+        one = np.arange(first, first + n, dtype=np.float32)
+        step = Step(one[:, None] + 1, one[:, None] + 1, one, one > 2, one > 9)
+        return Transition(one[:, None], one.astype(np.int64), step, which=which, notes={"base": one})
+
+    whole = joined([part(0, 2), part(2, 3)], [0, 2])
+    same = part(0, 5)
+    assert all(np.array_equal(a, b) for a, b in zip(whole.step[:5], same.step[:5], strict=True))
+    assert np.array_equal(whole.obs, same.obs) and np.array_equal(whole.action, same.action)
+    assert whole.which is None and whole.step.mask is None and whole.notes["base"].tolist() == [0, 1, 2, 3, 4]
+    some = joined([part(0, 2), part(2, 3, np.array([0, 2]))], [0, 2])
+    assert some.which is not None and some.which.tolist() == [0, 1, 2, 4]
+
+
+# ---- what is refused -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("spread", "expected"),
+    "more, told",
     [
-        (actors.Spread(bound="clamp", low=-20.0, high=2.0), [-20.0, 0.0, 2.0]),
-        (actors.Spread(bound="tanh", low=-5.0, high=2.0), [-5.0, -1.5, 2.0]),
-        (actors.Spread(bound="none"), [-100.0, 0.0, 100.0]),
+        ({"actors": 5}, "--actors 5 need a copy of the task each: --envs 5, or more"),
+        ({"actors": -1}, "--actors must not be negative: -1"),
+        ({"actor_steps": 4}, "--actor-steps and --backend are about --actors"),
+        ({"actors": 2, "actor_steps": 0}, "--actor-steps must be at least 1"),
+        ({"actors": 2, "env": "CartPole-v1,Acrobot-v1"}, "--actors play one task"),
+        ({"actors": 2, "method": JSRL(), "teacher": "py:{rule}:east"}, "a method whose teacher takes the actions"),
+        ({"actors": 2, "method": Kickstart(), "teacher": "py:{rule}:Recalls"}, "has a memory: it must see each step"),
+        ({"actors": 2, "population": 2, "exchange": Gossip()}, "leave them out with --population"),
     ],
 )
-def test_the_bounds_of_the_spread_by_hand(spread, expected):
-    torch.testing.assert_close(spread.bounded(torch.tensor([-100.0, 0.0, 100.0])), torch.tensor(expected))
+def test_what_actors_cannot_do_is_said_before_anything_begins(more, told, tmp_path):
+    (tmp_path / "rule.py").write_text(RULE)
+    more = {name: v.format(rule=tmp_path / "rule.py") if isinstance(v, str) else v for name, v in more.items()}
+    with pytest.raises(UserError, match=re.escape(told)):
+        prepare(replace(run_of(), **more))
 
 
-def test_iqls_mean_is_a_tanh_and_its_actions_a_clipped_gaussians():
-    actor = actors.build_actor(BOX, SMALL, "gaussian", 0, actors.PPO_SPREAD, tanh_mean=True)
-    assert actor(1000 * OBS)[:, :3].abs().max() <= 1
+def test_a_run_without_actors_is_recorded_as_before_there_were_any():
+    assert not {"actors", "actor_steps", "backend"} & record(run_of()).keys()
+    assert record(run_of(actors=2))["actors"] == 2
 
 
-def test_an_actor_critic_shares_a_torso_only_where_it_is_asked_to():
-    shared = actors.build_actor_critic(CHOICE, SMALL, None, "logits", 0)
-    apart = actors.build_actor_critic(CHOICE, SMALL, dense.DenseShape((8,)), "logits", 0)
-    for network in (shared, apart):
-        logits, value = network(OBS)
-        assert (logits.shape, value.shape) == ((7, 4), (7,))
-        torch.testing.assert_close(network.tell(OBS), logits)
-    names = {name.split(".")[0] for name in apart.state_dict()}
-    assert names == {"torso", "head", "critic_torso", "value"}
-    assert not any(name.startswith("critic_torso") for name in shared.state_dict())
+TASK = """
+import multiprocessing
+import gymnasium as gym
+import numpy as np
+
+class Fails(gym.Env):
+    observation_space, action_space = gym.spaces.Box(-1, 1, (2,)), gym.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        return np.zeros(2, np.float32), {}
+
+    def step(self, action):
+        if multiprocessing.parent_process():
+            raise ValueError("out of gas")
+        return np.zeros(2, np.float32), 0.0, True, False, {}
+
+gym.register("Fails-v0", Fails)
+"""
 
 
-def test_state_values_have_one_number_an_observation():
-    assert actors.build_value(BOX, SMALL, 0)(OBS).shape == (7,)
-
-
-# ---- drawing actions --------------------------------------------------------------------------------
-
-
-def test_a_drawn_squashed_action_by_hand():
-    # mean 0.5, σ 1, noise 0: a = tanh 0.5, density of the normal at its mean over the slope of tanh
-    drawn = actors.drawn("squashed", torch.tensor([[0.5, 0.0]]), torch.zeros(1, 1))
-    torch.testing.assert_close(drawn.action, torch.tensor([[math.tanh(0.5)]]))
-    expected = -0.5 * math.log(2 * math.pi) - math.log(1 - math.tanh(0.5) ** 2)
-    torch.testing.assert_close(drawn.log_prob, torch.tensor([expected]))
-
-
-def test_a_drawn_clipped_action_keeps_the_log_probability_of_the_one_before_the_clip():
-    drawn = actors.drawn("gaussian", torch.tensor([[0.5, 0.0]]), torch.tensor([[2.0]]))
-    torch.testing.assert_close(drawn.action, torch.tensor([[1.0]]))
-    torch.testing.assert_close(drawn.base, torch.tensor([[2.5]]))
-    torch.testing.assert_close(drawn.log_prob, torch.tensor([-2.0 - 0.5 * math.log(2 * math.pi)]))
-
-
-def test_a_drawn_action_passes_gradients_to_mean_and_spread():
-    x = torch.tensor([[0.5, -1.0]], requires_grad=True)
-    actors.drawn("squashed", x, torch.ones(1, 1)).action.sum().backward()
-    slope = 1 - math.tanh(0.5 + math.exp(-1)) ** 2
-    torch.testing.assert_close(x.grad, torch.tensor([[slope, slope * math.exp(-1)]]))
-
-
-# ---- critics ----------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("outputs", [1, 25])
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_n_critics_at_once_are_n_critics(shape, outputs):
-    critics = qcritics.build_critics(3, 5, 3, shape, seed=0, outputs=outputs)
-    together = critics(OBS, ACTION)
-    assert together.shape == ((3, 7) if outputs == 1 else (3, 7, 25))
-    x = torch.cat([OBS, ACTION], -1)
-    for i in range(3):
-        out = member(critics, shape, i)(x)
-        torch.testing.assert_close(together[i], out[:, 0] if outputs == 1 else out)
-    assert (together[0] - together[1]).abs().max() > 0
-
-
-def member(critics, shape, i):
-    """One critic as a network of plain layers with the weights of the i-th."""
-    torso = (
-        dense.Simba(8, 16, shape.simba) if shape.simba else dense.Dense(8, shape.hidden, shape.activation, shape.norm)
-    )
-    alone = torch.nn.ModuleDict({"torso": torso, "head": torch.nn.Linear(16, critics.outputs)})
-    weights = {n: w[i].T if w.shape[1] > 1 else w[i, 0] for n, w in critics.state_dict().items()}
-    alone.load_state_dict(weights)
-    return lambda x: alone["head"](alone["torso"](x))
-
-
-def test_each_members_gradient_is_its_own():
-    critics = qcritics.build_critics(2, 5, 3, SMALL, seed=0)
-    critics(OBS, ACTION)[0].sum().backward()
-    gradient = critics.head.weight.grad
-    assert gradient is not None
-    assert gradient[0].abs().max() > 0
-    assert gradient[1].abs().max() == 0
-
-
-def test_the_gradient_with_respect_to_the_action_reaches_the_actor():
-    critics, action = qcritics.build_critics(2, 5, 3, SMALL, seed=0), ACTION.clone().requires_grad_()
-    critics(OBS, action)[0].sum().backward()
-    assert action.grad is not None
-    assert action.grad.abs().min() > 0
-
-
-@pytest.mark.parametrize(
-    ("shape", "words"), [(dense.DenseShape(()), "one layer or more"), (dense.DenseShape((8, 8), simba=1), "one width")]
-)
-def test_a_shape_that_cannot_be_built_is_refused(shape, words):
-    with pytest.raises(UserError, match=words):
-        qcritics.build_critics(2, 5, 3, shape, seed=0)
-    with pytest.raises(UserError, match=words):
-        actors.build_actor(BOX, shape, "means", 0)
-
-
-# ---- fresh weights ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_fresh_weights_are_a_function_of_the_seed_alone(shape):
-    def all_of(seed):
-        yield actors.build_actor(BOX, shape, "squashed", seed)
-        yield actors.build_actor_critic(BOX, shape, shape, "gaussian", seed)
-        yield actors.build_value(BOX, shape, seed)
-        yield qcritics.build_critics(2, 5, 3, shape, seed)
-
-    first = list(all_of(7))
-    torch.rand(5)  # another state of the global generator
-    before = torch.get_rng_state()
-    for one, again, other in zip(first, all_of(7), all_of(8), strict=True):
-        assert same(one, again)
-        assert not same(one, other)
-    assert torch.equal(before, torch.get_rng_state())
-
-
-def test_weights_go_through_safetensors():
-    critics = qcritics.build_critics(2, 5, 3, SHAPES["simba"], seed=0)
-    other = qcritics.build_critics(2, 5, 3, SHAPES["simba"], seed=1)
-    other.load_state_dict(load(save(critics.state_dict())))
-    torch.testing.assert_close(other(OBS, ACTION), critics(OBS, ACTION), rtol=0, atol=0)
-
-
-def test_the_orthogonal_init_of_ppo():
-    shape = dense.DenseShape((16, 16), activation="tanh", init="orthogonal", head_gain=0.01)
-    network = actors.build_actor_critic(CHOICE, shape, dataclasses.replace(shape, head_gain=1.0), "logits", 0)
-    weights = network.state_dict()
-    hidden, policy, value = (weights[n] for n in ("torso.layers.1.weight", "head.logits.weight", "value.weight"))
-    torch.testing.assert_close(hidden @ hidden.T, 2 * torch.eye(16), rtol=0, atol=1e-5)
-    torch.testing.assert_close(policy @ policy.T, 1e-4 * torch.eye(4), rtol=0, atol=1e-8)
-    torch.testing.assert_close(value @ value.T, torch.eye(1), rtol=0, atol=1e-5)
-    assert all(w.abs().max() == 0 for n, w in weights.items() if n.endswith("bias"))
-
-
-def test_a_shared_torso_leaves_the_value_head_its_own_gain():
-    shape = dense.DenseShape((16,), init="orthogonal", head_gain=0.01)
-    value = actors.build_actor_critic(CHOICE, shape, None, "logits", 0).state_dict()["value.weight"]
-    torch.testing.assert_close(value.norm(), torch.tensor(1.0))
-
-
-def test_the_orthogonal_init_reaches_convolutions_whatever_their_order_in_memory():
-    for order in (torch.contiguous_format, torch.channels_last):
-        conv = torch.nn.Conv2d(3, 8, 3).to(memory_format=order)
-        with torch.random.fork_rng(devices=[]):
-            init.redraw(conv, "orthogonal")
-        rows = conv.weight.detach().reshape(8, -1)
-        torch.testing.assert_close(rows @ rows.T, 2 * torch.eye(8), rtol=0, atol=1e-5)
-
-
-def test_the_uniform_and_the_default_init_keep_their_bounds():
-    for name, limit in (("uniform", 0.333 * math.sqrt(3 / 64)), ("default", 1 / 8)):
-        layer = torch.nn.Linear(64, 64)
-        with torch.random.fork_rng(devices=[]):
-            init.draw(layer.weight, layer.bias, name, 1.0)
-        assert 0.98 * limit < layer.weight.abs().max() <= limit
-        assert (layer.bias.abs().max() == 0) == (name == "uniform")
+@pytest.mark.slow
+def test_what_fails_at_an_actors_task_is_said_as_at_ones_own(store, tmp_path, monkeypatch):
+    (tmp_path / "failing.py").write_text(TASK)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    run = run_of(env="failing:Fails-v0", store=store, actors=1, envs=1)
+    with pytest.raises(UserError, match=r"Fails-v0 at step 1 of an episode: step\(\) raised ValueError: out of gas"):
+        execute(run, tmp_path / "run")

@@ -16,7 +16,7 @@ import numpy as np
 from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
 from reincarnate.run.assemble import cast_of
-from reincarnate.run.cluster import connected
+from reincarnate.run.cluster import ADDRESS, connected
 from reincarnate.run.execute import train_member
 from reincarnate.run.hosts import GRACE, POLL, Asked
 from reincarnate.run.prepare import Prepared, prepare
@@ -25,7 +25,6 @@ from reincarnate.training.gossip import Parameters, Peer
 from reincarnate.training.mailbox import Message
 from reincarnate.training.topology import TopologyName, listeners
 
-ADDRESS = "RAY_ADDRESS"  # Ray's own variable: a running cluster; without it one is started here
 MAIL = {"concurrency_group": "mail"}  # what an actor does beside learning
 
 

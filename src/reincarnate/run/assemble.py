@@ -14,6 +14,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.logged import RETURN
 from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
+from reincarnate.run.crews import crew_of
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.settings import Note, Run
@@ -22,6 +23,7 @@ from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
 from reincarnate.training.asking import predictor_of
+from reincarnate.training.crew import Elsewhere
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange
 from reincarnate.training.loop import Loop
@@ -39,7 +41,7 @@ def assemble(
     """
     first, seeds = prepared[0], len(prepared)
     run, spec = first.run, first.spec
-    env, overlap = _environment(first, seeds), seeds == 1 and _overlaps(first)
+    env, overlap = _environment(first, seeds), seeds == 1 and not run.actors and _overlaps(first)
     memories, whole = _memories(first, seeds)
     data = first.data.rows() if first.data else None  # opened once: seeds that are stacked draw from one table
     trainings = [_training(p, memory, data) for p, memory in zip(prepared, memories, strict=True)]
@@ -61,7 +63,8 @@ def assemble(
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
     exchange = exchange or run.exchange.exchange(seeds)
-    return trainings, Loop(trainings, teams, env, overlap, exchange), compiled
+    crew = crew_of(run, spec, trainings[0].student, note) if run.actors else None
+    return trainings, Loop(trainings, teams, env, overlap, exchange, crew), compiled
 
 
 def stacks(prepared: Prepared) -> bool:
@@ -88,6 +91,8 @@ def _overlaps(prepared: Prepared) -> bool:
 def _environment(prepared: Prepared, seeds: int) -> VectorEnv:
     """Copies for all seeds in one environment where those can be seeded apart, else one environment each."""
     run = prepared.run
+    if run.actors:
+        return Elsewhere(prepared.spec, run.copies)
     teaches = prepared.teacher is not None and "teacher" in run.method.needs
     view = prepared.teacher.view if prepared.teacher and teaches else "student"
     if seeds == 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from reincarnate.errors import UserError
 
+ADDRESS = "RAY_ADDRESS"  # Ray's own variable: a running cluster; without it one is started here
 STORE = 200_000_000  # bytes of Ray's object store: settings, parameters and reasons are all that passes through it
 
 

@@ -189,7 +189,7 @@ def why_apart(prepared: Prepared) -> str | None:
         return "students that start from weights are trained one seed at a time"
     if prepared.run.stop_at:
         return "each stops when it has done enough"
-    if prepared.run.method.distant:
+    if prepared.run.method.distant or prepared.run.actors:
         return "each has a process beside it"
     return None
 

@@ -22,6 +22,7 @@ from reincarnate.priors.reference import Reference, given_data, reference, teach
 from reincarnate.priors.remarks import remarks
 from reincarnate.priors.support import Support, choose, with_support
 from reincarnate.priors.temperature import Measured, MeasuredSpread, measure, measure_spread
+from reincarnate.run.crews import check_actors
 from reincarnate.run.plan import updates
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.run.several import check_shares, follows_features, without_unknown_features
@@ -100,6 +101,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         suited, more = without_unknown_features(suited, teacher, spec, student)
         warnings += more
     run.exchange.suits(suited.student, suited.method)
+    check_actors(suited, spec, teacher)
     check_video(suited, student)
     on_device = frames.type != "cpu"
     return Prepared(suited, spec, device, teacher, warnings, agent, asked=run, mirrored=on_device, frames_in=folder)

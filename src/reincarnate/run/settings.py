@@ -91,6 +91,12 @@ class Run:
     """Where priors measured once are kept."""
     label: str = ""
     """What reports call this run, where the method's name does not say enough."""
+    actors: int = 0
+    """Processes that act for the learner, each at its share of the task's copies; 0: the learner acts itself."""
+    actor_steps: int = 1
+    """Steps of each copy, at least, that actors take with the same weights; for students that learn from a replay."""
+    backend: Literal["processes", "ray"] = "processes"
+    """Where actors are: processes on this machine, or actors of Ray, also on others (RAY_ADDRESS names a cluster)."""
     population: int = 1
     """Learners of this run that tell each other something as they learn, with seeds from --seed on; see --exchange."""
     exchange: AnyExchange = field(default_factory=Nothing)  # pyright: ignore[reportInvalidTypeForm]
@@ -148,6 +154,7 @@ def check_settings(run: Run) -> None:
         "reference_episodes",
         "keep_checkpoints",
         "population",
+        "actor_steps",
     )
     for name in (*at_least_one, "data_env_steps"):
         if getattr(run, name) < 1:
@@ -155,7 +162,7 @@ def check_settings(run: Run) -> None:
     for name in ("data_epsilon", "eval_epsilon"):
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
-    for name in ("envs", "seed", "threads"):
+    for name in ("envs", "seed", "threads", "actors"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
     if run.compile == "on" and not (can_compile() or torch.cuda.is_available()):
@@ -203,6 +210,9 @@ def record(run: Run) -> dict[str, Any]:
         ("stop_at", ""),
         ("video", "off"),
         ("replay_device", "cpu"),
+        ("actors", 0),
+        ("actor_steps", 1),
+        ("backend", "processes"),
     ):
         if settings[name] == usual:
             del settings[name]  # as records were before there were any

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -60,6 +60,20 @@ class Guided:
         return self._rng.integers(1, int(horizon) + 1, size=n)
 
 
+@runtime_checkable
+class Collects(Protocol):
+    """Where experience comes from: a collector here, or several who act elsewhere (`training.crew`)."""
+
+    finished: list[tuple[int, float]]  # (copy, return) of episodes that ended, until somebody takes them
+
+    @property
+    def obs(self) -> np.ndarray: ...  # what the copies show now
+    def during(
+        self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
+    ) -> list[Transition]: ...
+    def rest(self) -> None: ...  # a stretch is over
+
+
 class Collector:
     """Acts on a stage. The learner never sees a transition before the cycle it was made in is over, whether or not the
     two overlap, so that results do not depend on `overlap`."""
@@ -94,7 +108,12 @@ class Collector:
             self.finished += self.stage.ended()
         return transition
 
-    def close(self) -> None:
-        """Let the thread go; the environment stays open."""
+    @property
+    def obs(self) -> np.ndarray:
+        """What the copies show now."""
+        return self.stage.obs
+
+    def rest(self) -> None:
+        """The stretch is over: let the thread go; the environment stays open."""
         if self._pool is not None:
             self._pool.shutdown()

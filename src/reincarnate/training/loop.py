@@ -15,8 +15,9 @@ from reincarnate.errors import UserError
 from reincarnate.teachers.features import Features, features_of
 from reincarnate.training.asking import as_it_was, of_live, predictor_of
 from reincarnate.training.cast import tell_each_other
-from reincarnate.training.collector import Collector, Guided
+from reincarnate.training.collector import Collector, Collects, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
+from reincarnate.training.crew import Crew
 from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange, Quiet
@@ -46,7 +47,8 @@ class Loop:
     """Trainings that differ in their seed alone, in step; mostly one.
 
     What they share is the work: one step of all environments, and whatever their team can do in one go. `env` holds
-    the copies of all, one training's after another's. An exchange between members happens between cycles.
+    the copies of all, one training's after another's, or says how many there are where a crew holds them. An exchange
+    between members happens between cycles.
     """
 
     def __init__(
@@ -56,10 +58,11 @@ class Loop:
         env: VectorEnv,
         overlap: bool = False,
         exchange: Exchange | None = None,
+        crew: Crew | None = None,
     ):
         self.trainings, self.teams, self.env, self.overlap = list(trainings), teams, env, overlap
         self.first, self.copies = self.trainings[0], env.n // len(trainings)
-        self.exchange = exchange or Quiet()
+        self.exchange, self.crew = exchange or Quiet(), crew
         self._enough: set[str] = set()  # of the cast, whose memory has a batch by now
         self._fresh = {name for name, memory in self.first.memories.items() if memory.fresh}
         self._reader: Features | None = None
@@ -102,8 +105,7 @@ class Loop:
                 tick(phase)
             self._diagnose(number)
             return
-        rngs = [training.stream("act") for training in self.trainings]
-        collector = Collector(self._stage(number, rngs), rngs, self.overlap)
+        collector = self._collector(number)
         try:
             while at.phase_env_steps < stop:
                 self._cycle(phase, collector, learn, stop)
@@ -113,18 +115,25 @@ class Loop:
         except Unsound as error:
             raise UserError(f"{error}; it was after {at.env_steps:,} env steps and {at.updates:,} updates") from error
         finally:
-            collector.close()
+            collector.rest()
         self._diagnose(number)
-        self.teams["student"].cut(self.trainings, collector.stage.obs)
+        self.teams["student"].cut(self.trainings, collector.obs)
 
-    def _cycle(self, phase: Phase, collector: Collector, learn: Mapping[str, Callable[[int], None]], stop: int) -> None:
+    def _collector(self, number: int) -> Collects:
+        """Who acts in a stretch: here, or those who hold the copies."""
+        if self.crew is not None:
+            return self.crew.begin(self.first)
+        rngs = [training.stream("act") for training in self.trainings]
+        return Collector(self._stage(number, rngs), rngs, self.overlap)
+
+    def _cycle(self, phase: Phase, collector: Collects, learn: Mapping[str, Callable[[int], None]], stop: int) -> None:
         """`pace.env_steps` env steps (at least one of each copy), and the updates they pay for.
 
         A replay is learnt from as it was before them; what is on-policy is learnt from after them.
         """
         first, n = self.first, self.copies
         before = first.at.phase_env_steps
-        steps = steps_ahead(first.pace, n, stop - before)
+        steps = self._steps(stop - before)
         explores = [first.exploration(phase, before + i * n) for i in range(steps)]
         spent = min(steps * n, stop - before)
         due = self._due(phase, before, before + spent)
@@ -146,6 +155,13 @@ class Loop:
         for training, ended in zip(self.trainings, self._returns(collector), strict=True):
             training.played(spent, ended)
 
+    def _steps(self, left: int) -> int:
+        """Of each copy in the next cycle; who acts elsewhere takes more of them with the same weights."""
+        steps = steps_ahead(self.first.pace, self.copies, left)
+        if self.crew is None or self._fresh:
+            return steps
+        return max(steps, min(self.crew.steps, -(-left // self.copies)))
+
     def _learn_newest(
         self, names: Sequence[str], learn: Mapping[str, Callable[[int], None]], due: Mapping[str, int]
     ) -> None:
@@ -160,6 +176,8 @@ class Loop:
     def close(self) -> None:
         """Let environments go, and processes of those who have one."""
         self.env.close()
+        if self.crew is not None:
+            self.crew.close()
         for team in self.teams.values():
             if isinstance(team, Distant):
                 team.close()
@@ -182,7 +200,7 @@ class Loop:
                 due[name] = count
         return due
 
-    def _returns(self, collector: Collector) -> list[list[float]]:
+    def _returns(self, collector: Collects) -> list[list[float]]:
         found: list[list[float]] = [[] for _ in self.trainings]
         if not collector.finished:
             return found

@@ -110,7 +110,8 @@ class Stage:
             told = f"{error} at step {self.steps} of each copy: its training has diverged"
             raise Unsound(told) from error
         action = acted.action if idle is None else resting(acted.action, idle)
-        step = self.env.step(action)
+        rests = idle is not None and bool(idle.all())  # as where others hold the copies that have a part
+        step = self._standing() if rests else self.env.step(action)
         notes = acted.notes
         if now.mask is not None:
             notes = {**notes, "mask": now.mask.numpy()}
@@ -125,6 +126,11 @@ class Stage:
             self.scores = np.where(now.begins.numpy(), 0.0, self.scores) + self.env.score  # pyright: ignore
         self.begins = step.terminated | step.truncated
         return Transition(obs, action, step, self.predictions, notes, which, before)
+
+    def _standing(self) -> Step:
+        """A step of which nobody has a part."""
+        nothing, no = np.zeros(self.env.n, np.float32), np.zeros(self.env.n, bool)
+        return Step(self.obs, self.obs, nothing, no, no, self.mask, self.mask)
 
     def _listen(self, now: TimeStep) -> None:
         said = {}
