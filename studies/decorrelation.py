@@ -3,7 +3,8 @@
     python studies/decorrelation.py PART out.json [SECONDS]
         # dqn, qrdqn, pqn: from scratch; weaned: DQN under a teacher; tune: DQN, seed 100, by which forms were chosen
 
-Goes on where it was stopped, arm by arm; begins none after so many seconds. The seeds of an arm are trained together.
+Goes on where it was stopped, arm by arm and with the seeds that an arm lacks; begins none after so many seconds. The
+seeds of an arm are trained together.
 Seeds from 0 on are reported; each arm is compared with the one without a penalty, seed by seed.
 """
 
@@ -31,7 +32,7 @@ PARTS: dict[str, tuple[str, tuple[Arm, ...]]] = {
     "dqn": ("dqn", tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1"))),
     "qrdqn": (
         "qrdqn",
-        tuple(("scratch", by, n, STEPS) for by, n in ((NONE, 5), ("correlation 0.1", 3), ("correlation 1", 3))),
+        tuple(("scratch", by, 5, STEPS) for by in (NONE, "correlation 0.1", "correlation 1")),
     ),
     "weaned": ("dqn", tuple(("kickstart", by, 5, STEPS) for by in (NONE, "correlation 0.1"))),
     "tune": (
@@ -114,10 +115,11 @@ def main(argv: list[str]) -> int:
     found = json.loads(out.read_text()) if out.exists() else {}
     for arm in arms:
         method, penalty, n, steps = arm
-        if f"{method}, {penalty}" in found or time.monotonic() > until:
+        there = found.get(f"{method}, {penalty}", {"runs": []})["runs"]
+        if len(there) >= n or time.monotonic() > until:
             continue
         first, began = (100 if argv[0] == "tune" else 0), time.monotonic()
-        runs = trained(student, arm, range(first, first + n), store)
+        runs = there + trained(student, arm, range(first + len(there), first + n), store)
         plain = runs if penalty == NONE else found.get(f"{method}, {NONE}", {"runs": []})["runs"]
         wall = round(time.monotonic() - began, 1)
         found[f"{method}, {penalty}"] = {"env_steps": steps, "wall_seconds": wall, **summary(runs, plain)}
