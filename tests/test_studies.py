@@ -125,6 +125,18 @@ def finished(made) -> Path:
     return Path("out")
 
 
+def test_runs_older_than_a_setting_are_still_the_studys(finished):
+    config = finished / "CartPole-v1/gentle-s0/config.json"
+    old = json.loads(config.read_text())
+    assert old.pop("metric") == "return" and old["method"].pop("wean") and old["student"].pop("priority") == 0
+    config.write_text(json.dumps(old))
+    write_done(config.parent)
+    run_here(read_study(Path("study.yaml")), finished)
+    config.write_text(json.dumps({**old, "env_steps": 61}))
+    with pytest.raises(UserError, match="gentle-s0 has env_steps = 61, the study 60; move it away"):
+        run_here(read_study(Path("study.yaml")), finished)
+
+
 def refused(args: list[str], capsys) -> str:
     with pytest.raises(SystemExit) as stop:
         main(args)

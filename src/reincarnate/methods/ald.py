@@ -20,6 +20,7 @@ class ALD(Learner, Method):
 
     needs: ClassVar[frozenset[str]] = frozenset()
     cast: ClassVar[tuple[str, ...]] = ("student", "learner")
+    later: ClassVar[frozenset[str]] = frozenset({"processes"})
 
     policy: float = 1.0  # weight of the student's KL to the learner
     value: float = 1.0  # weight of the student's squared error to the learner's values

@@ -3,6 +3,7 @@
 import json
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -12,7 +13,7 @@ from reincarnate.files.atomic import disk_errors
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import load_record
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
-from reincarnate.run.settings import record
+from reincarnate.run.settings import from_record, record
 from reincarnate.studies.executors import Executor, LocalProcesses, refuse_starting_up
 from reincarnate.studies.matrix import Study
 from reincarnate.studies.overview import report_study
@@ -76,12 +77,19 @@ def _same_settings(study: Study, out: Path) -> None:
     for cell in study.cells:
         config = out / cell.directory / "config.json"
         if config.exists():
-            found = load_record(config)
-            asked = json.loads(json.dumps(record(cell.run)))
+            found, asked = _of_today(load_record(config)), json.loads(json.dumps(record(cell.run)))
             for key in asked:
                 if key not in ("versions", "command") and found.get(key) != asked[key]:
                     where = out / cell.directory
                     raise UserError(f"{where} has {key} = {found.get(key)!r}, the study {asked[key]!r}; move it away")
+
+
+def _of_today(config: dict[str, Any]) -> dict[str, Any]:
+    """A run's record with the settings that have come since, at what could not be chosen then."""
+    try:
+        return json.loads(json.dumps(record(from_record(config))))
+    except UserError:  # of names that are not known here: as it stands
+        return config
 
 
 def _prepared(study: Study) -> list[Prepared]:
