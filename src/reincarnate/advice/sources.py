@@ -32,15 +32,15 @@ RLPD = (
 )
 ON_POLICY = (
     "Schmitt et al. (2018): kickstarting was made for on-policy students; Spigler (2025): weighed by PPO's ratio; "
-    "studies/policies.yaml and studies/mujoco_policies.yaml compare them here"
+    "studies/policies.yaml and studies/mujoco_policies.yaml would compare them here, and have not been run"
 )
 CALQL = (
     "CORL's offline-to-online runs: antmaze 53 to 97 (IQL 56 to 79, AWAC 18 to 16), cloned Adroit -1 to -1 (IQL 22 to "
-    "45); studies/logged.yaml compares them here"
+    "45); studies/logged.yaml would compare them here, and has not been run"
 )
-TD3BC = "Fujimoto & Gu (2021), offline; studies/logged.yaml goes on online"
-CLONE = "Baker et al. (2022): RL held to a clone by a KL that decays; without it skills were lost; studies/logged.yaml"
-ACTOR_RATE = "docs/methods/qdagger.md: an actor of 256, 256 was distilled at 1e-3, not 3e-4; studies/mujoco.yaml: 1e-3"
+TD3BC = "Fujimoto & Gu (2021), offline; going on online is untried here (studies/logged.yaml has not been run)"
+CLONE = "Baker et al. (2022): RL held to a clone by a KL that decays; without it skills were lost; untried here"
+ACTOR_RATE = "docs/methods/qdagger.md: an actor of 256, 256 was distilled at 1e-3, not 3e-4"
 JSRL = (
     "Uchendu et al. (2023): made for exploration that is hard; "
     f"{_PAPER}, JSRL figure: no better than scratch (0.38 against 0.39) where it is not"
