@@ -77,7 +77,7 @@ WEIGHTS = WeightsFacts(PRIOR, "MinAtar/Breakout-v1", True, GOOD)
 
 def made(**facts) -> Measurement:
     """Of MinAtar Breakout, with nothing to start from but what is said."""
-    return Measurement("MinAtar/Breakout-v1", **{"budget": 50_000, "student": DQN(), "student_name": "dqn", **facts}, random=RANDOM)  # fmt: skip
+    return Measurement(**{"task": "MinAtar/Breakout-v1", "budget": 50_000, "student": DQN(), "student_name": "dqn", **facts}, random=RANDOM)  # fmt: skip
 
 
 def taught(**changes) -> Measurement:
@@ -100,8 +100,12 @@ HOLDS = {
     "no prior that helps": taught(score=SAME),
     "re-live what there is": made(data=replace(DATA, returns=SAME)),
     "taught on its own rollouts": replace(taught(), student=PPO(), student_name="ppo"),
-    "offline from logs, no better than was earned": made(data=DATA, student=SAC(), student_name="sac", continuous=True),
-    "offline from logs, held to their actions": made(data=DATA, student=TD3(), student_name="td3", continuous=True),
+    "offline from logs, no better than was earned": made(
+        task="Pendulum-v1", data=DATA, student=SAC(), student_name="sac", continuous=True
+    ),
+    "offline from logs, held to their actions": made(
+        task="Pendulum-v1", data=DATA, student=TD3(), student_name="td3", continuous=True
+    ),
     "clone the data, then learn held to the clone": made(data=DATA, student=PPO(), student_name="ppo"),
 }
 """For each rule, measurements for which it is among the first two."""
