@@ -121,7 +121,8 @@ def main(argv: list[str]) -> int:
         first, began = (100 if argv[0] == "tune" else 0), time.monotonic()
         runs = there + trained(student, arm, range(first + len(there), first + n), store)
         plain = runs if penalty == NONE else found.get(f"{method}, {NONE}", {"runs": []})["runs"]
-        wall = round(time.monotonic() - began, 1)
+        before = found.get(f"{method}, {penalty}", {"wall_seconds": 0.0})["wall_seconds"]
+        wall = round(before + time.monotonic() - began, 1)
         found[f"{method}, {penalty}"] = {"env_steps": steps, "wall_seconds": wall, **summary(runs, plain)}
         out.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
         print(student, method, penalty, found[f"{method}, {penalty}"]["area"], f"{wall} s", flush=True)
