@@ -9,6 +9,8 @@ from reincarnate import envs
 from reincarnate.envs import control
 from reincarnate.errors import UserError
 from reincarnate.methods import Scratch
+from reincarnate.nets.keyed import screens_in
+from reincarnate.nets.qnet import natural_torso
 from reincarnate.run.execute import execute
 from reincarnate.run.settings import Run
 from reincarnate.students import D4PG
@@ -91,7 +93,6 @@ def test_gymnasiums_mujoco_is_played():
     env.close()
 
 
-@pytest.mark.slow
 def test_a_student_trains_on_the_suite(tmp_path):
     pytest.importorskip("dm_control")
     student = D4PG(hidden=(16,), batch_size=8, warmup=10, replay_size=500)
@@ -99,3 +100,10 @@ def test_a_student_trains_on_the_suite(tmp_path):
     fields = {"eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1, "store": str(tmp_path / "store")}
     result = execute(type(run)(**{**vars(run), **fields}), tmp_path / "run")
     assert 0 <= result["score"] <= 1000 and result["updates"] == 3
+
+
+def test_what_a_task_of_the_suite_shows_is_known_by_name_and_has_no_screens():
+    pytest.importorskip("dm_control")
+    spec = envs.spec("dm_control/cartpole-swingup-v0")
+    assert spec.entries == [("position", 3, (3,), "float32"), ("velocity", 2, (2,), "float32")]
+    assert screens_in(spec) == [] and natural_torso(spec) == "mlp"

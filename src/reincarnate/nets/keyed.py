@@ -17,13 +17,12 @@ SIDES = 3  # rows, columns, channels
 
 def screens_in(spec: TaskSpec) -> list[tuple[int, tuple[int, ...]]]:
     """Where screens begin in a task's row, and their shapes [H, W, C]; [] where it has none."""
-    parts = spec.protocol.get("observation", ())
-    if len(spec.obs_shape) != 1 or sum(part[1] for part in parts) != spec.obs_shape[0]:
+    if len(spec.obs_shape) != 1 or sum(size for _, size, _, _ in spec.entries) != spec.obs_shape[0]:
         return []
     found, begin = [], 0
-    for _, size, shape, dtype in parts:
+    for _, size, shape, dtype in spec.entries:
         if dtype == "uint8" and len(shape) == SIDES and min(shape[:2]) >= LEAST_SCREEN:
-            found.append((begin, tuple(shape)))
+            found.append((begin, shape))
         begin += size
     return found
 

@@ -45,13 +45,13 @@ def turned(teacher: Teacher, spec: TaskSpec) -> Teacher:
     if len(shape) == SIDES == len(spec.obs_shape) and shape != spec.obs_shape and spec.stack == 1:
         last = (*shape[1:], shape[0]) == tuple(spec.obs_shape)
         return Turned(teacher, spec, None, "channels brought first") if last else teacher
-    entries, parts = getattr(teacher, "entries", ()), spec.protocol.get("observation", ())
+    entries, parts = getattr(teacher, "entries", ()), spec.entries
     if not entries or not parts:
         return teacher
     order = _order(entries, parts)
     if order is None:
         told = ", ".join(f"{entry.key} {entry.shape}" for entry in entries)
-        shown = ", ".join(f"{part[0]} {tuple(part[2]) or (part[1],)}" for part in parts)
+        shown = ", ".join(f"{part[0]} {part[2] or (part[1],)}" for part in parts)
         raise UserError(f"the teacher {teacher.card.uri} does not fit {spec.id}: it sees {told}; that shows {shown}")
     same = bool((order == torch.arange(len(order))).all())
     return teacher if same else Turned(teacher, spec, order, "a Dict's numbers brought into its own order")
@@ -63,7 +63,7 @@ def _order(entries: Sequence[Any], parts: Sequence[Any]) -> Tensor | None:
         return None
     begins, found = 0, {}
     for key, size, shape, _ in parts:
-        found[key] = (torch.arange(begins, begins + size), tuple(shape))
+        found[key] = (torch.arange(begins, begins + size), shape)
         begins += size
     order = []
     for entry in entries:

@@ -44,6 +44,15 @@ class TaskSpec:
         name = self.protocol.get("score")
         return name if isinstance(name, str) else None
 
+    @property
+    def entries(self) -> list[tuple[str, int, tuple[int, ...], str]]:
+        """What a row of a Dict's shows side by side: name, numbers, shape, dtype; of dm_control vectors. [] else."""
+        found = []
+        for name, size, *kind in self.protocol.get("observation", ()):
+            shape, dtype = kind or ((size,), "float32")
+            found.append((name, size, tuple(shape), dtype))
+        return found
+
 
 @runtime_checkable
 class Codec(Protocol):
