@@ -144,6 +144,16 @@ def test_scaled_rewards_keep_every_return_on_the_atoms():
     assert float(student.network.largest_reward) == largest
 
 
+def test_a_task_that_has_not_paid_yet_is_learnt_from_all_the_same():
+    student = ModernSAC(hidden=(8,)).newborn(SPEC, 0)
+    batch = batch_of(16, np.random.default_rng(0))
+    unpaid = batch._replace(reward=torch.zeros_like(batch.reward))
+    means = student.update(unpaid, Weighing(), np.random.default_rng(0)).means
+    assert all(torch.as_tensor(mean).isfinite() for mean in means.values())
+    assert student._see(unpaid).reward.tolist() == [0.0] * 16
+    assert all(tensor.isfinite().all() for tensor in student.network.state_dict().values())
+
+
 # ---- one update ----------------------------------------------------------------------------------------
 
 

@@ -209,7 +209,7 @@ class ContinuousStudent(OptimizedByPart):
         if not self._worth:
             return reward
         forever = self.network.largest_reward / (1 - self.settings.gamma)
-        return reward * (self._worth / forever.clamp(min=torch.finfo(forever.dtype).tiny))
+        return reward * torch.where(forever > 0, self._worth / forever, 1.0)  # until something is earned, all are 0
 
     def _learn_values(
         self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
