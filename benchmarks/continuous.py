@@ -5,9 +5,9 @@
 
 Unit: env steps per second, learner included, of HalfCheetah-v5; the clock starts 200 env steps after the first update.
 Memory: the most that the process ever held (VmHWM). All sides alternate, each repeat in a process of its own.
-Unit: env steps per second on HalfCheetah-v5, learner included; the clock starts 200 env steps after the first update.
-the same size, α found by itself, TD3's actor and targets with every second update. Stable-Baselines3 monitors episodes;
-ours logs losses and returns. "bare" is the limit: the updates alone, on ready batches of the same shapes.
+Identical work: networks of 256-256, batches of 256, one update a step, a replay of the same size, α found by itself,
+TD3's actor and targets with every second update. Stable-Baselines3 monitors episodes; ours logs losses and returns.
+"bare" is the limit: the updates alone, on ready batches of the same shapes.
 """
 
 import argparse
