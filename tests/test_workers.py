@@ -153,7 +153,9 @@ def test_a_lock_on_a_file_that_its_owner_has_removed_is_no_lock(monkeypatch):
 def start(tmp: Path, *args: str) -> subprocess.Popen:
     env = {**os.environ, "TMPDIR": str(tmp), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "reincarnate", *args]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+    heeds = lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup tests are deaf to it, and so are theirs
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True, env=env, preexec_fn=heeds)
 
 
 def wait_for(pattern: str) -> None:

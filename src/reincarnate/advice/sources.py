@@ -86,7 +86,7 @@ BUDGET = (
 )
 BETTER = (
     "studies/better.yaml, three to four seeds: PQN students of PPO policies, 1 M env steps of MinAtar (2 minutes of a "
-    "core), end at 1.21, 1.41, 1.04 and 1.51 of their teachers (Asterix, Breakout, Freeway, Seaquest); without an "
-    "anchor at 0.85, 1.00, -0.01 and 0.90, from scratch at 1.39, 0.41, 0.26 and 0.23, never weaned at 0.92, 1.90, 1.06 "
-    "and 1.68"
+    "core), end at 1.16, 1.41, 1.04 and 1.52 of their teachers (Asterix, Breakout, Freeway, Seaquest); without an "
+    "anchor at 0.83, 1.00, -0.01 and 0.78, from scratch at 1.56, 0.43, 0.26 and 0.20, never weaned at 0.92, 2.01, 1.06 "
+    "and 1.72"
 )
