@@ -132,7 +132,7 @@ def here(monkeypatch):
     monkeypatch.setattr(HereSeat, "dies", ())
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["dqn", "sac", slow("ppo, lstm")])
 def test_one_actor_leads_to_the_bits_of_a_learner_that_acts_itself(name, here, store, tmp_path):
     student, env = CASES[name]
     run = run_of(student, env, store=store)
@@ -142,7 +142,7 @@ def test_one_actor_leads_to_the_bits_of_a_learner_that_acts_itself(name, here, s
     assert weights(tmp_path / "none") == weights(tmp_path / "one")
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", ["dqn", slow("sac"), "ppo, lstm"])
 def test_actors_that_die_are_replaced_to_the_same_bits(name, here, store, tmp_path, monkeypatch):
     student, env = CASES[name]
     run = run_of(student, env, store=store, actors=3, actor_steps=3)

@@ -170,7 +170,7 @@ def test_what_is_suggested_for_balloons_gives_way_to_flags_and_to_an_agents_sett
     assert isinstance(from_file, IQN) and (from_file.gamma, from_file.n_step) == (0.9, 3)
 
 
-@pytest.mark.parametrize("name", ["flight.png", "flight.gif"])
+@pytest.mark.parametrize("name", ["flight.png", slow("flight.gif")])
 def test_an_agents_flight_is_drawn(name, short, capsys, monkeypatch):
     monkeypatch.setattr("reincarnate.envs.balloon.drawing.FRAMES", 3)
     main(["evaluate", "balloon:random_walk", "--env", CALM, "--render", name, "--seed", "7"])

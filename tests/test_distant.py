@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from test_recurrent_students import LEARNER, POLICY, lines_of, lived, run_of
-from thinning import slow
 
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.errors import UserError
@@ -76,7 +75,8 @@ def test_rollouts_are_forgotten_there_as_they_are_here():
     assert rows.kept == []
 
 
-@pytest.mark.parametrize("dies", [True, slow(False)])
+@pytest.mark.slow
+@pytest.mark.parametrize("dies", [True, False])
 def test_two_processes_train_to_the_bits_of_one_even_where_one_is_killed(dies, store, tmp_path, monkeypatch):
     run = run_of(METHOD, STUDENT, store, env_steps=220)
     begin, jobs, processes, boxes = Distant.begin, [], [], set()

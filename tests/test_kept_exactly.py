@@ -204,6 +204,7 @@ def test_schedules_by_score_remember_the_scores(folder):
     assert essence(folder / "score") == essence(folder / "score-half")
 
 
+@pytest.mark.slow
 def test_seeds_trained_together_go_back_to_a_checkpoint_all_have_and_end_with_the_same_bits(folder):
     runs = [replace(small_run(folder), seed=seed) for seed in (0, 1)]
     execute_together(runs, [folder / "t0", folder / "t1"])

@@ -271,7 +271,8 @@ def elder(store, tmp_path_factory):
     return f"store:{out}"
 
 
-@pytest.mark.parametrize("name", thinned(SEVERAL, lambda name: name == "sac"))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", SEVERAL)
 def test_a_run_that_was_stopped_goes_on_to_the_same_bits(name, elder, store, tmp_path):
     (tmp_path / "rule.py").write_text(RULE)
     method, student = SEVERAL[name]

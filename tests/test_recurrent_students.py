@@ -351,6 +351,7 @@ def test_seeds_together_equal_seeds_apart(student, store, tmp_path):
     assert lines_of(tmp_path / "a1") == lines_of(tmp_path / "t1")
 
 
+@pytest.mark.slow
 def test_an_agent_that_remembers_teaches_those_who_do_and_those_who_do_not(store, tmp_path):
     execute(run_of(Scratch(), POLICY, store), tmp_path / "lstm")
     teacher = f"store:{tmp_path / 'lstm'}"

@@ -114,6 +114,7 @@ def test_a_killed_run_resumes_to_the_same_bits(name, method, extra, folder):
     assert essence(folder / f"{name}-whole") == essence(run)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_a_resumable_run_and_says_how(folder):
     run = folder / "interrupted"
     process = reincarnate(

@@ -63,6 +63,7 @@ def test_unicode_terminals_get_what_we_print_and_no_name_of_a_file_can_stop_it()
     assert code == 0 and "τ = 1.5 × ε … λ".encode() in said and b"\\udcff" in said
 
 
+@pytest.mark.slow
 def test_help_and_errors_are_told_under_the_c_locale():
     code, said = run("--help", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
     assert code == 0 and b"usage: reincarnate" in said and b"x tasks" not in said and b"tasks x methods" in said

@@ -78,7 +78,7 @@ def together(method, config, copies=2):
         slow(Scratch(), DQN(**SMALL)),
         (Kickstart(), DQN(**SMALL, double=True)),
         slow(QDagger(offline_updates=60), DQN(**SMALL)),
-        (QDagger(offline_updates=20, wean=LINEAR), Rainbow(**SMALL, noisy=True, dueling=True)),
+        slow(QDagger(offline_updates=20, wean=LINEAR), Rainbow(**SMALL, noisy=True, dueling=True)),
         slow(Kickstart(wean=LINEAR), IQN(**SMALL | {"hidden": (16, 8)})),
         slow(Scratch(), Modern(**SMALL, reset_every=20)),
         slow(JSRL(horizon=5), DQN(**SMALL)),

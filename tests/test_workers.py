@@ -74,6 +74,7 @@ def script(text: str, *args: str, stdin: bool = False, **env: str) -> subprocess
 # ---- workers that die --------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_that_kills_its_process_fails_alone_and_takes_no_innocent_one_along():
     """Two tasks' runs share the workers; one of them kills whichever process plays it, every time."""
     Path("killing.py").write_text(KILLER)
