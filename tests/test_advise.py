@@ -374,6 +374,7 @@ def test_a_good_teacher_is_measured_once_and_taught_from(capsys, no_trials_of_sp
     assert advise(ask, capsys) == advice
 
 
+@pytest.mark.slow
 def test_its_commands_run_as_they_are(capsys, monkeypatch):
     monkeypatch.setattr(recommending, "estimate", lambda *_: 1.0)
     main(["advise", *PLAY, "--teacher", "py:rule.py:lean", "--budget", "4000"])
@@ -501,6 +502,7 @@ def test_the_replay_that_an_agent_kept_is_its_data(capsys, no_trials_of_speed):
 # ---- trying ---------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_trial_trains_the_first_two_with_the_same_seed_and_budget(capsys, no_trials_of_speed):
     args = [*PLAY, "--teacher", "py:rule.py:half", "--budget", "400", "--seed", "3"]
     advice = advise([*args, "--try", "--try-env-steps", "200", "--out", "tried"], capsys)

@@ -42,6 +42,7 @@ def exported(kind: str, folder: Path, name: str = "output") -> str:
     return f"onnx:{path}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_evaluate_and_inspect_and_advise_say_the_same_of_probabilities(tmp_path: Path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
