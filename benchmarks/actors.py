@@ -30,10 +30,10 @@ import torch
 from reincarnate import Run, Scratch
 from reincarnate.run.assemble import assemble
 from reincarnate.run.prepare import measure_priors, prepare
-from reincarnate.run.seats import Part
+from reincarnate.run.process_actors import WorkerSpec
 from reincarnate.students import PPO, PQN
-from reincarnate.training.crew import joined
-from reincarnate.training.performer import Order, weights_of
+from reincarnate.training.remote_actors import joined
+from reincarnate.training.rollout_worker import Request, weights_of
 
 CALL = "import sys; from reincarnate.cli import main; sys.exit(main())"
 COMMON = (
@@ -149,17 +149,17 @@ def learning(loop: Any, training: Any, steps: int) -> float:
 
 def put_together(run: Run, spec: Any, n: int, steps: int, weights: np.ndarray, learns: float) -> dict[str, Any]:
     """One cycle of n actors."""
-    performer = Part(run, spec, COPIES // n, (), Path.cwd()).performer()
-    performer.begin(np.random.default_rng(0))
-    order = Order([0.05] * steps, None)
-    acting = seconds_of(lambda: performer.act(order, weights))
-    answer = performer.act(order, weights)
-    message = pickle.dumps(answer, pickle.HIGHEST_PROTOCOL)
-    packing = seconds_of(lambda: pickle.dumps(answer, pickle.HIGHEST_PROTOCOL))
+    worker = WorkerSpec(run, spec, COPIES // n, (), Path.cwd()).worker()
+    worker.begin(np.random.default_rng(0))
+    request = Request([0.05] * steps, None)
+    acting = seconds_of(lambda: worker.act(request, weights))
+    reply = worker.act(request, weights)
+    message = pickle.dumps(reply, pickle.HIGHEST_PROTOCOL)
+    packing = seconds_of(lambda: pickle.dumps(reply, pickle.HIGHEST_PROTOCOL))
     unpacking = seconds_of(lambda: pickle.loads(message))
     firsts = [i * (COPIES // n) for i in range(n)]
-    joining = seconds_of(lambda: [joined([one] * n, firsts) for one in answer.experience])
-    performer.close()
+    joining = seconds_of(lambda: [joined([one] * n, firsts) for one in reply.experience])
+    worker.close()
     passing = n * (weights.nbytes + len(message)) / BANDWIDTH  # the learner's own line is what all share
     cycle = passing + acting + packing + n * unpacking + joining + learns
     return {

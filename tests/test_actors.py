@@ -17,17 +17,17 @@ from thinning import slow
 from reincarnate import Run
 from reincarnate.errors import UserError
 from reincarnate.methods import JSRL, Kickstart, Scratch
-from reincarnate.run import crews
+from reincarnate.run import remote_actors
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
-from reincarnate.run.seats import ProcessSeat, parts
-from reincarnate.run.seats_ray import RaySeat
+from reincarnate.run.process_actors import ProcessHandle, worker_specs
+from reincarnate.run.ray_actors import RayHandle
 from reincarnate.run.settings import record
 from reincarnate.students import DQN, PPO, SAC
-from reincarnate.training.crew import Died, joined, shared_out
 from reincarnate.training.gossip import Gossip
-from reincarnate.training.performer import shapes_of
 from reincarnate.training.players import Transition
+from reincarnate.training.remote_actors import Died, joined, shared_out
+from reincarnate.training.rollout_worker import shapes_of
 from reincarnate.types import Step
 
 LEARNS = DQN(hidden=(8,), warmup=16, batch_size=8, replay_size=200, target_every=10)
@@ -75,14 +75,14 @@ CASES = {
 
 
 class Here:
-    """Seats in this process, whose holders die when they are told to."""
+    """Actors in this process, whose holders die when they are told to."""
 
     def __init__(self, run, spec):
         self.run, self.spec, self.made = run, spec, []
         self.shapes = shapes_of(run.student.newborn(spec, run.birth_seed))
 
-    def seats(self, copies):
-        self.made = [HereSeat(self, part) for part in parts(self.run, self.spec, copies)]
+    def handles(self, copies):
+        self.made = [HereHandle(self, part) for part in worker_specs(self.run, self.spec, copies)]
         return self.made
 
     def publish(self, weights):
@@ -91,45 +91,45 @@ class Here:
     def close(self): ...
 
 
-class HereSeat:
-    dies = ()  # numbers of orders, over all seats, before whose answer the holder dies
-    orders = 0
+class HereHandle:
+    dies = ()  # numbers of requests, over all handles, before whose reply the holder dies
+    requests = 0
 
-    def __init__(self, seats, part):
-        self.seats, self.part, self.performer = seats, part, None
+    def __init__(self, handles, part):
+        self.handles, self.part, self.worker = handles, part, None
 
-    def take(self):
-        self.performer = self.part.performer()
+    def start(self):
+        self.worker = self.part.worker()
 
     def begin(self, rng):
-        self.owed = self.performer.begin(copy.deepcopy(rng))
+        self.owed = self.worker.begin(copy.deepcopy(rng))
 
-    def catch_up(self, actions, mind):
-        self.performer.catch_up(actions, mind)
+    def catch_up(self, actions, state):
+        self.worker.catch_up(actions, state)
 
-    def act(self, order):
-        HereSeat.orders += 1
-        self.owed = self.performer.act(order, self.seats.weights)
-        if HereSeat.orders in HereSeat.dies:
-            self.performer = None
+    def act(self, request):
+        HereHandle.requests += 1
+        self.owed = self.worker.act(request, self.handles.weights)
+        if HereHandle.requests in HereHandle.dies:
+            self.worker = None
 
     def obs(self):
         return self.owed
 
-    def answer(self):
-        if self.performer is None:
+    def reply(self):
+        if self.worker is None:
             raise Died("by the test's hand")
         return pickle.loads(pickle.dumps(self.owed))
 
     def close(self):
-        self.performer = None
+        self.worker = None
 
 
 @pytest.fixture
 def here(monkeypatch):
-    monkeypatch.setattr(crews, "_seats", Here)
-    monkeypatch.setattr(HereSeat, "orders", 0)
-    monkeypatch.setattr(HereSeat, "dies", ())
+    monkeypatch.setattr(remote_actors, "_backend", Here)
+    monkeypatch.setattr(HereHandle, "requests", 0)
+    monkeypatch.setattr(HereHandle, "dies", ())
 
 
 @pytest.mark.parametrize("name", ["dqn", "sac", slow("ppo, lstm")])
@@ -147,8 +147,8 @@ def test_actors_that_die_are_replaced_to_the_same_bits(name, here, store, tmp_pa
     student, env = CASES[name]
     run = run_of(student, env, store=store, actors=3, actor_steps=3)
     assert execute(run, tmp_path / "whole")["env_steps"] == 150
-    monkeypatch.setattr(HereSeat, "orders", 0)
-    monkeypatch.setattr(HereSeat, "dies", (1, 8))  # the first of a stretch, and one amid it
+    monkeypatch.setattr(HereHandle, "requests", 0)
+    monkeypatch.setattr(HereHandle, "dies", (1, 8))  # the first of a stretch, and one amid it
     said = []
     execute(run, tmp_path / "killed", note=said.append)
     assert sum("by the test's hand): another takes its place" in line for line in said) == 2
@@ -157,7 +157,7 @@ def test_actors_that_die_are_replaced_to_the_same_bits(name, here, store, tmp_pa
 
 
 def test_one_that_dies_again_and_again_ends_the_run_in_a_line(here, store, tmp_path, monkeypatch):
-    monkeypatch.setattr(HereSeat, "dies", range(1000))
+    monkeypatch.setattr(HereHandle, "dies", range(1000))
     with pytest.raises(UserError, match=r"actor 0 died \(by the test's hand\) 4 times: .* leave --actors out"):
         execute(run_of(store=store, actors=2), tmp_path / "run")
 
@@ -178,20 +178,20 @@ def test_a_learner_with_distant_actors_learns_as_often_as_one_that_acts(here, st
 @pytest.mark.parametrize("kills", [slow(True), False])
 def test_processes_act_to_the_same_bits_even_where_they_are_killed(kills, store, tmp_path, monkeypatch):
     run = run_of(store=store, actors=2 if kills else 1)
-    act, orders, said = ProcessSeat.act, [], []
+    act, requests, said = ProcessHandle.act, [], []
 
-    def acts(self, order):
-        act(self, order)
-        orders.append(order)
-        if kills and len(orders) in (1, 8):
+    def acts(self, request):
+        act(self, request)
+        requests.append(request)
+        if kills and len(requests) in (1, 8):
             os.kill(self.process.pid, signal.SIGKILL)
 
     execute(replace(run, actors=run.actors if kills else 0), tmp_path / "whole")
-    monkeypatch.setattr(ProcessSeat, "act", acts)
+    monkeypatch.setattr(ProcessHandle, "act", acts)
     execute(run, tmp_path / "again", note=said.append)
     assert sum("killed by SIGKILL): another takes its place" in line for line in said) == 2 * kills
     assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "again")
-    assert weights(tmp_path / "whole") == weights(tmp_path / "again") and orders
+    assert weights(tmp_path / "whole") == weights(tmp_path / "again") and requests
 
 
 @pytest.mark.slow
@@ -199,15 +199,15 @@ def test_actors_of_ray_act_to_the_same_bits_even_where_they_are_killed(store, tm
     pytest.importorskip("ray")
     run = run_of(store=store, actors=2)
     execute(run, tmp_path / "whole")
-    act, orders, said = RaySeat.act, [], []
+    act, requests, said = RayHandle.act, [], []
 
-    def acts(self, order):
-        act(self, order)
-        orders.append(order)
-        if len(orders) in (1, 8):
-            self._seats.ray.kill(self.actor)
+    def acts(self, request):
+        act(self, request)
+        requests.append(request)
+        if len(requests) in (1, 8):
+            self._backend.ray.kill(self.actor)
 
-    monkeypatch.setattr(RaySeat, "act", acts)
+    monkeypatch.setattr(RayHandle, "act", acts)
     execute(replace(run, backend="ray"), tmp_path / "again", note=said.append)
     assert sum("another takes its place" in line for line in said) == 2
     assert lines_of(tmp_path / "whole") == lines_of(tmp_path / "again")

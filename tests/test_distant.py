@@ -3,7 +3,7 @@
 import os
 import signal
 from dataclasses import replace
-from multiprocessing import shared_memory
+from multiprocessing import get_context, shared_memory
 
 import numpy as np
 import pytest
@@ -118,7 +118,7 @@ class Dead:
 
 
 def test_where_nobody_can_learn_the_run_ends_in_a_line_and_waits_for_nobody(store, tmp_path, monkeypatch):
-    context = distant.multiprocessing.get_context("spawn")
+    context = get_context("spawn")
     monkeypatch.setattr(type(context), "Process", Dead)
     monkeypatch.setattr(distant, "wait", lambda sources, timeout: sources[:1])
     run = run_of(replace(METHOD, processes="two"), STUDENT, store)

@@ -16,8 +16,8 @@ from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import Scratch
 from reincarnate.run import apart
-from reincarnate.run.actors import Post
 from reincarnate.run.execute import execute_together
+from reincarnate.run.ray_members import Post
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN
 from reincarnate.training.gossip import Gossip

@@ -13,9 +13,10 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import wraps
+from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -157,6 +158,23 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=wait_for_end, daemon=True).start()
+
+
+def spawned(target: Callable[..., None], *told: Any, **options: Any) -> tuple[BaseProcess, Connection]:
+    """A process that was started anew, and this end of a pipe to it; the other end is what `target` is told first."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=target, args=(theirs, *told), **options)
+    process.start()
+    theirs.close()
+    return process, ours
+
+
+def how_ended(process: BaseProcess) -> str:
+    """Of a process that has ended, in words."""
+    process.join()
+    code = process.exitcode or 0
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
 
 
 def see_ended(process: BaseProcess, grace: float) -> None:

@@ -236,17 +236,17 @@ class Fleet:
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy."""
         steps = [env.step(part) for env, part in zip(self.members, np.split(actions, self._cuts), strict=True)]
-        return Step(*map(_joined, zip(*steps, strict=True)))
+        return Step(*map(concatenated, zip(*steps, strict=True)))
 
     @property
     def mask(self) -> np.ndarray | None:
         """All members' masks, where they have some."""
-        return _joined([getattr(env, "mask", None) for env in self.members])
+        return concatenated([getattr(env, "mask", None) for env in self.members])
 
     @property
     def task(self) -> np.ndarray | None:
         """What each copy plays, where members play several tasks."""
-        return _joined([getattr(env, "task", None) for env in self.members])
+        return concatenated([getattr(env, "task", None) for env in self.members])
 
     def view(self, name: str) -> np.ndarray:
         """All members' views."""
@@ -258,7 +258,7 @@ class Fleet:
             env.close()
 
 
-def _joined(parts: Sequence[Any]) -> Any:
+def concatenated(parts: Sequence[Any]) -> Any:
     """Columns one after another; None where there are none."""
     return None if any(part is None for part in parts) else np.concatenate(parts)
 

@@ -17,10 +17,11 @@ SIDES = 3  # rows, columns, channels
 
 def screens_in(spec: TaskSpec) -> list[tuple[int, tuple[int, ...]]]:
     """Where screens begin in a task's row, and their shapes [H, W, C]; [] where it has none."""
-    if len(spec.obs_shape) != 1 or sum(size for _, size, _, _ in spec.entries) != spec.obs_shape[0]:
+    entries = spec.entries
+    if len(spec.obs_shape) != 1 or sum(size for _, size, _, _ in entries) != spec.obs_shape[0]:
         return []
     found, begin = [], 0
-    for _, size, shape, dtype in spec.entries:
+    for _, size, shape, dtype in entries:
         if dtype == "uint8" and len(shape) == SIDES and min(shape[:2]) >= LEAST_SCREEN:
             found.append((begin, shape))
         begin += size

@@ -42,12 +42,12 @@ def train_apart(
 
 def _hosts(prepared: Prepared, seeds: tuple[int, ...]) -> Hosts:
     if prepared.run.exchange.processes == "ray":
-        from reincarnate.run.actors import Actors
+        from reincarnate.run.ray_members import RayMembers
 
-        return Actors(prepared, seeds)
-    from reincarnate.run.processes import Processes
+        return RayMembers(prepared, seeds)
+    from reincarnate.run.process_members import ProcessMembers
 
-    return Processes(prepared, seeds)
+    return ProcessMembers(prepared, seeds)
 
 
 def _raised(members: "Sequence[_Member]", hosts: Hosts, tick: Tick, note: Note) -> list[dict[str, Any]]:

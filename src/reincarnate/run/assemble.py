@@ -14,20 +14,20 @@ from reincarnate.errors import UserError
 from reincarnate.losses.logged import RETURN
 from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
-from reincarnate.run.crews import crew_of
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
+from reincarnate.run.remote_actors import actors_of
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
 from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
 from reincarnate.training.asking import predictor_of
-from reincarnate.training.crew import Elsewhere
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange
 from reincarnate.training.loop import Loop
 from reincarnate.training.population import Alone, Apart, Stacked, Team
+from reincarnate.training.remote_actors import RemoteCopies
 from reincarnate.training.training import Training
 from reincarnate.types import Student, VectorEnv
 
@@ -63,8 +63,8 @@ def assemble(
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
     exchange = exchange or run.exchange.exchange(seeds)
-    crew = crew_of(run, spec, trainings[0].student, note) if run.actors else None
-    return trainings, Loop(trainings, teams, env, overlap, exchange, crew), compiled
+    remote = actors_of(run, spec, trainings[0].student, note) if run.actors else None
+    return trainings, Loop(trainings, teams, env, overlap, exchange, remote), compiled
 
 
 def stacks(prepared: Prepared) -> bool:
@@ -92,7 +92,7 @@ def _environment(prepared: Prepared, seeds: int) -> VectorEnv:
     """Copies for all seeds in one environment where those can be seeded apart, else one environment each."""
     run = prepared.run
     if run.actors:
-        return Elsewhere(prepared.spec, run.copies)
+        return RemoteCopies(prepared.spec, run.copies)
     teaches = prepared.teacher is not None and "teacher" in run.method.needs
     view = prepared.teacher.view if prepared.teacher and teaches else "student"
     if seeds == 1:

@@ -19,6 +19,11 @@ def import_ray() -> Any:
         raise UserError('Ray is not installed: pip install "reincarnate[ray]"') from None
 
 
+def first_line(error: BaseException) -> str:
+    """Of Ray's many, cut where it is long."""
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]
+
+
 @contextmanager
 def connected(workers: int, address: str | None = None) -> Iterator[Any]:
     """Ray on the cluster at `address`, or one of `workers` CPUs started here. One that runs in this process is used as

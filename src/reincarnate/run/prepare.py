@@ -22,8 +22,8 @@ from reincarnate.priors.reference import Reference, given_data, reference, teach
 from reincarnate.priors.remarks import remarks
 from reincarnate.priors.support import Support, choose, with_support
 from reincarnate.priors.temperature import Measured, MeasuredSpread, measure, measure_spread
-from reincarnate.run.crews import check_actors
 from reincarnate.run.plan import updates
+from reincarnate.run.remote_actors import check_actors
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.run.several import check_shares, follows_features, without_unknown_features
 from reincarnate.run.videos import check_video

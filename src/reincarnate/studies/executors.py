@@ -1,6 +1,5 @@
 """Who does a study's units of work: the protocol of all backends, and processes on this machine."""
 
-import multiprocessing
 import os
 import signal
 import sys
@@ -16,7 +15,7 @@ from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
 from reincarnate.studies.progress import Watch
 from reincarnate.studies.units import Unit, work
-from reincarnate.surroundings import end_with_parent, see_ended, starting_up
+from reincarnate.surroundings import end_with_parent, see_ended, spawned, starting_up
 
 POLL = 0.5  # seconds between looks at the workers' progress
 RETRIES = 3  # of a unit whose process died: it resumes from its checkpoints
@@ -65,11 +64,7 @@ class _Worker:
     """A process that does one unit after the other, and the pipe to it."""
 
     def __init__(self, out: Path):
-        context = multiprocessing.get_context("spawn")
-        self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, out, asked_imports()))
-        self.process.start()
-        theirs.close()
+        self.process, self.connection = spawned(_serve, out, asked_imports())
         self.ready = False
         self.unit: Unit | None = None
 

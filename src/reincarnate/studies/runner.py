@@ -77,11 +77,18 @@ def _same_settings(study: Study, out: Path) -> None:
     for cell in study.cells:
         config = out / cell.directory / "config.json"
         if config.exists():
-            found, asked = _of_today(load_record(config)), json.loads(json.dumps(record(cell.run)))
-            for key in asked:
-                if key not in ("versions", "command") and found.get(key) != asked[key]:
-                    where = out / cell.directory
-                    raise UserError(f"{where} has {key} = {found.get(key)!r}, the study {asked[key]!r}; move it away")
+            found, asked = load_record(config), json.loads(json.dumps(record(cell.run)))
+            if _differing(found, asked):  # it may be older than a setting
+                found = _of_today(found)
+            if key := _differing(found, asked):
+                where = out / cell.directory
+                raise UserError(f"{where} has {key} = {found.get(key)!r}, the study {asked[key]!r}; move it away")
+
+
+def _differing(found: dict[str, Any], asked: dict[str, Any]) -> str | None:
+    """The first setting that a run has otherwise than is asked for."""
+    keys = (key for key in asked if key not in ("versions", "command"))
+    return next((key for key in keys if found.get(key) != asked[key]), None)
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:

@@ -62,7 +62,7 @@ class Guided:
 
 @runtime_checkable
 class Collects(Protocol):
-    """Where experience comes from: a collector here, or several who act elsewhere (`training.crew`)."""
+    """Where experience comes from: a collector here, or several who act elsewhere (`training.remote_actors`)."""
 
     finished: list[tuple[int, float]]  # (copy, return) of episodes that ended, until somebody takes them
 

@@ -6,7 +6,6 @@ it came to there. The main process waits for it before anybody acts again, so th
 All that the other knows it was told, so that one that dies is replaced by another, which is told everything again.
 """
 
-import multiprocessing
 import pickle
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
@@ -18,7 +17,7 @@ import torch
 from reincarnate.data.memory import Memory, each_tensor, memory_for, on_device
 from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
-from reincarnate.surroundings import end_with_parent, see_ended
+from reincarnate.surroundings import end_with_parent, see_ended, spawned
 from reincarnate.training.gossip import Vector
 from reincarnate.training.mailbox import Mailbox
 from reincarnate.training.population import Alone, Means
@@ -67,12 +66,8 @@ class Distant(Alone):
         self._start()
 
     def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        told = (theirs, *self._told, self._box.address, torch.get_num_threads(), self._imports)
-        self.process = context.Process(target=_live, args=told, name="distant student", daemon=True)
-        self.process.start()
-        theirs.close()
+        told = (*self._told, self._box.address, torch.get_num_threads(), self._imports)
+        self.process, self._connection = spawned(_live, *told, name="distant student", daemon=True)
         self._births += 1
         self._known: list[Batch] = []  # rollouts that it has got
 

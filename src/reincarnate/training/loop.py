@@ -17,13 +17,13 @@ from reincarnate.training.asking import as_it_was, of_live, predictor_of
 from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Collects, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
-from reincarnate.training.crew import Crew
 from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.players import Player, Stage
 from reincarnate.training.points import Points
 from reincarnate.training.population import Generators, Team
+from reincarnate.training.remote_actors import RemoteActors
 from reincarnate.training.training import Training, Write
 from reincarnate.types import (
     FEATURES,
@@ -47,8 +47,8 @@ class Loop:
     """Trainings that differ in their seed alone, in step; mostly one.
 
     What they share is the work: one step of all environments, and whatever their team can do in one go. `env` holds
-    the copies of all, one training's after another's, or says how many there are where a crew holds them. An exchange
-    between members happens between cycles.
+    the copies of all, one training's after another's, or says how many there are where remote actors hold them. An
+    exchange between members happens between cycles.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Loop:
         env: VectorEnv,
         overlap: bool = False,
         exchange: Exchange | None = None,
-        crew: Crew | None = None,
+        remote: RemoteActors | None = None,
     ):
         self.trainings, self.teams, self.env, self.overlap = list(trainings), teams, env, overlap
         self.first, self.copies = self.trainings[0], env.n // len(trainings)
-        self.exchange, self.crew = exchange or Quiet(), crew
+        self.exchange, self.remote = exchange or Quiet(), remote
         self._enough: set[str] = set()  # of the cast, whose memory has a batch by now
         self._fresh = {name for name, memory in self.first.memories.items() if memory.fresh}
         self._reader: Features | None = None
@@ -121,8 +121,8 @@ class Loop:
 
     def _collector(self, number: int) -> Collects:
         """Who acts in a stretch: here, or those who hold the copies."""
-        if self.crew is not None:
-            return self.crew.begin(self.first)
+        if self.remote is not None:
+            return self.remote.begin(self.first)
         rngs = [training.stream("act") for training in self.trainings]
         return Collector(self._stage(number, rngs), rngs, self.overlap)
 
@@ -158,9 +158,9 @@ class Loop:
     def _steps(self, left: int) -> int:
         """Of each copy in the next cycle; who acts elsewhere takes more of them with the same weights."""
         steps = steps_ahead(self.first.pace, self.copies, left)
-        if self.crew is None or self._fresh:
+        if self.remote is None or self._fresh:
             return steps
-        return max(steps, min(self.crew.steps, -(-left // self.copies)))
+        return max(steps, min(self.remote.steps, -(-left // self.copies)))
 
     def _learn_newest(
         self, names: Sequence[str], learn: Mapping[str, Callable[[int], None]], due: Mapping[str, int]
@@ -176,8 +176,8 @@ class Loop:
     def close(self) -> None:
         """Let environments go, and processes of those who have one."""
         self.env.close()
-        if self.crew is not None:
-            self.crew.close()
+        if self.remote is not None:
+            self.remote.close()
         for team in self.teams.values():
             if isinstance(team, Distant):
                 team.close()

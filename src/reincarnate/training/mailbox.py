@@ -25,7 +25,7 @@ class Message(NamedTuple):
 
 @runtime_checkable
 class Mail(Protocol):
-    """Where a member leaves messages and finds those of others: this mailbox, or one over a network (`run.actors`)."""
+    """Where members leave messages and find others': this mailbox, or one over a network (`run.ray_members`)."""
 
     members: int
     dtype: Any

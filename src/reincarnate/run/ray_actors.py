@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.run.cluster import ADDRESS, connected
-from reincarnate.run.seats import Part, parts
+from reincarnate.run.cluster import ADDRESS, connected, first_line
+from reincarnate.run.process_actors import WorkerSpec, worker_specs
 from reincarnate.run.settings import Run
-from reincarnate.training.crew import Died
-from reincarnate.training.performer import Answer, Mind, Order, Performer, Shapes, shapes_of
+from reincarnate.training.remote_actors import Died
+from reincarnate.training.rollout_worker import Reply, Request, RolloutWorker, Shapes, WorkerState, shapes_of
 from reincarnate.types import TaskSpec
 
 
-class RaySeats:
-    """Seats in actors (`training.crew.Seats`); weights go to each node once. Raises UserError without Ray."""
+class RayBackend:
+    """Actors of Ray (`training.remote_actors.ActorBackend`); weights go to each node once. UserError: no Ray."""
 
     def __init__(self, run: Run, spec: TaskSpec):
         self.shapes: Shapes = shapes_of(run.student.newborn(spec, run.birth_seed))
@@ -25,12 +25,12 @@ class RaySeats:
         self.ray = self._connection.__enter__()
         self.weights: Any = None
 
-    def seats(self, copies: Sequence[int]) -> "list[RaySeat]":
+    def handles(self, copies: Sequence[int]) -> "list[RayHandle]":
         """One for each number of copies. Raises UserError where the cluster has too few CPUs."""
         if (there := int(self.ray.cluster_resources().get("CPU", 0))) < len(copies):
             self.close()
             raise UserError(f"--actors {len(copies)} needs a CPU for each; the cluster has {there}")
-        return [RaySeat(self, part) for part in parts(self._run, self._spec, copies)]
+        return [RayHandle(self, part) for part in worker_specs(self._run, self._spec, copies)]
 
     def publish(self, weights: np.ndarray) -> None:
         """Put them where Ray passes them on from."""
@@ -41,41 +41,41 @@ class RaySeats:
         self._connection.__exit__(None, None, None)
 
 
-class RaySeat:
-    """An actor (`training.crew.Seat`)."""
+class RayHandle:
+    """An actor (`training.remote_actors.ActorHandle`)."""
 
-    def __init__(self, seats: RaySeats, part: Part):
-        self._seats, self._part = seats, part
+    def __init__(self, backend: RayBackend, part: WorkerSpec):
+        self._backend, self._part = backend, part
         self.actor: Any = None
         self._owed: Any = None
 
-    def take(self) -> None:
+    def start(self) -> None:
         """Ask for an actor."""
         self.close()
-        self.actor = self._seats.ray.remote(num_cpus=1, max_restarts=0)(Acting).remote(self._part)
+        self.actor = self._backend.ray.remote(num_cpus=1, max_restarts=0)(RayWorker).remote(self._part)
 
     def begin(self, rng: np.random.Generator) -> None:
         """Let a stretch begin."""
         self._owed = self.actor.begin.remote(rng)
 
-    def catch_up(self, actions: Sequence[np.ndarray], mind: Mind) -> None:
+    def catch_up(self, actions: Sequence[np.ndarray], state: WorkerState) -> None:
         """Let it repeat what was done."""
-        self.actor.catch_up.remote(list(actions), mind)
+        self.actor.catch_up.remote(list(actions), state)
 
-    def act(self, order: Order) -> None:
+    def act(self, request: Request) -> None:
         """Let it play."""
-        self._owed = self.actor.act.remote(order, self._seats.weights)
+        self._owed = self.actor.act.remote(request, self._backend.weights)
 
     def obs(self) -> np.ndarray:
         """What its copies show as the stretch begins."""
         return self._receive(np.array)
 
-    def answer(self) -> Answer:
+    def reply(self) -> Reply:
         """What it experienced."""
-        return self._receive(lambda answer: answer)
+        return self._receive(lambda reply: reply)
 
     def _receive(self, own: Callable[[Any], Any]) -> Any:
-        ray = self._seats.ray
+        ray = self._backend.ray
         try:
             return own(ray.get(self._owed))
         except ray.exceptions.RayTaskError as error:
@@ -83,34 +83,34 @@ class RaySeat:
                 raise error.cause from None
             raise
         except ray.exceptions.RayError as error:
-            raise Died(f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"[:200]) from None
+            raise Died(first_line(error)) from None
 
     def close(self) -> None:
         """See that nothing of it is left."""
         if self.actor is not None:
-            self._seats.ray.kill(self.actor)
+            self._backend.ray.kill(self.actor)
             self.actor = None
 
 
-class Acting:
-    """The actor: makes its copies when it is first told to begin, so that what they refuse is an answer."""
+class RayWorker:
+    """The actor: makes its copies when it is first told to begin, so that what they refuse is a reply."""
 
-    def __init__(self, part: Part):
+    def __init__(self, part: WorkerSpec):
         self._part = part
-        self._performer: Performer | None = None
+        self._worker: RolloutWorker | None = None
 
     def begin(self, rng: np.random.Generator) -> np.ndarray:
         """A stretch."""
-        if self._performer is None:
-            self._performer = self._part.performer()
-        return self._performer.begin(rng)
+        if self._worker is None:
+            self._worker = self._part.worker()
+        return self._worker.begin(rng)
 
-    def catch_up(self, actions: Sequence[np.ndarray], mind: Mind) -> None:
+    def catch_up(self, actions: Sequence[np.ndarray], state: WorkerState) -> None:
         """Be where another stood."""
-        assert self._performer is not None
-        self._performer.catch_up(actions, mind)
+        assert self._worker is not None
+        self._worker.catch_up(actions, state)
 
-    def act(self, order: Order, weights: np.ndarray) -> Answer:
+    def act(self, request: Request, weights: np.ndarray) -> Reply:
         """Play."""
-        assert self._performer is not None
-        return self._performer.act(order, weights)
+        assert self._worker is not None
+        return self._worker.act(request, weights)

@@ -16,7 +16,7 @@ import numpy as np
 from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
 from reincarnate.run.assemble import cast_of
-from reincarnate.run.cluster import ADDRESS, connected
+from reincarnate.run.cluster import ADDRESS, connected, first_line
 from reincarnate.run.execute import train_member
 from reincarnate.run.hosts import GRACE, POLL, Asked
 from reincarnate.run.prepare import Prepared, prepare
@@ -28,17 +28,17 @@ from reincarnate.training.topology import TopologyName, listeners
 MAIL = {"concurrency_group": "mail"}  # what an actor does beside learning
 
 
-class Actors:
+class RayMembers:
     """Homes in actors (`run.hosts.Hosts`). Raises UserError without Ray, and on a cluster with too few CPUs."""
 
     def __init__(self, prepared: Prepared, seeds: tuple[int, ...]):
         own = Parameters(cast_of(prepared))
         self._dtype, self._seeds = ("float64" if own.double else "float32"), seeds
-        self._homes: dict[int, ActorHome] = {}
+        self._homes: dict[int, RayMember] = {}
         self._gone: set[int] = set()
         self._ray: Any = None
 
-    def __enter__(self) -> "Actors":
+    def __enter__(self) -> "RayMembers":
         self._connection = connected(max(len(self._seeds), os.cpu_count() or 1), os.environ.get(ADDRESS))
         self._ray = self._connection.__enter__()
         if (there := int(self._ray.cluster_resources().get("CPU", 0))) < len(self._seeds):
@@ -52,9 +52,9 @@ class Actors:
     def __exit__(self, *_: object) -> None:
         self._connection.__exit__(None, None, None)
 
-    def home(self, asked: Asked) -> "ActorHome":
+    def home(self, asked: Asked) -> "RayMember":
         """An actor for a member."""
-        self._homes[asked.number] = home = ActorHome(self, asked, self._seeds)
+        self._homes[asked.number] = home = RayMember(self, asked, self._seeds)
         return home
 
     def leave(self, number: int) -> None:
@@ -64,11 +64,11 @@ class Actors:
             if home.actor is not None and home.asked.number != number:
                 home.actor.left.options(**MAIL).remote(number, True)
 
-    def rest(self, busy: "Sequence[ActorHome]") -> None:
+    def rest(self, busy: "Sequence[RayMember]") -> None:
         """Until one has ended, or for a moment."""
         self._ray.wait([home.life for home in busy], num_returns=1, timeout=POLL)
 
-    def born(self, home: "ActorHome") -> Any:
+    def born(self, home: "RayMember") -> Any:
         """A new actor, which knows the others and is known to them."""
         self._gone.discard(home.asked.number)  # who has heard of its death waits until it says that it is back
         options: Any = {"num_cpus": 1, "max_restarts": 0, "concurrency_groups": {"mail": 2}}
@@ -88,10 +88,10 @@ class Actors:
         return self._ray
 
 
-class ActorHome:
+class RayMember:
     """One member's actor (`run.hosts.Host`)."""
 
-    def __init__(self, actors: Actors, asked: Asked, seeds: tuple[int, ...]):
+    def __init__(self, actors: RayMembers, asked: Asked, seeds: tuple[int, ...]):
         self.asked, self.actor, self.life = asked, None, None
         self._actors, self._seeds = actors, seeds
         self._hearing: Any = None
@@ -113,7 +113,7 @@ class ActorHome:
         try:
             ended = ray.get(self.life)
         except ray.exceptions.RayError as error:
-            return f"{type(error).__name__}: {next(iter(str(error).split(chr(10))), '')}"[:200]
+            return first_line(error)
         self._said += [*self._last_words(), ended]
         return None
 

@@ -1,7 +1,7 @@
 """One who acts for a learner elsewhere: some copies of the task, the student's network, a stage of its own.
 
 What it does within a stretch follows from what it is told: the generator it begins with, the weights and the number of
-steps of each order. All that the learner needs to put another in its place, to the same bits, comes with each answer.
+steps of each request. All that the learner needs to put another in its place, to the same bits, comes with each reply.
 """
 
 from collections.abc import Sequence
@@ -19,30 +19,30 @@ from reincarnate.types import Actor, ActorOutput, Student, TimeStep, VectorEnv
 Shapes = dict[str, tuple[int, ...]]
 
 
-class Order(NamedTuple):
+class Request(NamedTuple):
     """Act once for each of `explores`; copies that are `idle` have no part in the last step."""
 
     explores: list[float]
     idle: np.ndarray | None
 
 
-class Mind(NamedTuple):
+class WorkerState(NamedTuple):
     """What one who acts knows besides its weights and its copies: its generator, and its memory [n, H]."""
 
     rng: np.random.Generator
     carry: Tensor
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """What was experienced, the episodes that ended as (copy, return), and what the copies show now."""
 
     experience: list[Transition]
     finished: list[tuple[int, float]]
     obs: np.ndarray
-    mind: Mind
+    state: WorkerState
 
 
-class Performer:
+class RolloutWorker:
     """Acts with a student's network at copies of the task that nobody else plays."""
 
     def __init__(self, env: VectorEnv, student: Student):
@@ -55,21 +55,21 @@ class Performer:
         self._collector = Collector(self._stage, rng, False)
         return self._stage.obs
 
-    def act(self, order: Order, weights: np.ndarray) -> Answer:
+    def act(self, request: Request, weights: np.ndarray) -> Reply:
         """Play with the learner's weights."""
         follow(self._student, weights)
-        experience = self._collector.during(order.explores, lambda: None, order.idle)
+        experience = self._collector.during(request.explores, lambda: None, request.idle)
         finished, self._collector.finished = self._collector.finished, []
-        return Answer(experience, finished, self._stage.obs, Mind(self._rng, self._stage.carry))
+        return Reply(experience, finished, self._stage.obs, WorkerState(self._rng, self._stage.carry))
 
-    def catch_up(self, actions: Sequence[np.ndarray], mind: Mind) -> None:
+    def catch_up(self, actions: Sequence[np.ndarray], state: WorkerState) -> None:
         """Be where one stood who did all this since the stretch began: its copies do it again."""
         self._stage.actor = _Again(self._student, actions)
         for _ in actions:
             self._collector.during([0.0], lambda: None)
         self._collector.finished.clear()
-        self._stage.actor, self._stage.carry = self._student, mind.carry
-        self._rng.bit_generator.state = mind.rng.bit_generator.state
+        self._stage.actor, self._stage.carry = self._student, state.carry
+        self._rng.bit_generator.state = state.rng.bit_generator.state
 
     def close(self) -> None:
         """Let the copies go."""

@@ -1,7 +1,5 @@
 """Members of a population in processes on this machine, which share memory (`training.mailbox`)."""
 
-import multiprocessing
-import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
@@ -15,12 +13,12 @@ from reincarnate.run.execute import train_member
 from reincarnate.run.hosts import GRACE, POLL, Asked
 from reincarnate.run.prepare import Prepared, prepare
 from reincarnate.run.settings import Note, Run
-from reincarnate.surroundings import end_with_parent, see_ended
+from reincarnate.surroundings import end_with_parent, how_ended, see_ended, spawned
 from reincarnate.training.gossip import Parameters, Peer
 from reincarnate.training.mailbox import Mailbox
 
 
-class Processes:
+class ProcessMembers:
     """Homes in processes (`run.hosts.Hosts`), and the mailbox that they share."""
 
     def __init__(self, prepared: Prepared, seeds: tuple[int, ...]):
@@ -28,26 +26,26 @@ class Processes:
         self._seeds = seeds
         self._box = Mailbox(len(seeds), own.size, "float64" if own.double else "float32")
 
-    def home(self, asked: Asked) -> "OwnProcess":
+    def home(self, asked: Asked) -> "ProcessMember":
         """A process for a member."""
-        return OwnProcess(asked, self._seeds, self._box)
+        return ProcessMember(asked, self._seeds, self._box)
 
     def leave(self, number: int) -> None:
         """Nobody is to wait for this one."""
         self._box.leave(number)
 
-    def rest(self, busy: "Sequence[OwnProcess]") -> None:
+    def rest(self, busy: "Sequence[ProcessMember]") -> None:
         """Until one has something to say, or has ended."""
         wait([source for host in busy for source in host.sources()], timeout=POLL)
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> "ProcessMembers":
         return self
 
     def __exit__(self, *_: object) -> None:
         self._box.close(unlink=True)
 
 
-class OwnProcess:
+class ProcessMember:
     """One member's process and the pipe to it (`run.hosts.Host`)."""
 
     def __init__(self, asked: Asked, seeds: tuple[int, ...], box: Mailbox):
@@ -56,12 +54,8 @@ class OwnProcess:
     def begin(self, resume: bool, reborn: bool) -> None:
         """Start it."""
         number, run, out, _ = self._asked
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
         told = (number, run, self._seeds, out, resume, self._box.address, reborn, asked_imports())
-        self._process = context.Process(target=_live, args=(theirs, *told), name=f"member {number}")
-        self._process.start()
-        theirs.close()
+        self._process, self._connection = spawned(_live, *told, name=f"member {number}")
 
     def sources(self) -> list[Any]:
         """What to wait for."""
@@ -69,11 +63,7 @@ class OwnProcess:
 
     def death(self) -> str | None:
         """How it ended, or None."""
-        if self._process.is_alive():
-            return None
-        self._process.join()
-        code = self._process.exitcode or 0
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
+        return None if self._process.is_alive() else how_ended(self._process)
 
     def heard(self) -> Iterator[tuple[str, Any]]:
         """What came through the pipe."""

@@ -12,9 +12,10 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 import numpy as np
 import torch
 
+from reincarnate.envs.vector import concatenated
 from reincarnate.errors import UserError
-from reincarnate.training.performer import Answer, Mind, Order, Shapes, weights_of
 from reincarnate.training.players import Transition
+from reincarnate.training.rollout_worker import Reply, Request, Shapes, WorkerState, weights_of
 from reincarnate.training.training import Training
 from reincarnate.types import Prediction, Step, Student, TaskSpec
 
@@ -24,123 +25,123 @@ T = TypeVar("T")
 
 
 class Died(Exception):
-    """Whoever should answer has died, in words."""
+    """Whoever owes a reply has died, in words."""
 
 
 @runtime_checkable
-class Seat(Protocol):
-    """Where one acts: a process here, or an actor of Ray. What it is told it answers in order; a seat whose holder has
-    died raises Died where it is asked for the answer, not before. What its task refuses is raised there too."""
+class ActorHandle(Protocol):
+    """One actor: a process here, or an actor of Ray. It does what it is told in order. Where it has died, Died is
+    raised for whoever asks for its reply, not before; what its task refuses is raised there too."""
 
-    def take(self) -> None: ...  # let somebody act here, with newborn weights
-    def begin(self, rng: np.random.Generator) -> None: ...  # no answer but obs
-    def catch_up(self, actions: Sequence[np.ndarray], mind: Mind) -> None: ...  # no answer
-    def act(self, order: Order) -> None: ...
-    def obs(self) -> np.ndarray: ...  # the answer to begin
-    def answer(self) -> Answer: ...  # the answer to act
+    def start(self) -> None: ...  # in the place of one that has died, too; with newborn weights
+    def begin(self, rng: np.random.Generator) -> None: ...  # no reply but obs
+    def catch_up(self, actions: Sequence[np.ndarray], state: WorkerState) -> None: ...  # no reply
+    def act(self, request: Request) -> None: ...
+    def obs(self) -> np.ndarray: ...  # the reply to begin
+    def reply(self) -> Reply: ...  # the reply to act
     def close(self) -> None: ...
 
 
 @runtime_checkable
-class Seats(Protocol):
+class ActorBackend(Protocol):
     """All of them, and the way weights go there."""
 
     shapes: Shapes
 
-    def seats(self, copies: Sequence[int]) -> Sequence[Seat]: ...  # one for each number of copies
-    def publish(self, weights: np.ndarray) -> None: ...  # for the next order
+    def handles(self, copies: Sequence[int]) -> Sequence[ActorHandle]: ...  # one for each number of copies
+    def publish(self, weights: np.ndarray) -> None: ...  # for the next request
     def close(self) -> None: ...
 
 
 @dataclass
-class _Member:
-    """A seat, its copies, and all that whoever takes it after a death must know."""
+class _Actor:
+    """A handle, its copies, and all that the one after a death must know."""
 
-    seat: Seat
+    handle: ActorHandle
     copies: slice
     began: Any = None  # the generator that the stretch began with; a copy of it travels
-    mind: Mind | None = None
+    state: WorkerState | None = None
     did: list[np.ndarray] = field(default_factory=list)
     deaths: int = 0
 
 
-class Crew:
+class RemoteActors:
     """In a collector's place (`training.collector`). `steps` of each copy are taken with the same weights, at least."""
 
-    def __init__(self, seats: Seats, student: Student, copies: Sequence[int], steps: int, note: Note):
+    def __init__(self, backend: ActorBackend, student: Student, copies: Sequence[int], steps: int, note: Note):
         self.steps, self.finished = steps, []
-        self._seats, self._student, self._note = seats, student, note
+        self._backend, self._student, self._note = backend, student, note
         ends = np.cumsum(copies)
         slices = [slice(int(end - n), int(end)) for n, end in zip(copies, ends, strict=True)]
-        self._crew = [_Member(seat, part) for seat, part in zip(seats.seats(copies), slices, strict=True)]
-        for member in self._crew:
-            member.seat.take()
+        self._actors = [_Actor(handle, part) for handle, part in zip(backend.handles(copies), slices, strict=True)]
+        for actor in self._actors:
+            actor.handle.start()
         self.obs = np.zeros(0)
 
-    def begin(self, training: Training) -> "Crew":
+    def begin(self, training: Training) -> "RemoteActors":
         """A stretch: everybody's episodes begin. The first draws from the stream of one who acts alone."""
         self.finished = []
-        for number, member in enumerate(self._crew):
+        for number, actor in enumerate(self._actors):
             rng = training.stream(f"act {number}" if number else "act")
-            member.began, member.mind, member.did = rng, None, []
-            member.seat.begin(rng)
-        self.obs = np.concatenate([self._heard(i, lambda seat: seat.obs()) for i in range(len(self._crew))])
+            actor.began, actor.state, actor.did = rng, None, []
+            actor.handle.begin(rng)
+        self.obs = np.concatenate([self._heard(i, lambda handle: handle.obs()) for i in range(len(self._actors))])
         return self
 
     def during(
         self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
     ) -> list[Transition]:
         """As a collector: act once per exploration, do `work` meanwhile, and return what was experienced."""
-        self._seats.publish(weights_of(self._student, self._seats.shapes))
-        orders = [Order(explores, None if idle is None else idle[member.copies]) for member in self._crew]
-        for member, order in zip(self._crew, orders, strict=True):
-            member.seat.act(order)
+        self._backend.publish(weights_of(self._student, self._backend.shapes))
+        requests = [Request(explores, None if idle is None else idle[actor.copies]) for actor in self._actors]
+        for actor, request in zip(self._actors, requests, strict=True):
+            actor.handle.act(request)
         work()
-        answers = [self._heard(i, lambda seat: seat.answer(), order) for i, order in enumerate(orders)]
-        for member, answer in zip(self._crew, answers, strict=True):
-            member.mind = answer.mind
-            member.did += [transition.action for transition in answer.experience]
-            self.finished += [(copy + member.copies.start, total) for copy, total in answer.finished]
-        self.obs = np.concatenate([answer.obs for answer in answers])
-        firsts = [member.copies.start for member in self._crew]
-        together = zip(*(answer.experience for answer in answers), strict=True)
+        replies = [self._heard(i, lambda handle: handle.reply(), request) for i, request in enumerate(requests)]
+        for actor, reply in zip(self._actors, replies, strict=True):
+            actor.state = reply.state
+            actor.did += [transition.action for transition in reply.experience]
+            self.finished += [(copy + actor.copies.start, total) for copy, total in reply.finished]
+        self.obs = np.concatenate([reply.obs for reply in replies])
+        firsts = [actor.copies.start for actor in self._actors]
+        together = zip(*(reply.experience for reply in replies), strict=True)
         return [joined(parts, firsts) for parts in together]
 
-    def _heard(self, number: int, of: Callable[[Seat], T], order: Order | None = None) -> T:
-        """An answer; where whoever owes it has died, another's. Raises UserError where they go on dying."""
-        member = self._crew[number]
+    def _heard(self, number: int, of: Callable[[ActorHandle], T], request: Request | None = None) -> T:
+        """A reply; where whoever owes it has died, another's. Raises UserError where they go on dying."""
+        actor = self._actors[number]
         while True:
             try:
-                return of(member.seat)
+                return of(actor.handle)
             except Died as death:
-                member.deaths += 1
+                actor.deaths += 1
                 told = f"actor {number} died ({death})"
-                if member.deaths > REBIRTHS:
-                    raise UserError(f"{told} {member.deaths} times: see what kills it, or leave --actors out") from None
+                if actor.deaths > REBIRTHS:
+                    raise UserError(f"{told} {actor.deaths} times: see what kills it, or leave --actors out") from None
                 self._note(f"warning: {told}: another takes its place")
-                self._replace(member, order)
+                self._replace(actor, request)
 
-    def _replace(self, member: _Member, order: Order | None) -> None:
-        member.seat.take()
-        member.seat.begin(member.began)
-        if order is None:  # the beginning is what is waited for
+    def _replace(self, actor: _Actor, request: Request | None) -> None:
+        actor.handle.start()
+        actor.handle.begin(actor.began)
+        if request is None:  # the beginning is what is waited for
             return
         try:
-            member.seat.obs()
+            actor.handle.obs()
         except Died:  # again: who asks next will see
             return
-        if member.mind is not None:
-            member.seat.catch_up(member.did, member.mind)
-        member.seat.act(order)
+        if actor.state is not None:
+            actor.handle.catch_up(actor.did, actor.state)
+        actor.handle.act(request)
 
     def rest(self) -> None:
         """A stretch is over."""
 
     def close(self) -> None:
         """Let everybody go."""
-        for member in self._crew:
-            member.seat.close()
-        self._seats.close()
+        for actor in self._actors:
+            actor.handle.close()
+        self._backend.close()
 
 
 def shared_out(copies: int, among: int) -> list[int]:
@@ -156,17 +157,12 @@ def joined(parts: Sequence[Transition], firsts: Sequence[int]) -> Transition:
     return Transition(
         np.concatenate([part.obs for part in parts]),
         np.concatenate([part.action for part in parts]),
-        Step(*(_column(columns) for columns in zip(*(part.step for part in parts), strict=True))),
+        Step(*map(concatenated, zip(*(part.step for part in parts), strict=True))),
         {name: _said([part.predictions[name] for part in parts]) for name in one.predictions},
         {name: np.concatenate([part.notes[name] for part in parts]) for name in one.notes},
         _which(parts, firsts),
         None if one.carry is None else torch.cat([part.carry for part in parts if part.carry is not None]),
     )
-
-
-def _column(parts: Sequence[np.ndarray | None]) -> Any:
-    there = [part for part in parts if part is not None]
-    return np.concatenate(there) if len(there) == len(parts) else None
 
 
 def _said(parts: Sequence[Prediction]) -> Prediction:
@@ -181,7 +177,7 @@ def _which(parts: Sequence[Transition], firsts: Sequence[int]) -> np.ndarray | N
     return np.concatenate([which + first for which, first in zip(acted, firsts, strict=True)])
 
 
-class Elsewhere:
+class RemoteCopies:
     """In an environment's place (`types.VectorEnv`) where others hold its copies."""
 
     def __init__(self, spec: TaskSpec, n: int):

@@ -1,9 +1,7 @@
 """Where those act who act for a learner (`--actors`): processes on this machine, which share memory with it."""
 
-import multiprocessing
 import os
 import pickle
-import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
@@ -19,14 +17,22 @@ from reincarnate.errors import UserError
 from reincarnate.plugins import asked_imports, imported
 from reincarnate.run.hosts import GRACE
 from reincarnate.run.settings import Run
-from reincarnate.surroundings import end_with_parent, see_ended
-from reincarnate.training.crew import Died
+from reincarnate.surroundings import end_with_parent, how_ended, see_ended, spawned
 from reincarnate.training.mailbox import Mailbox
-from reincarnate.training.performer import Answer, Mind, Order, Performer, Shapes, shapes_of, weights_of
+from reincarnate.training.remote_actors import Died
+from reincarnate.training.rollout_worker import (
+    Reply,
+    Request,
+    RolloutWorker,
+    Shapes,
+    WorkerState,
+    shapes_of,
+    weights_of,
+)
 from reincarnate.types import TaskSpec
 
 
-class Part(NamedTuple):
+class WorkerSpec(NamedTuple):
     """What one who acts must know to begin."""
 
     run: Run
@@ -35,23 +41,23 @@ class Part(NamedTuple):
     imports: tuple[str, ...]
     where: Path  # relative paths are those of the command
 
-    def performer(self) -> Performer:
+    def worker(self) -> RolloutWorker:
         """Copies and student."""
         os.chdir(self.where)
         imported(self.imports)
         torch.set_num_threads(1)
         student = self.run.student.newborn(self.spec, self.run.birth_seed)
-        return Performer(envs.make(self.run.env, self.copies, "student"), student)
+        return RolloutWorker(envs.make(self.run.env, self.copies, "student"), student)
 
 
-def parts(run: Run, spec: TaskSpec, copies: Sequence[int]) -> list[Part]:
+def worker_specs(run: Run, spec: TaskSpec, copies: Sequence[int]) -> list[WorkerSpec]:
     """One for each number of copies."""
     imports = (*asked_imports(), *run.imports)
-    return [Part(run, spec, n, imports, Path.cwd()) for n in copies]
+    return [WorkerSpec(run, spec, n, imports, Path.cwd()) for n in copies]
 
 
-class ProcessSeats:
-    """Seats in processes (`training.crew.Seats`), which read weights from shared memory."""
+class ProcessBackend:
+    """Actors in processes (`training.remote_actors.ActorBackend`), which read weights from shared memory."""
 
     def __init__(self, run: Run, spec: TaskSpec):
         newborn = run.student.newborn(spec, run.birth_seed)
@@ -60,10 +66,10 @@ class ProcessSeats:
         self._run, self._spec = run, spec
         self._box = Mailbox(1, vector.size, vector.dtype.name)
 
-    def seats(self, copies: Sequence[int]) -> "list[ProcessSeat]":
+    def handles(self, copies: Sequence[int]) -> "list[ProcessHandle]":
         """One for each number of copies."""
-        told = enumerate(parts(self._run, self._spec, copies))
-        return [ProcessSeat(part, self._box.address, f"actor {i}") for i, part in told]
+        told = enumerate(worker_specs(self._run, self._spec, copies))
+        return [ProcessHandle(part, self._box.address, f"actor {i}") for i, part in told]
 
     def publish(self, weights: np.ndarray) -> None:
         """Leave them where all look."""
@@ -74,43 +80,39 @@ class ProcessSeats:
         self._box.close(unlink=True)
 
 
-class ProcessSeat:
-    """A process and the pipe to it (`training.crew.Seat`)."""
+class ProcessHandle:
+    """A process and the pipe to it (`training.remote_actors.ActorHandle`)."""
 
-    def __init__(self, part: Part, address: tuple[int, int, str, str], name: str):
+    def __init__(self, part: WorkerSpec, address: tuple[int, int, str, str], name: str):
         self._told, self._name = (part, address), name
         self.process: Any = None
 
-    def take(self) -> None:
+    def start(self) -> None:
         """Start a process; of one that was there before nothing is left."""
-        self._bury()
-        context = multiprocessing.get_context("spawn")
-        self._connection, theirs = context.Pipe()
-        self.process = context.Process(target=_live, args=(theirs, *self._told), name=self._name, daemon=True)
-        self.process.start()
-        theirs.close()
+        self.close()
+        self.process, self._connection = spawned(_live, *self._told, name=self._name, daemon=True)
 
     def begin(self, rng: np.random.Generator) -> None:
         """Let a stretch begin."""
         self._send("begin", rng)
 
-    def catch_up(self, actions: Sequence[np.ndarray], mind: Mind) -> None:
+    def catch_up(self, actions: Sequence[np.ndarray], state: WorkerState) -> None:
         """Let it repeat what was done."""
-        self._send("catch_up", list(actions), mind)
+        self._send("catch_up", list(actions), state)
 
-    def act(self, order: Order) -> None:
+    def act(self, request: Request) -> None:
         """Let it play."""
-        self._send("act", order)
+        self._send("act", request)
 
     def _send(self, *what: Any) -> None:
-        with suppress(OSError):  # it has died: whoever asks for the answer will see
+        with suppress(OSError):  # it has died: whoever asks for the reply will see
             self._connection.send_bytes(pickle.dumps(what, pickle.HIGHEST_PROTOCOL))
 
     def obs(self) -> np.ndarray:
         """What its copies show as the stretch begins."""
         return self._receive()
 
-    def answer(self) -> Answer:
+    def reply(self) -> Reply:
         """What it experienced."""
         return self._receive()
 
@@ -118,40 +120,35 @@ class ProcessSeat:
         try:
             kind, value = pickle.loads(self._connection.recv_bytes())
         except (EOFError, OSError):
-            self.process.join()
-            code = self.process.exitcode or 0
-            raise Died(f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}") from None
+            raise Died(how_ended(self.process)) from None
         if kind is not None:
             raise kind(value)
         return value
 
-    def _bury(self) -> None:
+    def close(self) -> None:
+        """See that nothing of it is left."""
         if self.process is not None:
             self._connection.close()  # which ends it
             see_ended(self.process, GRACE)
-
-    def close(self) -> None:
-        """See that nothing of it is left."""
-        self._bury()
 
 
 # ---- in the process ----------------------------------------------------------------------------------------
 
 
-def _live(connection: Connection, part: Part, address: tuple[int, int, str, str]) -> None:
-    """Act for as long as orders come."""
+def _live(connection: Connection, part: WorkerSpec, address: tuple[int, int, str, str]) -> None:
+    """Act for as long as requests come."""
     end_with_parent()
-    box, answer = Mailbox(*address), _Answering(connection)
+    box, reply = Mailbox(*address), _Replying(connection)
     try:
-        performer = answer.of(part.performer)
-        while performer is not None:
+        worker = reply.of(part.worker)
+        while worker is not None:
             what, *told = pickle.loads(connection.recv_bytes())
             if what == "begin":
-                answer(performer.begin, *told)
+                reply(worker.begin, *told)
             elif what == "catch_up":
-                performer.catch_up(*told)
+                worker.catch_up(*told)
             else:
-                answer(performer.act, *told, _newest(box))
+                reply(worker.act, *told, _newest(box))
     except (EOFError, OSError):  # nobody is there any more
         pass
     finally:
@@ -164,7 +161,7 @@ def _newest(box: Mailbox) -> np.ndarray:
     return message.vector
 
 
-class _Answering:
+class _Replying:
     """Sends what came of something, or what its task says against it."""
 
     def __init__(self, connection: Connection):

@@ -4,7 +4,7 @@ from reincarnate.envs.several import is_several
 from reincarnate.errors import UserError
 from reincarnate.run.settings import Note, Run
 from reincarnate.teachers.frozen import why_watching
-from reincarnate.training.crew import Crew, Seats, shared_out
+from reincarnate.training.remote_actors import ActorBackend, RemoteActors, shared_out
 from reincarnate.types import Student, TaskSpec, Teacher
 
 
@@ -29,17 +29,17 @@ def check_actors(run: Run, spec: TaskSpec, teacher: Teacher | None) -> None:
         raise UserError(f"the teacher {teacher.card.uri} {why}: it must see each step where the learner is; --actors 0")
 
 
-def crew_of(run: Run, spec: TaskSpec, student: Student, note: Note) -> Crew:
+def actors_of(run: Run, spec: TaskSpec, student: Student, note: Note) -> RemoteActors:
     """Actors, each with its share of the copies. Raises UserError without Ray, where that is asked for."""
     copies = shared_out(run.copies, run.actors)
-    return Crew(_seats(run, spec), student, copies, run.actor_steps, note)
+    return RemoteActors(_backend(run, spec), student, copies, run.actor_steps, note)
 
 
-def _seats(run: Run, spec: TaskSpec) -> Seats:
+def _backend(run: Run, spec: TaskSpec) -> ActorBackend:
     if run.backend == "ray":
-        from reincarnate.run.seats_ray import RaySeats
+        from reincarnate.run.ray_actors import RayBackend
 
-        return RaySeats(run, spec)
-    from reincarnate.run.seats import ProcessSeats
+        return RayBackend(run, spec)
+    from reincarnate.run.process_actors import ProcessBackend
 
-    return ProcessSeats(run, spec)
+    return ProcessBackend(run, spec)
