@@ -12,6 +12,7 @@ import pytest
 import reincarnate as rc
 from reincarnate import ui
 from reincarnate.cli import main
+from reincarnate.cli.parsing import cli, in_a_line
 from reincarnate.cli.parsing import whole_number
 from reincarnate.methods import METHODS
 from reincarnate.priors.weights import open_weights
@@ -126,6 +127,24 @@ def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch,
     for name in ("x", "", "../priors/minatar-breakout-dqn"):
         with pytest.raises(rc.UserError, match=r"minatar-breakout-dqn|names no teacher"):
             rc.open_teacher(f"prior:{name}")
+
+
+def test_the_line_is_the_same_in_a_terminal_that_draws_boxes():
+    drawn = ["╭─ Value error ─╮", "│ Error parsing --env-steps: '1e5x' is no whole number │", "│ ─────── │"]
+    plain = [" Value error  ", " ------------ ", "  Error parsing --env-steps: '1e5x' is no whole number ", "  ------- "]
+    for box, end in ((drawn, "╰───────╯"), (plain, "")):
+        told = in_a_line("\n".join([*box, "Argument helptext:", "    --env-steps INT", end]))
+        assert told == "Error parsing --env-steps: '1e5x' is no whole number"
+
+
+def test_several_whole_numbers_may_be_parted_by_commas_and_one_may_have_them_at_thousands():
+    def widths(hidden: tuple[int, ...] = (), steps: int = 0) -> tuple[tuple[int, ...], int]:
+        return hidden, steps
+
+    for given in (["128,128"], ["128", "128"]):
+        assert cli(widths, ["--hidden", *given, "--steps", "20,000"], "widths") == ((128, 128), 20_000)
+    with pytest.raises(rc.UserError, match="'64,64' is no whole number"):
+        cli(widths, ["--steps", "64,64"], "widths")
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from reincarnate.errors import UserError
 
 BOX = "│╭╮╰╯|+ "  # what a parser draws around its lines
+THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")  # 20,000; but 64,64 is two numbers
+EDGE = re.compile(r"[╭╰]─")  # its upper one holds a title that the text says again
 RULE = re.compile(r"[─-]{5,}")
 FLAGS = re.compile(r"^[│|\s]*((?:-\w, )?--[a-z][\w.-]*(?:, --[a-z][\w.-]*)*)", re.M)  # where a line of help begins
 
@@ -54,10 +56,12 @@ def _parsed(command: Any, args: Sequence[str], prog: str, more: dict[str, Any]) 
 def in_a_line(text: str) -> str:
     """What a parser says in a box of several lines: what is wrong, and which flags are near."""
     parts: list[list[str]] = [[]]
-    for line in (line.strip(BOX) for line in text.splitlines()):
+    lines = text.splitlines()
+    titled = not any(map(EDGE.match, lines))  # in ASCII a box has no edges: its title is a part
+    for line in (line.strip(BOX) for line in lines if not EDGE.match(line)):
         parts = [*parts, []] if RULE.fullmatch(line) else [*parts[:-1], [*parts[-1], line]]
-    told = [" ".join(filter(None, part)) for part in parts if any(part)]
-    wrong = (told[1] if len(told) > 1 else told[0] if told else "the arguments cannot be read").rstrip(".")
+    told = [" ".join(filter(None, part)) for part in parts if any(part)][titled:]
+    wrong = (told[0] if told else "the arguments cannot be read").rstrip(".")
     near = next((part for part in parts if any(line.startswith("Perhaps you meant") for line in part)), [])
     flags = [line.split()[0] for line in near if line.startswith("--")]
     return f"{wrong}; did you mean {' or '.join(flags[:3])}?" if flags else wrong
@@ -87,7 +91,7 @@ def flags_of(command: Callable[[list[str]], object], args: list[str]) -> list[st
 
 def whole_number(text: str) -> int:
     """A whole number as people write it: 100000, 100_000, 100,000, 1e5. Raises ValueError for what is none."""
-    plain = text.replace(",", "").replace("_", "")
+    plain = (text.replace(",", "") if THOUSANDS.fullmatch(text) else text).replace("_", "")
     try:
         return int(plain)
     except ValueError:
@@ -117,4 +121,18 @@ def _whole(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         instance_from_str=lambda args: whole_number(args[0]),
         is_instance=lambda value: isinstance(value, int) and not isinstance(value, bool),
         str_from_instance=lambda value: [str(value)],
+    )
+
+
+@NUMBERS.primitive_rule
+def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    """Several: `64 64` or `64,64`; where there may be several a comma parts them, so each is written without."""
+    if info.type != tuple[int, ...]:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs="*",
+        metavar="[INT [INT ...]]",
+        instance_from_str=lambda args: tuple(whole_number(one) for arg in args for one in arg.split(",")),
+        is_instance=lambda value: isinstance(value, tuple) and all(isinstance(one, int) for one in value),
+        str_from_instance=lambda value: [str(one) for one in value],
     )
