@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Actor-Mimic on MinAtar: four teachers into one student, then its weights to the fifth game, against scratch.
-#   bash studies/mimic.sh [OUT]      goes on where it stopped; first the policies alone, then with the features
+#   bash studies/mimic.sh [OUT]      goes on where it stopped
 set -euo pipefail
 out=${1:-out/mimic}
 reincarnate() { "${PYTHON:-python}" -m reincarnate "$@"; }
@@ -14,21 +14,12 @@ train() { # method, directory, flags …: unless it is done
   rm -rf "$to"
   reincarnate train "$method" "${common[@]}" --out "$to" "$@"
 }
-teach() { # arms, seeds: the study of these arms with so many seeds
-  mkdir -p "$out"
-  sed -e "s/^seeds:.*/seeds: $2/" -e "$([ "$1" = policies ] && echo '/^  features:/d')" studies/mimic.yaml > "$out/study.yaml"
-  reincarnate study run "$out/study.yaml" --out "$out/teach" --workers 1
-}
-
-for seed in 0 1 2; do
-  teach policies $((seed + 1))
-  mimic=("$out"/teach/*/policies-s"$seed")
+mkdir -p "$out"
+reincarnate study run studies/mimic.yaml --out "$out/teach" --workers 1
+for seed in 0 1 2 3 4; do
+  mimic=("$out"/teach/*/policies-s"$seed") follower=("$out"/teach/*/features-s"$seed")
   train scratch "$out/transfer/scratch-s$seed" --seed "$seed"
   train finetune "$out/transfer/policies-s$seed" --seed "$seed" --lr-scale 1 --label policies --weights "store:${mimic[0]}"
-done
-teach both 3
-for seed in 0 1 2; do
-  mimic=("$out"/teach/*/policies-s"$seed") follower=("$out"/teach/*/features-s"$seed")
   train finetune "$out/transfer/features-s$seed" --seed "$seed" --lr-scale 1 --label features \
     --weights "store:${follower[0]}"
   train finetune "$out/transfer/newhead-s$seed" --seed "$seed" --lr-scale 1 --label "new head" --surgery reset-head \

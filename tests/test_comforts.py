@@ -12,8 +12,7 @@ import pytest
 import reincarnate as rc
 from reincarnate import ui
 from reincarnate.cli import main
-from reincarnate.cli.parsing import cli, in_a_line
-from reincarnate.cli.parsing import whole_number
+from reincarnate.cli.parsing import cli, in_a_line, whole_number
 from reincarnate.methods import METHODS
 from reincarnate.priors.weights import open_weights
 from reincarnate.students import STUDENTS
