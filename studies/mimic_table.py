@@ -2,8 +2,8 @@
 
     python studies/mimic_table.py OUT > studies/mimic.json
 
-Per cent: (score − random) / (teacher − random) in hundredths. Intervals are of the mean over seeds, 95 % by bootstrap,
-which with three seeds tells little more than their spread; each seed's own numbers are there too.
+Per cent: (score − random) / (teacher − random) in hundredths. Intervals are of the mean over seeds, 95 % by bootstrap;
+each seed's own numbers are there too.
 """
 
 import json
