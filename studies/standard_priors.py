@@ -33,6 +33,7 @@ SB3 = (
     ("sac", "Pendulum-v1", "Pendulum-v1"),
     ("ddpg", "Pendulum-v1", "Pendulum-v1"),
     ("ppo", "LunarLander-v2", "LunarLander-v3"),
+    ("dqn", "LunarLander-v2", "LunarLander-v3"),
 )
 
 
