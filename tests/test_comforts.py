@@ -130,7 +130,12 @@ def test_a_shipped_agent_is_found_by_name_from_any_folder(tmp_path, monkeypatch,
 
 def test_the_line_is_the_same_in_a_terminal_that_draws_boxes():
     drawn = ["╭─ Value error ─╮", "│ Error parsing --env-steps: '1e5x' is no whole number │", "│ ─────── │"]
-    plain = [" Value error  ", " ------------ ", "  Error parsing --env-steps: '1e5x' is no whole number ", "  ------- "]
+    plain = [
+        " Value error  ",
+        " ------------ ",
+        "  Error parsing --env-steps: '1e5x' is no whole number ",
+        "  ------- ",
+    ]
     for box, end in ((drawn, "╰───────╯"), (plain, "")):
         told = in_a_line("\n".join([*box, "Argument helptext:", "    --env-steps INT", end]))
         assert told == "Error parsing --env-steps: '1e5x' is no whole number"

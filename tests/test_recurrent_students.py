@@ -23,6 +23,7 @@ from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN, PPO, R2D2, STUDENTS, stacker
+from reincarnate.students.rescaled import Rescaled
 from reincarnate.students.sequences import warmed
 from reincarnate.training.players import Stage
 from reincarnate.types import Step, TaskSpec, TimeStep, VectorEnv, Weighing
@@ -158,11 +159,10 @@ def test_the_squeezed_scale_has_an_inverse(x):
     assert abs(float(there)) <= abs(x) + 1e-9
 
 
-@pytest.mark.parametrize("eps", [0.0, 0.01])
-def test_the_loss_is_that_of_rows_read_one_by_one(eps):
-    settings = R2D2(
-        **{**TINY, "memory": "gru"}, unroll=4, burn_in=2, overlap=2, batch_size=12, n_step=2, rescale_eps=eps
-    )
+@pytest.mark.parametrize("eps, scale", [(0.0, 1), (0.01, 3)])
+def test_the_loss_is_that_of_rows_read_one_by_one(eps, scale):
+    squeezed = {"rescale_eps": eps, "reward_scale": scale}
+    settings = R2D2(**{**TINY, "memory": "gru"}, unroll=4, burn_in=2, overlap=2, batch_size=12, n_step=2, **squeezed)
     settings = settings if eps else replace(VALUE, double=True)
     student, memory, _ = lived(settings)
     memory = replace_sampler(memory)
@@ -184,11 +184,16 @@ def test_the_loss_is_that_of_rows_read_one_by_one(eps):
                 at += 1
                 if batch.ended[b, at - 1] or at == 6:
                     break
-            target = h(total + factor * back(behind[at, online[at].argmax()]))
+            target = h(scale * total + factor * back(behind[at, online[at].argmax()]))
             expected += q_learning(online[t][None], batch.action[b, t][None], target[None])[0]
             count += 1
     means = student.update(batch, Weighing(), np.random.default_rng(0)).means
     assert float(means["td"]) == pytest.approx(float(expected) / count, rel=1e-5)
+
+
+def test_others_are_told_returns_whatever_their_scale_inside():
+    told = Rescaled(1e-3, 50.0).values(rescale(torch.tensor([[0.5 * 50, -0.02 * 50]]), 1e-3))
+    assert told.tolist() == [[pytest.approx(0.5, rel=1e-4), pytest.approx(-0.02, rel=1e-4)]]
 
 
 def replace_sampler(memory):
@@ -385,7 +390,8 @@ def test_a_feed_forward_teacher_s_word_of_a_sequence_is_its_word_of_each_row(rul
         (replace(VALUE, memory="gtrxl", memory_length=0), "memory_length is 0"),
         (replace(VALUE, memory="gtrxl", memory_heads=4), "cannot have 4 heads"),
         (R2D2(memory="none"), "without one: dqn"),
-        (R2D2(rescale_eps=0.0), "--student.rescale-eps must be above 0"),
+        (R2D2(rescale_eps=0.0), "--student.rescale-eps must be a number above 0"),
+        (R2D2(reward_scale=-1.0), "--student.reward-scale must be a number above 0, not -1"),
         (replace(POLICY, segment=3), "does not divide --student.rollout 8"),
         (replace(POLICY, batch_size=18), "holds no whole number of segments"),
         (replace(POLICY, critic_memory="gru"), "needs --student.shared off"),
@@ -465,3 +471,12 @@ def test_an_agent_that_remembers_is_a_graph_with_its_memory_in_and_out(memory, k
     save_agent(tmp_path / "agent", settings.newborn(POINT, 0), {"method": "scratch", "env": POINT.id, "prior": {}}, "")
     exported = export(open_agent(tmp_path / "agent"), kind, tmp_path / "out")
     assert exported.difference is not None and exported.difference < 1e-5
+
+
+@pytest.mark.slow
+def test_r2d2_remembers_the_sign_to_the_end_of_a_corridor(store, tmp_path):
+    small = R2D2(memory_size=32, hidden=(32,), unroll=16, burn_in=0, overlap=8, batch_size=512, warmup=1000, gamma=0.98)
+    student = replace(small, lr=1e-3, adam_eps=1e-5, target_every=50, epsilon_steps=8000, epsilon=0.05, update_every=16)
+    told = {"eval_epsilon": 0.0, "evaluations": 1, "eval_episodes": 2, "final_episodes": 20, "seed": 100, "envs": 8}
+    run = Run("Memory/TMaze-v0?length=3", Scratch(), student, env_steps=12_288, **told)
+    assert execute(run, tmp_path / "run")["score"] == 4.0  # without a memory 1.95 at best

@@ -121,10 +121,11 @@ class R2D2(ReplaySettings):
     priority: float = 0.9  # α of prioritised replay; 0: uniform
     importance: float = 0.6  # β of prioritised replay
     rescale_eps: float = 1e-3  # ε of h(x) = sign(x)(√(|x| + 1) − 1) + εx, the scale its network tells values on
+    reward_scale: float = 1.0  # c of h(c · return): where rewards are far below 1, what brings them near it
 
     def critic(self) -> Rescaled:
         """Values on a squeezed scale."""
-        return Rescaled(self.rescale_eps)
+        return Rescaled(self.rescale_eps, self.reward_scale)
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""

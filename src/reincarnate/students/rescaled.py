@@ -1,5 +1,6 @@
 """R2D2's critic: a network that tells returns on a squeezed scale, so that rewards need no clipping."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,26 +17,28 @@ from reincarnate.types import Batch
 
 @dataclass(frozen=True)
 class Rescaled:
-    """One number per action, h(expected return) of `values.rescale` (Kapturowski et al., 2019, §2.3).
+    """One number per action, h(c · expected return) of `values.rescale` (Kapturowski et al., 2019, §2.3, where c = 1).
 
-    It learns towards h(reward + discount · h⁻¹(next)); the loss is Huber's with δ = 1. Whoever asks for values is told
-    h⁻¹ of the outputs, so that teachers and terms meet returns.
+    It learns towards h(c · reward + discount · h⁻¹(next)); the loss is Huber's with δ = 1. Whoever asks for values is
+    told h⁻¹ of the outputs / c, so that teachers and terms meet returns.
     """
 
     eps: float
+    scale: float = 1.0  # c
     outputs = 1
     implicit = False
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
         """Expected returns."""
-        return values.unrescale(out, self.eps)
+        return values.unrescale(out, self.eps) / self.scale
 
     def target(self, next_out: Tensor | None, select: Int64[Tensor, "B"] | None, batch: Batch) -> Float[Tensor, "B"]:
-        """h(reward + discount · value of the next action)."""
+        """h(c · reward + discount · h⁻¹(output of the next action))."""
+        reward = self.scale * batch.reward
         if next_out is None:
-            return values.rescale(batch.reward, self.eps)
+            return values.rescale(reward, self.eps)
         next_out = values.max_value(next_out) if select is None else values.pick(next_out, select)
-        return values.rescale(batch.reward + batch.discount * values.unrescale(next_out, self.eps), self.eps)
+        return values.rescale(reward + batch.discount * values.unrescale(next_out, self.eps), self.eps)
 
     def loss(self, out: Tensor, batch: Batch, target: Tensor, arguments: Arguments) -> Float[Tensor, "B"]:
         """`values.q_learning` on the squeezed scale."""
@@ -54,6 +57,7 @@ class Rescaled:
         return self
 
     def check(self) -> None:
-        """Raises UserError for an ε whose h has no inverse."""
-        if self.eps <= 0:
-            raise UserError(f"--student.rescale-eps must be above 0, not {self.eps:g}")
+        """Raises UserError for an ε or a c whose h has no inverse."""
+        for flag, value in (("rescale-eps", self.eps), ("reward-scale", self.scale)):
+            if not 0 < value < math.inf:
+                raise UserError(f"--student.{flag} must be a number above 0, not {value:g}")
