@@ -352,6 +352,16 @@ def test_seeds_together_equal_seeds_apart(student, store, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_transformer_teaches_an_lstm(store, tmp_path):
+    elder = replace(POLICY, memory="gtrxl", memory_size=8, memory_length=4)
+    execute(run_of(Scratch(), elder, store), tmp_path / "gtrxl")
+    run = run_of(Kickstart(), POLICY, store, teacher=f"store:{tmp_path / 'gtrxl'}")
+    assert execute(run, tmp_path / "lstm")["updates"] > 0
+    taught = [line["loss_distil"] for line in lines_of(tmp_path / "lstm") if "loss_distil" in line]
+    assert taught and np.isfinite(taught).all()
+
+
+@pytest.mark.slow
 def test_an_agent_that_remembers_teaches_those_who_do_and_those_who_do_not(store, tmp_path):
     execute(run_of(Scratch(), POLICY, store), tmp_path / "lstm")
     teacher = f"store:{tmp_path / 'lstm'}"
