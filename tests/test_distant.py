@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from multiprocessing import get_context, shared_memory
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ class Here:
 
     dies = ()  # numbers of asking
     asked = 0
-    updates = []
+    updates: ClassVar[list[int]] = []
 
     def __init__(self, part, *_):
         self.part, self.pupil = part, None

@@ -60,10 +60,18 @@ class PythonTeacher:
     frozen = True
 
     def initial(self, n: int) -> Tensor:
-        """Its memory of n new episodes, a row each; [n, 0] where it has none."""
+        """Its memory of n new episodes, a row each; [n, 0] where it has none. UserError: those are no rows."""
         if self._begin is None:
             return torch.zeros(n, 0)
-        begun = self._begin(n)
+        try:
+            begun = self._begin(n)
+        except Exception as error:
+            raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {_reason(error)}") from error
+        if not isinstance(begun, Tensor) or begun.ndim < 2 or len(begun) != n:
+            given = _described(begun) if isinstance(begun, Tensor) else f"a {type(begun).__name__}"
+            raise UserError(
+                f"{self.card.uri}: its initial_state({n}) gave {given}, not a tensor of shape [{n}, numbers]"
+            )
         self._like = begun[:1]
         return begun.flatten(1)
 
@@ -102,6 +110,8 @@ class PythonTeacher:
         except Exception as error:
             raise UserError(f"{self.card.uri}: failed on its first observations: {_reason(error)}") from error
         _check_output(out, len(obs), self.card, self._tells)
+        if self._like is not None:
+            _check_memory(state, (len(obs), *self._like.shape[1:]), self.card)
         self._checked = True
         return out, state
 
@@ -252,6 +262,12 @@ def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
         wrong = f"gave {tells} that are not all finite floating-point numbers"
     if wrong:
         raise UserError(f"{card.uri}: {wrong}")
+
+
+def _check_memory(state: Any, shape: tuple[int, ...], card: TeacherCard) -> None:
+    if not isinstance(state, Tensor) or tuple(state.shape) != shape:
+        given = _described(state) if isinstance(state, Tensor) else f"a {type(state).__name__}"
+        raise UserError(f"{card.uri}: gave a memory of {given}, where its initial_state has {list(shape)}")
 
 
 def _width(card: TeacherCard) -> int | None:
