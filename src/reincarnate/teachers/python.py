@@ -68,9 +68,8 @@ class PythonTeacher:
         except Exception as error:
             raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {_reason(error)}") from error
         if not isinstance(begun, Tensor) or begun.ndim < 2 or len(begun) != n:
-            given = _described(begun) if isinstance(begun, Tensor) else f"a {type(begun).__name__}"
             raise UserError(
-                f"{self.card.uri}: its initial_state({n}) gave {given}, not a tensor of shape [{n}, numbers]"
+                f"{self.card.uri}: its initial_state({n}) gave {_given(begun)}, not a tensor [{n}, numbers]"
             )
         self._like = begun[:1]
         return begun.flatten(1)
@@ -252,7 +251,7 @@ def _digest(module: ModuleType, source: Path | None, arguments: dict[str, str]) 
 def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
     wrong = None
     if not isinstance(out, Tensor):
-        wrong = f"gave a {type(out).__name__}, not a tensor"
+        wrong = f"gave {_given(out)}, not a tensor"
     elif tells == "actions":
         if out.shape != (n,) or out.is_floating_point():
             wrong = f"gave {_described(out)} for {n} observations, not as many whole numbers"
@@ -266,13 +265,16 @@ def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
 
 def _check_memory(state: Any, shape: tuple[int, ...], card: TeacherCard) -> None:
     if not isinstance(state, Tensor) or tuple(state.shape) != shape:
-        given = _described(state) if isinstance(state, Tensor) else f"a {type(state).__name__}"
-        raise UserError(f"{card.uri}: gave a memory of {given}, where its initial_state has {list(shape)}")
+        raise UserError(f"{card.uri}: its memory became {_given(state)}, where its initial_state has {list(shape)}")
 
 
 def _width(card: TeacherCard) -> int | None:
     """How many numbers it tells of an observation."""
     return card.actions and card.actions * (2 if card.tells in (GAUSSIAN, SQUASHED) else 1)
+
+
+def _given(value: Any) -> str:
+    return _described(value) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _described(out: Tensor) -> str:
