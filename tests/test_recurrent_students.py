@@ -319,9 +319,12 @@ RULE = """
 import torch
 def east(obs):
     return torch.stack([-obs[:, 1], obs[:, 0], 0 * obs[:, 0], obs[:, 1]], 1) * 4
-class Counts:
+class Recalls:
     tells = "logits"
-    def __init__(self): pass
+    def initial_state(self, n):
+        return torch.zeros(n, 1)
+    def __call__(self, obs, state):
+        return east(obs) + state, state + 1
 """
 
 
@@ -374,6 +377,15 @@ def test_an_agent_that_remembers_teaches_those_who_do_and_those_who_do_not(store
         assert taught and np.isfinite(taught).all()
     with pytest.raises(UserError, match=r"has a memory|with a memory"):
         execute(run_of(QDagger(), pupils[1], store, teacher=teacher, data=teacher), tmp_path / "none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pupil", [DQN(hidden=(5,), warmup=20), VALUE, POLICY], ids=["dqn", "dqn, lstm", "ppo, lstm"])
+def test_a_teacher_of_one_s_own_that_remembers_teaches_both(pupil, rule, store, tmp_path):
+    run = run_of(Kickstart(), pupil, store, teacher=rule.replace("east", "Recalls"))
+    assert execute(run, tmp_path / "run")["updates"] > 0
+    taught = [line["loss_distil"] for line in lines_of(tmp_path / "run") if "loss_distil" in line]
+    assert taught and np.isfinite(taught).all()
 
 
 def test_a_feed_forward_teacher_s_word_of_a_sequence_is_its_word_of_each_row(rule, store, tmp_path):
