@@ -280,7 +280,7 @@ def test_a_cluster_with_too_little_is_refused_in_a_line_and_not_waited_for(there
 
 
 def test_ray_is_asked_for_where_something_runs_there_and_is_installed(store, monkeypatch):
-    with pytest.raises(UserError, match="--backend are about --actors"):
+    with pytest.raises(UserError, match="--backend ray is about --actors, and ald --processes two"):
         prepare(run_of(METHOD, STUDENT, store, backend="ray"))
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r'pip install "reincarnate\[ray\]"'):

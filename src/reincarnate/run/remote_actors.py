@@ -14,8 +14,10 @@ def check_actors(run: Run, spec: TaskSpec, teacher: Teacher | None) -> None:
     if run.backend == "ray":
         check_installed()
     if not run.actors:
-        if run.actor_steps > 1 or (run.backend != "processes" and not run.method.distant):
-            raise UserError("--actor-steps and --backend are about --actors, and there are none: --actors 2")
+        if run.actor_steps > 1:
+            raise UserError("--actor-steps is about --actors, and there are none: --actors 2")
+        if run.backend != "processes" and not run.method.distant:
+            raise UserError(f"--backend {run.backend} is about --actors, and ald --processes two; there are neither")
         return
     phases = run.phases()
     if run.copies < run.actors:
