@@ -279,6 +279,19 @@ def test_a_cluster_with_too_little_is_refused_in_a_line_and_not_waited_for(there
         RayHome(part, actors)
 
 
+def test_a_ray_that_does_not_start_is_told_in_a_line_and_leaves_nothing(ray, monkeypatch):
+    fake, ended = ray(1), []
+
+    def init(**_):
+        raise Exception("The node timed out\nduring startup")
+
+    for name, value in {"is_initialized": lambda: False, "init": init, "shutdown": lambda: ended.append(1)}.items():
+        monkeypatch.setattr(fake, name, value, raising=False)
+    with pytest.raises(UserError, match="Ray did not start: The node timed out during startup"):
+        RayHome(distant.PupilSpec(POLICY, POINT, 0, "cpu", 1, 1, 1, (), Path()), 0)
+    assert ended == [1]
+
+
 def test_ray_is_asked_for_where_something_runs_there_and_is_installed(store, monkeypatch):
     with pytest.raises(UserError, match="--backend ray is about --actors, and ald --processes two"):
         prepare(run_of(METHOD, STUDENT, store, backend="ray"))

@@ -46,7 +46,8 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         else:
             here = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
             ray.init(address="local", log_to_driver=False, **here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # on a machine without time Ray raises no kind of its own
+        ray.shutdown()
         raise UserError(f"Ray did not start: {' '.join(str(error).split())}") from error
     try:
         yield ray
