@@ -244,7 +244,7 @@ def test_steps_of_some_copies_are_one_step_of_all():
     [
         ({"actors": 5}, "--actors 5 need a copy of the task each: --envs 5, or more"),
         ({"actors": -1}, "--actors must not be negative: -1"),
-        ({"actor_steps": 4}, "--actor-steps and --backend are about --actors"),
+        ({"actor_steps": 4}, "--actor-steps is about --actors, and there are none"),
         ({"actors": 2, "actor_steps": 0}, "--actor-steps must be at least 1"),
         ({"actors": 2, "env": "CartPole-v1,Acrobot-v1"}, "--actors play one task"),
         ({"actors": 2, "method": JSRL(), "teacher": "py:{rule}:east"}, "a method whose teacher takes the actions"),

@@ -294,6 +294,10 @@ def test_minigrid_is_seen_as_planes():
     assert first[0].dtype == bool and (first[0].sum(-1) == 3).all()  # one kind, one colour, one state everywhere
     assert all(np.array_equal(a.next_obs, b.next_obs) for a, b in zip(first[1:], again[1:], strict=True))
     assert any(s.truncated.any() for s in first[1:])
+    longer = [envs.spec(f"MiniGrid-Memory{size}-v0") for size in ("S9", "S11", "S13", "S13Random", "S17Random")]
+    assert [(s.obs_shape, s.protocol["max_episode_steps"]) for s in longer] == [
+        ((7, 7, 20), 5 * n * n) for n in (9, 11, 13, 13, 17)
+    ]
     with pytest.raises(UserError, match="cannot be made"):
         envs.make("MiniGrid-Memory-v0", 1)
 

@@ -324,9 +324,12 @@ RULE = """
 import torch
 def east(obs):
     return torch.stack([-obs[:, 1], obs[:, 0], 0 * obs[:, 0], obs[:, 1]], 1) * 4
-class Counts:
+class Recalls:
     tells = "logits"
-    def __init__(self): pass
+    def initial_state(self, n):
+        return torch.zeros(n, 1)
+    def __call__(self, obs, state):
+        return east(obs) + state, state + 1
 """
 
 
@@ -357,6 +360,16 @@ def test_seeds_together_equal_seeds_apart(student, store, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_transformer_teaches_an_lstm(store, tmp_path):
+    elder = replace(POLICY, memory="gtrxl", memory_size=8, memory_length=4)
+    execute(run_of(Scratch(), elder, store), tmp_path / "gtrxl")
+    run = run_of(Kickstart(), POLICY, store, teacher=f"store:{tmp_path / 'gtrxl'}")
+    assert execute(run, tmp_path / "lstm")["updates"] > 0
+    taught = [line["loss_distil"] for line in lines_of(tmp_path / "lstm") if "loss_distil" in line]
+    assert taught and np.isfinite(taught).all()
+
+
+@pytest.mark.slow
 def test_an_agent_that_remembers_teaches_those_who_do_and_those_who_do_not(store, tmp_path):
     execute(run_of(Scratch(), POLICY, store), tmp_path / "lstm")
     teacher = f"store:{tmp_path / 'lstm'}"
@@ -369,6 +382,15 @@ def test_an_agent_that_remembers_teaches_those_who_do_and_those_who_do_not(store
         assert taught and np.isfinite(taught).all()
     with pytest.raises(UserError, match=r"has a memory|with a memory"):
         execute(run_of(QDagger(), pupils[1], store, teacher=teacher, data=teacher), tmp_path / "none")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pupil", [DQN(hidden=(5,), warmup=20), VALUE, POLICY], ids=["dqn", "dqn, lstm", "ppo, lstm"])
+def test_a_teacher_of_one_s_own_that_remembers_teaches_both(pupil, rule, store, tmp_path):
+    run = run_of(Kickstart(), pupil, store, teacher=rule.replace("east", "Recalls"))
+    assert execute(run, tmp_path / "run")["updates"] > 0
+    taught = [line["loss_distil"] for line in lines_of(tmp_path / "run") if "loss_distil" in line]
+    assert taught and np.isfinite(taught).all()
 
 
 def test_a_feed_forward_teacher_s_word_of_a_sequence_is_its_word_of_each_row(rule, store, tmp_path):
@@ -411,7 +433,8 @@ def test_memories_that_cannot_be_are_refused_in_a_line(student, told, store):
         ({}, DQN(), "an on-policy student with a memory"),
         ({}, PPO(), "an on-policy student with a memory"),
         ({"learner_memory": "none"}, POLICY, "--learner-memory none"),
-        ({"learner_length": 0}, POLICY, "memory_length is 0"),
+        ({"learner_length": 0}, POLICY, "--learner-memory gtrxl: memory_length is 0"),
+        ({"learner_size": 30}, POLICY, "--learner-memory gtrxl: a gtrxl of size 30 cannot have 4 heads"),
         ({"learner_lr": -1.0}, POLICY, "--learner-lr must not be negative"),
         ({"replayed": 0}, POLICY, "--replayed must be at least 1"),
         ({"regular": -1.0}, POLICY, "must not be negative"),

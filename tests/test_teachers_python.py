@@ -86,6 +86,26 @@ class Memory:
 
     def __call__(self, obs, state):
         return obs + state, state + 1
+
+class Grows(Memory):
+    def __call__(self, obs, state):
+        return obs, torch.cat([state, state], 1)
+
+class Forgets(Memory):
+    def __call__(self, obs, state):
+        return obs, None
+
+class Unlike(Memory):
+    def initial_state(self, n):
+        return torch.zeros(1, 3)
+
+class Untold(Memory):
+    def initial_state(self, n):
+        return [0.0] * n
+
+class Unready(Memory):
+    def initial_state(self, n):
+        raise RuntimeError("not yet")
 """
 OBS = torch.tensor([[0.1, 0.5, 0.2], [3.0, -1.0, 2.0]])
 
@@ -174,7 +194,7 @@ def test_the_card_carries_what_the_teacher_says_of_itself(source: str):
 @pytest.mark.parametrize(
     ("rest", "words"),
     [
-        (":absent", "no 'absent' in it; it has Memory, Scaled"),
+        (":absent", "no 'absent' in it; it has Forgets, Grows, Memory, Scaled"),
         (":number", "number is a int, which cannot be called"),
         (":strange", "tells 'fortunes'"),
         (":boastful", "its card has 'colour'"),
@@ -197,6 +217,11 @@ def test_what_cannot_be_opened_says_why(source: str, rest: str, words: str):
         ("flat", r"gave float32 \[2\], not logits of shape \[2, actions\]"),
         ("no_tensor", "gave a list, not a tensor"),
         ("broken", "RuntimeError: no luck today"),
+        ("Grows", r"its memory became float32 \[2, 6\], where its initial_state has \[2, 3\]"),
+        ("Forgets", r"its memory became a NoneType, where its initial_state has \[2, 3\]"),
+        ("Unlike", r"initial_state\(2\) gave float32 \[1, 3\], not a tensor \[2, numbers\]"),
+        ("Untold", r"initial_state\(2\) gave a list, not a tensor"),
+        ("Unready", r"initial_state\(2\) failed: RuntimeError: not yet"),
     ],
 )
 def test_what_it_tells_is_checked_at_the_first_call(source: str, name: str, words: str):

@@ -1,13 +1,18 @@
 """Agents of sb3-contrib's RecurrentPPO: read without unpickling, they say what the library says, episode by episode."""
 
 import io
+import json
 import zipfile
 
 import numpy as np
 import pytest
 import torch
 
+from reincarnate import Run
 from reincarnate.errors import UserError
+from reincarnate.methods import Kickstart
+from reincarnate.run.execute import execute
+from reincarnate.students import PPO
 from reincarnate.teachers import open_teacher
 from reincarnate.types import TimeStep
 
@@ -47,6 +52,19 @@ def test_it_says_what_the_library_says_and_forgets_when_it_forgets(made, env, ac
             mean = said.x.chunk(2, -1)[0].clamp(-1, 1) * 2  # the task's units
             assert said.kind == "gaussian" and np.allclose(mean, expected, atol=1e-5)
     assert np.allclose(carry.unflatten(1, (2, -1))[:, 0].flatten(1), np.concatenate(list(state[0]), 1), atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", ["none", "lstm"])
+def test_it_teaches_students_with_a_memory_and_without(memory, made, tmp_path):
+    pupil = PPO(hidden=(5,), rollout=8, segment=4, batch_size=32, epochs=1, memory=memory, memory_size=6)
+    short = {"eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1, "evaluations": 1, "log": ""}
+    teacher, store = f"sb3:{made[0] / 'CartPole-v1'}.zip", str(tmp_path / "store")
+    run = Run("CartPole-v1", Kickstart(), pupil, teacher=teacher, store=store, env_steps=128, **short)
+    assert execute(run, tmp_path / "run")["updates"] > 0
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    taught = [line["loss_distil"] for line in lines if "loss_distil" in line]
+    assert taught and np.isfinite(taught).all()
 
 
 def changed(source, target, change):

@@ -4,6 +4,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from reincarnate.errors import UserError
+from reincarnate.nets import memory as memories
 from reincarnate.nets.memory import MemoryName
 from reincarnate.nets.memory.gates import GateName
 
@@ -35,7 +36,7 @@ class Learner:
             raise UserError("--learner-memory none: the learner reads the student's segments with a memory of its own")
         if self.learner_lr < 0:
             raise UserError(f"--learner-lr must not be negative: {self.learner_lr:g}")
-        return replace(
+        learner = replace(
             student,
             memory=self.learner_memory,
             memory_size=self.learner_size,
@@ -49,3 +50,8 @@ class Learner:
             shared="auto",
             critic_memory="same",
         )
+        try:
+            memories.check(learner)
+        except UserError as error:
+            raise UserError(f"--learner-memory {self.learner_memory}: {error}") from None
+        return learner

@@ -1,6 +1,7 @@
 """A prepared run as a loop ready to go: students, memories, environment and teams, put together."""
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 
 from reincarnate import envs
@@ -14,6 +15,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.logged import RETURN
 from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
+from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
 from reincarnate.run.prepare import Prepared, compiles, load_weights
 from reincarnate.run.remote_actors import actors_of
@@ -23,7 +25,6 @@ from reincarnate.run.stopping import stopping
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
 from reincarnate.training.asking import predictor_of
-from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange
 from reincarnate.training.loop import Loop
 from reincarnate.training.population import Alone, Apart, Stacked, Team
@@ -58,12 +59,15 @@ def assemble(
         for training in trainings:
             _quicken(training.student, compiled, overlap)
         team = Alone(trainings[0]) if seeds == 1 else Apart(trainings)
-    if "student" in run.method.distant:
-        team = Distant(trainings[0], "student", run.birth_seed, run.imports, note)
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
     exchange = exchange or run.exchange.exchange(seeds)
-    remote = actors_of(run, spec, trainings[0].student, note) if run.actors else None
+    with ExitStack() as undo:
+        if "student" in run.method.distant:
+            teams["student"] = distant = distant_student(run, trainings[0], note)
+            undo.callback(distant.close)
+        remote = actors_of(run, spec, trainings[0].student, note) if run.actors else None
+        undo.pop_all()
     return trainings, Loop(trainings, teams, env, overlap, exchange, remote), compiled
 
 

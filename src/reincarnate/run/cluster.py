@@ -1,6 +1,7 @@
 """Ray, where it is asked for: imported with a message, started here or joined, and left as it was found."""
 
 import importlib
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,7 +9,14 @@ from typing import Any
 from reincarnate.errors import UserError
 
 ADDRESS = "RAY_ADDRESS"  # Ray's own variable: a running cluster; without it one is started here
+MISSING = 'Ray is not installed: pip install "reincarnate[ray]"'
 STORE = 200_000_000  # bytes of Ray's object store: settings, parameters and reasons are all that passes through it
+
+
+def check_installed() -> None:
+    """Raises UserError where it is not, without the second that importing it takes."""
+    if importlib.util.find_spec("ray") is None:
+        raise UserError(MISSING)
 
 
 def import_ray() -> Any:
@@ -16,7 +24,7 @@ def import_ray() -> Any:
     try:
         return importlib.import_module("ray")
     except ImportError:
-        raise UserError('Ray is not installed: pip install "reincarnate[ray]"') from None
+        raise UserError(MISSING) from None
 
 
 def first_line(error: BaseException) -> str:
@@ -38,7 +46,8 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         else:
             here = {"num_cpus": workers, "object_store_memory": STORE, "include_dashboard": False}
             ray.init(address="local", log_to_driver=False, **here)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # on a machine without time Ray raises no kind of its own
+        ray.shutdown()
         raise UserError(f"Ray did not start: {' '.join(str(error).split())}") from error
     try:
         yield ray

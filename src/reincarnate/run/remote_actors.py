@@ -2,6 +2,7 @@
 
 from reincarnate.envs.several import is_several
 from reincarnate.errors import UserError
+from reincarnate.run.cluster import check_installed
 from reincarnate.run.settings import Note, Run
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.remote_actors import ActorBackend, RemoteActors, shared_out
@@ -10,9 +11,13 @@ from reincarnate.types import Student, TaskSpec, Teacher
 
 def check_actors(run: Run, spec: TaskSpec, teacher: Teacher | None) -> None:
     """Raises UserError where something must see, or say, each step as it happens, and actors are asked for."""
+    if run.backend == "ray":
+        check_installed()
     if not run.actors:
-        if run.actor_steps > 1 or run.backend != "processes":
-            raise UserError("--actor-steps and --backend are about --actors, and there are none: --actors 2")
+        if run.actor_steps > 1:
+            raise UserError("--actor-steps is about --actors, and there are none: --actors 2")
+        if run.backend != "processes" and not run.method.distant:
+            raise UserError(f"--backend {run.backend} is about --actors, and ald --processes two; there are neither")
         return
     phases = run.phases()
     if run.copies < run.actors:

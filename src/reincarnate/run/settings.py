@@ -96,7 +96,7 @@ class Run:
     actor_steps: int = 1
     """Steps of each copy, at least, that actors take with the same weights; for students that learn from a replay."""
     backend: Literal["processes", "ray"] = "processes"
-    """Where actors are: processes on this machine, or actors of Ray, also on others (RAY_ADDRESS names a cluster)."""
+    """Where actors, and ald's --processes two, are: processes here, or of Ray (RAY_ADDRESS names a cluster)."""
     population: int = 1
     """Learners of this run that tell each other something as they learn, with seeds from --seed on; see --exchange."""
     exchange: AnyExchange = field(default_factory=Nothing)  # pyright: ignore[reportInvalidTypeForm]

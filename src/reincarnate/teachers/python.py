@@ -60,10 +60,17 @@ class PythonTeacher:
     frozen = True
 
     def initial(self, n: int) -> Tensor:
-        """Its memory of n new episodes, a row each; [n, 0] where it has none."""
+        """Its memory of n new episodes, a row each; [n, 0] where it has none. UserError: those are no rows."""
         if self._begin is None:
             return torch.zeros(n, 0)
-        begun = self._begin(n)
+        try:
+            begun = self._begin(n)
+        except Exception as error:
+            raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {_reason(error)}") from error
+        if not isinstance(begun, Tensor) or begun.ndim < 2 or len(begun) != n:
+            raise UserError(
+                f"{self.card.uri}: its initial_state({n}) gave {_given(begun)}, not a tensor [{n}, numbers]"
+            )
         self._like = begun[:1]
         return begun.flatten(1)
 
@@ -102,6 +109,8 @@ class PythonTeacher:
         except Exception as error:
             raise UserError(f"{self.card.uri}: failed on its first observations: {_reason(error)}") from error
         _check_output(out, len(obs), self.card, self._tells)
+        if self._like is not None:
+            _check_memory(state, (len(obs), *self._like.shape[1:]), self.card)
         self._checked = True
         return out, state
 
@@ -242,7 +251,7 @@ def _digest(module: ModuleType, source: Path | None, arguments: dict[str, str]) 
 def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
     wrong = None
     if not isinstance(out, Tensor):
-        wrong = f"gave a {type(out).__name__}, not a tensor"
+        wrong = f"gave {_given(out)}, not a tensor"
     elif tells == "actions":
         if out.shape != (n,) or out.is_floating_point():
             wrong = f"gave {_described(out)} for {n} observations, not as many whole numbers"
@@ -254,9 +263,18 @@ def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
         raise UserError(f"{card.uri}: {wrong}")
 
 
+def _check_memory(state: Any, shape: tuple[int, ...], card: TeacherCard) -> None:
+    if not isinstance(state, Tensor) or tuple(state.shape) != shape:
+        raise UserError(f"{card.uri}: its memory became {_given(state)}, where its initial_state has {list(shape)}")
+
+
 def _width(card: TeacherCard) -> int | None:
     """How many numbers it tells of an observation."""
     return card.actions and card.actions * (2 if card.tells in (GAUSSIAN, SQUASHED) else 1)
+
+
+def _given(value: Any) -> str:
+    return _described(value) if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def _described(out: Tensor) -> str:

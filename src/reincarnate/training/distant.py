@@ -1,38 +1,34 @@
-"""One of a cast who learns in a process of its own, beside the others: the same updates, to the same bits.
+"""One of a cast who learns away from the others, in a process of its own: the same updates, to the same bits.
 
-After each rollout the main process leaves the student's state in shared memory and sends what the student prepared; the
-other process makes the updates that are due while the main one goes on with the rest of the cast, and leaves the state
-it came to there. The main process waits for it before anybody acts again, so that nothing depends on who was quicker.
-All that the other knows it was told, so that one that dies is replaced by another, which is told everything again.
+After each rollout the main process sends the student's state and what the student prepared; the other makes the updates
+that are due while the main one goes on with the rest of the cast, and sends back the state it came to. The main process
+waits for it before anybody acts again, so that nothing depends on who was quicker. All that the other knows it was
+told, so that one that dies is replaced by another, which is told everything again. How state and rollouts travel is the
+home's: shared memory (`run.process_student`), or Ray (`run.ray_student`).
 """
 
-import pickle
+import os
 from collections.abc import Callable
-from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 
 from reincarnate.data.memory import Memory, each_tensor, memory_for, on_device
 from reincarnate.errors import UserError
-from reincarnate.plugins import asked_imports, imported
-from reincarnate.surroundings import end_with_parent, see_ended, spawned
+from reincarnate.plugins import imported
 from reincarnate.training.gossip import Vector
-from reincarnate.training.mailbox import Mailbox
 from reincarnate.training.population import Alone, Means
+from reincarnate.training.remote_actors import REBIRTHS, Died
 from reincarnate.training.training import Training
-from reincarnate.types import Batch, Student, Weighing
+from reincarnate.types import Batch, Student, TaskSpec, Weighing
 
-REBIRTHS = 3  # of the other process
-POLL = 0.5  # seconds between looks at a process that says nothing
-GRACE = 10.0  # seconds for it to end by itself
-HERE, THERE = 0, 1  # whose messages are in the shared memory
 Note = Callable[[str], None]
 
 
 class Job(NamedTuple):
-    """Updates that are due. `rollouts` are those the other process has not got yet, `keep` so many are learnt from."""
+    """Updates that are due. `rollouts` are those the other has not got yet, `keep` so many are learnt from."""
 
     updates: int
     batch: int
@@ -51,32 +47,31 @@ class Done(NamedTuple):
     counts: dict[str, int]
 
 
+@runtime_checkable
+class Home(Protocol):
+    """Where the other learns, a process here or an actor of Ray. `done` waits for what was sent last, and raises Died
+    where nobody is there any more; before that nothing is raised. States are vectors (`state_of`)."""
+
+    def start(self) -> None: ...  # in the place of one that has died, too
+    def send(self, state: np.ndarray, job: Job) -> None: ...
+    def done(self) -> tuple[np.ndarray, Done]: ...
+    def close(self) -> None: ...
+
+
 class Distant(Alone):
-    """The student of one training, whose updates another process makes. It acts and prepares here."""
+    """The student of one training, whose updates are made elsewhere. It acts and prepares here."""
 
-    def __init__(self, training: Training, name: str, seed: int, imports: tuple[str, ...], note: Note):
+    def __init__(self, training: Training, name: str, home: Home, note: Note):
         Alone.__init__(self, training, name)
-        self._memory, self._note, self._births = training.memories[name], note, 0
-        student = self._student
-        vector = Vector(student.state().values())
-        self._box = Mailbox(2, vector.size, "float64" if vector.double else "float32")
-        self._told = (student.settings, student.spec, seed, str(student.device), training.copies, self._memory.keeps)
-        self._imports = (*asked_imports(), *imports)
-        self._job: Job | None = None
-        self._start()
-
-    def _start(self) -> None:
-        told = (*self._told, self._box.address, torch.get_num_threads(), self._imports)
-        self.process, self._connection = spawned(_live, *told, name="distant student", daemon=True)
-        self._births += 1
+        self.home, self._memory, self._note, self._deaths = home, training.memories[name], note, 0
         self._known: list[Batch] = []  # rollouts that it has got
-
-    # ---- a rollout -----------------------------------------------------------------------------------
+        self._state = np.zeros(0)
+        self._job: Job | None = None
+        home.start()
 
     def begin(self, updates: int, batch: int, weighing: Weighing, rng: np.random.Generator) -> None:
         """Let so many updates be made of the newest rollouts, drawn with this generator."""
-        post(self._box, HERE, self._student)
-        self._rng = rng
+        self._rng, self._state = rng, state_of(self._student)
         counts = counts_of(self._student)
         self._job = Job(updates, batch, weighing, rng, counts, [], len(self._memory.kept))
         self._send()
@@ -85,107 +80,97 @@ class Distant(Alone):
         assert self._job is not None
         kept = self._memory.kept
         new = [one for one in kept if not any(one is known for known in self._known)]
-        try:
-            self._connection.send_bytes(pickle.dumps(self._job._replace(rollouts=[_on_host(one) for one in new])))
-            self._known = kept
-        except OSError:  # it has died: `wait` will see
-            pass
+        self.home.send(self._state, self._job._replace(rollouts=[_on_host(one) for one in new]))
+        self._known = kept
 
     def wait(self) -> list[Means]:
         """Wait until they are made, and go on from where they led. Raises UserError where nobody could make them."""
         while self._job is not None:
-            if self._connection in wait([self._connection, self.process.sentinel], timeout=POLL):
-                try:
-                    return self._take(pickle.loads(self._connection.recv_bytes()))
-                except (EOFError, OSError):
-                    self._replace()
-            elif not self.process.is_alive():
-                self._replace()
+            try:
+                state, done = self.home.done()
+            except Died as death:
+                self._replace(death)
+                continue
+            resume(self._student, state, done.counts)
+            self._rng.bit_generator.state, self._job = done.rng.bit_generator.state, None
+            return done.means
         return []
 
-    def _take(self, done: Done) -> list[Means]:
-        take(self._box, THERE, self._student, done.counts)
-        self._rng.bit_generator.state, self._job = done.rng.bit_generator.state, None
-        return done.means
-
-    def _replace(self) -> None:
+    def _replace(self, death: Died) -> None:
         """Begin another in the place of one that has died, with the same job."""
-        self.process.join()
-        self._connection.close()
-        told = f"the process of the {self._name} died (exit code {self.process.exitcode})"
-        if self._births > REBIRTHS:
-            raise UserError(f"{told} {self._births} times: --processes one needs none")
+        self._deaths += 1
+        told = f"the process of the {self._name} died ({death})"
+        if self._deaths > REBIRTHS:
+            raise UserError(f"{told} {self._deaths} times: --processes one needs none")
         self._note(f"warning: {told}: another takes its place")
-        self._start()
+        self._known = []
+        self.home.start()
         self._send()
 
     def close(self) -> None:
         """See that nothing of it is left."""
-        self._connection.close()  # which ends it
-        see_ended(self.process, GRACE)
-        self._box.close(unlink=True)
+        self.home.close()
 
 
-# ---- in the other process --------------------------------------------------------------------------------
+# ---- who learns elsewhere ----------------------------------------------------------------------------------
 
 
-def _live(
-    connection: Connection,
-    settings: Any,
-    spec: Any,
-    seed: int,
-    device: str,
-    copies: int,
-    keeps: int,
-    address: tuple[int, int, str, str],
-    threads: int,
-    imports: tuple[str, ...],
-) -> None:
-    """Make updates for as long as jobs come."""
-    end_with_parent()
-    torch.set_num_threads(threads)
-    imported(imports)
-    box, there = Mailbox(*address), torch.device(device)
-    student = settings.newborn(spec, seed, there)
-    memory = memory_for(spec, settings.layout(), settings.storage(spec, copies), copies, there)
-    memory.keeps = keeps
-    try:
-        while True:
-            job = pickle.loads(connection.recv_bytes())
-            connection.send_bytes(pickle.dumps(work(student, memory, box, job)))
-    except (EOFError, OSError):  # nobody is there any more
-        pass
-    finally:
-        box.close()
+class PupilSpec(NamedTuple):
+    """What whoever learns elsewhere must know to begin."""
+
+    settings: Any
+    spec: TaskSpec
+    seed: int
+    device: str
+    copies: int
+    keeps: int  # rollouts
+    threads: int
+    imports: tuple[str, ...]
+    where: Path  # relative paths are those of the command
+
+    def pupil(self) -> "Pupil":
+        """A newborn, and a memory that is empty."""
+        os.chdir(self.where)
+        imported(self.imports)
+        torch.set_num_threads(self.threads)
+        settings, device = self.settings, torch.device(self.device)
+        storage = settings.storage(self.spec, self.copies)
+        memory = memory_for(self.spec, settings.layout(), storage, self.copies, device)
+        memory.keeps = self.keeps
+        return Pupil(settings.newborn(self.spec, self.seed, device), memory)
 
 
-def work(student: Student, memory: Memory, box: Mailbox, job: Job) -> Done:
-    """Make the updates of a job, beginning with the state that was left for them, and leave the one they lead to."""
-    take(box, HERE, student, job.counts)
-    memory.forget(job.keep - len(job.rollouts))
-    for rollout in job.rollouts:
-        memory.keep(on_device(rollout, memory.device))
-    means = []
-    for _ in range(job.updates):
-        means.append(student.update(memory.sample(job.batch, job.rng), job.weighing, job.rng).means)
-    post(box, THERE, student)
-    numbers: list[Means] = [{name: _number(mean) for name, mean in each.items()} for each in means]
-    return Done(numbers, job.rng, counts_of(student))
+class Pupil:
+    """Makes updates of a student whose state comes with each job."""
+
+    def __init__(self, student: Student, memory: Memory):
+        self.student, self.memory = student, memory
+
+    def work(self, state: np.ndarray, job: Job) -> tuple[np.ndarray, Done]:
+        """Make the updates of a job, beginning with a state. Returns the one they lead to."""
+        resume(self.student, state, job.counts)
+        self.memory.forget(job.keep - len(job.rollouts))
+        for rollout in job.rollouts:
+            self.memory.keep(on_device(rollout, self.memory.device))
+        means = []
+        for _ in range(job.updates):
+            means.append(self.student.update(self.memory.sample(job.batch, job.rng), job.weighing, job.rng).means)
+        numbers: list[Means] = [{name: _number(mean) for name, mean in each.items()} for each in means]
+        return state_of(self.student), Done(numbers, job.rng, counts_of(self.student))
 
 
-# ---- a student's state in shared memory --------------------------------------------------------------------
+# ---- a student's state on its way --------------------------------------------------------------------------
 
 
-def post(box: Mailbox, who: int, student: Student) -> None:
-    """Leave all that is a vector of a student's state."""
-    box.post(who, Vector(student.state().values()).gather().cpu().numpy())
+def state_of(student: Student) -> np.ndarray:
+    """All that is a vector of a student's state."""
+    return Vector(student.state().values()).gather().cpu().numpy()
 
 
-def take(box: Mailbox, who: int, student: Student, counts: dict[str, int]) -> None:
-    """Put back what was left last, and the counts that belong to it; act by it."""
-    message, state = box.latest(who), student.state()
-    assert message is not None, "nothing was left"
-    Vector(state.values()).scatter(torch.from_numpy(message.vector))
+def resume(student: Student, vector: np.ndarray, counts: dict[str, int]) -> None:
+    """Put back what came, and the counts that belong to it; act by it."""
+    state = student.state()
+    Vector(state.values()).scatter(torch.from_numpy(vector))
     student.restore(state | {name: torch.tensor(count) for name, count in counts.items()})
 
 
