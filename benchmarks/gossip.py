@@ -1,8 +1,9 @@
-"""Gossip on CartPole with A2C: how far members part, how often runs learn, and what one slow process costs.
+"""Gossip on CartPole with A2C and PQN: how far members part, how often runs learn, what one slow process costs.
 
     python benchmarks/gossip.py ball out.json [SECONDS]  # spread against learning rate, members and missing messages
     python benchmarks/gossip.py share out.json [SECONDS] # 1 × 64 copies against 4 × 16: share of runs that learn
     python benchmarks/gossip.py straggler out.json [SECONDS] # two processes, one slowed threefold: gossip, all-reduce
+    python benchmarks/gossip.py pqn-ball|pqn-share out.json [SECONDS] # the first two with PQN in A2C's place
 
 All numbers are of this machine, which others may be using: compare what was measured in one go. All go on where they
 were stopped, and begin no run after so many seconds.
@@ -25,7 +26,7 @@ import torch
 from reincarnate import Run, Scratch, execute_together
 from reincarnate.run.assemble import assemble
 from reincarnate.run.prepare import measure_priors, prepare, prepare_all
-from reincarnate.students import A2C
+from reincarnate.students import A2C, PQN
 from reincarnate.training.gossip import Gossip, Parameters, Peer, spread
 from reincarnate.training.mailbox import Mailbox
 from reincarnate.training.topology import ball
@@ -35,24 +36,36 @@ SMALL = {"evaluations": 5, "eval_episodes": 10, "final_episodes": 50, "reference
 STEPS = 200_000  # env steps of all learners together
 LEARNT = 475.0  # mean of 50 final episodes: the threshold that CartPole-v1 is registered with
 LRS = (7e-4, 2.8e-3, 1.12e-2)
+PQN_LRS = (2.5e-4, 1e-3, 4e-3)
+QUICKLY = 10_000  # env steps in which a PQN's ε falls: a fifth of what each of four learners has
 
 
-def run_of(lr: float, members: int, copies: int, seed: int, store: str, **gossip: Any) -> Run:
+def student_of(name: str, lr: float) -> Any:
+    """The learner of a benchmark."""
+    return PQN(hidden=(64, 64), lr=lr, epsilon_steps=QUICKLY) if name == "pqn" else A2C(lr=lr)
+
+
+def run_of(lr: float, members: int, copies: int, seed: int, store: str, student: str = "a2c", **gossip: Any) -> Run:
     """A run of `members` learners with so many copies each, out of one budget."""
     exchange = {"population": members, "exchange": Gossip(**gossip)} if members > 1 else {}
     settings = {"env_steps": STEPS // members, "envs": copies, "seed": seed, "store": store, **SMALL, **exchange}
-    return Run("CartPole-v1", Scratch(), A2C(lr=lr), **settings)
+    return Run("CartPole-v1", Scratch(), student_of(student, lr), **settings)
 
 
 # ---- how far they part ---------------------------------------------------------------------------------
 
 
-def ball_of(lr: float, members: int, store: str, env_steps: int = 8_000, **gossip: Any) -> dict[str, Any]:
+def ball_of(
+    lr: float, members: int, store: str, env_steps: int = 8_000, student: str = "a2c", **gossip: Any
+) -> dict[str, Any]:
     """The largest and the last relative spread after a round, of two seeds; and the bound's `reach`."""
     most, last = [], []
     for seed in range(2):
         run = replace(
-            run_of(lr, members, 16, 10 * seed, store, **gossip), env_steps=env_steps, evaluations=1, eval_episodes=1
+            run_of(lr, members, 16, 10 * seed, store, student, **gossip),
+            env_steps=env_steps,
+            evaluations=1,
+            eval_episodes=1,
         )
         prepared = [measure_priors(p, lambda *_: None, lambda _: None) for p in prepare_all(run.members())]
         _, loop, _ = assemble(prepared, lambda _: None)
@@ -85,35 +98,47 @@ BALLS = (
     {"lr": 1.4e-3, "members": 4, "every": 10**9},  # they never mix
 )
 
+PQN_BALLS = tuple(
+    {"student": "pqn", **asked}
+    for asked in (
+        *({"lr": lr, "members": 4} for lr in (2.5e-4, 5e-4, 1e-3, 2e-3)),
+        *({"lr": 1e-3, "members": n, "topology": "ring"} for n in (2, 8)),
+        {"lr": 1e-3, "members": 8, "topology": "exponential"},
+        *({"lr": 1e-3, "members": 4, "arrives": 0.25, "tau": tau} for tau in (1, 4)),
+        {"lr": 1e-3, "members": 4, "every": 10**9},
+    )
+)
 
-def balls(out: Path, store: str, until: float) -> None:
+
+def balls(out: Path, store: str, until: float, asked_for: tuple[dict[str, Any], ...] = BALLS) -> None:
     """Over learning rates, members, and messages that do not arrive."""
     found = json.loads(out.read_text())["ball"] if out.exists() else []
-    for asked in BALLS[len(found) :]:
+    for asked in asked_for[len(found) :]:
         if time.monotonic() < until:
             found.append(ball_of(store=store, **asked))
-            write(out, {"ball": found})
+            write(out, {"task": f"CartPole-v1, {asked.get('student', 'a2c').upper()}", "ball": found})
 
 
 # ---- how often they learn ------------------------------------------------------------------------------
 
 
-def shares(out: Path, store: str, until: float, seeds: int = 6) -> dict[str, Any]:
+def shares(out: Path, store: str, until: float, student: str = "a2c", seeds: int = 6) -> dict[str, Any]:
     """Final scores by learning rate: one learner of 64 copies, and the first of four that gossip, of 16 each."""
     found = json.loads(out.read_text())["scores"] if out.exists() else {}
     for seed in range(seeds):
-        for lr in LRS:
+        for lr in PQN_LRS if student == "pqn" else LRS:
             for members, copies in ((1, 64), (4, 16)):
                 key = f"{members}x{copies} lr {lr:g}"
                 if len(found.setdefault(key, [])) > seed or time.monotonic() > until:
                     continue
-                run = run_of(lr, members, copies, 100 * seed, store)
+                run = run_of(lr, members, copies, 100 * seed, store, student)
                 with tempfile.TemporaryDirectory() as folder:
                     runs = run.members() if members > 1 else [run]
                     results = execute_together(runs, [Path(folder) / f"s{i}" for i in range(members)])
                 found[key].append(round(results[0]["score"], 1))
                 told = {k: f"{sum(s >= LEARNT for s in v)}/{len(v)}" for k, v in found.items()}
-                write(out, {"scores": found, "learnt": told, "env_steps": STEPS, "threshold": LEARNT})
+                more = {"task": f"CartPole-v1, {student.upper()}", "env_steps": STEPS, "threshold": LEARNT}
+                write(out, {"scores": found, "learnt": told, **more})
                 print(key, seed, found[key][-1], flush=True)
     return json.loads(out.read_text())
 
@@ -234,16 +259,17 @@ def write(out: Path, what: dict[str, Any]) -> None:
 def main(argv: list[str]) -> int:
     """See above."""
     torch.set_num_threads(1)
-    if len(argv) not in (2, 3) or argv[0] not in ("ball", "share", "straggler"):
+    if len(argv) not in (2, 3) or argv[0] not in ("ball", "share", "straggler", "pqn-ball", "pqn-share"):
         print(__doc__, file=sys.stderr)
         return 2
     what, out = argv[0], Path(argv[1])
     until = time.monotonic() + float(argv[2] if len(argv) > 2 else "inf")
     store = str(Path(tempfile.gettempdir()) / "gossip-store")
-    if what == "share":
-        shares(out, store, until)
-    elif what == "ball":
-        balls(out, store, until)
+    student, part = ("pqn", what.removeprefix("pqn-")) if what.startswith("pqn-") else ("a2c", what)
+    if part == "share":
+        shares(out, store, until, student)
+    elif part == "ball":
+        balls(out, store, until, PQN_BALLS if student == "pqn" else BALLS)
     else:
         stragglers(out, store, until)
     print(out.read_text())

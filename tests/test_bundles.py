@@ -74,6 +74,8 @@ def test_bundles_of_another_folder_are_found_by_the_variable(tmp_path, monkeypat
     assert find("cartpole-dqn-sb3").folder() is None
     monkeypatch.setenv("REINCARNATE_PRIORS", str(tmp_path / "shared"))
     assert open_teacher("prior:cartpole-dqn-sb3").card.actions == 2
+    elsewhere = fetch("cartpole-dqn-sb3", teachers / "sb3" / "dqn-CartPole-v1", tmp_path / "asked")
+    assert elsewhere == tmp_path / "asked/cartpole-dqn-sb3" and (elsewhere / "CartPole-v1.zip").exists()
 
 
 def test_a_damaged_manifest_is_one_line(tmp_path):
@@ -90,9 +92,12 @@ def test_the_command_lists_and_tells(capsys, monkeypatch):
     assert find(OWN).hash[:12] in capsys.readouterr().out
     main(["priors", "card", OWN])
     assert "Apache-2.0" in capsys.readouterr().out
-    with pytest.raises(SystemExit) as ended:
-        main(["priors", "gather"])
-    assert ended.value.code == 2
+    for words, said in (("gather", "needs a verb"), ("card", "Missing"), (f"fetch {OWN}", "--source")):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main(["priors", *words.split()])
+        told = capsys.readouterr().err
+        assert ended.value.code == 2 and said in told and len(told.strip().splitlines()) == 1
 
 
 def test_every_bundle_says_what_its_teacher_plays():

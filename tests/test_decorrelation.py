@@ -13,6 +13,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops, feature_statistics
 from reincarnate.losses.terms import Decorrelation
 from reincarnate.methods import Kickstart, Scratch
+from reincarnate.nets.qnet import recall
 from reincarnate.run.plan import describe
 from reincarnate.students import A2C, DQN, IQN, PPO, PQN, QRDQN, R2D2, SAC, Modern, PrimalDual
 from reincarnate.students.gradient import can_compile
@@ -76,7 +77,15 @@ def test_features_that_never_vary_have_a_gradient_of_zero():
         assert torch.equal(slope, torch.zeros(4, 3))
 
 
-def test_the_cheaper_form_is_chosen_by_shape():
+@pytest.mark.parametrize(
+    "rows, width, other", [(4, 9, "_by_covariance"), (6, 4, "_by_covariance"), (9, 4, "_by_gramian")]
+)
+def test_the_cheaper_form_is_chosen_by_shape(rows, width, other, monkeypatch):
+    monkeypatch.setattr(f"reincarnate.losses.decorrelation.{other}", pytest.fail)
+    assert decorrelation(features(rows, width)).shape == (rows,)
+
+
+def test_the_penalty_is_paid_for_in_operations():
     assert decorrelation_flops(32, 512) < decorrelation_flops(512, 512)
     assert decorrelation_flops(32, 512) == 3 * 2 * 32 * 32 * 512
     for config, spec in ((DQN(hidden=(8,)), Catch.spec), (PPO(hidden=(8,)), Catch.spec), (SAC(hidden=(8,)), PENDULUM)):
@@ -259,6 +268,29 @@ def test_a_value_student_that_remembers_decorrelates_the_rows_that_are_steps(by)
     named = zip(student.online.module.named_parameters(), own, strict=True)
     parts = {name: torch.zeros_like(value) if grad is None else grad for (name, value), grad in named}
     torch.testing.assert_close(grads[0.5] - grads[0.0], student.online.join(parts), rtol=1e-2, atol=1e-4)
+
+
+def test_a_pqn_that_remembers_decorrelates_its_segments():
+    config = PQN(hidden=(8,), memory="lstm", rollout=8, segment=4, batch_size=8, max_grad_norm=0.0)
+    n, grads = 4, {}
+    begins, weight = torch.zeros(n, 4, dtype=torch.bool), torch.ones(n, 4)
+    begins[:, 0], weight[:, -1:] = True, 0.0
+    rng = np.random.default_rng(0)
+    obs = torch.from_numpy(rng.standard_normal((n, 4, *Catch.spec.obs_shape), np.float32))
+    action, zeros = torch.from_numpy(rng.integers(0, 3, (n, 4))), torch.zeros(n, 4)
+    for strength in (0.0, 0.5):
+        student = replace(config, decorrelate=strength).newborn(Catch.spec, 0)
+        carry = student.initial(n)
+        batch = Batch(obs, action, zeros + 1, zeros, None, begins=begins, weight=weight, carry=carry)
+        penalty = decorrelation(recall(student.online.module, obs, begins, carry)[0][:, :3].flatten(0, 1)).mean()
+        own = torch.autograd.grad(0.5 * penalty, list(student.online.module.parameters()), allow_unused=True)
+        learnt = student.update(batch, Weighing(), np.random.default_rng(1))
+        grads[strength] = student.online.grad.clone()
+    assert learnt.means["decorrelation"].item() == pytest.approx(penalty.item(), rel=1e-5)
+    assert student.features(batch)[""].shape[0] == n * 3
+    named = zip(student.online.module.named_parameters(), own, strict=True)
+    parts = {name: torch.zeros_like(value) if grad is None else grad for (name, value), grad in named}
+    torch.testing.assert_close(grads[0.5] - grads[0.0], student.online.join(parts), rtol=1e-2, atol=1e-5)
 
 
 @pytest.mark.parametrize("shared", ["on", "off"])

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -16,6 +17,7 @@ from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import Scratch
 from reincarnate.run import apart
+from reincarnate.run.callbacks import CALLBACKS
 from reincarnate.run.execute import execute_together
 from reincarnate.run.ray_members import Post
 from reincarnate.run.settings import Run
@@ -26,30 +28,57 @@ HAS_RAY = importlib.util.find_spec("ray") is not None
 needs_ray = pytest.mark.skipif(not HAS_RAY, reason='Ray is not installed: pip install "reincarnate[ray]"')
 SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
 QUICK = {"evaluations": 6, "eval_episodes": 1, "final_episodes": 1, "reference_episodes": 2, "log": ""}
-RUN = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=6000, population=2, **QUICK)
+STEPS = 1200
+RUN = Run("CartPole-v1", Scratch(), DQN(**SMALL), env_steps=STEPS, population=2, **QUICK)
+SETTLED = ("member 1 goes on from", "warning: member 1 died once too often")
+HELD = """
+import time
+from pathlib import Path
+import reincarnate
+
+def hold(moment):
+    last = time.monotonic() + 300
+    if moment.directory.name == "s0" and moment.told["env_steps"]:
+        Path("held").touch()
+        while not Path("settled").exists() and time.monotonic() < last:
+            time.sleep(0.02)
+
+reincarnate.register_callback("hold", hold)
+"""  # imported by the members, in their own processes
 
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    yield tmp_path
+    CALLBACKS._added.pop("hold", None)  # `resume` imports what the record names
+    sys.modules.pop("held", None)
 
 
-def raised(here: Path, run: Run, member: int = 1) -> tuple[list, list[str]]:
-    """Results and notes of a population, of which one member is killed (SIGKILL) once it has a checkpoint."""
+def raised(here: Path, run: Run) -> tuple[list, list[str]]:
+    """Results and notes of a population whose member 1 is killed (SIGKILL) once both have a checkpoint.
+
+    Member 0 has then posted, and stands still until the run says what becomes of member 1: however long another takes
+    to start in its place, it finds a neighbour that is not yet done.
+    """
+    (here / "held.py").write_text(HELD)
     said, places, done = [], [here / "s0", here / "s1"], threading.Event()
 
+    def note(text: str):
+        said.append(text)
+        if text.startswith(SETTLED):
+            (here / "settled").touch()
+
     def kill():
-        place = places[member]
-        while not done.is_set() and not list(place.glob("checkpoints/0*")):
+        while not done.is_set() and not ((here / "held").exists() and list(places[1].glob("checkpoints/0*"))):
             time.sleep(0.02)
         if not done.is_set():
-            os.kill(int((place / ".lock").read_text()), signal.SIGKILL)  # whoever writes there
+            os.kill(int((places[1] / ".lock").read_text()), signal.SIGKILL)  # whoever writes there
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     try:
-        return execute_together(run.members(), places, note=said.append), said
+        return execute_together(replace(run, imports=("held",)).members(), places, note=note), said
     except UserError as error:
         return [error], said
     finally:
@@ -59,13 +88,14 @@ def raised(here: Path, run: Run, member: int = 1) -> tuple[list, list[str]]:
 
 def check_rebirth(here: Path, results: list, said: list[str]) -> None:
     """All came to the end, and the run says that one was killed and from whom it goes on."""
-    assert [result["env_steps"] for result in results] == [6000, 6000] and results[0]["together"] == 1
+    assert [result["env_steps"] for result in results] == [STEPS, STEPS] and results[0]["together"] == 1
     assert any(line.startswith("warning: member 1 died (") and "another takes its place" in line for line in said)
     assert "member 1 goes on from the mean of its neighbours' parameters (0)" in said
     assert [one["mean_of"] for one in results[1]["copied"]] == [[0]] and "copied" not in results[0]
     lines = [json.loads(line) for line in (here / "s1/metrics.jsonl").read_text().splitlines()]
-    assert [line["reborn"] for line in lines if "reborn" in line] == [1.0]
-    assert sum(line.get("mixed", 0) for line in lines if line["kind"] == "train") > 0
+    (back,) = [number for number, line in enumerate(lines) if "reborn" in line]
+    assert lines[back]["reborn"] == 1.0
+    assert sum(line.get("mixed", 0) for line in lines[back:] if line["kind"] == "train") > 0  # it is heard, and hears
     assert all((here / name / "done").exists() for name in ("s0", "s1"))
 
 

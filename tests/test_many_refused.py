@@ -39,6 +39,7 @@ def here(tmp_path, monkeypatch):
         (f"scratch {TWO} --envs 3", "--envs 3 cannot be shared by 2 tasks"),
         ("scratch --env CartPole-v1 --population 1 --exchange gossip", "needs somebody to gossip with"),
         ("scratch --env CartPole-v1 --population 1 --exchange pbt", "needs a population"),
+        ("scratch --env CartPole-v1 --population 0 --exchange gossip", "--population must be at least 1"),
         ("scratch --env CartPole-v1 --population 2", "needs an --exchange"),
         (
             "scratch --env CartPole-v1 --population 2 --exchange gossip --exchange.topology exponential",
@@ -56,6 +57,10 @@ def here(tmp_path, monkeypatch):
             "are of MinAtar/Breakout-v1, not of CartPole-v1",
         ),
         ("finetune --env CartPole-v1 --weights prior:cartpole-dqn-sb3", "priors fetch cartpole-dqn-sb3"),
+        (
+            "finetune --env MinAtar/Breakout-v1 --weights prior:minatar-breakout-dqn --population 2 --exchange gossip",
+            "--population 2 cannot be: students that start from weights",
+        ),
     ],
 )
 def test_what_cannot_be_is_one_line_and_nothing_is_written(words, said, capsys):

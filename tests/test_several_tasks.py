@@ -148,6 +148,10 @@ def test_features_of_several_teachers_are_padded_to_the_longest(rule):
 def test_a_teacher_that_is_missing_named_twice_or_of_other_spaces_is_one_line(rule):
     tasks = [BREAKOUT, FREEWAY]
     assert addresses("Breakout=a,b,MinAtar/Freeway-v1=c?x=y", tasks) == {BREAKOUT: "a,b", FREEWAY: "c?x=y"}
+    mazes = ["Memory/TMaze-v0?length=5", "Memory/TMaze-v0?length=9"]
+    assert addresses(f"{mazes[1]}=b,{mazes[0]}=a", mazes) == dict(zip(mazes, "ab", strict=True))
+    with pytest.raises(UserError, match=r"names none for .*length=9; write Memory/TMaze-v0\?length=9=ADDRESS"):
+        addresses(f"{mazes[0]}=a", mazes)  # "TMaze" is both
     for said, wrong in (
         ("names none for MinAtar/Freeway-v1; write Freeway=ADDRESS", "Breakout=a"),
         ("names two teachers for MinAtar/Breakout-v1", "Breakout=a,Breakout=b,Freeway=c"),

@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-import tyro
 from rich.markup import escape
 from rich.table import Table
 from tyro.conf import Positional
 
 from reincarnate import ui
+from reincarnate.cli.parsing import cli
 from reincarnate.errors import UserError
 
 USAGE = """usage: reincarnate priors list                          the bundles, what they score, and which are here
@@ -44,7 +44,7 @@ def _list(args: list[str]) -> None:
             table.add_row(name, bundle.task, *scores, bundle.licence, bundle.hash[:12], here)
         ui.console.print(table)
 
-    tyro.cli(command, args=args, prog="reincarnate priors list")
+    cli(command, args=args, prog="reincarnate priors list")
 
 
 def _score(told: dict | None) -> str:
@@ -82,7 +82,7 @@ def _card(args: list[str]) -> None:
             table.add_row(key, escape(value))
         ui.console.print(table)
 
-    tyro.cli(command, args=args, prog="reincarnate priors card")
+    cli(command, args=args, prog="reincarnate priors card")
 
 
 def _played(told: dict | None) -> str:
@@ -104,12 +104,12 @@ def _fetch(args: list[str]) -> None:
             source: A file, or a folder in which its files are looked for by name.
             out: Folder of fetched bundles; others than the default are named in REINCARNATE_PRIORS.
         """
-        from reincarnate.priors.bundles import FETCHED, bundles, fetch, find
+        from reincarnate.priors.bundles import bundles, fetch, find
 
         for one in bundles() if name == "all" else (name,):
-            ui.say(f"{fetch(one, source, out or FETCHED)} is {find(one).address}")
+            ui.say(f"{fetch(one, source, out)} is {find(one).address}")
 
-    tyro.cli(command, args=args, prog="reincarnate priors fetch")
+    cli(command, args=args, prog="reincarnate priors fetch")
 
 
 def _play(args: list[str]) -> None:
@@ -129,4 +129,4 @@ def _play(args: list[str]) -> None:
             dataset = bundle_data(name, envs.spec(bundle.task), store, tick)
         ui.say(f"{dataset.path} is the data of {bundle.address}: {dataset.transitions:,} transitions")
 
-    tyro.cli(command, args=args, prog="reincarnate priors play")
+    cli(command, args=args, prog="reincarnate priors play")

@@ -126,7 +126,7 @@ def _first_sentence(names: Registry, name: str) -> str:
 
 def directories(run: Run, out: Path, options: Options) -> list[tuple[Run, Path]]:
     """Every seed's run and its directory."""
-    runs = [replace(run, seed=run.seed + i) for i in range(options.seeds)] if run.population == 1 else run.members()
+    runs = [replace(run, seed=run.seed + i) for i in range(options.seeds)] if run.population < 2 else run.members()
     if options.out is None:
         return [(one, out.with_name(f"{out.name}-s{one.seed}")) for one in runs]
     return [(run, out)] if len(runs) == 1 else [(one, out / f"s{one.seed}") for one in runs]

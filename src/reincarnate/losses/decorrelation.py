@@ -5,7 +5,7 @@ With the centred features X [B, F] of a batch, C = XᵀX and G = XXᵀ, the pape
     Σ_{i≠j} C_ij² = ‖G‖² − Σ_j (Σ_b X_bj²)²
 
 whose left side costs B·F² and whose right side, the Gramian's, B²·F. Each row has a share in it, so that the penalty is
-the mean of one number per example as any other loss is.
+the mean of one number per example as any other loss is; for shares the left side needs a second product of that size.
 """
 
 from typing import Literal
@@ -30,7 +30,7 @@ def decorrelation(features: Float[Tensor, "*S B F"], by: By = "covariance", form
     if by == "correlation":
         x = x * (x.square().sum(-2, keepdim=True) + EPSILON).rsqrt()
     rows, width = x.shape[-2:]
-    gramian = rows < width if form == "auto" else form == "gramian"
+    gramian = rows < 2 * width if form == "auto" else form == "gramian"
     share = _by_gramian(x) if gramian else _by_covariance(x)
     pairs = max(1, width * (width - 1))
     scale = {"covariance": pairs * max(1, rows - 1) ** 2, "correlation": pairs, "sums": 1}[by]
@@ -50,8 +50,9 @@ def _by_gramian(x: Tensor) -> Tensor:
 
 
 def decorrelation_flops(rows: int, width: int) -> float:
-    """Of the two matrix products of the cheaper form and of their gradients, a multiplication and an addition each."""
-    return 3 * 2.0 * rows * width * min(rows, width) * (1 if rows < width else 2)
+    """Of the matrix products of the cheaper form (one of the Gramian's, two of the covariance's) and of their
+    gradients, a multiplication and an addition each."""
+    return 3 * 2.0 * rows * width * min(rows, 2 * width)
 
 
 def feature_statistics(features: Float[Tensor, "B F"]) -> dict[str, float]:

@@ -175,16 +175,18 @@ def open_address(rest: str, actions: int | None = None) -> Teacher:
     return bundle.opened(actions)
 
 
-def fetch(name: str, source: Path, out: Path = FETCHED) -> Path:
+def fetch(name: str, source: Path, out: Path | None = None) -> Path:
     """Bring a bundle's files from a file or folder where a person has them; every hash is checked. Returns its folder.
 
+    One that is here already stays where it is, unless another place is asked for; what is shipped is everywhere.
     A file is found in a folder by its name, at any depth. Raises UserError where one is missing or another; then
     nothing is written.
     """
     bundle = find(name)
     there = bundle.folder()
-    if there is not None:
+    if there is not None and (out is None or there.parent in (out, _root())):
         return there
+    out = out or FETCHED
     if not source.exists():
         raise UserError(f"--source {source} does not exist; {bundle.name} is from {bundle.source}")
     found = {file: _found(bundle, file, said, source) for file, said in bundle.files.items()}

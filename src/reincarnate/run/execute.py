@@ -91,7 +91,7 @@ def _refuse_part(runs: Sequence[Run], outs: Sequence[Path], resume: Sequence[boo
     """A population is trained as a whole. Members that are trained may be concluded alone; those with a process each
     go on where others are done."""
     run = runs[0]
-    if run.population == 1 or len(runs) == run.population:
+    if run.population < 2 or len(runs) == run.population:
         return
     apart = all(resume) and run.exchange.processes != "one"
     trained = len(runs) == 1 and resume[0] and RunDirectory.reopen(outs[0]).trained(len(run.phases()))
@@ -215,6 +215,8 @@ def _refuse_unlike(prepared: Sequence[Prepared]) -> None:
 def refuse_apart(prepared: Prepared) -> None:
     """Raises UserError where the seeds of a run cannot be trained together."""
     reason = why_apart(prepared)
+    if reason and prepared.run.population > 1:
+        raise UserError(f"--population {prepared.run.population} cannot be: {reason}; leave --population out")
     if reason:
         raise UserError(f"these seeds cannot be trained together: {reason}; leave --together off")
 

@@ -177,8 +177,6 @@ class PQN(RecallingSettings):
             raise UserError(f"--student.batch-size {self.batch_size} is more than a rollout holds ({held})")
         if self.remembers:
             self.check_memory()
-            if self.decorrelate:
-                raise UserError("--student.decorrelate: a pqn with a memory learns by no features; leave it out")
             check_segments(self.segment, self.rollout, self.batch_size)
 
     def layout(self) -> Rollout:

@@ -111,7 +111,7 @@ class RecurrentValueStudent(ValueStudent):
             target = self._target_in(batch, lesson, ahead, features.detach(), draws)
         plain = [term for term in terms if not reads_features([term])]
         each = losses_of(self.critic, out, target, lesson, draws.online, plain)
-        each |= _of_features(terms, features[:, :-1], lesson, each["td"])
+        each |= of_features(terms, features[:, :-1], lesson, each["td"])
         total, learnt = weighed(each, weights, lesson.weight)
         total.backward()
         return Learnt(learnt, self._errors(each["td"].detach(), rows))
@@ -205,7 +205,7 @@ class _Noisy:
         return self._student.predict_under(step, carry, self._noise)
 
 
-def _of_features(
+def of_features(
     terms: Sequence[Term], features: Float[Tensor, "B U F"], lesson: Batch, like: Float[Tensor, "N"]
 ) -> dict[str, Tensor]:
     """Terms that read what the memory says, of rows that are steps; 0 of others. They come last among all terms."""

@@ -7,12 +7,13 @@ import torch
 from torch import Tensor
 
 from reincarnate.losses.returns import lambda_returns
+from reincarnate.losses.terms import reads_features
 from reincarnate.nets.flops import LEARNING_PASSES
 from reincarnate.nets.noisy import set_noise
 from reincarnate.nets.qnet import recall
 from reincarnate.students.critics import Critic
 from reincarnate.students.gradient import Draws, losses_of
-from reincarnate.students.recurrent import RecurrentValueStudent, weighed
+from reincarnate.students.recurrent import RecurrentValueStudent, of_features, weighed
 from reincarnate.students.rollouts import begun, read, real, segments
 from reincarnate.types import Batch, Cost, Learnt, TaskSpec, Term
 
@@ -65,7 +66,8 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         out = self._read(self.online.module, features, draws.online)
         lesson = self._alone(batch)
         target = self.critic.target(None, None, lesson)
-        each = losses_of(self.critic, out, target, lesson, draws.online, terms)
+        each = losses_of(self.critic, out, target, lesson, draws.online, [t for t in terms if not reads_features([t])])
+        each |= of_features(terms, features, lesson, each["td"])
         total, learnt = weighed(each, weights, lesson.weight)
         total.backward()
         return Learnt(learnt, each["td"].detach())

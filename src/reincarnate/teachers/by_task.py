@@ -1,6 +1,7 @@
 """A teacher for each of several tasks: `TASK=ADDRESS,TASK=ADDRESS`. Each copy asks its own task's.
 
-A task is named by its address as --env has it, or by the part between its family and its version ("Breakout").
+A task is named by its address as --env has it, or by the part between its family and its version ("Breakout") where
+that is no other's.
 """
 
 import re
@@ -123,7 +124,8 @@ def _check(place: Place) -> None:
 
 def addresses(address: str, tasks: Sequence[str]) -> dict[str, str]:
     """Each task's teacher, from `TASK=ADDRESS,TASK=ADDRESS`. Raises UserError for a task without or with two."""
-    names = {name: task for task in tasks for name in (short(task), task)}
+    shorts = [short(task) for task in tasks]
+    names = {name: task for task in tasks for name in (short(task), task) if shorts.count(name) < 2}
     found: dict[str, str] = {}
     task = ""
     for piece in address.split(","):
@@ -141,7 +143,8 @@ def addresses(address: str, tasks: Sequence[str]) -> dict[str, str]:
             raise UserError(f"--teacher names two teachers for {task}; two for one are several:mean:ADDRESS,ADDRESS")
         found[task] = piece.strip()[len(name) + 1 :]
     if lacking := [task for task in tasks if not found.get(task)]:
-        raise UserError(f"--teacher names none for {', '.join(lacking)}; write {short(lacking[0])}=ADDRESS")
+        plain = next(name for name, task in names.items() if task == lacking[0])
+        raise UserError(f"--teacher names none for {', '.join(lacking)}; write {plain}=ADDRESS")
     return found
 
 
