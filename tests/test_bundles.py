@@ -18,6 +18,7 @@ from reincarnate.priors.weights import open_weights
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.store.nodes import of_data
+from reincarnate.store.scan import local
 from reincarnate.teachers import open_teacher
 
 ROOT = Path(__file__).parents[1]
@@ -76,6 +77,14 @@ def test_bundles_of_another_folder_are_found_by_the_variable(tmp_path, monkeypat
     assert open_teacher("prior:cartpole-dqn-sb3").card.actions == 2
     elsewhere = fetch("cartpole-dqn-sb3", teachers / "sb3" / "dqn-CartPole-v1", tmp_path / "asked")
     assert elsewhere == tmp_path / "asked/cartpole-dqn-sb3" and (elsewhere / "CartPole-v1.zip").exists()
+
+
+def test_a_lineage_finds_a_bundle_where_it_lies(tmp_path, monkeypatch, teachers):
+    monkeypatch.chdir(tmp_path)
+    address = find("cartpole-dqn-sb3").address
+    assert local(find(OWN).address) == ROOT / "priors" / OWN and local(address) is None and local("prior:x") is None
+    fetch("cartpole-dqn-sb3", teachers / "sb3" / "dqn-CartPole-v1")
+    assert local(address) == Path(".reincarnate/priors/cartpole-dqn-sb3/CartPole-v1.zip")
 
 
 def test_a_damaged_manifest_is_one_line(tmp_path):
