@@ -273,6 +273,18 @@ def test_a_spread_that_overflows_is_refused():
         PPO(log_std=40.0).check(8)
 
 
+def test_a_callable_whose_spread_overflows_is_refused_before_anything_runs(tmp_path):
+    for kind in ("gaussian", "squashed"):
+        rule = tmp_path / f"{kind}.py"
+        rule.write_text(
+            f"import torch\ndef wide(obs):\n    return torch.full((len(obs), 2), 40.0)\nwide.tells = '{kind}'\n"
+        )
+        run = run_of(Kickstart(), small(SAC), tmp_path, teacher=f"py:{rule}:wide")
+        with pytest.raises(UserError, match=r"wide: its log_std goes up to 40; beyond 10, σ overflows"):
+            execute(run, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+
+
 def test_a_memory_cut_for_sarsa_draws_it(tmp_path):
     rows = Replay(SPEC, 64, 1)
     for t in range(20):

@@ -1,5 +1,6 @@
 """Gymnasium's spaces as what students see and do: vectors (or images), and one number or a vector of numbers."""
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -170,10 +171,16 @@ def _concatenated(coders: list[tuple[Callable, int, Callable]]) -> Callable[[Any
 def acting(space: Any, env_id: str) -> Acting:
     """Discrete and bounded boxes; several discrete choices as one where there are few enough combinations.
 
-    A joint action counts in C order: the last choice changes first. Raises UserError for other spaces.
+    A joint action counts in C order: the last choice changes first. Raises UserError for other spaces, and for bounds
+    that are not finite or leave nothing between them.
     """
     if isinstance(space, spaces.Box) and space.is_bounded() and space.shape:
         bounds = tuple(map(float, space.low.ravel())), tuple(map(float, space.high.ravel()))
+        for i, (low, high) in enumerate(zip(*bounds, strict=True)):
+            if not -math.inf < low < high < math.inf:  # a Box may be given what its constructor would refuse
+                raise UserError(
+                    f"{env_id}: number {i} of an action has bounds {low:g} and {high:g}, between which is none"
+                )
         decode = None if len(space.shape) == 1 else lambda action: action.reshape(space.shape)
         return Acting(len(bounds[0]), bounds, decode, ())
     if isinstance(space, spaces.Discrete):

@@ -118,6 +118,10 @@ def _grown(agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]) -> tuple[di
     if spec.actions != old.actions:
         if spec.actions < old.actions:
             raise UserError(f"the agent has {old.actions} actions, {spec.id} only {spec.actions}; it cannot be fitted")
+        if old.continuous:
+            raise UserError(
+                f"the agent's actions are {old.actions} numbers, those of {spec.id} {spec.actions}: it cannot be fitted"
+            )
         for layer, numbers in agent.student.action_layers().items():
             weights = surgery.add_actions(weights, spec.actions, (layer,), numbers)
         done.append(f"actions {old.actions} to {spec.actions - 1} are new: their values are the others' mean")
@@ -181,11 +185,15 @@ def _more_channels(weights: dict[str, Tensor], old: TaskSpec, spec: TaskSpec) ->
 def differences(agent: Agent, spec: TaskSpec) -> list[str]:
     """What differs between the agent's own task and this one, as warnings."""
     old, new = agent.spec.protocol, spec.protocol
-    return [
+    said = [
         f"the agent of --weights was trained with {key} = {old[key]}, {spec.id} has {new[key]}"
         for key in sorted(old.keys() & new.keys())
         if old[key] != new[key]
     ]
+    if agent.spec.bounds != spec.bounds and agent.spec.actions == spec.actions:
+        had = f"the agent's actions lay within {agent.spec.bounds}, those of {spec.id} lie within {spec.bounds}"
+        said.append(f"{had}: it takes the same share of the way to them")
+    return said
 
 
 # ---- the words ------------------------------------------------------------------------------------------
