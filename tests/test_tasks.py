@@ -360,7 +360,7 @@ def test_a_task_that_allows_one_copy_says_how_many_could_be_made_and_lets_go_of_
 def test_bounds_that_leave_no_action_between_them_are_refused_with_both_printed(low, high):
     space = gym.spaces.Box(-1, 1, (2,), np.float32)  # which may be given later what its constructor would refuse
     space.low, space.high = np.array([-1, low], np.float32), np.array([1, high], np.float32)
-    with pytest.raises(UserError, match=f"^Mine-v0: number 1 of an action has bounds {low:g} and {high:g}, [^\n]*$"):
+    with pytest.raises(UserError, match=f"^Mine-v0: number 1 of an action has bounds {low:g} and {high:g}: [^\n]*$"):
         acting(space, "Mine-v0")
     with pytest.raises(UserError, match=r"^Mine-v0: actions are Box\(-1.0, inf[^\n]*a bounded Box[^\n]*$"):
         acting(gym.spaces.Box(-1, np.inf, (2,), np.float32), "Mine-v0")

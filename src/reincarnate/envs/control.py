@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from reincarnate.envs import checks
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
@@ -49,6 +50,7 @@ def spec(env_id: str) -> TaskSpec:
         "observation": [[name, int(np.prod(shown[name].shape))] for name in sorted(shown)],
     }
     low, high = (np.broadcast_to(bound, taken.shape).tolist() for bound in (taken.minimum, taken.maximum))
+    checks.bounds(env_id, low, high)  # lqr's are infinite
     size = sum(length for _, length in protocol["observation"])
     return TaskSpec(env_id, (size,), "float32", len(low), 1, None, protocol, (tuple(low), tuple(high)))
 

@@ -1,12 +1,12 @@
 """Gymnasium's spaces as what students see and do: vectors (or images), and one number or a vector of numbers."""
 
-import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from gymnasium import spaces
 
+from reincarnate.envs import checks
 from reincarnate.errors import UserError
 
 ONE_HOT_LIMIT = 10_000  # of a Discrete observation: more would be a row of zeros per state, better looked up
@@ -176,11 +176,8 @@ def acting(space: Any, env_id: str) -> Acting:
     """
     if isinstance(space, spaces.Box) and space.is_bounded() and space.shape:
         bounds = tuple(map(float, space.low.ravel())), tuple(map(float, space.high.ravel()))
-        for i, (low, high) in enumerate(zip(*bounds, strict=True)):
-            if not -math.inf < low < high < math.inf:  # a Box may be given what its constructor would refuse
-                raise UserError(
-                    f"{env_id}: number {i} of an action has bounds {low:g} and {high:g}, between which is none"
-                )
+        hint = "; change them by --wrapper module:Class"  # a Box may be given later what its constructor would refuse
+        checks.bounds(env_id, *bounds, hint)
         decode = None if len(space.shape) == 1 else lambda action: action.reshape(space.shape)
         return Acting(len(bounds[0]), bounds, decode, ())
     if isinstance(space, spaces.Discrete):

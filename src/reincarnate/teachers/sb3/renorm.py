@@ -1,4 +1,4 @@
-"""CrossQ's networks (Bhatt et al., 2024): fully connected layers with batch renormalisation (Ioffe, 2017) before each."""
+"""CrossQ (Bhatt et al., 2024): fully connected layers, each behind batch renormalisation (Ioffe, 2017)."""
 
 from collections.abc import Mapping
 
