@@ -34,7 +34,7 @@ from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import check_metric
-from reincarnate.types import GAUSSIAN, SQUASHED, VALUES, Student, TaskSpec, Teacher
+from reincarnate.types import GAUSSIAN, LOGITS, SQUASHED, Student, TaskSpec, Teacher
 
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
@@ -259,7 +259,10 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
                 f"{method_name(run)}: --teacher-std is for a student that tells a Gaussian (sac, ppo) and a teacher "
                 "that tells means alone, or another kind of Gaussian"
             )
-        if isinstance(term, Proximal) and run.student.predicts == VALUES:
+        if isinstance(term, Proximal) and run.student.predicts not in (
+            LOGITS,
+            GAUSSIAN,
+        ):  # others act by no such policy
             raise UserError(
                 f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
             )
