@@ -127,6 +127,7 @@ REFUSED: dict[str, dict[str, str]] = {
         **MIXED,
         **dict.fromkeys(("td3", "d4pg"), "reads squashed"),
         "modern_sac": "scales rewards",
+        "sac-lstm": "a student with a memory has none",
     },
 }
 """The words that a pair is refused with; all others train."""
