@@ -2,6 +2,7 @@
 
     python benchmarks/soak.py                          # 200 kills over all students and methods; writes soak.json
     python benchmarks/soak.py --kills 30 --seed 7      # fewer, elsewhere
+    python benchmarks/soak.py --kind actors --kills 40 --out FILE   # actor-critics and on-policy students
 
 Each pair of student and method is trained once whole, then once more while it is killed (SIGKILL) and resumed, as
 often as kills are left to share out, through the command line's own code. An instant is one of three:
@@ -34,11 +35,16 @@ import torch
 def lean(obs):
     push = (obs[:, 2] + 0.1 * obs[:, 3] + 0.3 * torch.sin(40 * obs[:, 0]) > 0).float()
     return torch.stack([1 - push, push], 1) * 4
+def swing(obs):
+    return torch.stack([2 * torch.tanh(obs[:, 2] + 0.3 * torch.sin(40 * obs[:, 0])), obs[:, 1] - 1], 1)
+swing.tells = "gaussian"
 """
 COMMON = (
-    "--env CartPole-v1 --env-steps 210 --evaluations 3 --eval-episodes 2 --final-episodes 2 --reference-episodes 2 "
-    "--data-env-steps 200 --teacher py:rule.py:lean --teacher-plays greedy --keep all --student.hidden 8 8"
+    "--env-steps 210 --evaluations 3 --eval-episodes 2 --final-episodes 2 --reference-episodes 2 "
+    "--data-env-steps 200 --teacher-plays greedy --keep all --student.hidden 8 8"
 )
+CHOICES = "--env CartPole-v1 --teacher py:rule.py:lean"
+BOX = "--env Pendulum-v1?max_episode_steps=20 --teacher py:rule.py:swing"
 REPLAY = "--student.warmup 30 --student.batch-size 8 --student.replay-size 150"
 STUDENTS = {
     "dqn": f"{REPLAY} --student.optimizer rmsprop --envs 2",
@@ -48,6 +54,19 @@ STUDENTS = {
     "modern": f"{REPLAY} --student.priority 0.6 --student.reset-every 25 --student.atoms 11",
     "pqn": "--envs 4 --student.rollout 4 --student.batch-size 16",
 }
+ROLLOUT = "--envs 2 --student.rollout 8 --student.batch-size 8 --student.epochs 2"
+ACTORS = {
+    "td3": REPLAY,
+    "sac": f"{REPLAY} --envs 2",
+    "tqc": f"{REPLAY} --student.quantiles 5",
+    "d4pg": f"{REPLAY} --student.update-every 2 --student.atoms 11",
+    "modern_sac": f"{REPLAY} --student.atoms 11 --student.critics 3 --student.asked 2",
+    "ppo": f"{ROLLOUT} --student.norm-obs --student.norm-reward",
+    "ppo-continuous": ROLLOUT,
+    "a2c": "--envs 2 --student.rollout 5",
+    "primal_dual": "--envs 2 --student.rollout 4",
+}
+BOXED = ("td3", "sac", "tqc", "d4pg", "modern_sac", "ppo-continuous")
 METHODS = {
     "scratch": "scratch",
     "qdagger": "qdagger --offline-updates 30",
@@ -64,7 +83,23 @@ METHODS = {
     "warmcritic": "warmcritic --critic-env-steps 60",
     "warmcritic-weights": "warmcritic --critic-env-steps 60 --start weights --weights base-{student}",
     "together": "kickstart --seeds 2 --together on",
+    "ppd": "ppd --teacher-acts 0.3",
+    "bc": "bc --offline-updates 30",
+    "td3bc": "td3bc --offline-updates 30",
+    "awac": "awac --offline-updates 30",
+    "iql": "iql --offline-updates 30",
+    "calql": "calql --offline-updates 30 --actions 2",
 }
+OF_ACTORS = [
+    *(("td3", "qdagger"), ("sac", "finetune"), ("tqc", "kickstart"), ("d4pg", "qdagger"), ("modern_sac", "rlpd")),
+    *(("ppo", "kickstart"), ("ppo-continuous", "qdagger"), ("a2c", "warmcritic-weights"), ("primal_dual", "dagger")),
+    *(("sac", "calql"), ("td3", "td3bc"), ("tqc", "awac"), ("sac", "iql"), ("ppo", "bc"), ("ppo-continuous", "ppd")),
+    *(("sac", "wsrl-weights"), ("td3", "jsrl"), ("a2c", "finetune"), ("primal_dual", "scratch"), ("sac", "together")),
+]
+"""Pairs of students with actors and methods: every student first, then every method that value students are refused."""
+
+
+WITH_ACTORS = ("ppd", "bc", "td3bc", "awac", "iql", "calql")
 
 
 class Case:
@@ -74,7 +109,8 @@ class Case:
         self.student, self.method, self.folder = student, method, folder / f"{student}-{method}"
 
     def flags(self, out: str) -> list[str]:
-        words = f"{METHODS[self.method]} {COMMON} --student {self.student} {STUDENTS[self.student]} --seed 1"
+        task, own = BOX if self.student in BOXED else CHOICES, {**STUDENTS, **ACTORS}[self.student]
+        words = f"{METHODS[self.method]} {task} {COMMON} --student {self.student} {own} --seed 1"
         return ["train", *words.format(student=self.student).split(), "--store", f"store-{out}", "--out", out]
 
     def prepare(self) -> None:
@@ -103,12 +139,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--kind", choices=("values", "actors"), default="values", help="of student")
     parser.add_argument("--cases", type=int, help="pairs of student and method; default: all, or one for each kill")
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--folder", type=Path, help="where the runs go, and stay; default: a temporary folder")
     args = parser.parse_args()
     chance = random.Random(args.seed)
-    pairs = spread(chance)
+    pairs = spread(chance) if args.kind == "values" else OF_ACTORS
     pairs = pairs[: min(len(pairs), args.kills, args.cases or len(pairs))]
     killing.warm()
     start, results = time.perf_counter(), []
@@ -125,7 +162,7 @@ def main() -> None:
 
 def spread(chance: random.Random) -> list[tuple[str, str]]:
     """All pairs of student and method, the first few with as many different ones as there can be."""
-    students, methods = list(STUDENTS), list(METHODS)
+    students, methods = list(STUDENTS), [name for name in METHODS if name not in WITH_ACTORS]
     chance.shuffle(students)
     chance.shuffle(methods)
     pairs = [(students[(i + k) % len(students)], name) for k in range(len(students)) for i, name in enumerate(methods)]

@@ -209,6 +209,20 @@ def test_a_privileged_teacher_sees_what_the_student_does_not(source, tmp_path):
         execute(replace(run, teacher=f"view:state:{source}:privileged"), tmp_path / "other")
 
 
+def test_a_teacher_that_sees_the_state_teaches_a_student_that_sees_pixels(tmp_path):
+    rule = tmp_path / "rule.py"
+    told = "torch.eye(8)[:1].expand(len(numbers), 8) * 9"
+    rule.write_text(f"import torch\ndef state(numbers):\n    assert numbers.shape[1:] == (2,)\n    return {told}\n")
+    task = "own_tasks:Doom?sees=screen&max_episode_steps=20"
+    assert envs.spec(task).obs_shape == (60, 80, 3) and envs.spec(task).obs_dtype == "uint8"
+    student = PPO(hidden=(8,), rollout=8, batch_size=8, epochs=1)
+    run = run_of(Kickstart(), student, tmp_path, env=task, teacher=f"view:gamevariables:py:{rule}:state")
+    run = replace(run, envs=1, env_steps=16, evaluations=1)
+    assert execute(run, tmp_path / "run")["updates"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert any(line.get("loss_distil", 0) > 0 for line in lines)
+
+
 def test_the_students_entries_are_named_by_a_flag(source, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["evaluate", f"view:goal:{source}:privileged", "--env", "Privileged-v0", "--sees", "noise", "--json"]
@@ -271,6 +285,18 @@ def test_a_spread_that_overflows_is_refused():
     NoiseSpread(torch.full((3, 1), 50.0), True)  # expln grows slowly
     with pytest.raises(UserError, match=r"--student.log-std 40 is too large"):
         PPO(log_std=40.0).check(8)
+
+
+def test_a_callable_whose_spread_overflows_is_refused_before_anything_runs(tmp_path):
+    for kind in ("gaussian", "squashed"):
+        rule = tmp_path / f"{kind}.py"
+        rule.write_text(
+            f"import torch\ndef wide(obs):\n    return torch.full((len(obs), 2), 40.0)\nwide.tells = '{kind}'\n"
+        )
+        run = run_of(Kickstart(), small(SAC), tmp_path, teacher=f"py:{rule}:wide")
+        with pytest.raises(UserError, match=r"wide: its log_std goes up to 40; beyond 10, σ overflows"):
+            execute(run, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_memory_cut_for_sarsa_draws_it(tmp_path):

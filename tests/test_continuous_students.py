@@ -11,17 +11,29 @@ import torch
 from probes import Bare
 from thinning import slow, thinned
 
-from reincarnate.agents.agent import open_agent
+from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.data.memory import Storage, memory_for
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch, WarmCritic
+from reincarnate.nets.normalise import ObservationNorm
+from reincarnate.priors.weights import differences, fit
 from reincarnate.run.checkpoints import Checkpoints
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
-from reincarnate.students import D4PG, SAC, STUDENTS, TD3, TQC, ContinuousSettings, ModernSAC, exploration
+from reincarnate.students import (
+    D4PG,
+    SAC,
+    STUDENTS,
+    TD3,
+    TQC,
+    ContinuousSettings,
+    ModernSAC,
+    PPOContinuous,
+    exploration,
+)
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, Successor, TruncatedQuantiles
 from reincarnate.training.evaluate import play_episodes
 from reincarnate.training.players import Greedy
@@ -473,6 +485,50 @@ def test_an_agents_optimiser_and_replay_are_taken_up_again(agents, tmp_path):
     method = METHODS["finetune"](reuse="all")
     execute(run_of(method, "sac", agents, weights=f"store:{tmp_path / 'first'}"), tmp_path / "on", note=notes.append)
     assert "optimiser: its state is reused" in notes and any("30 of 30 transitions" in note for note in notes)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        SAC(hidden=(5,), normalise=True, expectile=0.7),
+        TD3(hidden=(5,), critics=3),
+        D4PG(hidden=(5, 4), simba=0, low=-9.0, high=9.0),
+        ModernSAC(hidden=(4,), simba=1),
+        PPOContinuous(hidden=(5,)),
+    ],
+)
+def test_an_agent_that_is_shown_more_says_the_same_at_first_its_critics_too(settings, tmp_path):
+    wide = replace(SPEC, id="Wide", obs_shape=(4,))
+    student = settings.newborn(SPEC, 0)
+    for module in student.network.modules():
+        if isinstance(module, ObservationNorm):
+            module.update(3 * torch.randn(50, 2, generator=torch.Generator().manual_seed(0)) + 1)
+    agent = save_agent(
+        tmp_path / "agent", student, {"method": "scratch", "env": "Aim", "env_steps": 1, "prior": {}}, ""
+    )
+    grown, old = settings.network(wide), agent.network()
+    fitted = fit(agent, (), wide, grown.state_dict(), np.random.default_rng(0))
+    grown.load_state_dict(fitted.weights)
+    obs = torch.randn(20, 2)
+    seen, action = torch.cat([obs, torch.randn(20, 2)], 1), torch.rand(20, 2) * 2 - 1
+    tell = lambda network: network.tell if hasattr(network, "tell") else network
+    torch.testing.assert_close(tell(grown)(seen), tell(old)(obs))
+    if isinstance(settings, PPOContinuous):
+        torch.testing.assert_close(grown.values(seen), old.values(obs))
+        return
+    torch.testing.assert_close(grown.critic(grown.norm(seen), action), old.critic(old.norm(obs), action))
+    if settings.expectile:
+        torch.testing.assert_close(grown.value(grown.norm(seen)), old.value(old.norm(obs)))
+
+
+def test_an_agent_whose_actions_are_other_numbers_is_refused_with_both_and_other_bounds_are_said(agents, tmp_path):
+    more = replace(SPEC, id="More", actions=3, bounds=((-1.0,) * 3, (1.0,) * 3))
+    for name in ("sac", "td3"):
+        agent = open_agent(agents / name)
+        with pytest.raises(UserError, match="the agent's actions are 2 numbers, those of More 3: it cannot be fitted"):
+            fit(agent, (), more, {}, np.random.default_rng(0))
+        (said,) = differences(agent, replace(SPEC, protocol={}, bounds=((-1.0, -1.0), (1.0, 1.0))))
+        assert "lay within ((-1.0, 0.0), (3.0, 1.0)), those of Aim lie within ((-1.0, -1.0), (1.0, 1.0))" in said
 
 
 def test_what_is_frozen_does_not_move():

@@ -65,6 +65,14 @@ def test_an_unknown_task_of_the_suite_names_near_ones():
         envs.spec("dm_control/humanoid-runs-v0")
 
 
+def test_a_task_of_the_suite_whose_actions_have_no_bounds_is_refused_in_one_line():
+    pytest.importorskip("dm_control")
+    with pytest.raises(
+        UserError, match=r"^dm_control/lqr-lqr_2_1-v0: number 0 of an action has bounds -inf and inf: [^\n]*$"
+    ):
+        envs.spec("dm_control/lqr-lqr_2_1-v0")
+
+
 def test_where_the_package_is_missing_one_line_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "dm_control", None)
     monkeypatch.setitem(sys.modules, "dm_control.suite", None)

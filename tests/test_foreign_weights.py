@@ -102,15 +102,28 @@ def same_policy(agent: Imported, theirs, raw: np.ndarray, seen: np.ndarray) -> N
 @torch.no_grad()
 def same_actor_critic(agent: Imported, theirs, raw: np.ndarray) -> None:
     """Means, log-probabilities, both critics and their targets."""
-    obs, network = torch.as_tensor(raw, dtype=torch.float32), agent.network()
-    x, unit = ours(agent, raw), 2 * torch.rand(len(raw), agent.spec.actions, generator=generator()) - 1
-    for critic, target in ((network.critic, theirs.critic), (lagging_critic(agent), theirs.critic_target)):
-        said = target(obs, unit)
-        expected = torch.cat(said, -1).T if isinstance(said, tuple) else said.transpose(0, 1)
-        close(critic(obs, unit), expected, float(expected.abs().max()))
+    same_critics(lagging_critic(agent), theirs.critic_target, raw, agent.spec.actions)
     if agent.card.algorithm in ("TD3", "DDPG"):
-        close(x, theirs.actor(obs))
+        same_critics(agent.network().critic, theirs.critic, raw, agent.spec.actions)
+        close(ours(agent, raw), theirs.actor(torch.as_tensor(raw, dtype=torch.float32)))
         return
+    same_soft(agent, theirs, raw)
+
+
+@torch.no_grad()
+def same_critics(critic, theirs, raw: np.ndarray, actions: int) -> None:
+    """What they say of random actions."""
+    obs, unit = torch.as_tensor(raw, dtype=torch.float32), 2 * torch.rand(len(raw), actions, generator=generator()) - 1
+    said = theirs(obs, unit)
+    expected = torch.cat(said, -1).T if isinstance(said, tuple) else said.transpose(0, 1)
+    close(critic(obs, unit), expected, float(expected.abs().max()))
+
+
+@torch.no_grad()
+def same_soft(agent: Imported, theirs, raw: np.ndarray) -> None:
+    """Means and spread of the Gaussian before tanh, log-probabilities, critics and α."""
+    network, x, obs = agent.network(), ours(agent, raw), torch.as_tensor(raw, dtype=torch.float32)
+    same_critics(network.critic, theirs.critic, raw, agent.spec.actions)
     mean, log_std, more = theirs.actor.get_action_dist_params(obs)
     theirs.actor.action_dist.actions_from_params(mean, log_std, deterministic=True, **more)
     normal = theirs.actor.action_dist.distribution
@@ -236,6 +249,66 @@ def test_an_agent_of_todays_library_goes_on_with_all_that_it_had(algorithm, kwar
     student.trail(state) if agent.lagging else None
     assert all(torch.equal(taken[name], state[name]) for name in taken if "target" not in name)
     assert all(torch.equal(student.state()[name], state[name]) for name in state if "target" in name)
+
+
+CROSSQ = [
+    ({"net_arch": {"pi": [9, 8], "qf": [7]}}, {}),
+    ({"net_arch": [6], "n_critics": 3, "activation_fn": torch.nn.SiLU, "batch_norm_eps": 0.1}, {"ent_coef": 0.3}),
+    ({"net_arch": [6], "batch_norm": False}, {}),
+    ({"net_arch": [6], "batch_norm": False}, {"use_sde": True}),
+]
+
+
+def crossq(env: gym.Env | str, folder: Path, kwargs: dict, more: dict):
+    """A CrossQ agent whose weights and running statistics are random, as if it had learnt."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        agent = sb3_contrib.CrossQ(
+            "MlpPolicy", env, device="cpu", seed=1, buffer_size=50, batch_size=4, policy_kwargs=kwargs, **more
+        )
+    for name, tensor in agent.policy.state_dict().items():
+        if tensor.is_floating_point():
+            tensor.copy_(torch.rand(tensor.shape, generator=generator()) + (0.1 if "ra_var" in name else -0.4))
+    agent.save(folder / "agent.zip")
+    return agent, str(folder / "agent.zip")
+
+
+@pytest.mark.parametrize("kwargs, more", CROSSQ)
+def test_a_crossq_agent_goes_on_as_a_sac_agent_that_says_the_same(kwargs, more, tmp_path):
+    theirs, path = crossq(Restless(continuous.VECTORS, continuous.LOPSIDED), tmp_path, kwargs, more)
+    theirs.policy.set_training_mode(False)
+    agent, raw = opened(path), observations(5)
+    same_soft(agent, theirs, raw)
+    student = agent.student
+    assert (
+        isinstance(student, SAC)
+        and student.actor_every == 3
+        and student.tau == SAC().tau
+        and student.sde == bool(more.get("use_sde"))
+    )
+    assert student.batch_size == 4 and not agent.kept and "acts the same and goes on as SAC" in agent.said[-1]
+
+
+def test_a_crossq_agent_that_cannot_go_on_is_refused_in_one_line(tmp_path):
+    env = Restless(continuous.VECTORS, continuous.LOPSIDED)
+    _, path = crossq(env, tmp_path, {"net_arch": [4]}, {"use_sde": True})
+    with pytest.raises(UserError, match="gSDE behind batch renormalisation; it can be a --teacher"):
+        opened(path)
+
+
+def test_a_crossq_agent_teaches_goes_on_and_is_inspected(tmp_path, capsys):
+    _, path = crossq("Pendulum-v1", tmp_path, {"net_arch": [6]}, {})
+    main(["inspect", f"sb3:{path}", "--env", "Pendulum-v1", "--episodes", "1"])
+    assert "CrossQ" in (said := capsys.readouterr().out) and "batch renormalisation" in said
+    few = {"eval_episodes": 1, "final_episodes": 1, "reference_episodes": 1, "evaluations": 1, "env_steps": 60}
+    few |= {"store": str(tmp_path / "store")}
+    small = SAC(hidden=(4,), warmup=10, batch_size=8)
+    execute(Run("Pendulum-v1", method("kickstart"), small, teacher=f"sb3:{path}", **few), tmp_path / "taught")
+    going_on = replace(opened(path).student, warmup=10, batch_size=8)
+    notes: list[str] = []
+    run = Run("Pendulum-v1", method("finetune"), going_on, weights=f"sb3:{path}", **few)
+    assert execute(run, tmp_path / "on", note=notes.append)["prior"]["weights"] == opened(path).sha256
+    assert any("renormalisation became part of its layers" in note for note in notes)
 
 
 # ---- refusals ------------------------------------------------------------------------------------------

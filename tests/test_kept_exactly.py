@@ -29,6 +29,7 @@ from reincarnate.students import STUDENTS
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.loop import Loop
+from reincarnate.types import VALUES
 
 ROOT = Path(__file__).parents[1]
 AT = 3  # of five checkpoints
@@ -79,6 +80,16 @@ def test_runs_killed_at_random_instants_end_with_the_same_bits(kills, cases, see
 def test_every_student_and_every_method_is_killed_and_ends_with_the_same_bits(tmp_path):
     found = soak(tmp_path, "--kills", "89", "--seed", "2")
     assert found["kills"] == 89 and not found["failures"] and len(found["cases"]) == 89
+
+
+@pytest.mark.slow
+def test_every_student_with_an_actor_is_killed_and_ends_with_the_same_bits(tmp_path):
+    found = soak(tmp_path, "--kind", "actors", "--kills", "40", "--seed", "4")
+    assert found["kills"] == 40 and not found["failures"] and len(found["cases"]) == 20
+    actors = {
+        n for n, kind in STUDENTS.items() if kind.predicts != VALUES and n != "ppo-cleanrl"
+    }  # ppo, but for numbers
+    assert set(found["by student"]) == actors
 
 
 # ---- and the rest ------------------------------------------------------------------------------------

@@ -430,6 +430,14 @@ def test_every_method_trains_a_categorical_student_or_refuses_in_a_line(name, ru
 def test_ratios_are_for_on_policy_students_and_no_update_is_compiled(rule, store):
     with pytest.raises(UserError, match="needs an on-policy student"):
         prepare(cartpole(METHODS["ppd"](), store, STUDENTS["dqn"](), teacher=rule))
+    for name in ("sac", "td3"):
+        swing = Path(rule.split(":")[1]).with_name("swing.py")
+        swing.write_text("import torch\ndef still(obs):\n    return torch.zeros(len(obs), 1)\nstill.tells = 'means'\n")
+        run = replace(
+            cartpole(METHODS["ppd"](), store, STUDENTS[name](), teacher=f"py:{swing}:still"), env="Pendulum-v1"
+        )
+        with pytest.raises(UserError, match="needs an on-policy student"):
+            prepare(run)
     with pytest.raises(UserError, match="cannot be compiled"):
         prepare(cartpole(Scratch(), store, compile="on"))
 
@@ -480,8 +488,15 @@ def test_seeds_together_equal_seeds_apart(store, tmp_path):
         assert lines_of(tmp_path / f"a{seed}") == lines_of(tmp_path / f"t{seed}")
 
 
-def test_a_student_improves_in_seconds(store, tmp_path):
-    quick = replace(SMALL, hidden=(32,), rollout=64, epochs=4, batch_size=128, lr=5e-3)
+@pytest.mark.parametrize(
+    "quick",
+    [
+        replace(SMALL, hidden=(32,), rollout=64, epochs=4, batch_size=128, lr=5e-3),
+        A2C(hidden=(32,), rollout=16, lr=1e-2),
+    ],
+    ids=["ppo", "a2c"],
+)
+def test_a_student_improves_in_seconds(quick, store, tmp_path):
     execute(cartpole(Scratch(), store, quick, env_steps=4096, evaluations=2), tmp_path / "run")
     first, last = [line["return"] for line in lines_of(tmp_path / "run") if line["kind"] == "train"]
     assert last > 1.5 * first

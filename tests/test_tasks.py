@@ -1,6 +1,8 @@
 """People's own tasks: named in one string, known by what they are, any usual space, and every fault told at its step."""
 
 import functools
+import importlib.util
+import sys
 import textwrap
 
 import gymnasium as gym
@@ -14,7 +16,8 @@ from reincarnate import envs
 from reincarnate.cli import main
 from reincarnate.cli.task_flags import with_task
 from reincarnate.envs import checks
-from reincarnate.envs.task import TaskSettings, parse
+from reincarnate.envs.spaces import acting
+from reincarnate.envs.task import BULLET, TaskSettings, parse
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec
@@ -351,6 +354,29 @@ def test_a_task_that_allows_one_copy_says_how_many_could_be_made_and_lets_go_of_
         envs.make(task, 3)
     played(task, 2)
     own_tasks.Single.alive = 0
+
+
+@pytest.mark.parametrize("low, high", [(-1, np.nan), (np.nan, 1), (1, 1), (1, -1), (-np.inf, 1), (-1, np.inf)])
+def test_bounds_that_leave_no_action_between_them_are_refused_with_both_printed(low, high):
+    space = gym.spaces.Box(-1, 1, (2,), np.float32)  # which may be given later what its constructor would refuse
+    space.low, space.high = np.array([-1, low], np.float32), np.array([1, high], np.float32)
+    with pytest.raises(UserError, match=f"^Mine-v0: number 1 of an action has bounds {low:g} and {high:g}: [^\n]*$"):
+        acting(space, "Mine-v0")
+    with pytest.raises(UserError, match=r"^Mine-v0: actions are Box\(-1.0, inf[^\n]*a bounded Box[^\n]*$"):
+        acting(gym.spaces.Box(-1, np.inf, (2,), np.float32), "Mine-v0")
+
+
+def test_pybullets_tasks_are_there_where_their_package_is_installed(tmp_path, monkeypatch):
+    if importlib.util.find_spec(BULLET):
+        pytest.skip(f"{BULLET} is installed here: what happens without it cannot be seen")
+    with pytest.raises(UserError, match=rf"^unknown environment 'TinyBulletEnv-v0'.*{BULLET}"):
+        envs.spec("TinyBulletEnv-v0")
+    made = "import gymnasium, own_tasks\ngymnasium.register('TinyBulletEnv-v0', entry_point=own_tasks.Plain)\n"
+    (tmp_path / f"{BULLET}.py").write_text(made)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert envs.spec("TinyBulletEnv-v0").obs_shape == (3,)
+    assert envs.spec("TinyBulletEnv-v0").id == "TinyBulletEnv-v0"
+    del gym.registry["TinyBulletEnv-v0"], sys.modules[BULLET]
 
 
 def test_actions_that_are_no_numbers_are_refused_but_for_copies_that_rest():

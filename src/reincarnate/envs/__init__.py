@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.envs.identity import identity
-from reincarnate.envs.task import TaskSettings, parse, settings_of
+from reincarnate.envs.task import BULLET, TaskSettings, parse, settings_of
 from reincarnate.errors import UserError
 from reincarnate.plugins import Registry, having, import_module, imported
 from reincarnate.types import TaskSpec, VectorEnv
@@ -79,6 +79,10 @@ def family_of(env: Env) -> tuple[Any, Any]:
 def _unknown(task: TaskSettings) -> None:
     if task.module:
         raise UserError(f"unknown environment {task.id!r}; {task.module} registers no such id and has no such callable")
+    if "BulletEnv-" in task.name:
+        raise UserError(
+            f"unknown environment {task.id!r}; PyBullet's tasks are registered by {BULLET}, where that is installed"
+        )
     near = difflib.get_close_matches(task.name, list(_known()), n=3, cutoff=0.5)
     hint = f"did you mean {', '.join(near)}? A" if near else "a"
     raise UserError(

@@ -1,5 +1,7 @@
 """What a task says, checked where it says it: shapes, and numbers that are numbers. A fault names task and step."""
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +40,16 @@ def unsound(obs: np.ndarray) -> tuple[int, str] | None:
         value = obs[(i, *where)]
         return i, f"the observation is {value} at index {where[0] if len(where) == 1 else where}"
     return None
+
+
+def bounds(env_id: str, low: Sequence[float], high: Sequence[float], hint: str = "") -> None:
+    """Raises UserError where an action's bounds are not finite, or leave nothing between them."""
+    for i, (least, most) in enumerate(zip(low, high, strict=True)):
+        if not -math.inf < least < most < math.inf:
+            raise UserError(
+                f"{env_id}: number {i} of an action has bounds {least:g} and {most:g}: finite ones are needed, with "
+                f"something between them{hint}"
+            )
 
 
 def acts(actions: np.ndarray, idle: np.ndarray) -> None:

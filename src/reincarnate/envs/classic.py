@@ -1,5 +1,6 @@
 """Any Gymnasium task, registered or made by a callable: CartPole, LunarLander, Pendulum, and everybody's own."""
 
+import importlib.util
 import re
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from reincarnate.envs.frames import Framing, framing
 from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
-from reincarnate.envs.task import TaskSettings, callable_of, settings_of, wrapper_of
+from reincarnate.envs.task import BULLET, TaskSettings, callable_of, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.plugins import imported
@@ -36,6 +37,8 @@ def ids() -> frozenset[str]:
 def registered(task: TaskSettings) -> EnvSpec | None:
     """How a task is registered, as it is now; a callable's own registration where that is what its id names."""
     imported(task.modules)
+    if "BulletEnv-" in task.name and task.name not in gym.registry and importlib.util.find_spec(BULLET):
+        imported([BULLET])
     found = gym.registry.get(task.name) if task.module != "local" else None
     made_by = callable_of(task) if found is None and task.module else None
     return EnvSpec(re.sub(r"[^\w.-]+", "-", task.id), entry_point=made_by) if made_by else found

@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
+from reincarnate.envs import checks
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
 PREFIX, VERSION = "dm_control/", "-v0"
+UNLIMITED = 1e10  # MuJoCo's mjMAXVAL: what dm_control calls the bounds of an actuator without limits
 
 
 class Ids:
@@ -49,8 +51,14 @@ def spec(env_id: str) -> TaskSpec:
         "observation": [[name, int(np.prod(shown[name].shape))] for name in sorted(shown)],
     }
     low, high = (np.broadcast_to(bound, taken.shape).tolist() for bound in (taken.minimum, taken.maximum))
+    checks.bounds(env_id, *([_limit(number) for number in bound] for bound in (low, high)))
     size = sum(length for _, length in protocol["observation"])
     return TaskSpec(env_id, (size,), "float32", len(low), 1, None, protocol, (tuple(low), tuple(high)))
+
+
+def _limit(bound: float) -> float:
+    """A bound, infinite where the suite says that there is none, as in lqr."""
+    return bound if abs(bound) < UNLIMITED else math.copysign(math.inf, bound)
 
 
 def make(env_id: str, n: int, view: str) -> VectorEnv:

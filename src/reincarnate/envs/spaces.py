@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from reincarnate.envs import checks
 from reincarnate.errors import UserError
 
 ONE_HOT_LIMIT = 10_000  # of a Discrete observation: more would be a row of zeros per state, better looked up
@@ -170,10 +171,13 @@ def _concatenated(coders: list[tuple[Callable, int, Callable]]) -> Callable[[Any
 def acting(space: Any, env_id: str) -> Acting:
     """Discrete and bounded boxes; several discrete choices as one where there are few enough combinations.
 
-    A joint action counts in C order: the last choice changes first. Raises UserError for other spaces.
+    A joint action counts in C order: the last choice changes first. Raises UserError for other spaces, and for bounds
+    that are not finite or leave nothing between them.
     """
     if isinstance(space, spaces.Box) and space.is_bounded() and space.shape:
         bounds = tuple(map(float, space.low.ravel())), tuple(map(float, space.high.ravel()))
+        hint = "; change them by --wrapper module:Class"  # a Box may be given later what its constructor would refuse
+        checks.bounds(env_id, *bounds, hint)
         decode = None if len(space.shape) == 1 else lambda action: action.reshape(space.shape)
         return Acting(len(bounds[0]), bounds, decode, ())
     if isinstance(space, spaces.Discrete):

@@ -15,6 +15,7 @@ from reincarnate.plugins import import_module
 RESERVED = ("wrapper", "import", "sees", "max_episode_steps", "frame_stack", "greyscale")  # no arguments
 ONCE = RESERVED[3:]  # of these, what is said but once
 MOST_FRAMES = 64  # shown as one
+BULLET = "pybullet_envs_gymnasium"  # registers HalfCheetahBulletEnv-v0 and its kin for Gymnasium
 LOCAL = "local"  # the module of callables that only this process knows
 KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted anyway
 

@@ -215,20 +215,25 @@ def _given(fill: Weights, name: str, like: Tensor) -> Tensor:
 
 
 def add_channels(
-    weights: Weights, layer: str, channels: int, position: Literal["start", "end"] = "end"
+    weights: Weights, layer: str, channels: int, position: Literal["start", "end"] = "end", beside: int = 0
 ) -> dict[str, Tensor]:
     """First layer `layer` for `channels` observation channels in all; the new ones have zero weights: all values stay.
 
     New frames of a stack belong at the start, where the oldest are. For a fully connected layer, channels are the
-    elements of a vector; the order of a flattened image is not kept by this.
+    elements of a vector, behind which the layer may see `beside` others, an action's; the order of a flattened image
+    is not kept by this. Stacked layers [n, in, out] are widened alike.
     """
     new = copies(weights)
     for name in matrices(weights, layer):
+        if name.endswith(".bias"):  # of stacked layers [n, 1, out]
+            continue
         old = new[name]
-        if channels < old.shape[1]:
-            raise UserError(f"{name} takes {old.shape[1]} channels and cannot be fitted to {channels}")
-        zeros = old.new_zeros(old.shape[0], channels - old.shape[1], *old.shape[2:])
-        new[name] = torch.cat([old, zeros] if position == "end" else [zeros, old], 1)
+        had = old.shape[1] - beside
+        if channels < had:
+            raise UserError(f"{name} takes {had} channels and cannot be fitted to {channels}")
+        zeros = old.new_zeros(old.shape[0], channels - had, *old.shape[2:])
+        parts = [old[:, :had], zeros, old[:, had:]] if position == "end" else [zeros, old]
+        new[name] = torch.cat(parts, 1)
     return new
 
 

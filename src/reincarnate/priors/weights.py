@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate import envs
 from reincarnate.agents.agent import Agent, open_agent
 from reincarnate.agents.imported import Imported, check_shapes
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
 from reincarnate.data.replay import STANDING, TAIL
-from reincarnate.envs.several import is_several, named_actions
 from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
 from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
 from reincarnate.priors.bundles import find
+from reincarnate.priors.growth import grown
 from reincarnate.teachers import SCHEMES, recognise
 from reincarnate.types import Student, TaskSpec, TimeStep
 
@@ -77,7 +76,7 @@ def fit(agent: Agent, words: tuple[str, ...], spec: TaskSpec, fresh: Weights, rn
     """
     parsed = [_parse(word) for word in words]
     network = agent.network()
-    weights, done = _grown(agent, spec, dict(network.state_dict()))
+    weights, done = grown(agent, spec, dict(network.state_dict()))
     if any(name in ("widen", "deepen") for name, _ in parsed):
         following(network)  # raises where layers do not make a chain
     for name, arguments in parsed:
@@ -100,92 +99,18 @@ def _parse(word: str) -> tuple[str, list[str]]:
     return name, arguments
 
 
-def _grown(agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """More actions and more channels, where the task has them; the old ones' values stay.
-
-    Of an agent of several tasks those of the padded face that the task has; see `_unpadded`.
-    """
-    old, done = agent.spec, []
-    if old.continuous != spec.continuous:
-        sorts = [("discrete", "continuous")[kind] for kind in (old.continuous, spec.continuous)]
-        raise UserError(f"the agent has {sorts[0]} actions, those of {spec.id} are {sorts[1]}: it cannot be fitted")
-    if isinstance(agent, Imported) and old.actions == spec.actions and old.bounds != spec.bounds:
-        raise UserError(f"the actions of {agent.path} lie within {old.bounds}, those of {spec.id} within {spec.bounds}")
-    if isinstance(agent, Imported) and (old.obs_dtype == "uint8") != (spec.obs_dtype == "uint8"):
-        raise UserError(f"{agent.path} sees {old.obs_dtype} observations, {spec.id} shows {spec.obs_dtype}")
-    if is_several(old) and spec.id != old.id:
-        weights, old, done = _unpadded(agent, spec, weights)
-    if spec.actions != old.actions:
-        if spec.actions < old.actions:
-            raise UserError(f"the agent has {old.actions} actions, {spec.id} only {spec.actions}; it cannot be fitted")
-        for layer, numbers in agent.student.action_layers().items():
-            weights = surgery.add_actions(weights, spec.actions, (layer,), numbers)
-        done.append(f"actions {old.actions} to {spec.actions - 1} are new: their values are the others' mean")
-    if spec.obs_shape != old.obs_shape:
-        weights = _more_channels(weights, old, spec)
-        done.append(f"observations grow from {old.obs_shape} to {spec.obs_shape}: new channels have zero weights")
-    return weights, done
-
-
-def _unpadded(
-    agent: Agent, spec: TaskSpec, weights: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], TaskSpec, list[str]]:
-    """An agent of several tasks on one: actions by their names, or else by number; channels by number.
-
-    Returns the weights, the face that they now have (what it lacks is grown as ever), and what was done.
-    """
-    old, done = agent.spec, []
-    rows = _rows_of_actions(old, spec)
-    if rows != list(range(old.actions)):
-        for layer, numbers in agent.student.action_layers().items():
-            if _has(weights, layer):
-                weights = surgery.keep_actions(weights, rows, (layer,), numbers)
-        new = [i for i, row in enumerate(rows) if row is None]
-        said = f"; {', '.join(map(str, new))} are new: their values are the others' mean" if new else ""
-        done.append(f"actions 0 to {len(rows) - 1} are those of the agent's {old.actions} at {rows}{said}")
-    shape, axis = list(old.obs_shape), 0 if len(old.obs_shape) == 1 else -1
-    if old.stack == 1 and len(spec.obs_shape) == len(shape) and spec.obs_shape[axis] < shape[axis]:
-        first, kept = _first_layer(weights), spec.obs_shape[axis]
-        if weights[f"{first}.weight"].shape[1] == shape[axis]:
-            weights = surgery.keep_channels(weights, first, kept)
-            shape[axis] = kept
-            done.append(f"observations are the first {kept} channels of the agent's {old.obs_shape[axis]}")
-    return weights, replace(old, actions=len(rows), obs_shape=tuple(shape)), done
-
-
-def _rows_of_actions(old: TaskSpec, spec: TaskSpec) -> list[int | None]:
-    """Which of the agent's actions each of the task's is, None for one it has not."""
-    had = named_actions(old)
-    names = named_actions(spec) if is_several(spec) else envs.action_names(spec.id)
-    if had and names:
-        return [had.index(name) if name in had else None for name in names]
-    return list(range(min(old.actions, spec.actions)))
-
-
-def _first_layer(weights: Weights) -> str:
-    return next(name.removesuffix(".weight") for name, w in weights.items() if w.ndim in (2, 4))
-
-
-def _more_channels(weights: dict[str, Tensor], old: TaskSpec, spec: TaskSpec) -> dict[str, Tensor]:
-    first = _first_layer(weights)
-    axis = 0 if spec.stack > 1 or len(spec.obs_shape) == 1 else -1  # stacks and vectors lead, MinAtar's channels trail
-    same = len(spec.obs_shape) == len(old.obs_shape) and (spec.stack > 1) == (old.stack > 1)
-    others = [tuple(np.delete(np.array(shape), axis)) for shape in (spec.obs_shape, old.obs_shape)]
-    flat_image = len(spec.obs_shape) > 1 and weights[f"{first}.weight"].ndim == 2
-    if not same or others[0] != others[1] or flat_image or spec.obs_shape[axis] < old.obs_shape[axis]:
-        raise UserError(f"the agent sees {old.obs_shape}, {spec.id} shows {spec.obs_shape}: it cannot be fitted")
-    position = "start" if spec.stack > 1 else "end"
-    return surgery.add_channels(weights, first, spec.obs_shape[axis], position)
-
-
 def differences(agent: Agent, spec: TaskSpec) -> list[str]:
     """What differs between the agent's own task and this one, as warnings."""
     old, new = agent.spec.protocol, spec.protocol
-    return [
+    said = [
         f"the agent of --weights was trained with {key} = {old[key]}, {spec.id} has {new[key]}"
         for key in sorted(old.keys() & new.keys())
         if old[key] != new[key]
     ]
+    if agent.spec.bounds != spec.bounds and agent.spec.actions == spec.actions:
+        had = f"the agent's actions lay within {agent.spec.bounds}, those of {spec.id} lie within {spec.bounds}"
+        said.append(f"{had}: it takes the same share of the way to them")
+    return said
 
 
 # ---- the words ------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import check_metric
-from reincarnate.types import GAUSSIAN, SQUASHED, VALUES, Student, TaskSpec, Teacher
+from reincarnate.types import GAUSSIAN, LOGITS, SQUASHED, Student, TaskSpec, Teacher
 
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
@@ -246,20 +246,21 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
         raise UserError(f"{method_name(run)}: {reason}")
     if getattr(run.student, "decorrelate", 0.0) and not hasattr(student, "features"):
         raise UserError(f"--student.decorrelate: a {type(run.student).__name__} student does not tell its features yet")
+    tells = GAUSSIAN if spec.continuous and run.student.predicts == LOGITS else run.student.predicts
     for term in (weighted.term for phase in run.phases() for weighted in phase.objective.terms):
         kinds = getattr(term, "suits", None)
-        if kinds and run.student.predicts not in kinds:
+        if kinds and tells not in kinds:
             other = getattr(term, "instead", "kickstart and qdagger suit it")
             raise UserError(
                 f"{method_name(run)} teaches by a {term.name} term, which reads {' or '.join(sorted(kinds))}; a "
-                f"{type(run.student).__name__} student tells {run.student.predicts}: {other}"
+                f"{type(run.student).__name__} student tells {tells}: {other}"
             )
         if getattr(term, "std", None) and not (teacher and _spreads(student) and not _alike(teacher, student)):
             raise UserError(
                 f"{method_name(run)}: --teacher-std is for a student that tells a Gaussian (sac, ppo) and a teacher "
                 "that tells means alone, or another kind of Gaussian"
             )
-        if isinstance(term, Proximal) and run.student.predicts == VALUES:
+        if isinstance(term, Proximal) and tells not in (LOGITS, GAUSSIAN):
             raise UserError(
                 f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
             )

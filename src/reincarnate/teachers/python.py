@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from reincarnate.errors import UserError
 from reincarnate.files.safe import one_line, read_file, sha256
 from reincarnate.teachers.frozen import as_gaussian, as_prediction
-from reincarnate.teachers.heads import Acts
+from reincarnate.teachers.heads import LARGEST_LOG_STD, Acts
 from reincarnate.teachers.lifts import from_actions, from_probabilities
 from reincarnate.types import (
     ACTIONS,
@@ -91,7 +91,12 @@ class PythonTeacher:
         kind = self.card.tells
         if kind not in (GAUSSIAN, SQUASHED):
             return as_prediction(self.card, told)
-        return as_gaussian(Acts(kind == SQUASHED, self.card.bounds, True), *told.chunk(2, -1))
+        mean, log_std = told.chunk(2, -1)
+        if log_std.numel() and log_std.max() > LARGEST_LOG_STD:
+            raise UserError(
+                f"{self.card.uri}: its log_std goes up to {log_std.max():g}; beyond {LARGEST_LOG_STD:g}, σ overflows"
+            )
+        return as_gaussian(Acts(kind == SQUASHED, self.card.bounds, True), mean, log_std)
 
     def _memory(self, begins: Tensor, carry: Tensor) -> Tensor | None:
         """What it remembers, in its own shape; None where it has no memory."""

@@ -1,4 +1,4 @@
-"""SAC, TQC, TD3 and DDPG agents that go on, by SAC, TQC and TD3 students."""
+"""SAC, TQC, CrossQ, TD3 and DDPG agents that go on, by SAC, TQC and TD3 students."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,6 +15,7 @@ from reincarnate.teachers.sb3 import hyper, pairs
 from reincarnate.teachers.sb3.format import SavedAgent
 from reincarnate.teachers.sb3.moments import read_memory
 from reincarnate.teachers.sb3.pairs import Pair
+from reincarnate.teachers.sb3.renorm import folded
 from reincarnate.teachers.sb3.start import (
     BESIDE,
     VARIABLES,
@@ -33,13 +34,20 @@ from reincarnate.teachers.sb3.start import (
 from reincarnate.teachers.wire.torch_legacy import is_legacy, read_legacy
 
 PARTS = ("actor", "critic")
+SOFT = ("SAC", "TQC", "CrossQ")
 GAUSSIAN_LIMIT = 2.0  # where gSDE's means are cut, unless told
 
 
 def continuous(source: Source) -> Start:
-    """A SAC, TQC or TD3 student; DDPG's agents become TD3's of one critic. UserError: a network that no student has."""
+    """A SAC, TQC or TD3 student; DDPG's agents become TD3's of one critic, CrossQ's SAC's without renormalisation.
+
+    UserError: a network that no student has.
+    """
     saved, data, tensors = source.saved, source.data, source.tensors
-    soft, stats = saved.algorithm in ("SAC", "TQC"), source.statistics
+    soft, stats = saved.algorithm in SOFT, source.statistics
+    if renorm := saved.algorithm == "CrossQ":
+        tensors = folded(tensors, saved.renorm_epsilon)
+        source = source._replace(tensors=tensors, members=_without_optimisers(source.members))
     members = _members(source)
     *hidden, _ = widths(tensors, "actor.latent_pi." if soft else "actor.mu.") + ((0,) if soft else ())
     *critic, outputs = widths(tensors, "critic.qf0.")
@@ -54,7 +62,8 @@ def continuous(source: Source) -> Start:
         for part in PARTS
     }
     told = hyper.numbers(data, hyper.CONTINUOUS)
-    settings = {"SAC": SAC, "TQC": TQC}.get(saved.algorithm, TD3)(
+    told = {name: value for name, value in told.items() if not (renorm and name == "tau")}  # it has no targets
+    settings = {"SAC": SAC, "TQC": TQC, "CrossQ": SAC}.get(saved.algorithm, TD3)(
         hidden=tuple(hidden),
         critic_hidden=tuple(critic) if critic != hidden else (),
         critics=members,
@@ -74,9 +83,20 @@ def continuous(source: Source) -> Start:
         kept |= more.moments
     kept = kept if set(kept) == {*PARTS, *(("entropy",) if soft else ())} else {}
     last = memories["actor"].lr if memories["actor"] else None
-    said = (*hyper.schedule_note(data, told, settings.lr, last), *lost(kept))
+    said = (*hyper.schedule_note(data, told, settings.lr, last), *((FOLDED,) if renorm else lost(kept)))
     targets = _targets(tensors, wanted, ("critic",) if soft else PARTS)
     return Start(settings, finite(weights) | statistics(stats, "norm"), finite(targets), kept, said)
+
+
+FOLDED = (
+    "CrossQ's batch renormalisation became part of its layers: it acts the same and goes on as SAC, with target "
+    "networks, which it had none of, and new optimisers"
+)
+
+
+def _without_optimisers(members: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Those of layers remember what other parameters did; Adam's β₁ was another too."""
+    return {name: payload for name, payload in members.items() if name not in BESIDE[:3]}
 
 
 def _members(source: Source) -> int:
@@ -107,8 +127,10 @@ def _targets(tensors: Tensors, wanted: Sequence[Pair], parts: Sequence[str]) -> 
 
 def _only(saved: SavedAgent, data: Mapping[str, Any], sde: bool, outputs: int) -> dict[str, Any]:
     """Settings that only this kind has."""
-    if saved.algorithm in ("SAC", "TQC"):
-        every = hyper.numbers(data, {"target_every": hyper.Field("target_update_interval", True, 1, 10**6)})
+    if saved.algorithm in SOFT:
+        intervals = {"target_every": hyper.Field("target_update_interval", True, 1, 10**6)}
+        delay = {"actor_every": hyper.Field("policy_delay", True, 1, 1000)}
+        every = hyper.numbers(data, delay if saved.algorithm == "CrossQ" else intervals)
         only = {"sde": sde, **every, **hyper.entropy_weight(data, saved.actions)}
         drop = hyper.numbers(data, {"drop": hyper.Field("top_quantiles_to_drop_per_net", True, 0, outputs - 1)})
         return {**only, "quantiles": outputs, **drop} if saved.algorithm == "TQC" else only

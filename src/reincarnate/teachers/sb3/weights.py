@@ -24,7 +24,7 @@ from reincarnate.teachers.sb3.start import (
 )
 from reincarnate.types import TaskSpec
 
-KNOWN = "DQN, QR-DQN, PPO, A2C, TRPO, SAC, TQC, TD3 and DDPG"
+KNOWN = "DQN, QR-DQN, PPO, A2C, TRPO, SAC, TQC, CrossQ, TD3 and DDPG"
 DTYPES = ("float32", "float64", "uint8", "int64", "int32", "bool")
 
 
@@ -32,7 +32,7 @@ def imported(source: Source) -> Imported:
     """The agent in a zip as one of ours. UserError: of a kind or shape that no student has; it says which."""
     saved = source.saved
     build = {"DQN": _value, "QR-DQN": _value, "PPO": policy, "A2C": policy, "TRPO": policy}
-    build |= dict.fromkeys(("SAC", "TQC", "TD3", "DDPG"), continuous)
+    build |= dict.fromkeys(("SAC", "TQC", "CrossQ", "TD3", "DDPG"), continuous)
     if saved.algorithm not in build:
         why = "it has no critic" if saved.algorithm == "ARS" else "its networks are none of the students'"
         raise UserError(
