@@ -69,7 +69,8 @@ def test_a_crowded_sea_and_full_boats_surfacing(monkeypatch):
         for i in range(step % 5, own.n, 5):
             game = own._envs[i]._env.env
             game.diver_count = ours._game.divers[i] = step % 8 - 1
-            game.surface = ours._game.surfaced[i] = False
+            game.surface = False
+            ours._game.player[i] %= seaquest.SURFACED
 
     reward, _ = play_both(SEAQUEST, 12, 700, meddle=take_on_board)
     assert reward > 100
