@@ -57,15 +57,14 @@ def _steps() -> np.ndarray:
 T = _tables()
 STEPS = _steps()
 _BITS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1).astype(bool)
-FREE = _BITS.sum(1)  # how many rows are free, by the bits that `np.packbits` makes of them
-FREE_ROW = np.array(
-    [np.resize(np.append(np.flatnonzero(bits) + 1, np.zeros(ROWS, np.int64)), ROWS) for bits in _BITS]
-)
+HOW_MANY = _BITS.sum(1)  # rows that are free, by the bits that `np.packbits` makes of them
+FREE_ROW = np.array([np.resize(np.append(np.flatnonzero(bits) + 1, np.zeros(ROWS, np.int64)), ROWS) for bits in _BITS])
 START = 55  # the player's cell as an episode begins
 FIRST = np.zeros((1, 10, 10, CHANNELS), bool)  # and what is seen
 FIRST[0, 5, 5, PLAYER_CHANNEL] = True
 SPAWNED = np.array([_entity(0 if right else 9, right, gold) for gold in (0, 1) for right in (0, 1)])
 ROW = np.arange(100) // 10
+FREE = np.arange(ENTITIES) == NOBODY
 PLAYER = np.arange(100) * CHANNELS + PLAYER_CHANNEL  # [cell]: where the player shows in the picture
 
 
@@ -124,8 +123,9 @@ class Asterix:
         beside, moves = self._base + ROW[self.cell], self._moves[age]
         met = moves, self._flat[beside], self.cell
         gold = T.gold[met]
-        if np.count_nonzero(gold):
-            self._put(beside[gold], NOBODY)
+        picked = gold.nonzero()[0]
+        if picked.size:
+            self._put(beside[picked], NOBODY)
         moving = moves.nonzero()[0]
         if moving.size:
             self.entities[moving] = entities = T.moved[self.entities[moving]]
@@ -150,9 +150,9 @@ class Asterix:
     def _spawn(self, rows: np.ndarray, streams: Streams) -> None:
         """One entity in a free row, from the side and of the kind that chance says; none where all rows are taken."""
         kind = streams.decoded_of(rows, 0, words=4)
-        free = np.packbits(self.entities[rows, 1 : ROWS + 1] == NOBODY, axis=1)[:, 0]
-        if np.count_nonzero(free) < len(free):
-            room = free.nonzero()[0]
+        free = np.packbits(FREE[self.entities[rows]][:, 1 : ROWS + 1])
+        room = free.nonzero()[0]
+        if room.size < free.size:
             rows, kind, free = rows[room], kind[room], free[room]
-        which = streams.below_of(rows, FREE[free])
-        self._put(rows * 10 + FREE_ROW[free, which], SPAWNED[kind])
+        which = streams.below_of(rows, HOW_MANY[free])
+        self._put(self._base[rows] + FREE_ROW[free, which], SPAWNED[kind])

@@ -8,6 +8,8 @@ from reincarnate.envs.minatar.streams import Decoder, Streams
 from reincarnate.envs.vector import IDLE, Copies
 from reincarnate.types import Step, TaskSpec
 
+NEGATIVE = b"\xff"  # a byte of IDLE, and of no action
+
 
 @runtime_checkable
 class Game(Protocol):
@@ -44,23 +46,24 @@ class Games(Copies):
     """n copies of a game that step together, to the bit as n environments of the `minatar` package would.
 
     Each copy has its own random stream, seeded as theirs, and draws from it what theirs draw, in the same order.
-    With few copies the time of a step is the number of NumPy calls, a fraction of a microsecond each, and one with a
-    Python number costs two with arrays: hence the constants of n entries.
+    With few copies the time of a step is the number of NumPy calls, about a microsecond each; a Python number among
+    arrays costs half a call more. Hence what looks unusual here: constants of n entries, checks made on bytes, limits
+    looked for only when one may be reached.
     """
 
     def __init__(self, spec: TaskSpec, game: Game, n: int, sticky: float, max_steps: int):
         self.spec, self.n, self._game = spec, n, game
         self._streams = Streams(n, (*game.decoders, lambda _, doubles: doubles >= sticky))
         self._sticky = len(game.decoders)
-        self._all, self._idle = np.arange(n), np.full(n, IDLE)
-        self._one, self._limit = np.ones(n, np.intp), np.full(n, max_steps)
+        self._all, self._one, self._limit = np.arange(n), np.ones(n, np.intp), max_steps
+        self._until_limit = 0  # steps in which no copy reaches it
         self._last, self._ages = np.zeros(n, np.intp), np.zeros(n, np.intp)
         self._obs = np.zeros((n, *spec.obs_shape), bool)
 
     def begin(self, seeds: np.ndarray) -> np.ndarray:
         """Begin anew everywhere, each copy from its seed. Seeding also forgets the last action."""
         self._streams.seed(seeds)
-        self._last[:] = self._ages[:] = 0
+        self._last[:] = self._ages[:] = self._until_limit = 0
         self._game.begin(self._all, self._streams)
         self._obs = self._game.observe()
         return self._obs
@@ -69,19 +72,21 @@ class Games(Copies):
         """One action in each copy; IDLE leaves a copy as it is, its random stream too."""
         self._streams.top_up()
         actions = np.asarray(actions, np.intp)
-        idle = actions == self._idle
-        reward, terminated = self._act_but(idle, actions) if np.count_nonzero(idle) else self._act(actions)
-        truncated, over = self._ages == self._limit, terminated
-        if np.count_nonzero(truncated):
-            truncated &= ~terminated
+        some_idle = NEGATIVE in actions.tobytes()
+        reward, terminated = self._act_but(actions == IDLE, actions) if some_idle else self._act(actions)
+        truncated, over = np.zeros(self.n, bool), terminated
+        self._until_limit -= 1
+        if self._until_limit < 0:
+            truncated = (self._ages == self._limit) & ~terminated
             over = terminated | truncated
+            self._until_limit = self._limit - 1 - int(np.where(over, 0, self._ages).max())
         self._obs = next_obs = self._game.observe()
         rows = over.nonzero()[0]
         if rows.size:
             self._ages[rows] = 0
             self._obs = next_obs.copy()
             self._obs[rows] = self._game.begin(rows, self._streams)
-        return Step(self._obs, next_obs, reward.astype(np.float32, copy=False), terminated, truncated)
+        return Step(self._obs, next_obs, reward.astype(np.float32), terminated, truncated)
 
     def close(self) -> None:
         """Nothing is held open."""

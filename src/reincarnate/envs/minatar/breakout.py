@@ -25,15 +25,15 @@ def _state(direction: Any, y: Any, x: Any, paddle: Any) -> Any:
 
 
 def _seen(ball: Any, trail: Any, paddle: Any) -> np.ndarray:
-    """Where in the picture they show, given their cells (the paddle's: its column), [..., 3]."""
-    return np.stack([ball * CHANNELS + BALL, trail * CHANNELS + TRAIL, (90 + paddle) * CHANNELS + PADDLE], axis=-1)
+    """Where in the picture they show, given their cells (the paddle's: its column), [3, m]."""
+    return np.stack([ball * CHANNELS + BALL, trail * CHANNELS + TRAIL, (90 + paddle) * CHANNELS + PADDLE])
 
 
 class _Tables(NamedTuple):
-    """What is looked up of a move; MOVES further on, of one in which the ball breaks a brick."""
+    """What is looked up of a move, MOVES further on of one that breaks a brick, and at the end of the two starts."""
 
     after: np.ndarray  # the state afterwards
-    seen: np.ndarray  # [..., 3]: where ball, trail and paddle show
+    seen: np.ndarray  # [3, ...]: where ball, trail and paddle show
     brick: np.ndarray  # where the brick shows that the ball meets, if there is one
     over: np.ndarray  # whether the ball is lost
     falls: np.ndarray  # whether the ball reaches the last row, so that a wall that is gone is built again
@@ -52,49 +52,48 @@ def _tables() -> _Tables:
     straight, aside = falls & (x == paddle), falls & (x != paddle) & (new_x == paddle)
     flown = (np.select([straight, aside], [3 - d, d ^ 2], d), np.where(straight | aside, y, new_y), new_x)
     d, y_after, x_after = (np.concatenate(pair) for pair in zip(flown, broken, strict=True))
-    paddle, trail, cell = np.tile(paddle, 2), np.tile(y * 10 + x, 2), y_after * 10 + x_after
+    from_right = np.arange(2)
+    d, y_after, x_after = np.append(d, 2 + from_right), np.append(y_after, [3, 3]), np.append(x_after, 9 * from_right)
+    cell, paddle = y_after * 10 + x_after, np.append(np.tile(paddle, 2), [4, 4])
+    trail = np.append(np.tile(y * 10 + x, 2), cell[-2:])
     return _Tables(
         _state(d, y_after, x_after, paddle),
         _seen(cell, trail, paddle),
         cell * CHANNELS + BRICK,
         y_after == BOTTOM,
-        np.tile(falls, 2),
+        np.append(np.tile(falls, 2), [False, False]),
     )
 
 
 T = _tables()
-START_CELLS = np.array([30, 39])
-STARTS = np.array([_state(2, 3, 0, 4), _state(3, 3, 9, 4)])  # from the left downwards to the right; from the right
-START_SEEN = _seen(START_CELLS, START_CELLS, np.full(2, 4))
+START = 2 * MOVES  # the ball comes from the left; one more: from the right
 WALLS = np.zeros((10, 10, CHANNELS), bool)
 WALLS[WALL, :, BRICK] = True
 FIRST = np.stack([WALLS, WALLS])  # what is seen as an episode begins
-FIRST.reshape(2, -1)[[[0], [1]], START_SEEN] = True
+FIRST.reshape(2, -1)[[0, 1], T.seen[:, START:]] = True
 
 
 class Breakout:
-    """`state` of ball and paddle, where they are `seen`, the bricks inside a picture with nothing else on it."""
+    """The last `move` of ball and paddle; the bricks inside a picture with nothing else on it."""
 
-    fields: ClassVar = ("state", "seen", "struck", "bricks", "left")
-    decoders: ClassVar[tuple[Decoder, ...]] = (lambda words, _: (words & 1).astype(np.uint8),)  # from which side
+    fields: ClassVar = ("move", "struck", "bricks", "left")
+    decoders: ClassVar[tuple[Decoder, ...]] = (lambda words, _: (words & 1).astype(np.intp),)  # from which side
 
     def __init__(self, n: int):
-        self.state, self.left = np.zeros(n, np.intp), np.zeros(n, np.intp)
-        self.seen = np.zeros((n, 3), np.intp)
+        self.move, self.left = np.zeros(n, np.intp), np.zeros(n, np.intp)
         self.struck = np.zeros(n, bool)  # the ball met a brick on the step before, and breaks none on this one
         self.bricks = np.zeros((n, 10, 10, CHANNELS), bool)
         self._flat = self.bricks.reshape(-1)
         self._base = np.arange(n) * AREA
-        self._bases = self._base[:, None]
 
     def begin(self, rows: np.ndarray, streams: Streams) -> np.ndarray:
         side = streams.decoded_of(rows, 0, words=1)
-        self.state[rows], self.seen[rows], self.struck[rows] = STARTS[side], START_SEEN[side], False
+        self.move[rows], self.struck[rows] = START + side, False
         self._build(rows)
         return FIRST[side]
 
     def act(self, actions: np.ndarray, age: np.ndarray, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
-        move = self.state + actions
+        self.move = move = T.after[self.move] + actions
         if np.count_nonzero(self.left) < len(self.left):
             self._build((T.falls[move] & (self.left == 0)).nonzero()[0])
         brick = self._base + T.brick[move]
@@ -106,12 +105,11 @@ class Breakout:
             self._flat[brick[rows]] = False
             self.left[rows] -= 1
             move[rows] += MOVES
-        self.state, self.seen = T.after[move], T.seen[move]
         return breaks, T.over[move]
 
     def observe(self) -> np.ndarray:
         picture = self.bricks.copy()
-        picture.reshape(-1)[self._bases + self.seen] = True
+        picture.reshape(-1)[self._base + T.seen[:, self.move]] = True
         return picture
 
     def others(self, idle: np.ndarray) -> Any:

@@ -28,23 +28,25 @@ from reincarnate.envs.minatar.streams import Decoder, Streams, later
 FIRE = 5
 COOL_DOWN, DIVER_SPAWN = 5, 30
 SPAWN_SPEED, MOVE_INTERVAL = 20, MOST_INTERVAL  # as an episode begins
-OLD, NEW = 0, 1  # the player's bullets; there are never three, for one flies off within the cool-down of two
+OLD, NEW = 0, 1  # the player's bullets
 PLAYER_MARK, BULLET_MARK = 1, 2
 ROOM = 64  # columns added to a pool that is full
 TIDY = 8  # steps after which those that are gone leave the pool
 
 T = tables.swimmers()
 ENEMIES, NEW_DIVERS = tables.spawned()
+AGAINST = T.lane[ENEMIES[MOST_INTERVAL]] ^ ROWS  # [draw]: the lane the other way
 STEPS, FLIES, PLAYERS = tables.players()
 GAUGES, LEVELS = tables.gauges()
 START = 5 * 2 + SURFACED
 BELOW = (np.arange(2 * SURFACED) % SURFACED >= 20).astype(np.intp)  # [player]
+FIRED = np.arange(2 * SURFACED) % SURFACED  # [player]: the bullet
 RISING = np.arange(2 * SURFACED) < 20
 EMPTY = np.arange(MAX_OXYGEN + 1) == 0  # [oxygen]
 BULLET_PLACE = np.append(np.arange(SPENT) // 2 * CHANNELS, GAUGES_FROM + CHANNELS)  # where nobody else is, if spent
 FIRES = np.arange(6) == FIRE  # [action]
 FIRST = np.zeros((1, AREA), bool)  # what is seen as an episode begins
-FIRST[0, PLAYERS[START]], FIRST[0, GAUGES_FROM:] = True, GAUGES[LEVELS[MAX_OXYGEN], 0]
+FIRST[0, PLAYERS[:, START]], FIRST[0, GAUGES_FROM:] = True, GAUGES[LEVELS[MAX_OXYGEN]]
 FIRST = FIRST.reshape(1, 10, 10, CHANNELS)
 
 
@@ -73,22 +75,27 @@ class _Swimmer(NamedTuple):
 class Seaquest:
     """The players one entry a copy, and a pool of what swims in any copy, in order of birth.
 
+    `old` and `new` are the player's bullets; there are never three, for one flies off within the cool-down of two.
     A column of the pool: the first place of its copy's picture among all pictures, and the swimmer (GONE until the
     pool is tidied). A swimmer's number tells where it goes, when, and when it shoots; so a step is the same few
     look-ups for all, and only those where the player or its bullets are get a closer look.
     """
 
-    fields: ClassVar = ("player", "ready", "bullets", "oxygen", "divers", "spawn_at", "spawn_speed", "interval", "ramp")
+    fields: ClassVar = (
+        *("player", "ready", "old", "new", "oxygen", "divers"),
+        *("spawn_at", "spawn_speed", "interval", "ramp"),
+    )
     decoders: ClassVar[tuple[Decoder, ...]] = (_enemy, _diver)
 
     def __init__(self, n: int, max_steps: int):
         self.player, self.ready, self.oxygen, self.divers, self.ramp = (np.zeros(n, np.intp) for _ in range(5))
         self.spawn_at, self.spawn_speed, self.interval = (np.zeros(n, np.intp) for _ in range(3))
-        self.bullets = np.full((n, 2), SPENT)
+        self._bullets = np.full((2, n), SPENT)
+        self.old, self.new = self._bullets
         self._columns, self._size, self._untidy = np.zeros((2, ROOM), np.intp), 0, 0
         self._base = np.arange(n) * AREA
-        self._bases = self._base[:, None]
         self._marks = np.zeros(n * AREA, np.uint8)  # where players and bullets are, during a step
+        self._ticks = np.zeros(n * AREA, bool)  # for a few of the pool's, for a moment
         self._divers_spawn = (np.arange(max_steps) % DIVER_SPAWN == 0) & (np.arange(max_steps) > 0)
 
     @property
@@ -98,7 +105,8 @@ class Seaquest:
 
     def begin(self, rows: np.ndarray, streams: Streams) -> np.ndarray:
         self._leave(rows)
-        self.player[rows], self.bullets[rows], self.oxygen[rows] = START, SPENT, MAX_OXYGEN
+        self.player[rows], self.oxygen[rows] = START, MAX_OXYGEN
+        self.old[rows] = self.new[rows] = SPENT
         self.spawn_at[rows] = self.spawn_speed[rows] = SPAWN_SPEED
         self.divers[rows] = self.ready[rows] = self.ramp[rows] = 0
         self.interval[rows] = MOVE_INTERVAL
@@ -107,7 +115,7 @@ class Seaquest:
     def act(self, actions: np.ndarray, age: np.ndarray, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
         self._spawn(age, streams)
         self._fire(actions, age)
-        self.player, self.bullets = STEPS[actions, self.player], FLIES[self.bullets]
+        self.player, self._bullets[:] = STEPS[actions, self.player], FLIES[self._bullets]
         reward, terminal = np.zeros(len(age), np.float32), EMPTY[self.oxygen]
         if self._size:
             self._swim(reward, terminal)
@@ -120,11 +128,11 @@ class Seaquest:
     def observe(self) -> np.ndarray:
         seen = np.zeros((len(self.player), AREA), bool)
         flat = seen.reshape(-1)
-        flat[self._bases + PLAYERS[self.player]] = True
-        flat[FRIENDLY:][self._bases + BULLET_PLACE[self.bullets]] = True
+        flat[self._base + PLAYERS[:, self.player]] = True
+        flat[FRIENDLY:][self._base + BULLET_PLACE[self._bullets]] = True
         base, swimmer = self.pool
-        flat[base[:, None] + T.pictures[swimmer]] = True
-        seen[:, GAUGES_FROM:] = GAUGES[LEVELS[self.oxygen], self.divers]
+        flat[base + T.pictures[:, swimmer]] = True
+        seen[:, GAUGES_FROM:] = GAUGES.take(LEVELS[self.oxygen] + self.divers, axis=0)
         return seen.reshape(-1, 10, 10, CHANNELS)
 
     def others(self, idle: np.ndarray) -> np.ndarray:
@@ -146,10 +154,11 @@ class Seaquest:
 
     def _leave(self, rows: np.ndarray) -> None:
         """All that swims in some copies."""
-        leaves = np.zeros(len(self.player), bool)
-        leaves[rows] = True
         base, swimmer = self.pool
-        swimmer[leaves[base // AREA]] = GONE
+        first = self._base[rows]
+        self._ticks[first] = True
+        swimmer[self._ticks[base]] = GONE
+        self._ticks[first] = False
 
     def _tidy(self) -> None:
         kept = self.pool[1].nonzero()[0]
@@ -174,22 +183,23 @@ class Seaquest:
         """A fish or a submarine in each copy, but none in a row where another swims the other way."""
         new, first = ENEMIES[self.interval[rows], drawn], self._base[rows]
         base, swimmer = self.pool
-        taken = np.zeros(len(self._marks), bool)
-        taken[base + T.lane[swimmer]] = True
-        free = ~taken[first + (T.lane[new] ^ ROWS)]
+        lanes = base + T.lane[swimmer]
+        self._ticks[lanes] = True
+        free = (~self._ticks[first + AGAINST[drawn]]).nonzero()[0]
+        self._ticks[lanes] = False
         self._add(first[free], new[free])
 
     def _fire(self, actions: np.ndarray, age: np.ndarray) -> None:
         rows = (FIRES[actions] & (age >= self.ready)).nonzero()[0]
         if rows.size:
-            self.bullets[rows, OLD] = self.bullets[rows].min(1)  # the one in flight, if any
-            self.bullets[rows, NEW], self.ready[rows] = self.player[rows] % SURFACED, age[rows] + COOL_DOWN
+            self.old[rows] = np.minimum(self.old[rows], self.new[rows])  # the one in flight, if any
+            self.new[rows], self.ready[rows] = FIRED[self.player[rows]], age[rows] + COOL_DOWN
 
     def _swim(self, reward: np.ndarray, terminal: np.ndarray) -> None:
         """All in the pool move; those that meet player or bullets, before or after, are looked at; submarines shoot."""
         base, swimmer = self.pool
         after, marks = T.after[swimmer], self._marks
-        players, bullets = self._base + PLAYERS[self.player, 0], self._bases + BULLET_PLACE[self.bullets]
+        players, bullets = self._base + PLAYERS[0, self.player], self._base + BULLET_PLACE[self._bullets]
         marks[bullets] = BULLET_MARK
         marks[players] = PLAYER_MARK
         mark = marks[base + T.place[swimmer]] | marks[base + T.place[after]]
@@ -229,8 +239,8 @@ class Seaquest:
         """Of bullets and swimmers at a place, in their order: the columns that are hit. One bullet hits one."""
         hit: list[int] = []
         for slot, each, place in pairs:
-            if each.column not in hit and BULLET_PLACE[self.bullets[each.copy, slot]] == place:
-                self.bullets[each.copy, slot] = SPENT
+            if each.column not in hit and BULLET_PLACE[self._bullets[slot, each.copy]] == place:
+                self._bullets[slot, each.copy] = SPENT
                 reward[each.copy] += 1
                 hit.append(each.column)
         return hit

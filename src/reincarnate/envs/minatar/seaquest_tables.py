@@ -35,7 +35,7 @@ class _Swimmers(NamedTuple):
     after: np.ndarray  # the swimmer a step later
     born: np.ndarray  # the bullet that a submarine shoots meanwhile, which has moved already; else GONE
     place: np.ndarray  # its cell, as the first of the cell's channels in the picture
-    pictures: np.ndarray  # [..., 2]: where it and its trail show; a gauge's place, drawn over later, for nothing
+    pictures: np.ndarray  # [2, ...]: where it and its trail show; a gauge's place, drawn over later, for nothing
     kind: np.ndarray
     lane: np.ndarray  # of fish and submarines, else LANES
 
@@ -58,7 +58,7 @@ def swimmers() -> _Swimmers:
         _gone_first(GONE, np.where((new_x >= 0) & (new_x <= 9), after, GONE)),
         _gone_first(GONE, np.where((form == SUB) & (new_x + way >= 0) & (new_x + way <= 9), bullet, GONE)),
         _gone_first(NOWHERE, cell),
-        np.stack([_gone_first(NOWHERE, cell + KIND_CHANNELS[kind]), _gone_first(NOWHERE, trail)], axis=1),
+        np.stack([_gone_first(NOWHERE, cell + KIND_CHANNELS[kind]), _gone_first(NOWHERE, trail)]),
         _gone_first(DIVER, kind),
         _gone_first(LANES, np.where(kind >= FISH, rightwards * ROWS + y - 1, LANES)),
     )
@@ -78,7 +78,7 @@ def spawned() -> tuple[np.ndarray, np.ndarray]:
 
 
 def players() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """[action, player]: the player after none, left, up, right, down, fire; [bullet]: one cell on; [player, 2]: seen.
+    """[action, player]: the player after none, left, up, right, down, fire; [bullet]: one cell on; [2, player]: seen.
 
     A player is cell * 2 + rightwards, and SURFACED more while it stays at the surface.
     """
@@ -92,14 +92,15 @@ def players() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     way = np.where(right, 1, -1)
     flies = np.where((x + way >= 0) & (x + way <= 9), was + 2 * way, SPENT)[:SPENT]
     front = (y * 10 + x) * CHANNELS
-    return np.stack(steps), np.append(flies, SPENT), np.stack([front + FRONT, front - way * CHANNELS + BACK], axis=1)
+    return np.stack(steps), np.append(flies, SPENT), np.stack([front + FRONT, front - way * CHANNELS + BACK])
 
 
 def gauges() -> tuple[np.ndarray, np.ndarray]:
-    """[level, divers]: the last row's picture, one more number of divers for -1; [oxygen]: the level, 0 for -1."""
+    """The last row's pictures, of oxygen in tenths and -1 to 6 divers; [oxygen]: the first for it, with no divers."""
     pictures = np.zeros((11, MAX_DIVERS + 2, 10, CHANNELS), bool)
     for level, divers in np.ndindex(11, MAX_DIVERS + 1):
-        pictures[level, divers, 9 - divers : 9, DIVERS] = True
+        pictures[level, divers + 1, 9 - divers : 9, DIVERS] = True
     for level in range(11):
         pictures[level, :, :level, OXYGEN] = True
-    return pictures.reshape(11, MAX_DIVERS + 2, -1), np.append(np.arange(MAX_OXYGEN + 1) * 10 // MAX_OXYGEN, 0)
+    levels = np.append(np.arange(MAX_OXYGEN + 1) * 10 // MAX_OXYGEN, 0)  # the last is that of -1
+    return pictures.reshape(-1, 10 * CHANNELS), levels * (MAX_DIVERS + 2) + 1

@@ -4,14 +4,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-BLOCK = 1024  # words drawn ahead for each copy
+BLOCK = 2048  # words drawn ahead for each copy
 ROOM = 256  # words one step and one restart may use up, with much to spare; the games need some 60
-A_STEP = 64  # words that many steps use up at most, on average
-LOOKED_THROUGH = 64  # words among which an accepted one must be; a word is refused with probability 3/8 at most
+A_STEP = 64  # words a step uses up at most, on average over some steps
+AT_A_TIME = 4  # copies whose words are decoded together: little enough for the cache
 TWO_26, TWO_53 = float(2**26), float(2**53)
 
 Decoder = Callable[[np.ndarray, np.ndarray], np.ndarray]
-"""From all words, uint32[m], and the doubles that begin at them, float64[m]: what a game would draw there, [m]."""
+"""From words, uint32[m], and the doubles that begin at them, float64[m]: what a game would draw there, [m]."""
 
 
 def later(drawn: np.ndarray, words: int) -> np.ndarray:
@@ -38,7 +38,7 @@ class Streams:
         self._full = self._rows + BLOCK - ROOM
         self._two = np.full(n, 2)
         self._decoders = decoders
-        self._decoded = [np.zeros(0)] * len(decoders)
+        self._decoded = [np.zeros(n * BLOCK, decode(np.zeros(1, np.uint32), np.zeros(1)).dtype) for decode in decoders]
         self._sure = 0  # steps for which the words last, whatever happens
         self.at = self._rows.copy()
 
@@ -52,7 +52,8 @@ class Streams:
         self._sure -= 1
         if self._sure > 0:
             return
-        if (left := int((self._full - self.at).min())) < 0:
+        left = int((self._full - self.at).min())
+        if left < ROOM:
             self._draw(self.at - self._rows)
             left = BLOCK - ROOM
         self._sure = left // A_STEP
@@ -63,9 +64,14 @@ class Streams:
             words[: BLOCK - gone] = words[gone:].copy()
             words[BLOCK - gone :] = twister.randint(2**32, size=gone, dtype=np.uint32)
         self.at, self._sure = self._rows.copy(), 0
-        high, low = self._flat[:-1] >> 5, self._flat[1:] >> 6
-        np.divide(high * TWO_26 + low, TWO_53, out=self._doubles[:-1])
-        self._decoded = [decode(self._flat, self._doubles) for decode in self._decoders]
+        for start in range(0, len(self._flat), AT_A_TIME * BLOCK):
+            part = slice(start, start + AT_A_TIME * BLOCK)
+            words, doubles = self._flat[part], self._doubles[part]
+            np.multiply(words[:-1] >> 5, TWO_26, out=doubles[:-1])
+            doubles[:-1] += words[1:] >> 6
+            doubles /= TWO_53
+            for decoded, decode in zip(self._decoded, self._decoders, strict=True):
+                decoded[part] = decode(words, doubles)
 
     def double(self) -> np.ndarray:
         """`rand()` of every copy, float64[n]."""
@@ -89,16 +95,19 @@ class Streams:
         """`randint(bound)` of some copies, each with a bound of its own from 1 to 8. A bound of 1 draws nothing."""
         at, most = self.at[rows], bounds - 1
         masks = MASKS[most]
-        first = self._flat[at] & masks
-        refused = first > most
+        drawn = self._flat[at] & masks
         self.at[rows] = at + (most > 0)
-        if np.count_nonzero(refused):
-            again = refused.nonzero()[0]
-            looked = self._flat[at[again, None] + np.arange(LOOKED_THROUGH)] & masks[again, None]
-            passed = (looked <= most[again, None]).argmax(1)
-            self.at[rows[again]] = at[again] + passed + 1
-            first[again] = looked[np.arange(len(again)), passed]
-        return first
+        for i in (drawn > most).nonzero()[0].tolist():
+            drawn[i] = self._another(int(rows[i]), int(masks[i]), int(most[i]))
+        return drawn
+
+    def _another(self, row: int, mask: int, most: int) -> int:
+        """The next word of one copy that is not refused."""
+        while True:
+            drawn = self._flat.item(self.at[row]) & mask
+            self.at[row] += 1
+            if drawn <= most:
+                return drawn
 
     def belows_of(self, row: int, bound: int, count: int) -> np.ndarray:
         """`randint(bound, size=count)` of one copy, bound from 2 to 8."""
