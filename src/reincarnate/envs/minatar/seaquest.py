@@ -132,7 +132,8 @@ class Seaquest:
         flat[FRIENDLY:][self._base + BULLET_PLACE[self._bullets]] = True
         base, swimmer = self.pool
         flat[base + T.pictures[:, swimmer]] = True
-        seen[:, GAUGES_FROM:] = GAUGES.take(LEVELS[self.oxygen] + self.divers, axis=0)
+        divers = np.maximum(self.divers, 0)  # six ashore and one more leave -1, and fewer the next time
+        seen[:, GAUGES_FROM:] = GAUGES.take(LEVELS[self.oxygen] + divers, axis=0)
         return seen.reshape(-1, 10, 10, CHANNELS)
 
     def others(self, idle: np.ndarray) -> np.ndarray:

@@ -96,11 +96,10 @@ def players() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def gauges() -> tuple[np.ndarray, np.ndarray]:
-    """The last row's pictures, of oxygen in tenths and -1 to 6 divers; [oxygen]: the first for it, with no divers."""
-    pictures = np.zeros((11, MAX_DIVERS + 2, 10, CHANNELS), bool)
+    """The last row's pictures, of oxygen in tenths and 0 to 6 divers; [oxygen]: the first for it, with no divers."""
+    pictures = np.zeros((11, MAX_DIVERS + 1, 10, CHANNELS), bool)
     for level, divers in np.ndindex(11, MAX_DIVERS + 1):
-        pictures[level, divers + 1, 9 - divers : 9, DIVERS] = True
-    for level in range(11):
-        pictures[level, :, :level, OXYGEN] = True
+        pictures[level, divers, :level, OXYGEN] = True
+        pictures[level, divers, 9 - divers : 9, DIVERS] = True
     levels = np.append(np.arange(MAX_OXYGEN + 1) * 10 // MAX_OXYGEN, 0)  # the last is that of -1
-    return pictures.reshape(-1, 10 * CHANNELS), levels * (MAX_DIVERS + 2) + 1
+    return pictures.reshape(-1, 10 * CHANNELS), levels * (MAX_DIVERS + 1)
