@@ -7,6 +7,7 @@ import pytest
 
 from reincarnate import envs
 from reincarnate.envs.minatar import GAMES, MAX_STEPS, TOGETHER_FROM, asterix, listed, seaquest, together
+from reincarnate.envs.minatar import streams as streams_page
 from reincarnate.envs.minatar.streams import BLOCK, Streams
 from reincarnate.envs.vector import IDLE, Copies
 
@@ -69,7 +70,8 @@ def test_a_crowded_sea_and_full_boats_surfacing(monkeypatch):
         for i in range(step % 5, own.n, 5):
             game = own._envs[i]._env.env
             game.diver_count = ours._game.divers[i] = step % 8 - 1
-            game.surface = ours._game.surfaced[i] = False
+            game.surface = False
+            ours._game.player[i] %= seaquest.SURFACED
 
     reward, _ = play_both(SEAQUEST, 12, 700, meddle=take_on_board)
     assert reward > 100
@@ -99,24 +101,25 @@ def test_asterix_keeps_the_packages_time_to_the_limit():
 def test_an_episode_is_cut_at_the_limit(monkeypatch):
     env = together("MinAtar/Breakout-v1", 2)
     env.reset(np.random.default_rng(0))
-    env._ages[:] = [MAX_STEPS - 1, 0]
+    env._ages[:], env._until_limit = [MAX_STEPS - 1, 0], 0
     step = env.step(np.array([0, 0]))
     assert step.truncated.tolist() == [True, False] and not step.terminated.any()
     assert not np.array_equal(step.obs[0], step.next_obs[0]) and np.array_equal(step.obs[1], step.next_obs[1])
 
 
 def test_streams_draw_word_for_word_what_numpys_legacy_streams_draw():
-    streams, own = Streams(3), [np.random.RandomState(seed) for seed in (7, 8, 9)]
+    low, sixes = (lambda words, doubles: doubles < 0.3), (lambda words, doubles: streams_page.later(words, 2) & 7)
+    streams, own = Streams(3, (low, sixes)), [np.random.RandomState(seed) for seed in (7, 8, 9)]
     streams.seed(np.array([7, 8, 9]))
     rng = np.random.default_rng(0)
     for _ in range(BLOCK):
         streams.top_up()
         rows = np.flatnonzero(rng.random(3) < 0.6)
         bounds = rng.integers(1, 9, size=len(rows))
-        assert streams.double().tolist() == [r.rand() for r in own]
-        assert streams.double_of(rows).tolist() == [own[i].rand() for i in rows]
+        assert streams.decoded(0).tolist() == [r.rand() < 0.3 for r in own]
         assert streams.below_of(rows, bounds).tolist() == [own[i].randint(b) for i, b in zip(rows, bounds, strict=True)]
-        assert streams.even_of(rows, 8).tolist() == [own[i].randint(8) for i in rows]
+        drawn = [(own[i].rand(), own[i].randint(8))[1] for i in rows]
+        assert streams.decoded_of(rows, 1, words=3).tolist() == drawn
     assert streams.belows_of(1, 5, 8).tolist() == own[1].randint(5, size=8).tolist()
     assert streams.doubles_of(1, 8).tolist() == own[1].rand(8).tolist()
 

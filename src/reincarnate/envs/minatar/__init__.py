@@ -32,7 +32,7 @@ RULES: dict[str, Callable[[int], Any]] = {
     "asterix": lambda n: Asterix(n, MAX_STEPS),
     "breakout": Breakout,
     "freeway": Freeway,
-    "seaquest": Seaquest,
+    "seaquest": lambda n: Seaquest(n, MAX_STEPS),
     "space_invaders": SpaceInvaders,
 }
 

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reincarnate.envs.minatar.streams import Streams
+from reincarnate.envs.minatar.streams import Decoder, Streams
 
 CHANNELS = 7  # chicken, car, one trail for each of five speeds
 CHICKEN, CAR, FIRST_TRAIL = 0, 1, 2
@@ -45,16 +45,19 @@ class Freeway:
     """`row` of the chicken, the age at which it is `ready` to move again, `cars` one per row of the board."""
 
     fields: ClassVar = ("row", "ready", "cars")
+    decoders: ClassVar[tuple[Decoder, ...]] = ()
 
     def __init__(self, n: int):
         self.row, self.ready = np.zeros(n, np.intp), np.zeros(n, np.intp)
         self.cars = np.full((n, 10), NO_CAR)
         self._base = np.arange(n) * 10
+        self._limit = np.full(n, TIME_LIMIT)
 
-    def begin(self, rows: np.ndarray, streams: Streams) -> None:
+    def begin(self, rows: np.ndarray, streams: Streams) -> np.ndarray:
         self.row[rows], self.ready[rows] = START_ROW, PATIENCE
         self.cars[rows, 1 : CARS + 1] = 0
         self._draw_cars(rows, streams)
+        return self._picture(rows)
 
     def act(self, actions: np.ndarray, age: np.ndarray, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
         moves = ((actions > 0) & (age >= self.ready)).nonzero()[0]
@@ -67,13 +70,16 @@ class Freeway:
             self.row[across] = START_ROW
         self.row[HITS.take(self.cars.take(self._base + self.row))] = START_ROW
         self.cars = LATER.take(self.cars)
-        return won, age == TIME_LIMIT
+        return won, age == self._limit
 
-    def observe(self, rows: np.ndarray) -> np.ndarray:
+    def observe(self) -> np.ndarray:
+        return self._picture(slice(None))
+
+    def _picture(self, rows: Any) -> np.ndarray:
+        row = self.row[rows]
         seen = PICTURES.take(self.cars[rows], axis=0)
         area = 100 * CHANNELS
-        at = np.arange(0, area * len(rows), area) + (self.row[rows] * 10 + COLUMN) * CHANNELS + CHICKEN
-        seen.reshape(-1)[at] = True
+        seen.reshape(-1)[np.arange(0, area * len(row), area) + (row * 10 + COLUMN) * CHANNELS + CHICKEN] = True
         return seen.reshape(-1, 10, 10, CHANNELS)
 
     def others(self, idle: np.ndarray) -> Any:

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from reincarnate.envs.minatar.streams import Streams
+from reincarnate.envs.minatar.streams import Decoder, Streams
 
 CHANNELS = 6
 CANNON, ALIEN, ALIEN_LEFT, ALIEN_RIGHT, FRIENDLY, ENEMY = range(CHANNELS)
@@ -15,12 +15,15 @@ BOTTOM = 9
 WAVE = (slice(0, 4), slice(2, 8))
 STEPS = np.array([[x, max(0, x - 1), min(9, x + 1), x] for x in range(10)]).T.reshape(-1)  # [action * 10 + x]
 NEAREST = np.array([sorted(range(10), key=lambda x: abs(x - cannon)) for cannon in range(10)])
+FIRST = np.zeros((1, 10, 10, CHANNELS), bool)  # what is seen as an episode begins
+FIRST[0, BOTTOM, 5, CANNON] = FIRST[0, *WAVE, ALIEN] = FIRST[0, *WAVE, ALIEN_LEFT] = True
 
 
 class SpaceInvaders:
     """Maps bool[n, 10, 10], the cannon's column; ages at which a copy's cannon is `ready` and its aliens `move`."""
 
     fields: ClassVar = ("cannon", "ready", "aliens", "friendly", "enemy", "leftwards", "interval", "move")
+    decoders: ClassVar[tuple[Decoder, ...]] = ()
 
     def __init__(self, n: int):
         self.aliens, self.friendly, self.enemy = (np.zeros((n, 10, 10), bool) for _ in range(3))
@@ -28,11 +31,12 @@ class SpaceInvaders:
         self.leftwards = np.zeros(n, bool)
         self._all = np.arange(n)
 
-    def begin(self, rows: np.ndarray, streams: Streams) -> None:
+    def begin(self, rows: np.ndarray, streams: Streams) -> np.ndarray:
         self.aliens[rows] = self.friendly[rows] = self.enemy[rows] = False
         self.aliens[rows, *WAVE] = self.leftwards[rows] = True
         self.cannon[rows], self.ready[rows] = 5, 0
         self.interval[rows] = self.move[rows] = MOVE_INTERVAL
+        return FIRST
 
     def act(self, actions: np.ndarray, age: np.ndarray, streams: Streams) -> tuple[np.ndarray, np.ndarray]:
         fires = ((actions == FIRE) & (age >= self.ready)).nonzero()[0]
@@ -52,12 +56,12 @@ class SpaceInvaders:
             self._shoot(shooting)
         return self._kill(), terminal
 
-    def observe(self, rows: np.ndarray) -> np.ndarray:
-        aliens, seen = self.aliens[rows], np.zeros((len(rows), 10, 10, CHANNELS), bool)
-        left = self.leftwards[rows, None, None]
-        seen[np.arange(len(rows)), BOTTOM, self.cannon[rows], CANNON] = True
-        seen[..., ALIEN], seen[..., ALIEN_LEFT], seen[..., ALIEN_RIGHT] = aliens, aliens & left, aliens & ~left
-        seen[..., FRIENDLY], seen[..., ENEMY] = self.friendly[rows], self.enemy[rows]
+    def observe(self) -> np.ndarray:
+        seen = np.zeros((len(self.aliens), 10, 10, CHANNELS), bool)
+        left = self.leftwards[:, None, None]
+        seen[self._all, BOTTOM, self.cannon, CANNON] = True
+        seen[..., ALIEN], seen[..., FRIENDLY], seen[..., ENEMY] = self.aliens, self.friendly, self.enemy
+        seen[..., ALIEN_LEFT], seen[..., ALIEN_RIGHT] = self.aliens & left, self.aliens > left
         return seen
 
     def others(self, idle: np.ndarray) -> Any:
