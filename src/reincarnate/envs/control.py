@@ -51,7 +51,7 @@ def spec(env_id: str) -> TaskSpec:
         "observation": [[name, int(np.prod(shown[name].shape))] for name in sorted(shown)],
     }
     low, high = (np.broadcast_to(bound, taken.shape).tolist() for bound in (taken.minimum, taken.maximum))
-    checks.bounds(env_id, *([_limit(number) for number in bound] for bound in (low, high)))
+    checks.bounds(env_id, [*map(_limit, low)], [*map(_limit, high)])
     size = sum(length for _, length in protocol["observation"])
     return TaskSpec(env_id, (size,), "float32", len(low), 1, None, protocol, (tuple(low), tuple(high)))
 
