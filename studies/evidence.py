@@ -124,6 +124,17 @@ def gains(study: Study, ones: list[str], others: list[str]) -> list[dict]:
     return rows
 
 
+def kept(study: Study, taught: float) -> list[dict]:
+    """Means of the last three evaluations by the best one while taught, by run; the best of several flatters itself."""
+    rows = []
+    for label in study.labels:
+        own = study.method(label)
+        best = own.online[:, :, own.steps <= taught * own.steps[-1]].max(2)
+        row = {"method": label, "seeds": len(own.final), "kept": interval(own.online[:, :, -3:].mean(2) / best, iqm)}
+        rows.append(row | {"final of best": interval(own.final / own.online.max(2), iqm)})
+    return rows
+
+
 def graded(studies: dict[str, Study]) -> list[dict]:
     """QDagger's students by the teacher they had, all on the scale of the best-trained teacher."""
     best, rows = studies["values"], []
@@ -189,6 +200,9 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
     if study := studies.get("nature"):
         found["8 nature to adam"] = drops(study, study.labels)
         found["8 how many times fewer env steps"] = quicker(study, curves)
+    if study := studies.get("better"):
+        found["better, what is kept alone"] = kept(study, 0.5)
+        found["better, all four games"] = levels(study, study.labels, "scratch")
     return found
 
 
