@@ -85,7 +85,7 @@ BUDGET = (
     "own training did so surely on one game of four"
 )
 BETTER = (
-    "studies/better.yaml, five seeds: PQN students of PPO policies, 1 M env steps of MinAtar (2 minutes of a core), end "
+    "studies/better.yaml, five seeds: PQN students of PPO policies, 1 M env steps of MinAtar, 2 minutes of a core, end "
     "at 1.17, 1.34, 1.05 and 1.56 of their teachers (Asterix, Breakout, Freeway, Seaquest); without an anchor at 0.85, "
     "0.89, -0.01 and 0.87, from scratch at 1.66, 0.42, 0.26 and 0.23, never weaned at 0.90, 2.07, 1.06 and 1.67"
 )
