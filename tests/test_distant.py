@@ -248,6 +248,7 @@ def ray(monkeypatch):
     def of(cpus, gpus=0):
         fake = Fake(cpus, gpus)
         monkeypatch.setattr("reincarnate.run.cluster.import_ray", lambda: fake)
+        monkeypatch.setattr("reincarnate.run.remote_actors.check_installed", lambda: None)
         return fake
 
     return of

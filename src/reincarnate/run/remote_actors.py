@@ -11,13 +11,13 @@ from reincarnate.types import Student, TaskSpec, Teacher
 
 def check_actors(run: Run, spec: TaskSpec, teacher: Teacher | None) -> None:
     """Raises UserError where something must see, or say, each step as it happens, and actors are asked for."""
+    if not run.actors and run.actor_steps > 1:
+        raise UserError("--actor-steps is about --actors, and there are none: --actors 2")
+    if not run.actors and run.backend != "processes" and not run.method.distant:
+        raise UserError(f"--backend {run.backend} is about --actors, and ald --processes two; there are neither")
     if run.backend == "ray":
         check_installed()
     if not run.actors:
-        if run.actor_steps > 1:
-            raise UserError("--actor-steps is about --actors, and there are none: --actors 2")
-        if run.backend != "processes" and not run.method.distant:
-            raise UserError(f"--backend {run.backend} is about --actors, and ald --processes two; there are neither")
         return
     phases = run.phases()
     if run.copies < run.actors:
