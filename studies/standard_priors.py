@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from reincarnate import envs
+from reincarnate.agents.bundles import Bundle
 from reincarnate.files.atomic import sha256_file
-from reincarnate.priors.bundles import Bundle
 from reincarnate.priors.played import play
 from reincarnate.priors.reference import reference
 from reincarnate.teachers.fit import open_for

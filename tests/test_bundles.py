@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from reincarnate import envs
+from reincarnate.agents import bundles
+from reincarnate.agents.bundles import find, read_manifest
 from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.methods import Kickstart
-from reincarnate.priors import bundles, played
-from reincarnate.priors.bundles import fetch, find, read_manifest
+from reincarnate.priors import played
+from reincarnate.priors.bundles import fetch
 from reincarnate.priors.reference import given_data
 from reincarnate.priors.weights import open_weights
 from reincarnate.run.prepare import prepare

@@ -33,7 +33,7 @@ def priors(args: list[str]) -> None:
 def _list(args: list[str]) -> None:
     def command() -> None:
         """The bundles of the manifest."""
-        from reincarnate.priors.bundles import bundles
+        from reincarnate.agents.bundles import bundles
 
         table = Table(title="priors", title_justify="left")
         for name in ("bundle", "task", "random", "teacher", "licence", "hash", "here"):
@@ -58,7 +58,7 @@ def _card(args: list[str]) -> None:
         Args:
             name: A bundle's name, as `priors list` has it.
         """
-        from reincarnate.priors.bundles import find
+        from reincarnate.agents.bundles import find
 
         bundle = find(name)
         folder = bundle.folder()
@@ -104,7 +104,8 @@ def _fetch(args: list[str]) -> None:
             source: A file, or a folder in which its files are looked for by name.
             out: Folder of fetched bundles; others than the default are named in REINCARNATE_PRIORS.
         """
-        from reincarnate.priors.bundles import bundles, fetch, find
+        from reincarnate.agents.bundles import bundles, find
+        from reincarnate.priors.bundles import fetch
 
         for one in bundles() if name == "all" else (name,):
             ui.say(f"{fetch(one, source, out)} is {find(one).address}")
@@ -121,7 +122,7 @@ def _play(args: list[str]) -> None:
             store: The store in which they are kept.
         """
         from reincarnate import envs
-        from reincarnate.priors.bundles import find
+        from reincarnate.agents.bundles import find
         from reincarnate.priors.played import bundle_data
 
         bundle = find(name)

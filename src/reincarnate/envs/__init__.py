@@ -79,7 +79,7 @@ def family_of(env: Env) -> tuple[Any, Any]:
 def _unknown(task: TaskSettings) -> None:
     if task.module:
         raise UserError(f"unknown environment {task.id!r}; {task.module} registers no such id and has no such callable")
-    if "BulletEnv-" in task.name:
+    if task.of_bullet:
         raise UserError(
             f"unknown environment {task.id!r}; PyBullet's tasks are registered by {BULLET}, where that is installed"
         )

@@ -37,7 +37,7 @@ def ids() -> frozenset[str]:
 def registered(task: TaskSettings) -> EnvSpec | None:
     """How a task is registered, as it is now; a callable's own registration where that is what its id names."""
     imported(task.modules)
-    if "BulletEnv-" in task.name and task.name not in gym.registry and importlib.util.find_spec(BULLET):
+    if task.of_bullet and task.name not in gym.registry and importlib.util.find_spec(BULLET):
         imported([BULLET])
     found = gym.registry.get(task.name) if task.module != "local" else None
     made_by = callable_of(task) if found is None and task.module else None

@@ -66,6 +66,11 @@ class TaskSettings:
         return self.id.partition(":")[2] if ":" in self.id and not self.parts else self.id
 
     @property
+    def of_bullet(self) -> bool:
+        """Whether it is named as PyBullet's tasks are."""
+        return "BulletEnv-" in self.name
+
+    @property
     def changed(self) -> bool:
         """Whether its episodes are cut, or it is shown, otherwise than by itself."""
         return bool(self.sees) or self.max_episode_steps is not None or self.frame_stack != 1 or self.greyscale

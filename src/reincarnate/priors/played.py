@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from reincarnate import envs
+from reincarnate.agents.bundles import Bundle, find
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_json
 from reincarnate.files.records import Record, load_record
-from reincarnate.priors.bundles import Bundle, find
+from reincarnate.priors.bundles import opened
 from reincarnate.seeds import stream
 from reincarnate.training.players import Player, Stage
 from reincarnate.types import TaskSpec, Teacher
@@ -92,7 +93,7 @@ def bundle_data(name: str, spec: TaskSpec, store: Path, tick: Tick) -> Dataset:
     bundle = find(name)
     if bundle.task != spec.id:
         raise UserError(f"the data of prior:{name} are of {bundle.task}, not of {spec.id}")
-    dataset = play(bundle, bundle.opened(spec.actions), spec, store, tick)
+    dataset = play(bundle, opened(bundle, spec.actions), spec, store, tick)
     if (said := bundle.played["id"]) != dataset.id:
         raise UserError(
             f"the data of prior:{name} come out otherwise on this machine: {dataset.id[:12]}, the manifest says "

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from reincarnate.agents.agent import Agent, open_agent
+from reincarnate.agents.bundles import find
 from reincarnate.agents.imported import Imported, check_shapes
 from reincarnate.data import Memory, Replay
 from reincarnate.data.dataset import Dataset, verify
@@ -19,7 +20,6 @@ from reincarnate.errors import UserError
 from reincarnate.nets import surgery
 from reincarnate.nets.names import Weights, under
 from reincarnate.nets.plasticity import following, reset_head, shrink_and_perturb
-from reincarnate.priors.bundles import find
 from reincarnate.priors.growth import grown
 from reincarnate.teachers import SCHEMES, recognise
 from reincarnate.types import Student, TaskSpec, TimeStep

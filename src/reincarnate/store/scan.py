@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reincarnate.agents.bundles import find
 from reincarnate.agents.places import priors, shipped
 from reincarnate.errors import UserError
 from reincarnate.files.records import load_record, shown
@@ -99,19 +100,12 @@ def local(address: str | None) -> Path | None:
         return None
     scheme, colon, rest = address.partition(":")
     if scheme == "prior" and colon:
-        return shipped(rest) if rest in priors() else _of_bundle(rest)
+        if rest in priors():
+            return shipped(rest)
+        with suppress(UserError):  # it is no bundle, or not here
+            return local(find(rest).here())
+        return None
     if not colon:
         return Path(address)
     path = rest.partition("?")[0]
     return Path(path.rpartition(":")[0] or path) if scheme == "py" else Path(path)
-
-
-def _of_bundle(rest: str) -> Path | None:
-    """Where a bundle of the ready set lies: its folder where that is an agent, else its first file."""
-    from reincarnate.priors.bundles import find  # of a room above, asked for when an address names one
-
-    with suppress(UserError):
-        bundle = find(rest)
-        if (folder := bundle.folder()) is not None:
-            return folder if (folder / "agent.json").exists() else folder / next(iter(bundle.files))
-    return None
