@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -31,6 +32,12 @@ def imported(names: Iterable[str]) -> None:
 def asked_imports() -> tuple[str, ...]:
     """The modules that --import named: what they register is wanted in a study's workers and in records too."""
     return tuple(filter(None, os.environ.get(IMPORTS, "").split(",")))
+
+
+def go_to(where: Path, imports: Iterable[str]) -> None:
+    """Be, in a process elsewhere, where a command is: relative paths are its own, its modules imported. UserError."""
+    os.chdir(where)
+    imported(imports)
 
 
 def ask_import(name: str) -> None:

@@ -2,11 +2,13 @@
 
 import importlib
 import importlib.util
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from reincarnate.errors import UserError
+from reincarnate.training.remote_actors import Died
 
 ADDRESS = "RAY_ADDRESS"  # Ray's own variable: a running cluster; without it one is started here
 MISSING = 'Ray is not installed: pip install "reincarnate[ray]"'
@@ -53,3 +55,20 @@ def connected(workers: int, address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def for_run(cpus: int) -> AbstractContextManager[Any]:
+    """What a run asks for: the cluster that RAY_ADDRESS names, or one here with so many CPUs, or all there are."""
+    return connected(max(cpus, os.cpu_count() or 1), os.environ.get(ADDRESS))
+
+
+def received(ray: Any, owed: Any) -> Any:
+    """An actor's reply. Raises Died where it is not there any more, and the UserError that it raised."""
+    try:
+        return ray.get(owed)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, UserError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayError as error:
+        raise Died(first_line(error)) from None

@@ -1,9 +1,7 @@
 """Where those act who act for a learner (`--actors`): processes on this machine, which share memory with it."""
 
-import os
 import pickle
 from collections.abc import Sequence
-from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +12,11 @@ import torch
 from reincarnate import envs
 from reincarnate.envs.checks import Unsound
 from reincarnate.errors import UserError
-from reincarnate.plugins import asked_imports, imported
-from reincarnate.run.hosts import GRACE
+from reincarnate.plugins import asked_imports, go_to
+from reincarnate.run.child import Child
 from reincarnate.run.settings import Run
-from reincarnate.surroundings import end_with_parent, how_ended, see_ended, spawned
+from reincarnate.surroundings import end_with_parent
 from reincarnate.training.mailbox import Mailbox
-from reincarnate.training.remote_actors import Died
 from reincarnate.training.rollout_worker import (
     Reply,
     Request,
@@ -43,8 +40,7 @@ class WorkerSpec(NamedTuple):
 
     def worker(self) -> RolloutWorker:
         """Copies and student."""
-        os.chdir(self.where)
-        imported(self.imports)
+        go_to(self.where, self.imports)
         torch.set_num_threads(1)
         student = self.run.student.newborn(self.spec, self.run.birth_seed)
         return RolloutWorker(envs.make(self.run.env, self.copies, "student"), student)
@@ -80,33 +76,23 @@ class ProcessBackend:
         self._box.close(unlink=True)
 
 
-class ProcessHandle:
+class ProcessHandle(Child):
     """A process and the pipe to it (`training.remote_actors.ActorHandle`)."""
 
     def __init__(self, part: WorkerSpec, address: tuple[int, int, str, str], name: str):
-        self._told, self._name = (part, address), name
-        self.process: Any = None
-
-    def start(self) -> None:
-        """Start a process; of one that was there before nothing is left."""
-        self.close()
-        self.process, self._connection = spawned(_live, *self._told, name=self._name, daemon=True)
+        super().__init__(_live, part, address, name=name)
 
     def begin(self, rng: np.random.Generator) -> None:
         """Let a stretch begin."""
-        self._send("begin", rng)
+        self.tell(("begin", rng))
 
     def catch_up(self, actions: Sequence[np.ndarray], state: WorkerState) -> None:
         """Let it repeat what was done."""
-        self._send("catch_up", list(actions), state)
+        self.tell(("catch_up", list(actions), state))
 
     def act(self, request: Request) -> None:
         """Let it play."""
-        self._send("act", request)
-
-    def _send(self, *what: Any) -> None:
-        with suppress(OSError):  # it has died: whoever asks for the reply will see
-            self._connection.send_bytes(pickle.dumps(what, pickle.HIGHEST_PROTOCOL))
+        self.tell(("act", request))
 
     def obs(self) -> np.ndarray:
         """What its copies show as the stretch begins."""
@@ -117,19 +103,14 @@ class ProcessHandle:
         return self._receive()
 
     def _receive(self) -> Any:
-        try:
-            kind, value = pickle.loads(self._connection.recv_bytes())
-        except (EOFError, OSError):
-            raise Died(how_ended(self.process)) from None
+        kind, value = self.heard()
         if kind is not None:
             raise kind(value)
         return value
 
     def close(self) -> None:
         """See that nothing of it is left."""
-        if self.process is not None:
-            self._connection.close()  # which ends it
-            see_ended(self.process, GRACE)
+        self.end()
 
 
 # ---- in the process ----------------------------------------------------------------------------------------
@@ -148,17 +129,11 @@ def _live(connection: Connection, part: WorkerSpec, address: tuple[int, int, str
             elif what == "catch_up":
                 worker.catch_up(*told)
             else:
-                reply(worker.act, *told, _newest(box))
+                reply(worker.act, *told, box.left_by(0))
     except (EOFError, OSError):  # nobody is there any more
         pass
     finally:
         box.close()
-
-
-def _newest(box: Mailbox) -> np.ndarray:
-    message = box.latest(0)
-    assert message is not None, "no weights were left"
-    return message.vector
 
 
 class _Replying:

@@ -1,16 +1,14 @@
 """Where those act who act for a learner (`--actors --backend ray`): actors of Ray, on one machine or several."""
 
-import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.run.cluster import ADDRESS, connected, first_line
+from reincarnate.run.cluster import for_run, received
 from reincarnate.run.process_actors import WorkerSpec, worker_specs
 from reincarnate.run.settings import Run
-from reincarnate.training.remote_actors import Died
 from reincarnate.training.rollout_worker import Reply, Request, RolloutWorker, Shapes, WorkerState, shapes_of
 from reincarnate.types import TaskSpec
 
@@ -21,7 +19,7 @@ class RayBackend:
     def __init__(self, run: Run, spec: TaskSpec):
         self.shapes: Shapes = shapes_of(run.student.newborn(spec, run.birth_seed))
         self._run, self._spec = run, spec
-        self._connection = connected(max(run.actors, os.cpu_count() or 1), os.environ.get(ADDRESS))
+        self._connection = for_run(run.actors)
         self.ray = self._connection.__enter__()
         self.weights: Any = None
 
@@ -75,15 +73,7 @@ class RayHandle:
         return self._receive(lambda reply: reply)
 
     def _receive(self, own: Callable[[Any], Any]) -> Any:
-        ray = self._backend.ray
-        try:
-            return own(ray.get(self._owed))
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise error.cause from None
-            raise
-        except ray.exceptions.RayError as error:
-            raise Died(first_line(error)) from None
+        return own(received(self._backend.ray, self._owed))
 
     def close(self) -> None:
         """See that nothing of it is left."""

@@ -4,7 +4,6 @@ Nothing is shared but the filesystem that runs, store and teachers lie on. An ac
 whom it hears, and the last one of its own: whoever takes a dead neighbour's place asks for it.
 """
 
-import os
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -14,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.plugins import asked_imports, imported
+from reincarnate.plugins import asked_imports, go_to, imported
 from reincarnate.run.assemble import cast_of
-from reincarnate.run.cluster import ADDRESS, connected, first_line
+from reincarnate.run.cluster import first_line, for_run
 from reincarnate.run.execute import train_member
 from reincarnate.run.hosts import GRACE, POLL, Asked
 from reincarnate.run.prepare import Prepared, prepare
@@ -39,7 +38,7 @@ class RayMembers:
         self._ray: Any = None
 
     def __enter__(self) -> "RayMembers":
-        self._connection = connected(max(len(self._seeds), os.cpu_count() or 1), os.environ.get(ADDRESS))
+        self._connection = for_run(len(self._seeds))
         self._ray = self._connection.__enter__()
         if (there := int(self._ray.cluster_resources().get("CPU", 0))) < len(self._seeds):
             self._connection.__exit__(None, None, None)
@@ -238,8 +237,7 @@ class Learner:
         self, run: Run, seeds: tuple[int, ...], out: Path, where: Path, resume: bool, reborn: bool
     ) -> tuple[str, Any]:
         """Train the member. Returns `done` and the result, or `failed` and why."""
-        os.chdir(where)  # relative paths, of teachers and the store, are those of the command
-        imported(run.imports)
+        go_to(where, run.imports)
         if reborn:
             self._post.ask(dict(self._post.peers))
         exchange = Peer(run.exchange, self._number, self._post, lambda text: self._say("note", text), reborn)

@@ -1,14 +1,12 @@
 """Where a student learns beside the others of its cast (`--backend ray`): an actor of Ray, maybe elsewhere."""
 
-import os
 from typing import Any
 
 import numpy as np
 
 from reincarnate.errors import UserError
-from reincarnate.run.cluster import ADDRESS, connected, first_line
+from reincarnate.run.cluster import for_run, received
 from reincarnate.training.distant import Done, Job, Pupil, PupilSpec
-from reincarnate.training.remote_actors import Died
 
 
 class RayHome:
@@ -19,7 +17,7 @@ class RayHome:
         cuda = part.device != "cpu"
         self._part = part._replace(device="cuda" if cuda else "cpu")  # the one that Ray lets it see
         self._needs = {"num_cpus": 1, "num_gpus": int(cuda)}
-        self._connection = connected(max(beside + 1, os.cpu_count() or 1), os.environ.get(ADDRESS))
+        self._connection = for_run(beside + 1)
         self.ray = self._connection.__enter__()
         self.actor: Any = None
         self._owed: Any = None
@@ -38,15 +36,7 @@ class RayHome:
 
     def done(self) -> tuple[np.ndarray, Done]:
         """What came of it."""
-        ray = self.ray
-        try:
-            state, done = ray.get(self._owed)
-        except ray.exceptions.RayTaskError as error:
-            if isinstance(error.cause, UserError):
-                raise error.cause from None
-            raise
-        except ray.exceptions.RayError as error:
-            raise Died(first_line(error)) from None
+        state, done = received(self.ray, self._owed)
         return np.array(state), done
 
     def close(self) -> None:

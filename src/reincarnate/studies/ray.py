@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from reincarnate.plugins import asked_imports, imported
+from reincarnate.plugins import asked_imports, go_to
 from reincarnate.run.cluster import connected, import_ray
 from reincarnate.studies.executors import POLL, RETRIES
 from reincarnate.studies.progress import Watch
@@ -84,6 +84,5 @@ class Parts:
 def do_unit(unit: Unit, out: Path, where: Path, parts: Any, imports: tuple[str, ...] = ()) -> dict[str, str]:
     """The task. Relative paths, of teachers and the store, are those of the command, as in processes here."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    os.chdir(where)
-    imported(imports)
+    go_to(where, imports)
     return work(unit, out, lambda name, share: parts.put.remote(name, share))

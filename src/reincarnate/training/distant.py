@@ -7,7 +7,6 @@ told, so that one that dies is replaced by another, which is told everything aga
 home's: shared memory (`run.process_student`), or Ray (`run.ray_student`).
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -17,7 +16,7 @@ import torch
 
 from reincarnate.data.memory import Memory, each_tensor, memory_for, on_device
 from reincarnate.errors import UserError
-from reincarnate.plugins import imported
+from reincarnate.plugins import go_to
 from reincarnate.training.gossip import Vector
 from reincarnate.training.population import Alone, Means
 from reincarnate.training.remote_actors import REBIRTHS, Died
@@ -130,8 +129,7 @@ class PupilSpec(NamedTuple):
 
     def pupil(self) -> "Pupil":
         """A newborn, and a memory that is empty."""
-        os.chdir(self.where)
-        imported(self.imports)
+        go_to(self.where, self.imports)
         torch.set_num_threads(self.threads)
         settings, device = self.settings, torch.device(self.device)
         storage = settings.storage(self.spec, self.copies)

@@ -82,6 +82,12 @@ class Mailbox:
                 return Message(number, vector)
         return None
 
+    def left_by(self, member: int) -> np.ndarray:
+        """The newest vector of a member that is known to have left one."""
+        message = self.latest(member)
+        assert message is not None, f"{member} has left nothing"
+        return message.vector
+
     def leave(self, member: int, left: bool = True) -> None:
         """Mark that a member has left, so that nobody waits for it, or that somebody has taken its place."""
         self._table[member, LEFT] = left
