@@ -9,6 +9,8 @@ from torch import Tensor
 from torch.distributions import Categorical, kl_divergence
 
 from reincarnate.losses import divergences, log_probs
+from reincarnate.losses.terms import Distil
+from reincarnate.types import BEST, Batch, Prediction
 
 SAMPLES = 200_000
 
@@ -149,6 +151,17 @@ def test_a_clipped_teacher_and_a_squashed_student_are_compared_by_their_greedy_a
 def test_a_teacher_of_means_is_an_action_error_without_a_spread():
     teacher, student = Told("means", row(0.25)), Told("gaussian", row(0.75, -1.0))
     torch.testing.assert_close(divergences.divergence(teacher, student), torch.tensor([0.25]))
+
+
+def test_a_term_turns_round_and_its_anchor_does_not():
+    teacher = Prediction("values", row(0.0, math.log(3.0)))  # 1/4, 3/4
+    student = Prediction("values", row(0.0, 0.0))  # 1/2, 1/2
+    nothing = torch.zeros(1)
+    batch = Batch(nothing, nothing, nothing, nothing, None, predictions={"teacher": teacher, BEST: teacher})
+    forward, back = (Distil(1.0, 1.0, reverse=reverse) for reverse in (False, True))
+    assert forward(student, batch).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5))
+    assert back(student, batch).item() == pytest.approx(0.5 * math.log(2.0) + 0.5 * math.log(2 / 3))
+    assert back.own_best() == forward.own_best() and str(back) == "KL(student ‖ teacher), τ = 1 / 1 (teacher)"
 
 
 def test_a_teacher_of_means_is_a_gaussian_with_a_spread_by_hand():

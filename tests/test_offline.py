@@ -422,6 +422,17 @@ def test_a_teacher_of_means_gets_a_spread_where_one_is_asked_for(agents, tmp_pat
             prepare(changed)
 
 
+def test_a_divergence_goes_both_ways_and_an_error_of_actions_has_no_direction(agents):
+    run = run_of(Kickstart(direction="reverse"), small("sac"), agents, teacher=f"store:{agents / 'sac'}")
+    assert all(
+        method.phases(9)[-1].objective.terms[0].term.reverse for method in (PPD(direction="reverse"), run.method)
+    )
+    prepare(run)
+    for changed in (replace(run, teacher=f"store:{agents / 'td3'}"), replace(run, student=small("td3"))):
+        with pytest.raises(UserError, match="--direction reverse is a KL's"):
+            prepare(changed)
+
+
 def test_a_rate_of_the_actors_own_needs_an_actor_with_an_optimiser_of_its_own(agents):
     run = run_of(QDagger(actor_lr=3.0), small("sac"), agents, teacher=f"store:{agents / 'td3'}")
     offline_phase, online = prepare(run).run.phases()

@@ -28,13 +28,15 @@ class Distil:
 
     Of discrete actions the KL of the softened policies. Of continuous ones, which have no temperature, the KL of
     Gaussians of one kind, else the squared error of the actions in [-1, 1]; a teacher of means is a Gaussian of spread
-    `std`, where that is given. `of` the student's own best, it is the anchor of one whose teacher leaves.
+    `std`, where that is given. `reverse`: the KL from student to teacher. `of` the student's own best, it is the anchor
+    of one whose teacher leaves.
     """
 
     temperature: float | None  # None: measured when the run begins
     teacher_temperature: float | None
     of: str = "teacher"
     std: float | None = None
+    reverse: bool = False
 
     @property
     def name(self) -> str:
@@ -53,6 +55,7 @@ class Distil:
             temperature=self.temperature,
             teacher_temperature=self.teacher_temperature,
             teacher_std=self.std,
+            reverse=self.reverse,
         )
 
     def __str__(self) -> str:
@@ -62,7 +65,8 @@ class Distil:
             return "KL(itself as the phase began ‖ student)"
         spread = f", σ = {self.std:g}" if self.std else ""
         taus = f"{_number(self.temperature)} / {_number(self.teacher_temperature)}"
-        return f"KL(teacher ‖ student), τ = {taus} (teacher){spread}"
+        parties = "student ‖ teacher" if self.reverse else "teacher ‖ student"
+        return f"KL({parties}), τ = {taus} (teacher){spread}"
 
 
 @dataclass(frozen=True)
@@ -95,6 +99,7 @@ class Proximal:
     clip: float = 0.2
     of: str = "teacher"
     std: float | None = None
+    reverse: bool = False
 
     @property
     def name(self) -> str:
@@ -104,11 +109,11 @@ class Proximal:
     @property
     def plain(self) -> Distil:
         """The divergence that it weighs."""
-        return Distil(self.temperature, self.teacher_temperature, self.of, self.std)
+        return Distil(self.temperature, self.teacher_temperature, self.of, self.std, self.reverse)
 
     def own_best(self) -> "Proximal":
         """The same towards the student's own best."""
-        return replace(self, teacher_temperature=self.temperature, of=BEST, std=None)
+        return replace(self, teacher_temperature=self.temperature, of=BEST, std=None, reverse=False)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         kl = self.plain(out, batch)

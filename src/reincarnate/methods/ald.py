@@ -7,6 +7,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.terms import Follow
 from reincarnate.methods.learners import Learner
 from reincarnate.methods.schedules import Constant
+from reincarnate.methods.weaning import Direction
 from reincarnate.types import Method, Objective, Phase, WeightedTerm
 
 
@@ -25,7 +26,7 @@ class ALD(Learner, Method):
     policy: float = 1.0  # weight of the student's KL to the learner
     value: float = 1.0  # weight of the student's squared error to the learner's values
     regular: float = 0.1  # weight of the learner's KL to the student; 0: the learner goes where it will
-    direction: Literal["forward", "reverse"] = "forward"  # KL(teacher ‖ pupil) or KL(pupil ‖ teacher), in both terms
+    direction: Direction = "forward"  # KL(teacher ‖ pupil) or KL(pupil ‖ teacher), in both terms
     distil_steps: int = 1  # the student's updates for each of the learner's
     replayed: int = 4  # rollouts that are distilled from, the newest among them
     processes: Literal["one", "two"] = "one"  # two: the student is distilled beside the learner, to the same bits

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Imitates, Temperature, imitation
+from reincarnate.methods.weaning import Direction, Imitates, Temperature, imitation
 from reincarnate.types import LAGGING, Objective, Phase, WeightedTerm
 
 
@@ -22,12 +22,13 @@ class Dagger(Imitates):
     temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
+    direction: Direction = "forward"  # KL(teacher ‖ student); reverse: KL(student ‖ teacher), which seeks one mode
     weight: float = 3.0  # λ; it scales the gradient, which Adam all but undoes
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline and an online phase without TD."""
         term = WeightedTerm(
-            imitation(self.temperature, self.teacher_temperature, self.teacher_std),
+            imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction),
             Constant(positive("--weight", self.weight)),
         )
         objective = Objective(own=0.0, terms=(term,))

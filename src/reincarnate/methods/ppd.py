@@ -5,7 +5,7 @@ from typing import ClassVar
 
 from reincarnate.losses.terms import Proximal
 from reincarnate.methods.checks import positive
-from reincarnate.methods.weaning import Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Direction, Imitates, Temperature, Weaning, imitation, taught
 from reincarnate.types import Phase
 
 
@@ -23,11 +23,13 @@ class PPD(Imitates):
     temperature: Temperature = "kind"  # τ of both policies, softmax(logits / τ); by the kind of teacher, or measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
+    direction: Direction = "forward"  # KL(teacher ‖ student); reverse: KL(student ‖ teacher), which seeks one mode
     teacher_acts: float = 0.0  # β: the probability with which the teacher acts in a step, times λ
     wean: Weaning = field(default_factory=Weaning)
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, weaned."""
-        kl = imitation(self.temperature, self.teacher_temperature, self.teacher_std)
-        term = Proximal(kl.temperature, kl.teacher_temperature, positive("--clip", self.clip), std=kl.std)
+        kl = imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction)
+        clip = positive("--clip", self.clip)
+        term = Proximal(kl.temperature, kl.teacher_temperature, clip, std=kl.std, reverse=kl.reverse)
         return [taught(env_steps, term, self.weight, self.wean, newborn=True, teacher_acts=self.teacher_acts)]

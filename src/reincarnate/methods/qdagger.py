@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Direction, Imitates, Temperature, Weaning, imitation, taught
 from reincarnate.types import Objective, Phase, TeacherCard, WeightedTerm
 
 
@@ -26,6 +26,7 @@ class QDagger(Imitates):
     temperature: Temperature = "kind"  # τ of both policies, softmax(Q / τ); by the kind of teacher, or auto: measured
     teacher_temperature: float | None = None  # τ of the teacher's policy alone; None: the same
     teacher_std: float = 0.0  # σ_T in [-1, 1] of a teacher that tells means alone; 0: the error of actions is taken
+    direction: Direction = "forward"  # KL(teacher ‖ student); reverse: KL(student ‖ teacher), which seeks one mode
     alpha: Literal["teacher", "own"] = "teacher"  # α at first: the teacher's where its files tell it, or the student's
     critic_targets: Literal["actor", "data"] = "actor"  # offline: whose next action they ask (data: SARSA)
     actor_lr: float = 1.0  # offline: what multiplies the learning rate of an actor with an optimiser of its own
@@ -33,7 +34,7 @@ class QDagger(Imitates):
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline phase, then a weaned online one."""
-        term = imitation(self.temperature, self.teacher_temperature, self.teacher_std)
+        term = imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction)
         offline = WeightedTerm(term, Constant(self.weight))
         return [
             Phase(

@@ -25,6 +25,8 @@ from reincarnate.types import (
 Temperature = float | Literal["kind", "auto"]
 """τ; "kind": what suits what the teacher tells (`temperature_for`); "auto": measured from the teacher's action gaps as
 a run begins (`priors.temperature`)."""
+Direction = Literal["forward", "reverse"]
+"""Of a KL: from who teaches to who learns, or back. An error of actions has none."""
 TEMPERATURES = {VALUES: 0.1, LOGITS: 1.0, ACTIONS: 1.0}
 """τ by kind of teacher. 0.1 is the paper's (Agarwal et al., 2022), for teachers of action values. A policy's logits are
 told at the temperature that it acts at, and one that only names actions gives the chosen one 0.99 there
@@ -132,8 +134,14 @@ def taught(
     )
 
 
-def imitation(temperature: Temperature, teacher_temperature: float | None, teacher_std: float = 0.0) -> Distil:
+def imitation(
+    temperature: Temperature,
+    teacher_temperature: float | None,
+    teacher_std: float = 0.0,
+    direction: Direction = "forward",
+) -> Distil:
     """The KL term; what is not a number yet is None: a plan can be printed, but nothing trained."""
     own = None if isinstance(temperature, str) else positive("--temperature", temperature)
     tau = own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature)
-    return Distil(own, tau, std=at_least("--teacher-std", 0.0, teacher_std) or None)
+    spread = at_least("--teacher-std", 0.0, teacher_std) or None
+    return Distil(own, tau, std=spread, reverse=direction == "reverse")

@@ -34,7 +34,7 @@ from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
 from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import check_metric
-from reincarnate.types import GAUSSIAN, LOGITS, SQUASHED, Student, TaskSpec, Teacher
+from reincarnate.types import GAUSSIAN, LOGITS, SQUASHED, Student, TaskSpec, Teacher, Term
 
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
@@ -260,6 +260,7 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
                 f"{method_name(run)}: --teacher-std is for a student that tells a Gaussian (sac, ppo) and a teacher "
                 "that tells means alone, or another kind of Gaussian"
             )
+        _check_direction(run, term, teacher, student)
         if isinstance(term, Proximal) and tells not in (LOGITS, GAUSSIAN):
             raise UserError(
                 f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
@@ -307,6 +308,17 @@ def _kind(teacher: Teacher, spec: TaskSpec) -> str:
     if teacher.view != "student":
         return teacher.card.tells
     return predictor_of(teacher)(blank(spec)).kind
+
+
+def _check_direction(run: Run, term: Term, teacher: Teacher | None, student: Student) -> None:
+    """Refuse a direction where the error of actions is taken, which has none."""
+    if not getattr(term, "reverse", False) or teacher is None or not student.spec.continuous:
+        return
+    if not _spreads(student) or not (getattr(term, "std", None) or _alike(teacher, student)):
+        raise UserError(
+            f"{method_name(run)}: --direction reverse is a KL's; between this teacher and this student the error of "
+            "actions is taken. For sac and ppo students --teacher-std 0.2 makes a Gaussian of the teacher's actions"
+        )
 
 
 def _alike(teacher: Teacher, student: Student) -> bool:
