@@ -204,6 +204,17 @@ def test_without_weight_on_the_policy_the_actor_stays_and_the_critics_learn():
         assert torch.equal(now["actor"], before["actor"]) and not torch.equal(now["critic"], before["critic"])
 
 
+def test_an_actor_that_climbs_the_first_critic_asks_it_alone_as_it_learns():
+    student, rng = small("td3").newborn(SPEC, 0), np.random.default_rng(0)
+    for _ in range(3):
+        batch = batch_of(64, rng)
+        student.update(batch, Weighing(), rng)
+        out = student.network.critic(batch.obs, batch.action)
+        torch.testing.assert_close(student.valued(batch.obs, batch.action), out[0])
+        assert out.shape == (2, 64) and not torch.allclose(out[0], out[1])
+        assert student._judge(batch.obs, batch.action).shape == (1, 64)
+
+
 def test_without_a_loss_of_its_own_the_terms_alone_move_the_actor():
     student, rng = small("sac").newborn(SPEC, 0), np.random.default_rng(0)
     before = {k: v.clone() for k, v in student.state().items()}
@@ -360,7 +371,7 @@ SHORT = {
     "horizon": 5,
 }
 REFUSED = dict.fromkeys(("dqfd", "pretrain"), "kickstart and qdagger suit it")  # their terms are of action values
-REFUSED |= {"ald": "student with a memory", "actor_mimic": "."}
+REFUSED |= {"ald": "student with a memory", "actor_mimic": ".", "ppd": "for others: kickstart"}
 
 
 def settings_for(kind):

@@ -122,8 +122,16 @@ class QCritics(nn.Module):
 
     def read(self, features: Float[Tensor, "N B F"]) -> Float[Tensor, "N B *K"]:
         """Their outputs."""
-        out = self.head(features)
-        return out[..., 0] if self.outputs == 1 else out
+        if self.outputs > 1:
+            return self.head(features)
+        # on a CPU a batched product with one column takes several times as long
+        return torch.linalg.vecdot(features, self.head.weight.mT) + self.head.bias[..., 0]
+
+    def keep_first(self) -> None:
+        """Be the first critic alone from now on, in the memory where it lies."""
+        self.n = 1
+        for parameter in self.parameters():
+            parameter.data = parameter.data[:1]
 
 
 def build_critics(n: int, observation: int, actions: int, shape: DenseShape, seed: int, outputs: int = 1) -> QCritics:

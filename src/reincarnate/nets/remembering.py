@@ -58,6 +58,10 @@ class RecurrentCritics(nn.Module):
         """Their outputs."""
         return self.heads.read(features)
 
+    def keep_first(self) -> None:
+        """Be the first critic alone from now on."""
+        self.heads.keep_first()
+
 
 class RecurrentActorCritic(ActorCriticNetwork):
     """An off-policy actor-critic with memories; asked what to do by `tell_recalling`, not by its forward pass."""

@@ -6,7 +6,7 @@ One class for TD3, D4PG, SAC and TQC: they differ in their settings, and in what
 import copy
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -88,7 +88,9 @@ class ContinuousStudent(OptimizedByPart):
         parts |= {"value": network.value} if network.value is not None else {}
         self.online = {name: Flat(part) for name, part in parts.items()}  # pyright: ignore[reportArgumentType]
         judge.move(self.online["critic"].data, None)
-        self._judge = judge.module  # the critics, for the actor: no gradient reaches their parameters
+        self._judge: Any = judge.module  # the critics, for the actor: no gradient reaches their parameters
+        if settings.reads == "first":
+            self._judge.keep_first()
         self._optimizers: dict[str, Optimizer] = {name: self._optimizer(name) for name in parts}
         self.updates = 0
 
