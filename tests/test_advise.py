@@ -166,6 +166,7 @@ def test_a_quick_student_of_a_policy_is_anchored_and_other_students_are_told_of_
     assert methods(replace(quick, teacher=TEACHER))[0] == "qdagger"  # of values: not studied
     assert "--student pqn" in said(taught(tells=LOGITS))["a quicker student"]
     assert "a quicker student" not in said(quick).keys() | said(taught()).keys()
+    assert "a teacher may hold its student back" not in said(replace(quick, budget=200_000))
 
 
 def test_a_weak_teacher_is_never_only_imitated():
@@ -255,6 +256,7 @@ def test_weights_of_a_useless_agent_are_not_gone_on_from():
         ("weak teacher", taught(trained_env_steps=20_000)),
         ("short budget", taught(trained_env_steps=1_000_000)),
         ("a quicker student", taught(tells=LOGITS)),
+        ("a teacher may hold its student back", replace(taught(tells=LOGITS), student=PQN(), budget=1_000_000)),
         ("names actions only", taught(tells=ACTIONS)),
         ("cannot annotate", made(teacher=replace(TEACHER, memory=True), data=DATA)),
         ("data of another policy", made(teacher=TEACHER, data=replace(DATA, agreement=0.2))),

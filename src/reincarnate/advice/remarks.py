@@ -138,6 +138,15 @@ REMARKS = (
         sources.BETTER,
     ),
     Remark(
+        "a teacher may hold its student back",
+        lambda m: m.good_teacher and m.policy_teacher and m.quick_student and m.budget >= ENOUGH,
+        lambda m: (
+            "in one of the four games studied, Asterix, such a student ended higher alone than taught: with so many "
+            "env steps, run scratch beside it"
+        ),
+        sources.BETTER,
+    ),
+    Remark(
         "names actions only",
         lambda m: m.good_teacher and m.teacher is not None and m.teacher.tells == ACTIONS,
         lambda m: "the teacher only names actions: each is taken to have probability 0.99, the second best is not told",

@@ -16,7 +16,7 @@ from reincarnate.studies import Cell, Study, run_study
 
 PRIOR = "minatar-breakout-ppo"
 ENV = "MinAtar/Breakout-v1"
-ENV_STEPS = 500_000
+ENV_STEPS = 320_000
 WORKERS = 2
 TEACHING = Kickstart(weight=0.5, wean=Weaning(by="fixed"))  # studies/better.yaml's arm "stays"
 
