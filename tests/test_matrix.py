@@ -1,11 +1,13 @@
 """Every method with every student: it trains for a few updates, or one line says why not before anything runs."""
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import gymnasium as gym
 import pytest
+import torch
 from interrupting import RULE
 from pairs import trains_or_refuses
 from test_continuous_students import Aim
@@ -147,3 +149,21 @@ def test_every_method_trains_every_student_or_says_in_one_line_why_not(method, c
     run = priors(small_method(method), column)
     agent = trains_or_refuses(run, refusal(method, column), tmp_path / "run")
     assert agent is None or type(agent.student) is type(run.student)
+
+
+def _tensors() -> int:
+    gc.collect()
+    return sum(type(thing) is torch.Tensor for thing in gc.get_objects())
+
+
+KEPT = 20  # tensors that a first run may leave in caches
+OFTEN_LEFT = ("ppo", "ppo-continuous-box", "primal_dual", "pqn", "dqn", "ppo-lstm")
+
+
+@pytest.mark.parametrize("column", thinned(COLUMNS, lambda column: column in OFTEN_LEFT))
+def test_a_run_leaves_no_tensors_behind(column, priors, tmp_path):
+    run = replace(priors(Scratch(), column), env_steps=96)
+    execute(run, tmp_path / "first")
+    before = _tensors()
+    execute(replace(run, env_steps=192), tmp_path / "second")
+    assert _tensors() - before < KEPT

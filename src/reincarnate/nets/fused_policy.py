@@ -107,9 +107,10 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, anchor: Tensor, actor: Tower, critic: Tower, x: Tensor) -> tuple[Tensor, Tensor]:
-        steps = actor.forward(x), critic.forward(x)
-        ctx.towers, ctx.steps = (actor, critic), steps
-        return steps[0][-1], steps[1][-1]
+        (*acting, out), (*judging, value) = actor.forward(x), critic.forward(x)
+        # the inputs alone: outputs know this node, and kept in it both would live for ever
+        ctx.towers, ctx.steps = (actor, critic), (acting, judging)
+        return out, value
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None, None]:
