@@ -41,8 +41,8 @@ CALQL = (
 )
 TD3BC = "Fujimoto & Gu (2021), offline; studies/logged.yaml: 0.11 of the agent that logged the data, scratch -0.23"
 CLONE = (
-    "Baker et al. (2022): RL held to a clone by a KL that decays; without it skills were lost; studies/logged.yaml: 0.54 "
-    "of the agent that logged the data, scratch 0.11"
+    "Baker et al. (2022): RL held to a clone by a KL that decays; without it skills were lost; studies/logged.yaml: "
+    "0.54 of the agent that logged the data, scratch 0.11"
 )
 ACTOR_RATE = "docs/methods/qdagger.md: an actor of 256, 256 was distilled at 1e-3, not 3e-4"
 JSRL = (
