@@ -123,7 +123,7 @@ EXPECTED = {
     "re-live the data": ["pretrain", "rehearsal", "scratch"],
     "no prior that helps": ["scratch"],
     "re-live what there is": ["scratch", "rehearsal"],
-    "taught on its own rollouts": ["ppd", "qdagger", "scratch"],
+    "taught on its own rollouts": ["kickstart", "qdagger", "scratch"],
     "offline from logs, no better than was earned": ["calql", "bc", "scratch"],
     "offline from logs, held to their actions": ["td3bc", "bc", "scratch"],
     "clone the data, then learn held to the clone": ["bc", "scratch"],

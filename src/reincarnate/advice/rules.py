@@ -9,7 +9,6 @@ from reincarnate.advice.facts import LONG, Measurement
 from reincarnate.methods import (
     BC,
     JSRL,
-    PPD,
     RLPD,
     TD3BC,
     WSRL,
@@ -84,7 +83,7 @@ RULES = (
     Rule(
         "taught on its own rollouts",
         lambda m: m.good_teacher and m.on_policy,
-        PPD(),
+        Kickstart(),
         lambda m: (
             f"a {m.student_name} student learns from what it has just played, and can be told there what its teacher "
             "would do"

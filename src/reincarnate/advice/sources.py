@@ -32,7 +32,8 @@ RLPD = (
 )
 ON_POLICY = (
     "Schmitt et al. (2018): kickstarting was made for on-policy students; Spigler (2025): weighed by PPO's ratio; "
-    "studies/policies.yaml and studies/mujoco_policies.yaml would compare them here, and have not been run"
+    "studies/policies.yaml, LunarLander: kickstart 0.98, ppd 0.92, scratch -1.10; studies/mujoco_policies.yaml, "
+    "HalfCheetah: 0.65, 0.29, 0.21 (teacher 1)"
 )
 CALQL = (
     "CORL's offline-to-online runs: antmaze 53 to 97 (IQL 56 to 79, AWAC 18 to 16), cloned Adroit -1 to -1 (IQL 22 to "

@@ -26,6 +26,7 @@ from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
+    STILL,
     ActorOutput,
     Batch,
     Cost,
@@ -53,7 +54,7 @@ class PolicyStudent(Kept):
     """
 
     view, frozen = "student", False
-    counts = ("updates", "seen", "_preparing")
+    counts = ("updates", "seen", "_preparing", "_still")
 
     def __init__(self, settings: "PolicySettings", network: PolicyNetwork, spec: TaskSpec, device: torch.device):
         self.settings, self.spec, self.device, self.kind = settings, spec, device, network.kind
@@ -69,6 +70,7 @@ class PolicyStudent(Kept):
         self._critic = frozen_mask(network, tuple(critic)).to(device)  # 1 where the critic's own parameters are
         self.updates, self.seen = 0, 0  # updates; env steps that were prepared before those being learnt from
         self._preparing = 0
+        self._still = 0  # 1 where the last update left the actor as it was
 
     @property
     def network(self) -> PolicyNetwork:
@@ -140,8 +142,8 @@ class PolicyStudent(Kept):
         action = as_drawn(rollout)
         obs, ended = rollout.obs.flatten(0, 1), rollout.ended
         log_prob = log_prob_of(self.kind, masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
-        if net.obs_norm is not None and not self.settings.freeze_norm:
-            net.obs_norm.update(obs)
+        if self._learns_what_is_seen:
+            net.obs_norm.update(obs)  # pyright: ignore[reportOptionalMemberAccess]
         reward = self._normalised(rollout)
         value = self._valued(obs).view(shape)
         after = self._after(rollout, value)
@@ -160,6 +162,12 @@ class PolicyStudent(Kept):
             notes=notes,
         )
         return each_tensor(whole, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
+
+    @property
+    def _learns_what_is_seen(self) -> bool:
+        """Whether a rollout changes what observations are known to be like: not under an actor that stands still."""
+        still = self._still or self.updates < self.settings.critic_updates
+        return self.network.obs_norm is not None and not self.settings.freeze_norm and not still
 
     def _normalised(self, rollout: Batch) -> Tensor:
         norm = self.network.reward_norm
@@ -262,18 +270,24 @@ class PolicyStudent(Kept):
         """Move the parameters along the gradient that was found, the actor's not where it stands `still`, and count."""
         s, grad = self.settings, self.online.grad
         assert grad is not None
-        if still or self.updates < s.critic_updates:
+        still = still or self.updates < s.critic_updates
+        if still:
             grad.mul_(self._critic)
         if s.max_grad_norm:
             clip_norm(grad, s.max_grad_norm)
         left = max(0.0, 1 - self.seen / s.anneal_env_steps) if s.anneal_env_steps else 1.0
-        self.optimizer.step(self.online.data, grad, s.lr * lr_scale * left)
-        self.updates += 1
+        data = self.online.data
+        before = data.clone() if still else data
+        self.optimizer.step(data, grad, s.lr * lr_scale * left)
+        if still:  # what an optimiser remembers of earlier gradients would move it on
+            data.copy_(torch.where(self._critic > 0, data, before))
+        self.updates, self._still = self.updates + 1, int(still)
 
     # ---- what is changed from outside ----------------------------------------------------------------
 
     def refresh(self, what: frozenset[str]) -> None:
-        """Renew the optimiser's memory, if asked to; nothing lags behind."""
+        """Renew the optimiser's memory, if asked to; nothing lags behind. Or know that the actor is to stand still."""
+        self._still = int(STILL in what)
         if OPTIMIZER in what:
             for tensor in self.optimizer.state.values():
                 tensor.zero_()

@@ -83,8 +83,8 @@ class RecurrentPolicyStudent(PolicyStudent):
         start = begun(self._carry, rollout, self._net.initial)
         told, value, after, carries, self._carry = self._read(self._acts, rollout, start)
         log_prob = log_prob_of(self.kind, masked(told, rollout.mask), action)
-        if self._net.obs_norm is not None and not self.settings.freeze_norm:
-            self._net.obs_norm.update(rollout.obs.flatten(0, 1))
+        if self._learns_what_is_seen:
+            self._net.obs_norm.update(rollout.obs.flatten(0, 1))  # pyright: ignore[reportOptionalMemberAccess]
             _, value, after, *_ = self._read(self._net, rollout, start)
         reward = self._normalised(rollout)
         advantage = advantages(reward, rollout.discount, value, after, rollout.ended, self.settings.lam)

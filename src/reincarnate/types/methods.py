@@ -124,6 +124,7 @@ BEST = "best"
 START = "start"
 """Whose prediction a term reads that is `of` the student itself as its phase began."""
 LAGGING, OPTIMIZER = "lagging", "optimizer"  # what a student can be asked to refresh
+STILL = "still"  # told in the same way: no more than its critic will learn now
 
 
 @dataclass(frozen=True)
