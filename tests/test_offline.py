@@ -25,7 +25,8 @@ from reincarnate.methods.schedules import Geometric
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
-from reincarnate.students import PPO, SAC, STUDENTS, TD3, judging
+from reincarnate.students import PPO, SAC, STUDENTS, TD3, ModernSAC, judging
+from reincarnate.students.policy import PolicyStudent
 from reincarnate.teachers import open_teacher
 from reincarnate.types import (
     GAUSSIAN,
@@ -269,6 +270,25 @@ def test_a_clone_may_stand_still_while_its_critics_learn_what_it_is_worth():
     assert len(BC().phases(100)) == 2 and not BC().phases(100)[1].warm
     with pytest.raises(UserError, match="--critic-env-steps 100 must be at least 1 and leave some"):
         BC(critic_env_steps=100).phases(100)
+
+
+def test_students_are_told_as_they_prepare_a_rollout_whether_their_actor_stands_still(agents, tmp_path, monkeypatch):
+    told, prepared = [], PolicyStudent.prepare
+    monkeypatch.setattr(PolicyStudent, "prepare", lambda *args: told.append(args[2].still) or prepared(*args))
+    student = PPO(hidden=(8,), rollout=8, batch_size=8, epochs=1)
+    method = BC(offline_updates=4, weight=0.0, critic_env_steps=16)
+    small = {"envs": 1, "env_steps": 32, "evaluations": 1}
+    execute(run_of(method, student, agents, teacher=f"store:{agents / 'td3'}", **small), tmp_path / "run")
+    assert told == [True, True, False, False]
+
+
+def test_observations_stay_as_they_are_known_while_an_off_policy_actor_stands_still():
+    student = ModernSAC(hidden=(8,), batch_size=4).newborn(SPEC, 0)
+    batch, count = batch_of(4, rng()), student.network.norm.moments.count
+    student.update(batch, Weighing(policy=0.0), rng())
+    still = count.clone()
+    student.update(batch, Weighing(), rng())
+    assert (count - still).item() == pytest.approx(4) and still < 1
 
 
 @pytest.mark.parametrize("method", [BC(), TD3BC(), AWAC(), IQL(), CalQL()])

@@ -16,7 +16,7 @@ from reincarnate.data.replay import Replay
 from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
 from reincarnate.errors import UserError
-from reincarnate.types import NOTHING, Batch, Prediction, Predictor, Student, TaskSpec
+from reincarnate.types import NOTHING, PLAIN, Batch, Prediction, Predictor, Student, TaskSpec, Weighing
 
 CPU = torch.device("cpu")
 CARRIES = "carries"  # what a checkpoint calls them
@@ -85,8 +85,8 @@ class Memory:
 
     # ---- rollouts ----------------------------------------------------------------------------------
 
-    def begin(self, student: Student, ask: Mapping[str, Predictor] = NOTHING) -> None:
-        """Before learning from a rollout: let the student prepare it.
+    def begin(self, student: Student, ask: Mapping[str, Predictor] = NOTHING, weighing: Weighing = PLAIN) -> None:
+        """Before learning from a rollout by this objective: let the student prepare it.
 
         Policies that did not watch are asked about it in one go, in the order of time.
         """
@@ -95,7 +95,7 @@ class Memory:
         rollout = self.layout.gather(self.rows, watched, self._mark)
         told = {name: _of_rollout(rollout, predict) for name, predict in ask.items() if name not in watched}
         rollout = rollout._replace(predictions={**rollout.predictions, **told})
-        self.keep(student.prepare(on_device(rollout, self.device)))
+        self.keep(student.prepare(on_device(rollout, self.device), weighing))
         self._mark = self.rows.added.copy()
 
     def keep(self, prepared: Batch) -> None:

@@ -45,7 +45,7 @@ class Distil:
 
     def own_best(self) -> "Distil":
         """The same towards the student's own best, which is told in the student's own unit: one temperature."""
-        return Distil(self.temperature, self.temperature, BEST)
+        return replace(self, teacher_temperature=self.temperature, of=BEST, std=None, reverse=False)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
@@ -88,42 +88,23 @@ class Follow:
 
 
 @dataclass(frozen=True)
-class Proximal:
+class Proximal(Distil):
     """Proximal policy distillation (PPD: Spigler, 2025): the KL, weighed by the ratio that PPO clips.
 
     See `losses.policy.proximal_distillation`. Of prior data nobody knows who acted: there it is the KL itself.
     """
 
-    temperature: float | None
-    teacher_temperature: float | None
     clip: float = 0.2
-    of: str = "teacher"
-    std: float | None = None
-    reverse: bool = False
-
-    @property
-    def name(self) -> str:
-        """What its loss is called in metrics."""
-        return NAMES.get(self.of, "distil")
-
-    @property
-    def plain(self) -> Distil:
-        """The divergence that it weighs."""
-        return Distil(self.temperature, self.teacher_temperature, self.of, self.std, self.reverse)
-
-    def own_best(self) -> "Proximal":
-        """The same towards the student's own best."""
-        return replace(self, teacher_temperature=self.temperature, of=BEST, std=None, reverse=False)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        kl = self.plain(out, batch)
+        kl = Distil.__call__(self, out, batch)
         if "log_prob" not in batch.notes:
             return kl
         log_prob = log_prob_of(out.kind, out.x, batch.action)
         return proximal_distillation(kl, log_prob, batch.notes["log_prob"], self.clip)
 
     def __str__(self) -> str:
-        return f"max(ρ, {1 - self.clip:g}) · {self.plain}"
+        return f"max(ρ, {1 - self.clip:g}) · {Distil.__str__(self)}"
 
 
 def _number(temperature: float | None) -> str:

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Direction, Imitates, Temperature, imitation
+from reincarnate.methods.weaning import Direction, Distils, Temperature
 from reincarnate.types import LAGGING, Objective, Phase, WeightedTerm
 
 
 @dataclass(frozen=True)
-class Dagger(Imitates):
+class Dagger(Distils):
     """KL to the teacher and nothing else, offline on its data, then online on the student's own; rewards are not used.
 
     The paper's other ablation, "Dagger + QL" (TD and a teacher that never leaves), is `qdagger --wean.by fixed`.
@@ -28,7 +28,7 @@ class Dagger(Imitates):
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline and an online phase without TD."""
         term = WeightedTerm(
-            imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction),
+            self.imitation(),
             Constant(positive("--weight", self.weight)),
         )
         objective = Objective(own=0.0, terms=(term,))

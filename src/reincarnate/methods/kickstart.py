@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from reincarnate.methods.weaning import Direction, Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Direction, Distils, Temperature, Weaning, taught
 from reincarnate.types import Phase
 
 
 @dataclass(frozen=True)
-class Kickstart(Imitates):
+class Kickstart(Distils):
     """Online from the start: own TD loss + λ · KL to the teacher on the student's own experience. No prior data.
 
     Defaults are the paper's for a DQN student: λ0 = 3, τ = 0.1 on both policies.
@@ -26,5 +26,5 @@ class Kickstart(Imitates):
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, weaned."""
-        term = imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction)
+        term = self.imitation()
         return [taught(env_steps, term, self.weight, self.wean, newborn=True, teacher_acts=self.teacher_acts)]

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from reincarnate.losses.terms import Proximal
 from reincarnate.methods.checks import positive
-from reincarnate.methods.weaning import Direction, Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Direction, Distils, Temperature, Weaning, taught
 from reincarnate.types import Phase
 
 
 @dataclass(frozen=True)
-class PPD(Imitates):
+class PPD(Distils):
     """Online from the start: own PPO loss + λ · max(ρ, 1 − ε) · KL to the teacher. For on-policy students.
 
     `kickstart` with another term: a state counts for more where the student now does more often what it did there.
@@ -29,7 +29,6 @@ class PPD(Imitates):
 
     def phases(self, env_steps: int) -> list[Phase]:
         """One online phase, weaned."""
-        kl = imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction)
-        clip = positive("--clip", self.clip)
-        term = Proximal(kl.temperature, kl.teacher_temperature, clip, std=kl.std, reverse=kl.reverse)
+        kl = self.imitation()
+        term = Proximal(**vars(kl), clip=positive("--clip", self.clip))
         return [taught(env_steps, term, self.weight, self.wean, newborn=True, teacher_acts=self.teacher_acts)]

@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Direction, Imitates, Temperature, Weaning, imitation, taught
+from reincarnate.methods.weaning import Direction, Distils, Temperature, Weaning, taught
 from reincarnate.types import Objective, Phase, TeacherCard, WeightedTerm
 
 
 @dataclass(frozen=True)
-class QDagger(Imitates):
+class QDagger(Distils):
     """Own TD loss + λ · KL to the teacher, in both phases.
 
     Offline: `offline_updates` on the teacher's data with λ = 1. At the switch the target network is synchronised,
@@ -34,7 +34,7 @@ class QDagger(Imitates):
 
     def phases(self, env_steps: int) -> list[Phase]:
         """An offline phase, then a weaned online one."""
-        term = imitation(self.temperature, self.teacher_temperature, self.teacher_std, self.direction)
+        term = self.imitation()
         offline = WeightedTerm(term, Constant(self.weight))
         return [
             Phase(

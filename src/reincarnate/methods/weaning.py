@@ -58,6 +58,22 @@ class Imitates(Method):
         return self.fitted(temperature_for(tells)) if self.temperature == "kind" else self
 
 
+class Distils(Imitates):
+    """One whose teacher's term is a divergence, with the settings that shape it."""
+
+    teacher_temperature: float | None
+    teacher_std: float
+    direction: Direction
+
+    def imitation(self) -> Distil:
+        """The term; what is not a number yet is None: a plan can be printed, but nothing trained."""
+        own = None if isinstance(self.temperature, str) else positive("--temperature", self.temperature)
+        told = self.teacher_temperature
+        tau = own if told is None else positive("--teacher-temperature", told)
+        spread = at_least("--teacher-std", 0.0, self.teacher_std) or None
+        return Distil(own, tau, std=spread, reverse=self.direction == "reverse")
+
+
 @dataclass(frozen=True)
 class Weaning:
     """The teacher's weight λ0·λ(progress) while the student plays for itself.
@@ -132,16 +148,3 @@ def taught(
         prior_share=prior_share,
         guide=Guide(Constant(math.inf), drawn=False, share=Scaled(acts, schedule)) if acts else None,
     )
-
-
-def imitation(
-    temperature: Temperature,
-    teacher_temperature: float | None,
-    teacher_std: float = 0.0,
-    direction: Direction = "forward",
-) -> Distil:
-    """The KL term; what is not a number yet is None: a plan can be printed, but nothing trained."""
-    own = None if isinstance(temperature, str) else positive("--temperature", temperature)
-    tau = own if teacher_temperature is None else positive("--teacher-temperature", teacher_temperature)
-    spread = at_least("--teacher-std", 0.0, teacher_std) or None
-    return Distil(own, tau, std=spread, reverse=direction == "reverse")

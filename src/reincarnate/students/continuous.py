@@ -30,6 +30,7 @@ from reincarnate.students.qcritics import StateActionCritic, Successor
 from reincarnate.types import (
     LAGGING,
     OPTIMIZER,
+    PLAIN,
     SQUASHED,
     ActorOutput,
     Batch,
@@ -155,7 +156,7 @@ class ContinuousStudent(OptimizedByPart):
 
     # ---- learning ------------------------------------------------------------------------------------
 
-    def prepare(self, rollout: Batch) -> Batch:
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
         """It learns from a replay."""
         raise NotImplementedError("an off-policy student does not learn from rollouts")
 
@@ -166,7 +167,7 @@ class ContinuousStudent(OptimizedByPart):
         they are. Those that want the critics' judgement speak to the critics. Returns the losses' means, unweighted and
         without mean|Q|, and each example's loss in the critics; without a loss of its own, in the terms.
         """
-        self._observe(batch)
+        self._observe(batch, weighing)
         return self._learn(self._see(batch), batch, weighing, rng)
 
     def _learn(self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
@@ -188,9 +189,10 @@ class ContinuousStudent(OptimizedByPart):
             self._follow(self.settings.tau)
         return Learnt(means, batch.reward.new_zeros(len(batch.reward)) if each is None else each)
 
-    def _observe(self, batch: Batch) -> None:
-        """Take in what observations and rewards are like."""
-        if isinstance(self.network.norm, ObservationNorm) and not self.settings.freeze_norm:
+    def _observe(self, batch: Batch, weighing: Weighing) -> None:
+        """Take in what rewards are like, and observations but under an actor that stands still."""
+        still = self.settings.freeze_norm or weighing.still
+        if isinstance(self.network.norm, ObservationNorm) and not still:
             self.network.norm.update(batch.obs)
         if self._worth:
             largest = batch.reward.abs().max() / sum(self.settings.gamma**k for k in range(self.settings.n_step))

@@ -26,7 +26,7 @@ from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
-    STILL,
+    PLAIN,
     ActorOutput,
     Batch,
     Cost,
@@ -54,7 +54,7 @@ class PolicyStudent(Kept):
     """
 
     view, frozen = "student", False
-    counts = ("updates", "seen", "_preparing", "_still")
+    counts = ("updates", "seen", "_preparing")
 
     def __init__(self, settings: "PolicySettings", network: PolicyNetwork, spec: TaskSpec, device: torch.device):
         self.settings, self.spec, self.device, self.kind = settings, spec, device, network.kind
@@ -70,7 +70,6 @@ class PolicyStudent(Kept):
         self._critic = frozen_mask(network, tuple(critic)).to(device)  # 1 where the critic's own parameters are
         self.updates, self.seen = 0, 0  # updates; env steps that were prepared before those being learnt from
         self._preparing = 0
-        self._still = 0  # 1 where the last update left the actor as it was
 
     @property
     def network(self) -> PolicyNetwork:
@@ -131,19 +130,18 @@ class PolicyStudent(Kept):
     # ---- learning ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def prepare(self, rollout: Batch) -> Batch:
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
         """A rollout [C, T] as examples [T·C], oldest first, with advantages by the network that acted.
 
-        Statistics take the rollout in first. `reward` becomes the value's target, A + V(s); `notes` hold `advantage`,
-        `value` and `log_prob` of the actions that were taken.
+        Statistics take the rollout in first, of observations where the actor is not to stand still. `reward` becomes
+        the value's target, A + V(s); `notes` hold `advantage`, `value` and `log_prob` of the actions that were taken.
         """
         assert rollout.next_obs is not None and rollout.ended is not None
-        net, shape = self.network, rollout.reward.shape
+        shape = rollout.reward.shape
         action = as_drawn(rollout)
         obs, ended = rollout.obs.flatten(0, 1), rollout.ended
         log_prob = log_prob_of(self.kind, masked(self._told(obs), _flat(rollout.mask)), action.flatten(0, 1))
-        if self._learns_what_is_seen:
-            net.obs_norm.update(obs)  # pyright: ignore[reportOptionalMemberAccess]
+        self._observe(obs, weighing)
         reward = self._normalised(rollout)
         value = self._valued(obs).view(shape)
         after = self._after(rollout, value)
@@ -163,11 +161,20 @@ class PolicyStudent(Kept):
         )
         return each_tensor(whole, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
 
-    @property
-    def _learns_what_is_seen(self) -> bool:
-        """Whether a rollout changes what observations are known to be like: not under an actor that stands still."""
-        still = self._still or self.updates < self.settings.critic_updates
-        return self.network.obs_norm is not None and not self.settings.freeze_norm and not still
+    def _still(self, weighing: Weighing) -> bool:
+        """Whether the actor stays as it is."""
+        return weighing.still or self.updates < self.settings.critic_updates
+
+    def _observe(self, obs: Tensor, weighing: Weighing) -> bool:
+        """Take in what observations are like, but under an actor that stands still, which would act differently.
+
+        Returns whether it did.
+        """
+        norm = self.network.obs_norm
+        if norm is None or self.settings.freeze_norm or self._still(weighing):
+            return False
+        norm.update(obs)
+        return True
 
     def _normalised(self, rollout: Batch) -> Tensor:
         norm = self.network.reward_norm
@@ -201,14 +208,14 @@ class PolicyStudent(Kept):
         rows = torch.stack(list(each.values()))
         means = rows.mean(1)
         means.dot(weights).backward()
-        self._step(weighing.lr_scale, still=not weighing.policy and not weighing.terms)
+        self._step(weighing.lr_scale, self._still(weighing))
         return Learnt(dict(zip(each, means.detach().unbind(), strict=True)), weights @ rows.detach())
 
     def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Each example's losses by name, own ones and terms, and what each weighs; what is only told weighs nothing."""
         fresh = "advantage" in batch.notes
-        if not fresh and self.network.obs_norm is not None and not self.settings.freeze_norm:
-            self.network.obs_norm.update(batch.obs)
+        if not fresh:
+            self._observe(batch.obs, weighing)
         x, value, alike = self._out(batch.obs)
         each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
         return self._with_terms(each | alike, Prediction(self.kind, x), batch, weighing)
@@ -270,7 +277,6 @@ class PolicyStudent(Kept):
         """Move the parameters along the gradient that was found, the actor's not where it stands `still`, and count."""
         s, grad = self.settings, self.online.grad
         assert grad is not None
-        still = still or self.updates < s.critic_updates
         if still:
             grad.mul_(self._critic)
         if s.max_grad_norm:
@@ -281,13 +287,12 @@ class PolicyStudent(Kept):
         self.optimizer.step(data, grad, s.lr * lr_scale * left)
         if still:  # what an optimiser remembers of earlier gradients would move it on
             data.copy_(torch.where(self._critic > 0, data, before))
-        self.updates, self._still = self.updates + 1, int(still)
+        self.updates += 1
 
     # ---- what is changed from outside ----------------------------------------------------------------
 
     def refresh(self, what: frozenset[str]) -> None:
-        """Renew the optimiser's memory, if asked to; nothing lags behind. Or know that the actor is to stand still."""
-        self._still = int(STILL in what)
+        """Renew the optimiser's memory, if asked to; nothing lags behind."""
         if OPTIMIZER in what:
             for tensor in self.optimizer.state.values():
                 tensor.zero_()

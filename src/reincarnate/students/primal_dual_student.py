@@ -24,6 +24,7 @@ from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
+    PLAIN,
     ActorOutput,
     Batch,
     Cost,
@@ -121,7 +122,7 @@ class PrimalDualStudent(OptimizedByPart):
 
     # ---- learning ------------------------------------------------------------------------------------
 
-    def prepare(self, rollout: Batch) -> Batch:
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
         """A rollout [C, T] as transitions [T·C], oldest first; a Gaussian's actions as they were drawn."""
         assert rollout.next_obs is not None
         notes = {name: value for name, value in rollout.notes.items() if name == START} | {OWN: rollout.reward}

@@ -69,7 +69,7 @@ class RecurrentContinuousStudent(ContinuousStudent):
         assert lesson.weight is not None
         steps = (lesson.weight > 0).float().sum().clamp(min=1)
         lesson = lesson._replace(weight=lesson.weight * (lesson.weight.numel() / steps))  # a mean over the steps
-        self._observe(lesson)
+        self._observe(lesson, weighing)
         return self._learn(self._histories(batch, ahead, lesson.reward), lesson, weighing, rng)
 
     @torch.no_grad()

@@ -18,7 +18,7 @@ from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.students.policy import Losses, PolicyStudent, as_drawn, masked
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork
 from reincarnate.students.rollouts import Reading, begun, lone, read, real, segments
-from reincarnate.types import LOGITS, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
+from reincarnate.types import LOGITS, PLAIN, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
 
 if TYPE_CHECKING:
     from reincarnate.students.policy_settings import PolicySettings
@@ -72,7 +72,7 @@ class RecurrentPolicyStudent(PolicyStudent):
     # ---- learning ------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def prepare(self, rollout: Batch) -> Batch:
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
         """A rollout [C, T] as segments [S, L], oldest first, with advantages by the network that acted.
 
         As `PolicyStudent.prepare`, but in the order of time. `notes` also hold what the network said (`told`). Rows
@@ -83,8 +83,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         start = begun(self._carry, rollout, self._net.initial)
         told, value, after, carries, self._carry = self._read(self._acts, rollout, start)
         log_prob = log_prob_of(self.kind, masked(told, rollout.mask), action)
-        if self._learns_what_is_seen:
-            self._net.obs_norm.update(rollout.obs.flatten(0, 1))  # pyright: ignore[reportOptionalMemberAccess]
+        if self._observe(rollout.obs.flatten(0, 1), weighing):
             _, value, after, *_ = self._read(self._net, rollout, start)
         reward = self._normalised(rollout)
         advantage = advantages(reward, rollout.discount, value, after, rollout.ended, self.settings.lam)
@@ -120,8 +119,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         """Of sequences of prior data: V's TD error of n steps, and the terms."""
         assert batch.begins is not None and batch.ended is not None and batch.next_obs is not None
         net, carry = self._net, self._net.initial(len(batch.obs))
-        if net.obs_norm is not None and not self.settings.freeze_norm:
-            net.obs_norm.update(real(batch.obs.flatten(0, 1), batch.weight))
+        self._observe(real(batch.obs.flatten(0, 1), batch.weight), weighing)
         reward = batch.reward if net.reward_norm is None else net.reward_norm(batch.reward)
         obs = torch.cat([batch.obs, batch.next_obs[:, None]], 1)
         x, value, _, features = net.recall_all(obs, F.pad(batch.begins, (0, 1)), carry)

@@ -15,7 +15,7 @@ from reincarnate.students.critics import Critic
 from reincarnate.students.gradient import Draws, losses_of
 from reincarnate.students.recurrent import RecurrentValueStudent, of_features, weighed
 from reincarnate.students.rollouts import begun, read, real, segments
-from reincarnate.types import Batch, Cost, Learnt, TaskSpec, Term
+from reincarnate.types import PLAIN, Batch, Cost, Learnt, TaskSpec, Term, Weighing
 
 if TYPE_CHECKING:
     from reincarnate.students.families import PQN
@@ -34,7 +34,7 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         self._carry: Tensor | None = None  # after the last rollout; of no meaning once environments have restarted
 
     @torch.no_grad()
-    def prepare(self, rollout: Batch) -> Batch:
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
         """A rollout [C, T] as segments [S, L], oldest first, towards λ-returns of the network that acted.
 
         As `ValueStudent.prepare`, but each value is that of a state with what is remembered there.

@@ -30,6 +30,7 @@ from reincarnate.surroundings import ungraded
 from reincarnate.types import (
     LAGGING,
     OPTIMIZER,
+    PLAIN,
     VALUES,
     ActorOutput,
     Batch,
@@ -114,7 +115,7 @@ class ValueStudent(Kept):
 
     # ---- learning ------------------------------------------------------------------------------------
 
-    def prepare(self, rollout: Batch) -> Batch:
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
         """A rollout [C, T] as examples [T·C], oldest first, towards λ-returns of the network that acted.
 
         G_t = r_t + γ·(λ·G_{t+1} + (1 − λ)·max_a Q(s_{t+1}, a)), cut to r_t + γ·max_a Q where the rollout ends or a

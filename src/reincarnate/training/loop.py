@@ -303,7 +303,8 @@ class Loop:
             weighings = self._weighings(name, phases)
             ask = self._ask(weighings)
             for training, weighing in zip(self.trainings, weighings, strict=True):
-                training.memories[name].begin(training.cast[name], {**ask, **as_it_was(training, weighing)})
+                asked = {**ask, **as_it_was(training, weighing)}
+                training.memories[name].begin(training.cast[name], asked, weighing)
         if len(names) > 1:
             for training, phase in zip(self.trainings, phases, strict=True):
                 objectives = {name: _objective(phase, name) for name in names}

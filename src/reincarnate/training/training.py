@@ -16,7 +16,7 @@ from reincarnate.training.counting import Counters, length
 from reincarnate.training.diagnostics import diagnose, of_features
 from reincarnate.training.evaluate import Evaluation, Scale, Scales
 from reincarnate.training.snapshot import Snapshot
-from reincarnate.types import BEST, START, STILL, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
+from reincarnate.types import BEST, START, Batch, Method, Pace, Phase, Policy, Source, Student, Teacher
 
 LOOKED_AT = 100  # updates after which losses are looked at: on a GPU each look waits for it
 Record = dict[str, Any]
@@ -130,11 +130,8 @@ class Training:
 
     def refresh(self, phase: Phase) -> None:
         """As a phase begins: what it asks of the student."""
-        objective = phase.objective
-        still = not objective.policy and not objective.terms  # its policy is left as it is
-        what = phase.refresh | (frozenset({STILL}) if still else frozenset())
-        if self.at.done(phase) == 0 and what:
-            self.student.refresh(what)
+        if self.at.done(phase) == 0 and phase.refresh:
+            self.student.refresh(phase.refresh)
         if self.at.done(phase) == 0 and START in phase.listens:
             self.first = Snapshot(self.student, self.student.weights())
 

@@ -70,6 +70,15 @@ class Weighing(NamedTuple):
     policy: float = 1.0
     actor_lr: float = 1.0
 
+    @property
+    def still(self) -> bool:
+        """Whether it leaves an actor as it is: nothing of it moves the policy."""
+        return not self.policy and not self.terms
+
+
+PLAIN = Weighing()
+"""A student's own loss alone, at its own rate."""
+
 
 @dataclass(frozen=True)
 class Objective:
@@ -124,7 +133,6 @@ BEST = "best"
 START = "start"
 """Whose prediction a term reads that is `of` the student itself as its phase began."""
 LAGGING, OPTIMIZER = "lagging", "optimizer"  # what a student can be asked to refresh
-STILL = "still"  # told in the same way: no more than its critic will learn now
 
 
 @dataclass(frozen=True)

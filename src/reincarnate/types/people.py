@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_c
 import numpy as np
 
 from reincarnate.types.batches import Batch, Learnt
-from reincarnate.types.methods import Weighing
+from reincarnate.types.methods import PLAIN, Weighing
 from reincarnate.types.policies import CONTINUOUS, ActorOutput, Policy
 from reincarnate.types.tasks import TaskSpec, TimeStep
 
@@ -75,7 +75,8 @@ class Student(Protocol):
     """An agent being trained: it acts, learns and publishes. It knows no teacher, no phase, no environment.
 
     `network` holds what an agent keeps. `policy` is what it published last. `prepare` turns a rollout into examples,
-    once. `refresh` renews what it is asked to: only the student knows what lags behind.
+    once, for what will be learnt from them. `refresh` renews what it is asked to: only the student knows what lags
+    behind.
     """
 
     settings: Any
@@ -86,7 +87,7 @@ class Student(Protocol):
 
     def initial(self, n: int) -> Tensor: ...
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput: ...
-    def prepare(self, rollout: Batch) -> Batch: ...
+    def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch: ...
     def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt: ...
     def publish(self) -> None: ...
     def refresh(self, what: frozenset[str]) -> None: ...
