@@ -96,9 +96,9 @@ def test_a_config_in_another_encoding_is_one_line_that_names_the_right_one(conte
 
 
 @pytest.mark.parametrize("asked", ["module://matplotlib_inline.backend_inline", slow("svg")])
-def test_the_page_is_drawn_whatever_backend_a_notebook_left_in_the_environment(asked):
-    code = "import reincarnate.report.picture as c, os; c.figure; print(os.environ.get('MPLBACKEND') or 'forgotten')"
-    done, said = run(code=code, MPLBACKEND=asked)
+def test_the_page_is_drawn_without_pyplot_whatever_backend_a_notebook_left_in_the_environment(asked):
+    code = "import reincarnate.report.picture as c, os, sys; c.figure; assert 'matplotlib.pyplot' not in sys.modules;"
+    done, said = run(code=f"{code} print(os.environ.get('MPLBACKEND') or 'forgotten')", MPLBACKEND=asked)
     assert done == 0 and said.decode().strip() in (asked, *([] if asked == "svg" else ["forgotten"]))
 
 

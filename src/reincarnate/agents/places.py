@@ -24,7 +24,10 @@ def shipped(name: str) -> Path:
     known = ", ".join(f"prior:{x}" for x in priors())
     if not known:
         raise UserError(f"the shipped agent {name!r} is missing from this installation; install reincarnate again")
-    raise UserError(f"no agent {name!r} comes with this package; known: {known}")
+    raise UserError(
+        f"no agent {name!r} of ours comes with this package; known: {known}; bundles of others' agents "
+        "(`reincarnate priors list`) are for --teacher, --weights and --data, inspect, evaluate and play"
+    )
 
 
 def priors() -> list[str]:
