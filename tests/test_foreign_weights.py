@@ -350,6 +350,12 @@ def test_a_student_of_another_kind_shape_or_function_is_refused_with_both_printe
     assert not (tmp_path / "run").exists()
 
 
+def test_half_precision_is_no_other_function(tmp_path):
+    weights = ["--weights", f"sb3:{write_zip(tmp_path / 'a.zip', described(obs_shape=(4,)), dqn_weights(4))}", *SHORT]
+    main(["train", "finetune", "--env", "CartPole-v1", "--out", str(tmp_path / "run"), *weights, "--student.bfloat16"])
+    assert open_agent(tmp_path / "run").student.bfloat16
+
+
 def test_bounds_that_differ_from_the_tasks_are_refused_with_both_printed(tmp_path, capsys):
     wide = Restless(gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-3, 3, (1,), np.float32))
     _, path = trained("TD3", {"net_arch": [4]}, {}, tmp_path, steps=1, env=wide)

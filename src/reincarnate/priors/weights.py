@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -207,9 +207,10 @@ def refuse_other(student: Student, agent: Agent, fitted: Fitted, address: str) -
         raise UserError(f"{what}: the agent is {described[0]}, the student {described[1]}; {leave}") from None
     if spec.actions != there.actions or spec.obs_shape != there.obs_shape:
         return
-    network = student.settings.network(spec)
+    exact = _in_float32(student.settings)  # half precision is another rounding, not another function
+    network = exact.network(spec)
     network.load_state_dict(fitted.weights)
-    ours, whole = student.settings.policy(spec, network.eval()), agent.policy()
+    ours, whole = exact.policy(spec, network.eval()), agent.policy()
     step = _probe(spec)
     with torch.no_grad():
         said = [policy.predict(step, policy.initial(len(step.begins)))[0] for policy in (ours, whole)]
@@ -220,6 +221,10 @@ def refuse_other(student: Student, agent: Agent, fitted: Fitted, address: str) -
         raise UserError(
             f"--weights {address}: the student would not act as the agent: {'; '.join(other)[:300]}; {leave}"
         )
+
+
+def _in_float32(settings: Any) -> Any:
+    return replace(settings, bfloat16=False) if getattr(settings, "bfloat16", False) else settings
 
 
 def _probe(spec: TaskSpec) -> TimeStep:
