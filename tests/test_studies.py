@@ -5,11 +5,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+from zips import described, dqn_weights, write_zip
 
 from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.files.finished import write_done
+from reincarnate.priors.weights import open_weights
 from reincarnate.report import Row
+from reincarnate.students import DQN
 from reincarnate.studies import Study, read_study, report_study, run_study
 from reincarnate.studies.units import note_failure, work
 from reincarnate.teachers import open_teacher
@@ -48,6 +51,16 @@ def test_a_study_unrolls_seed_by_seed_so_that_every_prefix_compares_all_methods(
         f"CartPole-v1/{name}-s{seed}" for seed in (0, 1) for name in ("scratch", "gentle")
     ]
     assert cells[1].run.method.weight == 0.5 and cells[2].run.seed == 1
+
+
+def test_who_names_weights_and_no_student_gets_the_agents_own_also_from_scratch():
+    write_zip(Path("agent.zip"), described(obs_shape=(4,)), dqn_weights(4))
+    head, _, _ = STUDY.partition("  student:")
+    task = "tasks:\n  - env: CartPole-v1\n    weights: sb3:agent.zip\n"
+    Path("study.yaml").write_text(f"{head}{task}methods:\n  scratch: {{run: {{weights: null}}}}\n  finetune: {{}}\n")
+    scratch, finetune = (cell.run for cell in read_study(Path("study.yaml")).cells[:2])
+    assert scratch.student == finetune.student == open_weights("sb3:agent.zip").student != DQN()
+    assert scratch.weights is None and finetune.weights == "sb3:agent.zip"
 
 
 @pytest.mark.parametrize("old, new, said", [

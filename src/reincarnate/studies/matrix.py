@@ -1,7 +1,7 @@
 """What a study is: a YAML file unrolled into runs, everything checked before anything starts."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from reincarnate.errors import UserError
 from reincarnate.files.records import shown
 from reincarnate.methods import METHODS
 from reincarnate.run.prepare import Prepared, prepare_all
-from reincarnate.run.settings import NAMES, Run, with_imports
+from reincarnate.run.settings import NAMES, Run, default_student, with_imports
 
 MOST_SEEDS = 10_000
 KEYS = ("title", "tasks", "methods", "seeds", "run", "search")
@@ -110,6 +110,7 @@ def _seeds(path: Path, value: Any) -> list[int]:
 
 def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any], seed: int) -> Cell:
     method = {"name": settings.get("method", name), **{k: v for k, v in settings.items() if k not in ("method", "run")}}
+    begun = shared.get("weights")  # the task's: a method that learns from scratch has the same student
     shared = {**shared, **(settings.get("run") or {})}
     imports = with_imports(shared, str(path))
     if method["name"] not in METHODS:
@@ -119,6 +120,8 @@ def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any
     label = "" if name == method["name"] else name
     try:
         run = from_dict(Run, {**shared, "method": method, "seed": seed, "label": label, "imports": imports}, NAMES)
+        if "student" not in shared and (begun := run.weights or begun):
+            run = replace(run, student=default_student(None, begun))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return Cell(Path(envs.parse(run.env).folder) / f"{_plain(name)}-s{seed}", run)
