@@ -1,7 +1,7 @@
 """PPO training throughput against Stable-Baselines3, and where they are given SBX (JAX) and CleanRL.
 
     python benchmarks/ppo.py                       # ours and sb3, all tasks, one thread; writes ppo.json
-    python benchmarks/ppo.py --rivals DIR          # sbx and cleanrl as well (`benchmarks/rivals/README.md`)
+    python benchmarks/ppo.py --rivals DIR          # sbx, cleanrl, purejaxql as well (`benchmarks/rivals/README.md`)
 
 Units: env steps per second, learner included, and the most memory a process held (VmHWM, MiB); the clock starts after
 the first rollout's updates. All sides alternate, each repeat in a process of its own. Identical work: task, copies,
@@ -9,6 +9,10 @@ rollout, minibatches, epochs, networks (64-64 tanh for the actor, as many for th
 advantages, gradient norm 0.5. Stable-Baselines3 monitors episodes; ours logs losses and returns. On HalfCheetah nothing
 is normalised on either side. CleanRL's script plays CartPole alone: its continuous one normalises, and needs an older
 Gymnasium's task.
+
+"pqn" is PQN against purejaxql's, whose training is one compiled function, its JAX environment included: 3×3 convolution
+of 16, 128 units, LayerNorm before each ReLU, λ-returns. Theirs has RAdam and half the squared error, ours Adam and
+Huber's loss.
 
 "recurrent" is PPO with a memory against sb3-contrib's RecurrentPPO on CartPole: 64-64 tanh, one LSTM of 128 for actor
 and critic, linear heads. Two ways of cutting: "whole" with gradients through all 128 steps of a copy, as theirs pass
@@ -34,6 +38,15 @@ TASKS: dict[str, dict[str, Any]] = {
         }
         for name, segment in (("whole", 128), ("cut", 16))
     },
+    "pqn": {
+        **{"env": "MinAtar/Breakout-v1", "copies": 32, "rollout": 16, "batch": 128, "epochs": 2, "steps": 131_072},
+        **{"student": {"name": "pqn"}, "lr": 5e-4, "theirs": "Breakout-MinAtar"},
+    },
+}
+SCRIPTS = {  # who runs a rival, and the rival's own script
+    "sbx": ("sb3_ppo.py", ""),
+    "cleanrl": ("cleanrl_ppo.py", "cleanrl/cleanrl/ppo.py"),
+    "purejaxql": ("purejaxql_pqn.py", "purejaxql/purejaxql/pqn_minatar.py"),
 }
 
 
@@ -58,7 +71,7 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
 
     from reincarnate import envs
     from reincarnate.data.memory import memory_for
-    from reincarnate.students import PPO
+    from reincarnate.students import STUDENTS
     from reincarnate.training.evaluate import Evaluation, Scale
     from reincarnate.training.loop import Loop
     from reincarnate.training.population import Alone
@@ -67,8 +80,10 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
 
     torch.set_num_threads(threads)
     copies, spec = task["copies"], envs.spec(task["env"])
-    told = {**task.get("student", {}), "hidden": tuple(task.get("student", {}).get("hidden", ()))}
-    config = PPO(rollout=task["rollout"], batch_size=task["batch"], epochs=task["epochs"], lr=task["lr"], **told)
+    told = {"name": "ppo", "lr": task["lr"], **task.get("student", {})}
+    shape = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items() if name != "name"}
+    kind = STUDENTS[told["name"]]
+    config = kind(rollout=task["rollout"], batch_size=task["batch"], epochs=task["epochs"], **shape)
     env = envs.make(task["env"], copies)
     training = Training(
         cast={"student": config.newborn(spec, 0)},
@@ -95,19 +110,20 @@ def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) 
         task, script = {**task, "library": "stable_baselines3"}, task.get("rival", "sb3_ppo.py")
         return harness.fresh(f"rivals/{script}", threads, json.dumps(task), threads=threads)
     assert rivals is not None
-    task = {**task, "library": "sbx", "script": str(rivals.absolute() / "cleanrl" / "cleanrl" / "ppo.py")}
-    script, python = f"rivals/{'sb3' if side == 'sbx' else side}_ppo.py", rivals.absolute() / side / "bin" / "python"
-    return harness.fresh(script, threads, json.dumps(task), threads=threads, python=python)
+    script, theirs = SCRIPTS[side]
+    task = {**task, "library": "sbx", "script": str(rivals.absolute() / theirs)}
+    python = rivals.absolute() / side / "bin" / "python"
+    return harness.fresh(f"rivals/{script}", threads, json.dumps(task), threads=threads, python=python)
 
 
 def sides_of(name: str, rivals: Path | None) -> list[str]:
     """Who takes part."""
-    more = {"cartpole": ["sbx", "cleanrl"], "cheetah": ["sbx"]}.get(name, []) if rivals else []
-    return ["ours", "sb3", *more]
+    more = {"cartpole": ["sbx", "cleanrl"], "cheetah": ["sbx"], "pqn": ["purejaxql"]}.get(name, []) if rivals else []
+    return ["ours", *([] if name == "pqn" else ["sb3"]), *more]
 
 
 def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Path | None) -> dict[str, Any]:
-    task = {**TASKS[name], "lr": 3e-4}
+    task = {"lr": 3e-4, **TASKS[name]}
     task["steps"] = steps or task["steps"]
     task["clock"] = task["copies"] * task["rollout"]
     sides = {side: lambda side=side: measure(side, task, threads, rivals) for side in sides_of(name, rivals)}
