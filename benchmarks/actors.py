@@ -3,8 +3,7 @@
     python benchmarks/actors.py                      # writes actors.json beside itself; wants both cores to itself
     python benchmarks/actors.py --only simulated     # that part alone
 
-Measured: whole runs of the command line, all sides in turn; two runs of different length are taken from each other, so
-that start-up, references and evaluations are not in the figure. One torch thread in each process.
+Measured: whole runs of the command line, all sides in turn (`runs.py`). One torch thread in each process.
 
 Simulated: a cycle of N actors on as many machines, out of what is measured in this process for each part of it: acting
 for its share of the copies, packing and unpacking what passes, joining, learning. What is assumed is the network's
@@ -14,8 +13,6 @@ bandwidth and that a message costs nothing else; the learner sends, receives and
 import argparse
 import json
 import pickle
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,6 +22,7 @@ from typing import Any
 
 import harness
 import numpy as np
+import runs
 import torch
 
 from reincarnate import Run, Scratch
@@ -35,27 +33,23 @@ from reincarnate.students import PPO, PQN
 from reincarnate.training.remote_actors import joined
 from reincarnate.training.rollout_worker import Request, weights_of
 
-CALL = "import sys; from reincarnate.cli import main; sys.exit(main())"
-COMMON = (
-    "--evaluations 1 --eval-episodes 1 --final-episodes 1 --reference-episodes 2 --threads 1 --compile off --log csv"
-)
 DQN = "--student dqn --student.warmup 400 --student.replay-size 20000 --envs 8"
 TASKS: dict[str, dict[str, Any]] = {
     "PQN, Atari Breakout, 16 copies": {
-        "flags": "--env ALE/Breakout-v5 --student pqn --envs 16",
+        "flags": "scratch --env ALE/Breakout-v5 --student pqn --envs 16",
         "steps": (1024, 7168),
-        "sides": {"learner acts": "", "1 actor": "--actors 1", "2 actors": "--actors 2"},
+        "sides": {"the learner that acts": "", "1 actor": "--actors 1", "2 actors": "--actors 2"},
     },
     "PPO, HalfCheetah, 16 copies": {
-        "flags": "--env HalfCheetah-v5 --student ppo --envs 16 --student.rollout 128 --student.batch-size 256",
+        "flags": "scratch --env HalfCheetah-v5 --student ppo --envs 16 --student.rollout 128 --student.batch-size 256",
         "steps": (2048, 18432),
-        "sides": {"learner acts": "", "1 actor": "--actors 1", "2 actors": "--actors 2"},
+        "sides": {"the learner that acts": "", "1 actor": "--actors 1", "2 actors": "--actors 2"},
     },
     "DQN, Atari Breakout, 8 copies": {
-        "flags": f"--env ALE/Breakout-v5 {DQN}",
+        "flags": f"scratch --env ALE/Breakout-v5 {DQN}",
         "steps": (800, 3200),
         "sides": {
-            "learner acts": "--overlap off",
+            "the learner that acts": "--overlap off",
             "beside the learner": "--overlap on",
             "1 actor": "--actors 1 --actor-steps 4",
             "2 actors": "--actors 2 --actor-steps 4",
@@ -69,40 +63,6 @@ SIMULATED: dict[str, tuple[str, Any]] = {
     "PQN, Atari Breakout, 64 copies": ("ALE/Breakout-v5", PQN()),
     "PPO, HalfCheetah, 64 copies": ("HalfCheetah-v5", PPO(rollout=64, batch_size=512)),
 }
-
-
-# ---- measured ----------------------------------------------------------------------------------------------
-
-
-def wall(flags: str, env_steps: int) -> float:
-    """Seconds of one run."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", CALL, "train", "scratch", *flags.split(), *COMMON.split()]
-        command += ["--env-steps", str(env_steps), "--out", f"{folder}/out", "--store", f"{folder}/store"]
-        began = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
-        if done.returncode:
-            raise SystemExit(done.stderr[-3000:])
-        return time.perf_counter() - began
-
-
-def speed(task: dict[str, Any], more: str) -> harness.Measured:
-    """Env steps per second of the steps by which the longer run is longer."""
-    short, long = task["steps"]
-    seconds = wall(f"{task['flags']} {more}", long) - wall(f"{task['flags']} {more}", short)
-    return {"env_steps_per_second": (long - short) / seconds}
-
-
-def measured(name: str, repeats: int) -> dict[str, Any]:
-    """All sides of a task, in turn."""
-    task = TASKS[name]
-    sides: dict[str, Callable[[], harness.Measured]] = {
-        side: (lambda more=more: speed(task, more)) for side, more in task["sides"].items()
-    }
-    table = harness.table(harness.alternate(sides, repeats))
-    key = "env_steps_per_second"
-    ratios = {side: harness.ratio(table[side][key], table["learner acts"][key]) for side in table}
-    return {"task": name, **task, "speed": table, "against the learner that acts": ratios}
 
 
 # ---- simulated ---------------------------------------------------------------------------------------------
@@ -190,7 +150,7 @@ def main() -> None:
         if name == "simulated":
             made = {"assumed_bytes_per_second": BANDWIDTH, "tasks": [simulated(one) for one in SIMULATED]}
         else:
-            rows[name] = measured(name, asked.repeats)
+            rows[name] = runs.measured(name, TASKS[name], "the learner that acts", asked.repeats)
             print(name, json.dumps(rows[name]["against the learner that acts"]), flush=True)
         told = {"measured": [rows[task] for task in TASKS if task in rows], "simulated": made}
         harness.write(path, Path(__file__).name, "env steps per second", told)
