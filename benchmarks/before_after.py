@@ -13,16 +13,14 @@ import argparse
 import json
 import os
 import subprocess
-import sys
 import tempfile
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import harness
+import runs
 
-CALL = "import sys; from reincarnate.cli import main; sys.exit(main())"
-COMMON = "--evaluations 1 --eval-episodes 1 --final-episodes 1 --reference-episodes 2 --threads 1 --compile off"
 DQN = (  # all that newer code would fit to so small a budget is told
     "--student dqn --student.update-every 1 --student.batch-size 64 --student.warmup 200 --student.replay-size 20000 "
     "--student.epsilon-steps 10000"
@@ -44,8 +42,7 @@ TASKS: dict[str, dict] = {
 
 def started(tree: Path, flags: str, env_steps: int, folder: str, core: int) -> subprocess.Popen:
     """A run of one side, on one core."""
-    command = [sys.executable, "-c", CALL, "train", "scratch", *flags.split(), *COMMON.split()]
-    command += ["--env-steps", str(env_steps), "--out", f"{folder}/out", "--store", f"{folder}/store"]
+    command = runs.command(f"scratch {flags}", env_steps, folder)
     known = {**os.environ, "PYTHONPATH": str(tree.resolve() / "src"), "OMP_NUM_THREADS": "1"}
     pin, quiet = partial(os.sched_setaffinity, 0, {core}), subprocess.DEVNULL
     with open(f"{folder}/errors", "wb") as errors:

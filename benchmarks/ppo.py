@@ -43,6 +43,7 @@ TASKS: dict[str, dict[str, Any]] = {
         **{"student": {"name": "pqn"}, "lr": 5e-4, "theirs": "Breakout-MinAtar"},
     },
 }
+AGAINST = {"cartpole": ("sb3", "sbx", "cleanrl"), "cheetah": ("sb3", "sbx"), "pqn": ("purejaxql",)}  # others: sb3
 SCRIPTS = {  # who runs a rival, and the rival's own script
     "sbx": ("sb3_ppo.py", ""),
     "cleanrl": ("cleanrl_ppo.py", "cleanrl/cleanrl/ppo.py"),
@@ -118,8 +119,7 @@ def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) 
 
 def sides_of(name: str, rivals: Path | None) -> list[str]:
     """Who takes part."""
-    more = {"cartpole": ["sbx", "cleanrl"], "cheetah": ["sbx"], "pqn": ["purejaxql"]}.get(name, []) if rivals else []
-    return ["ours", *([] if name == "pqn" else ["sb3"]), *more]
+    return ["ours", *(side for side in AGAINST.get(name, ("sb3",)) if rivals or side == "sb3")]
 
 
 def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Path | None) -> dict[str, Any]:

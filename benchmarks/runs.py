@@ -14,18 +14,21 @@ from typing import Any
 import harness
 
 CALL = "import sys; from reincarnate.cli import main; sys.exit(main())"
-COMMON = (
-    "--evaluations 1 --eval-episodes 1 --final-episodes 1 --reference-episodes 2 --threads 1 --compile off --log csv"
-)
+COMMON = "--evaluations 1 --eval-episodes 1 --final-episodes 1 --reference-episodes 2 --threads 1 --compile off"
+
+
+def command(flags: str, env_steps: int, folder: str) -> list[str]:
+    """A run that evaluates as little as can be and leaves all in a folder; flags begin with the method."""
+    given = f"train {flags} {COMMON} --env-steps {env_steps}".split()
+    return [sys.executable, "-c", CALL, *given, "--out", f"{folder}/out", "--store", f"{folder}/store"]
 
 
 def wall(flags: str, env_steps: int) -> float:
-    """Seconds of one run; flags begin with the method."""
+    """Seconds of one run."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-c", CALL, "train", *flags.split(), *COMMON.split()]
-        command += ["--env-steps", str(env_steps), "--out", f"{folder}/out", "--store", f"{folder}/store"]
+        given = command(f"{flags} --log csv", env_steps, folder)
         began = time.perf_counter()
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+        done = subprocess.run(given, cwd=folder, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(done.stderr[-3000:])
         return time.perf_counter() - began

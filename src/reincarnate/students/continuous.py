@@ -191,9 +191,9 @@ class ContinuousStudent(OptimizedByPart):
 
     def _observe(self, batch: Batch, weighing: Weighing) -> None:
         """Take in what rewards are like, and observations but under an actor that stands still."""
-        still = self.settings.freeze_norm or weighing.still
-        if isinstance(self.network.norm, ObservationNorm) and not still:
-            self.network.norm.update(batch.obs)
+        norm = self.network.norm
+        if isinstance(norm, ObservationNorm) and not (self.settings.freeze_norm or weighing.still):
+            norm.update(batch.obs)
         if self._worth:
             largest = batch.reward.abs().max() / sum(self.settings.gamma**k for k in range(self.settings.n_step))
             self.network.largest_reward.copy_(torch.maximum(self.network.largest_reward, largest))
@@ -249,7 +249,7 @@ class ContinuousStudent(OptimizedByPart):
             chosen = rng.choice(settings.critics, settings.asked, replace=False)
             members = torch.from_numpy(chosen).to(self.device)
         if self._soft:
-            ahead = self._draw(self.network.actor(seen.next_obs), noise)
+            ahead = drawn(self.settings.predicts, self.network.actor(seen.next_obs), noise)
             action, entropy = ahead.action, self.alpha * ahead.log_prob
             entropy = entropy if settings.backup_entropy else None  # pyright: ignore[reportAttributeAccessIssue]
         else:
@@ -289,7 +289,7 @@ class ContinuousStudent(OptimizedByPart):
     def _climb(self, seen: Seen, out: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
         """The actor's own loss, the value Q of its actions, and where they are drawn their log-probabilities."""
         if self._soft:
-            now = self._draw(out, self._noise((len(out), self.spec.actions), rng))
+            now = drawn(self.settings.predicts, out, self._noise((len(out), self.spec.actions), rng))
             q = self.valued(seen.obs, now.action)
             return actor_critic.soft_actor(now.log_prob, q, self.alpha), q, now.log_prob
         limit = getattr(self.settings, "clip", 0.0)
@@ -307,13 +307,12 @@ class ContinuousStudent(OptimizedByPart):
         reads = self.settings.reads
         return values[0] if reads == "first" else values.mean(0) if reads == "mean" else values.amin(0)
 
-    def _draw(self, out: Tensor, noise: Tensor) -> Drawn:
-        return drawn(self.settings.predicts, out, noise)
-
     def drawn(self, out: Tensor, rng: np.random.Generator, n: int = 1) -> Drawn:
         """Actions of what the actor said [B, K], [n, B, A]: draws, or where it tells means these."""
         if self.settings.predicts == SQUASHED:
-            return self._draw(out.expand(n, *out.shape), self._noise((n, len(out), self.spec.actions), rng))
+            return drawn(
+                self.settings.predicts, out.expand(n, *out.shape), self._noise((n, len(out), self.spec.actions), rng)
+            )
         return Drawn(out.expand(n, *out.shape), out, out.new_zeros(n, len(out)))
 
     @property

@@ -1,7 +1,9 @@
 """What a study is: a YAML file unrolled into runs, everything checked before anything starts."""
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +50,9 @@ def read_study(path: Path) -> Study:
     file = read_yaml(path)
     _check(path, file)
     seeds = _seeds(path, file.get("seeds", 5))
+    begun = cache(partial(default_student, None))  # each agent is opened once, for all methods and seeds
     cells = tuple(
-        _cell(path, {**(file.get("run") or {}), **task}, name, settings or {}, seed)
+        _cell(path, {**(file.get("run") or {}), **task}, name, settings or {}, seed, begun)
         for seed in seeds
         for task in file["tasks"]
         for name, settings in file["methods"].items()
@@ -108,9 +111,12 @@ def _seeds(path: Path, value: Any) -> list[int]:
     return seeds
 
 
-def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any], seed: int) -> Cell:
+def _cell(
+    path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any], seed: int, begun: Callable[[str], Any]
+) -> Cell:
+    """A run; where no student is named, `begun` tells the settings of the agent whose weights the task starts from."""
     method = {"name": settings.get("method", name), **{k: v for k, v in settings.items() if k not in ("method", "run")}}
-    begun = shared.get("weights")  # the task's: a method that learns from scratch has the same student
+    weights = shared.get("weights")  # the task's: a method that learns from scratch has the same student
     shared = {**shared, **(settings.get("run") or {})}
     imports = with_imports(shared, str(path))
     if method["name"] not in METHODS:
@@ -120,8 +126,8 @@ def _cell(path: Path, shared: dict[str, Any], name: str, settings: dict[str, Any
     label = "" if name == method["name"] else name
     try:
         run = from_dict(Run, {**shared, "method": method, "seed": seed, "label": label, "imports": imports}, NAMES)
-        if "student" not in shared and (begun := run.weights or begun):
-            run = replace(run, student=default_student(None, begun))
+        if "student" not in shared and (run.weights or weights):
+            run = replace(run, student=begun(str(run.weights or weights)))
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return Cell(Path(envs.parse(run.env).folder) / f"{_plain(name)}-s{seed}", run)
