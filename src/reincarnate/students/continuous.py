@@ -310,9 +310,8 @@ class ContinuousStudent(OptimizedByPart):
     def drawn(self, out: Tensor, rng: np.random.Generator, n: int = 1) -> Drawn:
         """Actions of what the actor said [B, K], [n, B, A]: draws, or where it tells means these."""
         if self.settings.predicts == SQUASHED:
-            return drawn(
-                self.settings.predicts, out.expand(n, *out.shape), self._noise((n, len(out), self.spec.actions), rng)
-            )
+            noise = self._noise((n, len(out), self.spec.actions), rng)
+            return drawn(SQUASHED, out.expand(n, *out.shape), noise)
         return Drawn(out.expand(n, *out.shape), out, out.new_zeros(n, len(out)))
 
     @property
