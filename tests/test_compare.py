@@ -23,15 +23,16 @@ from reincarnate.report import (
     compare,
     figure,
     headline,
+    load_published,
     load_run,
     load_runs,
     summarise,
 )
-from reincarnate.report.curves import UPDATES
+from reincarnate.report.areas import area, areas
+from reincarnate.report.curves import SECONDS, UPDATES, panels
 from reincarnate.report.lineage import with_priors
 from reincarnate.report.palette import COLOURS, styles
 from reincarnate.report.picture import height_for, place_labels
-from reincarnate.report.table import area
 from reincarnate.store.nodes import AGENT, Node, exact, record
 
 RANDOM, TEACHER = -495.0, -90.0
@@ -330,6 +331,58 @@ def test_the_area_under_a_straight_curve_is_its_middle(tmp_path):
     assert area(load_run(path)) == pytest.approx(0.5)
 
 
+def evaluated(root, method, ends):
+    """A run whose score rises in a line from 0 to 1 between two evaluations, at these updates and seconds."""
+    path = fake_run(root, method)
+    lines = [
+        {"kind": "eval", "phase": "online", "env_steps": 20_000 * i, "updates": updates, "score": 0.0, "normalised": i}
+        | ({} if seconds is None else {"seconds": seconds})
+        for i, (updates, seconds) in enumerate(ends)
+    ]
+    (path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+
+
+def test_areas_by_updates_and_by_the_clock_run_to_the_end_of_the_longest_method(tmp_path):
+    evaluated(tmp_path, "scratch", [(0, 10.0), (100, 30.0)])  # 1 from 30 s to 50 s, 0 before 10 s
+    evaluated(tmp_path, "kickstart", [(0, 0.0), (400, 50.0)])
+    by_clock = {row.method: row for row in areas(load_runs([tmp_path]).runs, np.random.default_rng(0))}
+    assert list(by_clock) == ["scratch", "kickstart"]  # better on the way
+    scratch, kickstart = by_clock.values()
+    assert (scratch.updates, scratch.seconds) == (400, 50.0)
+    assert scratch.by_updates.point == pytest.approx((0.5 * 100 + 300) / 400)
+    assert scratch.by_seconds.point == pytest.approx((0.5 * 20 + 20) / 50)
+    assert kickstart.by_updates.point == kickstart.by_seconds.point == pytest.approx(0.5)
+
+
+def test_budgets_of_their_own_are_for_methods_that_are_compared_by_the_clock(tmp_path):
+    longer = {"env_steps": 40_000}
+    fake_run(tmp_path / "runs", "scratch")
+    fake_run(tmp_path / "runs", "kickstart", result=longer)
+    with pytest.raises(UserError, match="env_steps differs"):
+        compare([tmp_path / "runs"], None)
+    compare([tmp_path / "runs"], tmp_path / "out", tell=quiet, by_clock=True)
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "by seconds" in page[: page.index("Final scores")] and "By env steps" in page
+    assert load_published(tmp_path / "out" / "index.json").by_clock
+    fake_run(tmp_path / "more", "kickstart", 1)
+    with pytest.raises(UserError, match="env_steps differs"):  # within a method
+        compare([tmp_path / "runs", tmp_path / "more"], None, by_clock=True)
+    fake_run(tmp_path / "elsewhere", "kickstart", 1, result=longer | {"machine": "another"})
+    with pytest.raises(UserError, match="machine differs"):
+        compare([tmp_path / "runs", tmp_path / "elsewhere"], None, by_clock=True)
+
+
+def test_runs_that_do_not_tell_their_seconds_have_no_clock(tmp_path):
+    evaluated(tmp_path / "runs", "scratch", [(0, None), (100, None)])
+    evaluated(tmp_path / "runs", "kickstart", [(0, 0.0), (100, 5.0)])
+    with pytest.raises(UserError, match="telling seconds differs"):
+        compare([tmp_path / "runs"], None, by_clock=True)
+    loaded = load_runs([tmp_path / "runs"]).runs
+    assert all(row.by_seconds is None for row in areas(loaded, np.random.default_rng(0)))
+    assert panels(loaded, np.random.default_rng(0), SECONDS) == []
+    assert "By the clock" not in write(tmp_path / "runs", tmp_path / "out")
+
+
 def test_one_seed_of_the_bootstrap_gives_one_result(study, tmp_path):
     first, again = compare([study], tmp_path / "a"), compare([study], tmp_path / "b")
     assert first == again and first != compare([study], None, seed=1)
@@ -398,7 +451,8 @@ def test_json_holds_rows_and_runs(study):
     record = json.loads(as_json(summarise(runs, np.random.default_rng(0)), runs))
     assert len(record["rows"]) == 5 and len(record["runs"]) == 15
     curve = runs[0].evaluations
-    assert record["runs"][0]["curve"] == [[e.phase, e.env_steps, e.updates, e.score, e.normalised] for e in curve]
+    told = [[e.phase, e.env_steps, e.updates, e.score, e.normalised, e.seconds] for e in curve]
+    assert record["runs"][0]["curve"] == told
 
 
 def test_the_terminal_table_fits_eighty_columns(study):

@@ -17,6 +17,7 @@ def compare(args: list[str]) -> None:
         directories: Positional[tuple[Path, ...]],
         out: Path = Path("comparison"),
         seed: int = 0,
+        by_clock: bool = False,
         json_: Annotated[bool, arg(name="json")] = False,
     ) -> None:
         """Finished runs side by side. Refuses to mix priors, protocols or budgets, and says which field differs.
@@ -25,12 +26,13 @@ def compare(args: list[str]) -> None:
             directories: Runs, or folders of runs.
             out: Folder for index.html, index.png and index.json.
             seed: Of the bootstrap.
+            by_clock: Methods may have budgets of env steps of their own: all tell their seconds, on machines alike.
             json_: Print the page's JSON: rows, aggregates, runs.
         """
         from reincarnate import report
 
         with disk_errors(out):
-            rows = report.compare(list(directories), out, seed=seed, tell=ui.note)
+            rows = report.compare(list(directories), out, seed=seed, tell=ui.note, by_clock=by_clock)
         if json_:
             print(report.json_of(out).read_text(), end="")
             return

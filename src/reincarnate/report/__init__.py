@@ -8,7 +8,9 @@ import numpy as np
 
 from reincarnate.files.atomic import write_bytes
 from reincarnate.report.aggregates import Aggregates, aggregate
+from reincarnate.report.areas import areas
 from reincarnate.report.comparable import check_comparable, gaps
+from reincarnate.report.curves import across
 from reincarnate.report.page import as_json, write_page
 from reincarnate.report.picture import figure, save_png
 from reincarnate.report.published import load_published, title_of
@@ -49,14 +51,16 @@ def compare(
     out: Path | None,
     seed: int = 0,
     tell: Callable[[str], object] = warnings.warn,
+    by_clock: bool = False,
 ) -> list[Row]:
     """Load, check and summarise runs; with `out`, write the page, the rows as JSON and the curves as PNG.
 
     `out` is the page, if its name ends in `.html`, with the other two beside it; else a folder for
     `index.html`, `index.json` and `index.png`. `tell` is given a line about unfinished runs, if any. One `seed`
-    gives the same numbers everywhere. Raises UserError if nothing can be compared, or runs must not be.
+    gives the same numbers everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). Raises
+    UserError if nothing can be compared, or runs must not be.
     """
-    loaded = load_runs(directories)
+    loaded = load_runs(directories)._replace(by_clock=by_clock)
     if loaded.note:
         tell(loaded.note)
     return publish(loaded, out, seed)
@@ -64,7 +68,7 @@ def compare(
 
 def publish(loaded: Loaded, out: Path | None, seed: int = 0, title: str = "") -> list[Row]:
     """As `compare`, for runs that are loaded already; `title` heads the page."""
-    check_comparable(loaded.runs)
+    check_comparable(loaded.runs, loaded.by_clock)
     rows = summarise(loaded.runs, np.random.default_rng(seed), loaded.missing)
     if out is not None:
         _write(loaded, rows, Path(out), seed, title)
@@ -81,7 +85,8 @@ def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) ->
     title = title or "What the prior was worth: " + ", ".join(sorted({run.env for run in loaded.runs}))
     write_page(loaded.runs, page, np.random.default_rng(seed), title, loaded.missing)
     all_of_it = aggregate(loaded.runs, np.random.default_rng(seed), loaded.missing)
+    under = areas(loaded.runs, np.random.default_rng(seed), loaded.missing)
     notes = gaps(loaded.runs, loaded.missing)
-    text = as_json(rows, loaded.runs, all_of_it, loaded.missing, notes, page.parent, title)
+    text = as_json(rows, loaded.runs, all_of_it, under, loaded.missing, notes, page.parent, title, loaded.by_clock)
     write_bytes(json_of(out), text.encode())
-    save_png(figure(loaded.runs, np.random.default_rng(seed)), page.with_suffix(".png"))
+    save_png(figure(loaded.runs, np.random.default_rng(seed), across(loaded.runs)), page.with_suffix(".png"))

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from reincarnate.errors import UserError
+from reincarnate.report.curves import clocked
 from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, unscored
 
 _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
@@ -22,24 +23,31 @@ _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
     "reference.random": lambda run: run.result["reference"]["random"],
     "reference.teacher": lambda run: run.result["reference"]["teacher"],
 }
+_HELD_BY_CLOCK = {name: value for name, value in _HELD_EQUAL.items() if name != "env_steps"} | {
+    "machine": lambda run: run.result.get("machine"),
+    "telling seconds": lambda run: clocked([run]),
+}
 _MAY_LACK = {"prior.teacher", "prior.data", "prior.weights", "reference.teacher"}
 
 
-def check_comparable(runs: Sequence[FinishedRun]) -> None:
+def check_comparable(runs: Sequence[FinishedRun], by_clock: bool = False) -> None:
     """Nothing, if runs of one task differ only in method, student and seed; else UserError says in what more.
 
     Held equal: the environment's protocol, the budget of env steps, evaluations (how many, their episodes and
     ε, the final episodes), within a method the copies of the task, the hashes of
     teacher, data and weights, and the reference scores. A run without one of these goes with any. A seed
-    that one method ran twice is refused too: a copy is not an independent run.
+    that one method ran twice is refused too: a copy is not an independent run. `by_clock`: methods may have budgets of
+    their own, where all tell their seconds on machines alike.
     """
+    held = _HELD_BY_CLOCK if by_clock else _HELD_EQUAL
     for group in by_env(runs).values():
         for key in sorted({key for run in group for key in run.result.get("protocol") or {}}):
             _refuse(group, f"protocol.{key}", lambda run, key=key: (run.result.get("protocol") or {}).get(key))
-        for field, value in _HELD_EQUAL.items():
+        for field, value in held.items():
             _refuse([run for run in group if value(run) is not None or field not in _MAY_LACK], field, value)
         for same in by_label(group).values():
             _refuse(same, "envs (copies of the task)", lambda run: run.config.get("envs"))
+            _refuse(same, "env_steps", lambda run: run.env_steps)
         _refuse_copies(group)
         _refuse_members(group)
 

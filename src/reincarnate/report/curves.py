@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reincarnate.report.aggregates import matrices, over_all
-from reincarnate.report.runs import FinishedRun, by_env, by_label, is_normalised
+from reincarnate.report.runs import Evaluation, FinishedRun, by_env, by_label, is_normalised
 from reincarnate.report.statistics import (
     Interval,
     iqm,
@@ -16,7 +16,8 @@ from reincarnate.report.statistics import (
 )
 from reincarnate.report.wording import short
 
-ENV_STEPS, UPDATES = "env steps", "updates, offline ones included"  # what a curve may run over
+ENV_STEPS, UPDATES, SECONDS = "env steps", "updates, offline ones included", "seconds, evaluations included"
+"""What a curve may run over."""
 MOST = 6  # methods that one panel can hold; more are drawn a panel each, the others grey behind it
 FULL, FEW = 5, 2  # ticks of a panel, and of a small one
 POINTS = 101  # thresholds of a profile
@@ -91,9 +92,17 @@ class Panel:
 def panels(runs: Sequence[FinishedRun], rng: np.random.Generator, over: str = ENV_STEPS) -> list[Panel]:
     """One a task: the interquartile mean over seeds of each method's evaluations, with its 95 % band.
 
-    Methods at one position have spent equally many env steps, or, `over` UPDATES, gradient steps.
+    Methods at one position have spent equally many env steps, or, `over` UPDATES, gradient steps, or, `over` SECONDS,
+    as long; the last only where all runs tell it.
     """
+    if over == SECONDS and not clocked(runs):
+        return []
     return [_panel(env, group, rng, over) for env, group in by_env(runs).items()]
+
+
+def clocked(runs: Sequence[FinishedRun]) -> bool:
+    """Whether every evaluation tells when it was."""
+    return all(e.seconds is not None for run in runs for e in run.evaluations)
 
 
 def profiles(runs: Sequence[FinishedRun], rng: np.random.Generator) -> list[Panel]:
@@ -114,12 +123,23 @@ def _panel(env: str, runs: list[FinishedRun], rng: np.random.Generator, over: st
 
 def _axis(runs: list[FinishedRun], over: str) -> Axis:
     evaluations = [e for run in runs for e in run.evaluations]
-    if over == UPDATES:
-        return Axis(over, 0.0, float(max([e.updates for e in evaluations] + [1])))
+    if over != ENV_STEPS:
+        return Axis(over, 0.0, max([position(e, over) for e in evaluations] + [1.0]))
     budget = max([run.env_steps for run in runs] + [1])
     offline = max([e.updates for e in evaluations if e.phase == "offline"], default=0)
     width = _OFFLINE_SHARE * budget if offline else 0.0
     return Axis(over, -width - 0.02 * budget * bool(offline), float(budget), offline, width)
+
+
+def across(runs: Sequence[FinishedRun]) -> str:
+    """What a report's first curves run over: env steps; seconds where methods of one task have different budgets."""
+    unequal = any(len({run.env_steps for run in group}) > 1 for group in by_env(runs).values())
+    return SECONDS if unequal and clocked(runs) else ENV_STEPS
+
+
+def position(e: Evaluation, over: str) -> float:
+    """Where an evaluation stands over updates, seconds or env steps."""
+    return float({UPDATES: e.updates, SECONDS: e.seconds or 0.0, ENV_STEPS: e.env_steps}[over])
 
 
 def _references(runs: list[FinishedRun], normalised: bool) -> tuple[Interval, Interval | None]:
@@ -152,12 +172,10 @@ def _points(run: FinishedRun, normalised: bool, axis: Axis) -> tuple[np.ndarray,
     points: dict[float, float] = {}
     for e in run.evaluations:
         score = e.normalised if normalised and e.normalised is not None else e.score
-        if axis.name == UPDATES:
-            points[float(e.updates)] = score
-        elif e.phase == "offline":
+        if axis.name == ENV_STEPS and e.phase == "offline":
             points[min(e.updates / max(axis.offline, 1) * axis.width - axis.width, -1e-9)] = score
         else:
-            points[float(e.env_steps)] = score
+            points[position(e, axis.name)] = score
     return np.array(sorted(points)), np.array([points[x] for x in sorted(points)])
 
 

@@ -14,8 +14,9 @@ import numpy as np
 from reincarnate.files.atomic import write_bytes
 from reincarnate.files.text import visible
 from reincarnate.report.aggregates import Aggregates, aggregate
+from reincarnate.report.areas import Areas, areas
 from reincarnate.report.comparable import gaps
-from reincarnate.report.curves import UPDATES, Panel, panels, profiles
+from reincarnate.report.curves import ENV_STEPS, SECONDS, UPDATES, Panel, across, panels, profiles
 from reincarnate.report.films import films
 from reincarnate.report.lineage import AGGREGATES, COST, aggregates_table, cost_table, named, picture
 from reincarnate.report.palette import MUTED, arm, styles
@@ -26,11 +27,11 @@ from reincarnate.report.style import colour, document, group_row, note, row, sec
 from reincarnate.report.table import METHOD, Row, caption, columns_of, forest_scale, headline, summarise
 from reincarnate.report.wording import duration, interval, number
 
-_CURVES = (
+_BAND = (
     "Interquartile mean over seeds with its 95% bootstrap band, of evaluations during training; the table has the "
-    "final one. Left of zero: learning from prior data. Dashed: the teacher, with the interval of its own score. "
-    "Dotted: the random policy."
+    "final one. "
 )
+_LINES = "Dashed: the teacher, with the interval of its own score. Dotted: the random policy."
 _CROWD = " Each method before all others in grey, best at the end first; the numbers are of the last evaluation."
 _HOW = (
     "Point at a plot to read its values, drag in it to zoom, double click to go back. By keyboard: ← and → read, "
@@ -49,6 +50,17 @@ _BY_UPDATES = (
     "The same evaluations by gradient steps, those on prior data included: methods at one position have computed "
     "equally long, not seen equally much."
 )
+_BY_SECONDS = (
+    "By the clock, the time that evaluations took included; clocks can be compared where the runs had the same machine "
+    "to themselves. "
+)
+_BY_STEPS = "Left of zero: learning from prior data. "
+_CURVES = {ENV_STEPS: _BAND + _BY_STEPS + _LINES, SECONDS: _BAND + _BY_SECONDS + _LINES}
+_OTHERS = {ENV_STEPS: "By env steps", SECONDS: "By the clock"}
+_AREAS = (
+    "The area under the curve, as a mean score: over the run's own env steps; over as many updates, and seconds, "
+    "as the task's longest method takes. A run that ends earlier keeps its last score."
+)
 
 
 def write_page(
@@ -61,17 +73,17 @@ def write_page(
     """Write the page on comparable `runs` to `path`, whole or not at all; `missing` ones are but listed."""
     seed = getattr(getattr(rng.bit_generator, "seed_seq", None), "entropy", None)
     rows, chosen = summarise(runs, rng, missing), styles([run.label for run in runs])
-    by_steps = panels(runs, rng)
     parts = [
         f"<h1>{escape(title)}</h1>",
         *(f'<p class="verdict">{escape(sentence)}</p>' for sentence in headline(rows)),
         switches([(arm(label), label) for label in chosen]),
         f'<p class="note how" hidden>{escape(_HOW)}</p>',
-        _plots(by_steps, "steps", _CURVES),
+        _plots(panels(runs, rng, across(runs)), "steps", _CURVES[across(runs)]),
         section("Final scores", _scores(rows, runs), note(caption(rows)), *map(note, gaps(runs, missing))),
         section("Every aggregate", aggregates_table(aggregate(runs, rng, missing)), note(AGGREGATES)),
         section("Performance profiles", _plots(profiles(runs, rng), "shares", _PROFILES)),
-        section("At equal updates", _folded(_plots(panels(runs, rng, UPDATES), "updates", _BY_UPDATES), by_steps)),
+        section("At equal updates", _folded(panels(runs, rng, UPDATES), "updates", _BY_UPDATES)),
+        *_clock(runs, rng.spawn(1)[0], missing),
         *_films(runs, path.parent),
         section("What each method did", *_plans(runs)),
         section("Cost of one run", cost_table(runs), note(COST)),
@@ -87,11 +99,35 @@ def _plots(found: Sequence[Panel], group: str, text: str) -> str:
     return f"<figure>{plots(found, group)}<figcaption>{escape(text)}</figcaption></figure>"
 
 
-def _folded(drawn: str, found: Sequence[Panel]) -> str:
-    """What takes much room only where it is asked for."""
+def _clock(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequence[Missing]) -> Iterable[str]:
+    """Curves by seconds where all runs tell theirs, or by env steps where those come first; areas under the curves."""
+    over = SECONDS if across(runs) == ENV_STEPS else ENV_STEPS
+    drawn = panels(runs, rng, over)
+    if drawn:
+        yield section(_OTHERS[over], _folded(drawn, "second", _CURVES[over]))
+    found = areas(runs, rng, missing)
+    if found:
+        yield section("On the way", _areas_table(found), note(_AREAS))
+
+
+def _areas_table(found: Sequence[Areas]) -> str:
+    body = []
+    for env in dict.fromkeys(x.env for x in found):
+        group = [x for x in found if x.env == env]
+        span = f", {group[0].seconds:,.0f} s" if group[0].seconds else ""
+        body.append(group_row(f"{env}: {group[0].updates:,.0f} updates{span}", 4))
+        for x in group:
+            cells = [interval(part, 0) for part in (x.by_env_steps, x.by_updates, x.by_seconds)]
+            body.append(row([escape(cell) for cell in (x.method, *cells)]))
+    return table(["method", "by env steps", "by updates", "by the clock"], body, "Areas under the curves")
+
+
+def _folded(found: Sequence[Panel], group: str, text: str) -> str:
+    """Plots that take much room only where they are asked for."""
+    drawn = _plots(found, group, text)
     if not any(panel.crowded for panel in found):
         return drawn
-    return f"<details><summary>The curves by updates</summary>{drawn}</details>"
+    return f"<details><summary>The curves over {found[0].x.name.partition(',')[0]}</summary>{drawn}</details>"
 
 
 # ---- scores ------------------------------------------------------------------------------------------
@@ -221,21 +257,25 @@ def as_json(
     rows: Sequence[Row],
     runs: Sequence[FinishedRun],
     aggregates: Sequence[Aggregates] = (),
+    under: Sequence[Areas] = (),
     missing: Sequence[Missing] = (),
     notes: Sequence[str] = (),
     folder: Path = Path(),
     title: str = "",
+    by_clock: bool = False,
 ) -> str:
-    """Rows, aggregates and the runs they came from, as JSON text; with the runs left out and what is not said.
+    """Rows, aggregates, areas `under` curves and the runs they came from, as JSON text; with what is left out.
 
     `folder` is where the text will lie: it names the runs left out from there, as the page beside it does.
     """
     record = {
         "format": 1,
         "title": title,
+        **({"by_clock": True} if by_clock else {}),
         "bootstrap": {"kind": "percentile, stratified by task", "reps": REPS, "level": LEVEL},
         "rows": [asdict(row) for row in rows],
         "aggregates": [asdict(row) for row in aggregates],
+        "areas": [asdict(row) for row in under],
         "missing": [asdict(run) | {"path": Path(os.path.relpath(run.path, folder)).as_posix()} for run in missing],
         "notes": list(notes),
         "runs": [_run(run) for run in runs],
@@ -245,5 +285,8 @@ def as_json(
 
 def _run(run: FinishedRun) -> dict[str, Any]:
     """What a run asked for, what came out, and its curve."""
-    curve = [[e.phase, e.env_steps, e.updates, e.score, e.normalised] for e in run.evaluations]
+    curve = [
+        [e.phase, e.env_steps, e.updates, e.score, e.normalised, *([] if e.seconds is None else [e.seconds])]
+        for e in run.evaluations
+    ]
     return {"label": run.label, "config": run.config, "result": run.result, "curve": curve}

@@ -11,7 +11,7 @@ from reincarnate.files.records import shown
 from reincarnate.report.fields import get, optional, read_record, read_text
 from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, made
 
-CURVE = ("phase", "env_steps", "updates", "score", "normalised")
+CURVE = ("phase", "env_steps", "updates", "score", "normalised", "seconds")  # older ones end before the seconds
 
 
 def load_published(path: Path) -> Loaded:
@@ -29,7 +29,7 @@ def load_published(path: Path) -> Loaded:
     if not runs:
         raise UserError(f"{path} holds no run")
     missing = [_missing(one, path) for one in _objects(record, "missing", path)] if "missing" in record else []
-    return Loaded(runs, missing)
+    return Loaded(runs, missing, record.get("by_clock") is True)
 
 
 def title_of(path: Path) -> str:
@@ -53,13 +53,14 @@ def _curve(rows: Any, where: Path) -> Iterable[Evaluation]:
     if not isinstance(rows, list):
         raise UserError(f"{where}: curve should be a list, not {shown(rows)}")
     for row in rows:
-        if not isinstance(row, list) or len(row) != len(CURVE):
+        if not isinstance(row, list) or len(row) not in (len(CURVE) - 1, len(CURVE)):
             raise UserError(f"{where}: an evaluation is {', '.join(CURVE)}, not {shown(row)}")
-        told = dict(zip(CURVE, row, strict=True))
+        told = {"seconds": None, **dict(zip(CURVE, row, strict=False))}
         steps, updates, score = (optional(told, key, where) for key in CURVE[1:4])
         if steps is None or updates is None or score is None:
             raise UserError(f"{where}: an evaluation lacks a number: {shown(row)}")
-        yield Evaluation(str(told["phase"]), int(steps), int(updates), score, optional(told, "normalised", where))
+        normalised, seconds = (optional(told, key, where) for key in CURVE[4:])
+        yield Evaluation(str(told["phase"]), int(steps), int(updates), score, normalised, seconds)
 
 
 def _missing(one: dict[str, Any], path: Path) -> Missing:

@@ -35,13 +35,17 @@ class Missing:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One evaluation on the way. `updates` counts from the run's start; offline, `env_steps` stays 0."""
+    """One evaluation on the way. `updates` counts from the run's start; offline, `env_steps` stays 0.
+
+    `seconds` passed since the run's start, evaluations included; older reports do not tell them.
+    """
 
     phase: str  # "offline" or "online"
     env_steps: int
     updates: int
     score: float
     normalised: float | None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +82,11 @@ class FinishedRun:
 
 
 class Loaded(NamedTuple):
-    """The finished runs found, and those that cannot be counted."""
+    """The finished runs found, and those that cannot be counted; `by_clock`: methods' budgets of env steps differ."""
 
     runs: list[FinishedRun]
     missing: list[Missing]
+    by_clock: bool = False
 
     @property
     def unfinished(self) -> list[Path]:
@@ -286,6 +291,7 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
             updates=integer(record, "updates", where),
             score=number(record, "score", where),
             normalised=optional(record, "normalised", where),
+            seconds=optional(record, "seconds", where) if "seconds" in record else None,
         )
         for where, record in records
         if record.get("kind") == "eval"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate.report.aggregates import limited, over_all
+from reincarnate.report.areas import area
 from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, reference_beside, unscored
 from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
@@ -59,22 +60,6 @@ def _limited(row: Row, envs: Iterable[str], missing: Sequence[Missing]) -> Row:
     if row.kind != METHOD or not lost:
         return row
     return replace(row, score=limited(row.score, lost), area=limited(row.area, lost) if row.area else None)
-
-
-def area(run: FinishedRun) -> float | None:
-    """Mean normalised score over the run's online env steps: the area under its curve. None without a curve.
-
-    Linear between evaluations. Before the first online one counts the last offline one, if there was any.
-    """
-    start = [(0, e.normalised) for e in run.evaluations if e.phase == "offline"][-1:]
-    online = [(e.env_steps, e.normalised) for e in run.evaluations if e.phase != "offline"]
-    points = {steps: score for steps, score in start + online if score is not None}
-    if not online or not run.env_steps or len(points) < len({steps for steps, _ in start + online}):
-        return None
-    steps = np.array(sorted({0, run.env_steps, *points}), float)
-    known = np.array(sorted(points), float)
-    scores = np.interp(steps, known, [points[int(s)] for s in known])
-    return float(((scores[1:] + scores[:-1]) / 2 * np.diff(steps)).sum() / run.env_steps)
 
 
 def _task(env: str, runs: list[FinishedRun], rng: np.random.Generator) -> list[Row]:

@@ -16,7 +16,7 @@ from reincarnate.run.prepare import Prepared, prepare_all
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
 
 MOST_SEEDS = 10_000
-KEYS = ("title", "tasks", "methods", "seeds", "run", "search")
+KEYS = ("title", "tasks", "methods", "seeds", "run", "search", "by_clock")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,8 @@ def read_study(path: Path) -> Study:
     runs share; `tasks`, a list of settings (env, teacher …) that go over them; `methods`, a mapping of names to
     settings, `name: {method: qdagger, …}` where it is not the method's own, and
     with `run: {student: …}` where more than the method's settings differ;
-    `seeds`, a number or a list. Raises UserError for an unknown key, method or task, and for a teacher that does
+    `seeds`, a number or a list; `by_clock: true` where methods have budgets of env steps of their own and are compared
+    by their seconds. Raises UserError for an unknown key, method or task, and for a teacher that does
     not fit, naming it.
     """
     file = read_yaml(path)
@@ -79,6 +80,8 @@ def _check(path: Path, file: dict[str, Any]) -> None:
             raise UserError(f"{path}: {key} is missing or empty")
         if not isinstance(file.get(key) or kind(), kind):
             raise UserError(f"{path}: {key} must be {what}, not {shown(file[key])}")
+    if not isinstance(file.get("by_clock", False), bool):
+        raise UserError(f"{path}: by_clock must be true or false, not {shown(file['by_clock'])}")
     for name in file["methods"]:
         if not isinstance(name, str):
             raise UserError(f"{path}: the name of a method must be text, not {shown(name)}")

@@ -21,6 +21,7 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
         record = read_study_record(directory)
         title, out, found = str(record["title"]), out or directory, record.get("found", {})
         loaded = load_study(directory, record["runs"])
+        loaded = loaded._replace(by_clock=(record.get("settings") or {}).get("by_clock") is True)
     rows = report.publish(loaded, out, seed, title)
     if not quiet:
         ui.console.print(f"[bold]{ui.escape(title)}[/]", highlight=False)
