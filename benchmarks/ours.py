@@ -22,17 +22,20 @@ class Clock:
 
     def __init__(self, training: Training, phase: str, begin: int):
         self._training, self._phase, self._begin = training, phase, begin
-        self._marks: list[tuple[int, float, float]] = []
+        self._marks: list[tuple[int, float]] = []
+        self._busy = 0.0
 
     def __call__(self, phase: Phase) -> None:
         if phase.name == self._phase and self._training.at.done(phase) >= self._begin:
-            mark = (self._training.at.done(phase), time.perf_counter(), time.process_time())
-            self._marks[1:] = [mark]
+            if not self._marks:
+                self._busy = time.process_time()  # of all threads: too dear to be asked at every step
+            self._marks[1:] = [(self._training.at.done(phase), time.perf_counter())]
 
     def read(self) -> dict[str, float]:
         """Env steps (or updates) per second, and how many cores the process kept busy."""
-        (before, start, busy), (after, end, busy_end) = self._marks
-        return {"per_second": (after - before) / (end - start), "cores_busy": (busy_end - busy) / (end - start)}
+        (before, start), (after, end) = self._marks
+        busy = time.process_time() - self._busy
+        return {"per_second": (after - before) / (end - start), "cores_busy": busy / (time.perf_counter() - start)}
 
 
 def settings(config: ValueSettings, warmup: int = WARMUP, final_epsilon: float = 0.05, epsilon_steps: int = 1000):

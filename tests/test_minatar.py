@@ -1,12 +1,23 @@
 """MinAtar's games stepped together play to the bit what the package's own environments play in a list."""
 
-import minatar.environments.asterix as package_asterix
-import minatar.environments.seaquest as package_seaquest
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
 from reincarnate import envs
-from reincarnate.envs.minatar import GAMES, MAX_STEPS, TOGETHER_FROM, asterix, listed, seaquest, together
+from reincarnate.envs.minatar import (
+    GAMES,
+    MAX_STEPS,
+    STICKY,
+    TOGETHER_FROM,
+    asterix,
+    game_module,
+    listed,
+    seaquest,
+    together,
+)
 from reincarnate.envs.minatar import streams as streams_page
 from reincarnate.envs.minatar.streams import BLOCK, Streams
 from reincarnate.envs.vector import IDLE, Copies
@@ -49,6 +60,31 @@ def test_a_game_plays_as_the_package_does_over_ten_thousand_random_steps(env_id)
     assert reward > 0 and (ended > 8 or "Freeway" in env_id)
 
 
+@pytest.mark.filterwarnings("ignore")  # minatar looks for drawing libraries as it is imported
+@pytest.mark.parametrize("env_id", GAMES)
+def test_a_listed_game_plays_as_the_packages_environment_with_sticky_actions(env_id):
+    from minatar.environment import Environment
+
+    ours, own = listed(env_id, 1), Environment(GAMES[env_id], sticky_action_prob=STICKY)
+    ours.begin(np.array([7]))
+    own.seed(7)
+    own.reset()
+    for (action,) in moody(ours.spec, 1, 300, 1):
+        told = ours.step(np.array([action]))
+        reward, ended = own.act(own.minimal_action_set()[action])
+        assert same(told.next_obs[0], own.state()) and (told.reward[0], told.terminated[0]) == (reward, ended)
+        if ended:
+            break
+
+
+def test_no_library_that_draws_is_loaded_to_play():
+    code = (
+        "from reincarnate import envs; envs.make('MinAtar/Breakout-v1', 1); import sys; print('seaborn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("env_id", GAMES)
 def test_a_game_plays_as_the_package_does_over_ten_thousand_steps_of_each_of_many_copies(env_id):
@@ -63,12 +99,12 @@ def test_a_copy_left_alone_neither_moves_nor_draws(env_id):
 def test_a_crowded_sea_and_full_boats_surfacing(monkeypatch):
     """As late in a long game: something spawns on every step, and now and then six divers are on board."""
     for package, ours, value in [("init_spawn_speed", "SPAWN_SPEED", 1), ("init_move_interval", "MOVE_INTERVAL", 3)]:
-        monkeypatch.setattr(package_seaquest, package, value)
+        monkeypatch.setattr(game_module("seaquest"), package, value)
         monkeypatch.setattr(seaquest, ours, value)
 
     def take_on_board(own, ours, step):
         for i in range(step % 5, own.n, 5):
-            game = own._envs[i]._env.env
+            game = own._envs[i]._game
             game.diver_count = ours._game.divers[i] = step % 8 - 1
             game.surface = False
             ours._game.player[i] %= seaquest.SURFACED
@@ -79,7 +115,7 @@ def test_a_crowded_sea_and_full_boats_surfacing(monkeypatch):
 
 def test_asterix_late_in_a_long_game(monkeypatch):
     for package, ours, value in [("init_spawn_speed", "SPAWN_SPEED", 1), ("init_move_interval", "MOVE_INTERVAL", 2)]:
-        monkeypatch.setattr(package_asterix, package, value)
+        monkeypatch.setattr(game_module("asterix"), package, value)
         monkeypatch.setattr(asterix, ours, value)
     asterix.timetable.cache_clear()
     assert play_both("MinAtar/Asterix-v1", 12, 400)[1] > 50
@@ -87,7 +123,7 @@ def test_asterix_late_in_a_long_game(monkeypatch):
 
 
 def test_asterix_keeps_the_packages_time_to_the_limit():
-    game, spawned, moved = package_asterix.Env(), [], []
+    game, spawned, moved = game_module("asterix").Env(), [], []
     spawns, moves = asterix.timetable(MAX_STEPS)
     for _ in range(MAX_STEPS):
         spawned.append(game.spawn_timer == 0)

@@ -1,8 +1,10 @@
 """The five MinAtar games (Young & Tian, 2019), sticky actions 0.1, difficulty ramping, minimal action sets."""
 
 import functools
-import logging
 from collections.abc import Callable
+from importlib.util import find_spec, module_from_spec, spec_from_file_location
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -42,22 +44,29 @@ def ids() -> frozenset[str]:
     return frozenset(GAMES)
 
 
-def _environment(game: str) -> Any:
-    root = logging.getLogger()
-    level = root.level
-    root.setLevel(logging.ERROR)  # minatar warns on import that it cannot draw; nothing here draws
-    try:
-        from minatar.environment import Environment
-    finally:
-        root.setLevel(level)
-    return Environment(game, sticky_action_prob=STICKY, difficulty_ramping=True)
+def _rules(game: str) -> Any:
+    """The package's own game, with difficulty ramping."""
+    return game_module(game).Env(ramping=True)
+
+
+@functools.cache
+def game_module(game: str) -> ModuleType:
+    """The package's file of a game, by itself: `import minatar` takes seconds, for libraries that draw."""
+    package = find_spec("minatar")
+    assert package and package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0]) / "environments" / f"{game}.py"
+    found = spec_from_file_location(f"{__name__}._{game}", path)
+    assert found and found.loader
+    module = module_from_spec(found)
+    found.loader.exec_module(module)
+    return module
 
 
 @functools.cache
 def spec(env_id: str) -> TaskSpec:
     """The game's spec: bool[10, 10, C] observations, minimal actions."""
-    env = _environment(GAMES[env_id])
-    minimal = env.minimal_action_set()
+    game = _rules(GAMES[env_id])
+    minimal = game.minimal_action_set()
     protocol = {
         "env": env_id,
         "sticky_actions": STICKY,
@@ -66,14 +75,14 @@ def spec(env_id: str) -> TaskSpec:
         "max_episode_steps": MAX_STEPS,
         "reward_clip": None,
     }
-    return TaskSpec(env_id, tuple(env.state_shape()), "bool", len(minimal), 1, None, protocol)
+    return TaskSpec(env_id, tuple(game.state_shape()), "bool", len(minimal), 1, None, protocol)
 
 
 @functools.cache
 def action_names(env_id: str) -> tuple[str, ...]:
     """The minimal actions of a game by MinAtar's letters: n(one), l(eft), u(p), r(ight), d(own), f(ire)."""
-    env = _environment(GAMES[env_id])
-    return tuple(env.env.action_map[action] for action in env.minimal_action_set())
+    game = _rules(GAMES[env_id])
+    return tuple(game.action_map[action] for action in game.minimal_action_set())
 
 
 def make(env_id: str, n: int, view: str) -> VectorEnv:
@@ -94,26 +103,30 @@ def together(env_id: str, n: int) -> Games:
 
 
 class _MinAtar:
-    """One game. Seeding also forgets the last action, which sticky actions would carry over."""
+    """One game with sticky actions. Seeding also forgets the last action, which these would carry over."""
 
     def __init__(self, game: str):
-        self._env = _environment(game)
-        self._actions = self._env.minimal_action_set()
+        self._game = _rules(game)
+        self._actions = self._game.minimal_action_set()
+        self._random = np.random.RandomState()
+        self._last = 0
 
     def picture(self) -> np.ndarray:
         """Its grid, uint8 [10, 10, 3]."""
-        return drawn(self._env.state())
+        return drawn(self._game.state())
 
     def reset(self, seed: int | None) -> np.ndarray:
         if seed is not None:
-            self._env.seed(seed)
-            self._env.last_action = 0
-        self._env.reset()
-        return self._env.state()
+            self._random = self._game.random = np.random.RandomState(seed)
+            self._last = 0
+        self._game.reset()
+        return self._game.state()
 
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool]:
-        reward, terminated = self._env.act(self._actions[action])
-        return self._env.state(), float(reward), bool(terminated), False
+        if self._random.rand() >= STICKY:
+            self._last = self._actions[action]
+        reward, terminated = self._game.act(self._last)
+        return self._game.state(), float(reward), bool(terminated), False
 
     def close(self) -> None:
         pass
