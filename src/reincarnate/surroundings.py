@@ -1,6 +1,8 @@
 """What a process finds around it, made harmless: other encodings, no home, a notebook's settings, a caller's torch."""
 
+import atexit
 import codecs
+import gc
 import getpass
 import importlib
 import io
@@ -88,6 +90,7 @@ def own_process() -> None:
         getpass.getuser()  # as torch's compiler asks for the place of its cache
     except (KeyError, OSError):
         os.environ["LOGNAME"] = f"uid{os.getuid()}"
+    atexit.register(gc.freeze)  # looking for garbage as the process ends, through all of torch, takes half a second
 
 
 def sound_backend() -> None:
