@@ -174,6 +174,50 @@ def quicker(nature: Study, curves: dict[str, dict[str, list]]) -> list[dict]:
     return rows
 
 
+def pays(study: Study, taught: str, alone: str = "scratch") -> list[dict]:
+    """Env steps of its own that a method takes to the score that learning alone ends at, and to its teacher's.
+
+    Where the mean curve over seeds first gets there, linear between evaluations, and at the first one if it is there
+    already; `times` fewer, with the interval of 2,000 resamples of both methods' seeds. None: not within the budget.
+    What the teacher cost is not in it.
+    """
+    rows, rng = [], np.random.default_rng(SEED)
+    with_teacher, without = study.method(taught), study.method(alone)
+    for k, task in enumerate(study.tasks):
+        end = float(without.online[:, k, -1].mean())
+        for name, target in ((f"where {alone} ends", end), ("teacher's", 1.0)):
+            own, other = (reached(one.online[:, k], one.steps, target) for one in (with_teacher, without))
+            row = {"task": task, "score": round(target, 2), "of": name, taught: own, alone: other}
+            rows.append(row | {"times": _times(with_teacher, without, k, target, rng) if own and other else None})
+    return rows
+
+
+def reached(curves: np.ndarray, steps: np.ndarray, target: float) -> int | None:
+    """Where the mean of curves [S, E] first reaches a target; None: nowhere."""
+    height = curves.mean(0)
+    above = np.flatnonzero(height >= target)
+    if not len(above):
+        return None
+    i = int(above[0])
+    share = (target - height[i - 1]) / (height[i] - height[i - 1]) if i else 1.0
+    return round(float(steps[max(i - 1, 0)] + (steps[i] - steps[max(i - 1, 0)]) * share))
+
+
+def _times(one: Curves, other: Curves, k: int, target: float, rng: np.random.Generator) -> dict:
+    """How many times fewer env steps `one` takes; limits are None where a resample does not get there."""
+
+    def ratio(a: np.ndarray, b: np.ndarray) -> float:
+        fewer, more = reached(a, one.steps, target), reached(b, other.steps, target)
+        return np.inf if more is None else 0.0 if fewer is None else more / max(fewer, 1)
+
+    a, b = one.online[:, k], other.online[:, k]
+    drawn = [ratio(a[rng.integers(len(a), size=len(a))], b[rng.integers(len(b), size=len(b))]) for _ in range(2000)]
+    low, high = np.percentile(drawn, [2.5, 97.5], method="nearest")
+    return {"point": round(ratio(a, b), 2)} | {
+        name: round(float(x), 2) if 0 < x < np.inf else None for name, x in (("low", low), ("high", high))
+    }
+
+
 def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> dict:
     """Each finding of the paper, as far as the studies at hand reach."""
     found: dict = {}
@@ -195,6 +239,7 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["1 value to value, five times the budget"] = levels(study, study.labels, "scratch")
         found["2 value to value, five times the budget"] = drops(study, study.labels)
         found["5 qdagger against the others, five times the budget"] = gains(study, ["qdagger"], study.labels)
+        found["pays, value to value"] = pays(study, "qdagger")
     if study := studies.get("finetune"):
         found["7 fine-tuning"] = levels(study, study.labels, "finetune, full rate")
     if study := studies.get("nature"):
@@ -203,6 +248,8 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
     if study := studies.get("better"):
         found["better, what is kept alone"] = kept(study, 0.5)
         found["better, all four games"] = levels(study, study.labels, "scratch")
+        found["pays, the teacher stays"] = pays(study, "stays")
+        found["pays, the teacher goes"] = pays(study, "anchored")
     return found
 
 
@@ -222,11 +269,8 @@ def main() -> None:
 def said(value: object) -> str:
     """An interval as point [low, high]."""
     if isinstance(value, dict) and "point" in value:
-        return (
-            f"{value['point']:.2f} [{value['low']:.2f}, {value['high']:.2f}]"
-            if value["low"] is not None
-            else f"{value['point']:.2f}"
-        )
+        point, low, high = ("–" if x is None else f"{x:.2f}" for x in (value["point"], value["low"], value["high"]))
+        return point if low == high == "–" else f"{point} [{low}, {high}]"
     return str(value)
 
 
