@@ -233,3 +233,24 @@ def test_help_teaches(capsys):
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert "--offline-updates" in text and "--student.lr" in text and "--wean.by" in text and "--env-steps" in text
+
+
+UNSURE = """
+import torch
+
+def lean(obs):
+    return torch.stack([torch.zeros(len(obs)), obs[:, 2] + obs[:, 3]], 1)  # right where the pole falls to, but not surely
+
+lean.tells = "logits"
+"""
+
+
+def test_the_greedy_play_of_a_teacher_that_samples_is_scored_where_asked():
+    Path("unsure.py").write_text(UNSURE)
+    given = ["train", "kickstart", *FAST, "--teacher", "py:unsure.py:lean", "--reference-greedy", "--out"]
+    main([*given, "run"])
+    told = json.loads(Path("run/result.json").read_text())["reference"]
+    assert told["greedy"]["mean"] > 2 * told["teacher"]["mean"]  # leaning with the pole keeps it up, at times does not
+    main([*given, "again", "--teacher-plays", "greedy"])
+    again = json.loads(Path("again/result.json").read_text())["reference"]
+    assert "greedy" not in again and again["teacher"] == told["greedy"]

@@ -354,6 +354,22 @@ def test_areas_by_updates_and_by_the_clock_run_to_the_end_of_the_longest_method(
     assert kickstart.by_updates.point == kickstart.by_seconds.point == pytest.approx(0.5)
 
 
+@pytest.mark.parametrize("mean, said", [
+    (-95.0, "beat the teacher, its greedy play too"),
+    (-60.0, "beat the teacher as it plays, sampling, but not surely its greedy play"),
+])  # fmt: skip
+def test_a_student_is_judged_by_its_teachers_greedy_play_too_where_that_was_measured(mean, said, tmp_path):
+    greedy = {"reference.greedy": {"mean": mean, "low": mean - 4, "high": mean + 4, "episodes": 100}}
+    for seed in range(5):
+        fake_run(tmp_path / "runs", "qdagger", seed, result=greedy | {"normalised": 1.05, "score": -70.0})
+    rows = compare([tmp_path / "runs"], tmp_path / "out", tell=quiet)
+    row = next(row for row in rows if row.kind == "greedy")
+    assert row.raw == mean and row.score.point == pytest.approx((mean - RANDOM) / (TEACHER - RANDOM))
+    assert headline(rows)[0].endswith(f"{said}.")
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert "teacher, greedy" in page and 'class="greedy"' in page
+
+
 def test_budgets_of_their_own_are_for_methods_that_are_compared_by_the_clock(tmp_path):
     longer = {"env_steps": 40_000}
     fake_run(tmp_path / "runs", "scratch")

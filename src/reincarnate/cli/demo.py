@@ -16,7 +16,7 @@ from reincarnate.studies import Cell, Study, run_study
 
 PRIOR = "minatar-breakout-ppo"
 ENV = "MinAtar/Breakout-v1"
-ENV_STEPS = 320_000
+ENV_STEPS = 600_000
 WORKERS = 2
 TEACHING = Kickstart(weight=0.5, wean=Weaning(by="fixed"))  # studies/better.yaml's arm "stays"
 
@@ -38,6 +38,7 @@ def demo_study(seeds: int, store: Path) -> Study:
                 eval_episodes=16,
                 final_episodes=64,
                 reference_episodes=64,
+                reference_greedy=True,
                 store=str(store),
             ),
         )

@@ -35,10 +35,11 @@ from reincarnate.types import Prediction, TaskSpec, Teacher
 
 @dataclass(frozen=True)
 class Reference:
-    """The random policy's and the teacher's evaluations on a task."""
+    """The random policy's and the teacher's evaluations on a task; `greedy` play of one that samples, if asked for."""
 
     random: Evaluation
     teacher: Evaluation | None
+    greedy: Evaluation | None = None
 
     @property
     def scale(self) -> Scale | None:
@@ -51,11 +52,12 @@ class Reference:
 
     def by(self, metric: str) -> "Reference":
         """The same, measured by the return or by the task's own score."""
-        return Reference(self.random.by(metric), self.teacher.by(metric) if self.teacher else None)
+        return Reference(*[one.by(metric) if one else None for one in (self.random, self.teacher, self.greedy)])  # pyright: ignore
 
     def summary(self) -> dict[str, Any]:
         """Means and intervals, as results record them."""
-        return {"random": self.random.summary(), "teacher": self.teacher.summary() if self.teacher else None}
+        told = {"random": self.random.summary(), "teacher": self.teacher.summary() if self.teacher else None}
+        return told | ({"greedy": self.greedy.summary()} if self.greedy else {})
 
     def by_task(self, names: Sequence[str]) -> dict[str, Any]:
         """The same of each of several tasks."""
@@ -63,16 +65,29 @@ class Reference:
         return {name: Reference(random, teacher).summary() for name, random, teacher in told}
 
 
-def reference(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, store: Path, tick: Tick) -> Reference:
-    """Both anchors of the scale, from the store where they have been measured before; of several tasks, each's own."""
+def reference(
+    spec: TaskSpec,
+    teacher: Teacher | None,
+    how: str,
+    episodes: int,
+    store: Path,
+    tick: Tick,
+    greedy: bool = False,
+) -> Reference:
+    """Both anchors of the scale, from the store where they have been measured before; of several tasks, each's own.
+
+    With `greedy` also the greedy play of a teacher that samples, of one task.
+    """
     if is_several(spec):
         return _of_tasks(spec, teacher, how, episodes, store, tick)
     random = _measured({"who": "random"}, spec, None, how, episodes, store, tick)
     if teacher is None:
         return Reference(random, None)
     how = way_of_playing(teacher.card, how)
-    who = {"who": teacher.card.sha256, "plays": how}
-    return Reference(random, _measured(who, spec, teacher, how, episodes, store, tick))
+    ways = [how, "greedy"] if greedy and how == "sample" else [how]
+    who = teacher.card.sha256
+    played = [_measured({"who": who, "plays": way}, spec, teacher, way, episodes, store, tick) for way in ways]
+    return Reference(random, *played)
 
 
 def _of_tasks(spec: TaskSpec, teacher: Teacher | None, how: str, episodes: int, store: Path, tick: Tick) -> Reference:

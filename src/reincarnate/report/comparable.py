@@ -22,12 +22,13 @@ _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
     "prior.weights": lambda run: run.prior.get("weights"),
     "reference.random": lambda run: run.result["reference"]["random"],
     "reference.teacher": lambda run: run.result["reference"]["teacher"],
+    "reference.greedy": lambda run: run.result["reference"].get("greedy"),
 }
 _HELD_BY_CLOCK = {name: value for name, value in _HELD_EQUAL.items() if name != "env_steps"} | {
     "machine": lambda run: run.result.get("machine"),
     "telling seconds": lambda run: clocked([run]),
 }
-_MAY_LACK = {"prior.teacher", "prior.data", "prior.weights", "reference.teacher"}
+_MAY_LACK = {"prior.teacher", "prior.data", "prior.weights", "reference.teacher", "reference.greedy"}
 
 
 def check_comparable(runs: Sequence[FinishedRun], by_clock: bool = False) -> None:

@@ -72,6 +72,7 @@ class Panel:
     curves: tuple[Curve, ...]
     random: Interval | None = None
     teacher: Interval | None = None
+    greedy: Interval | None = None
 
     @property
     def crowded(self) -> bool:
@@ -81,7 +82,7 @@ class Panel:
     @property
     def y(self) -> tuple[float, float]:
         """Its lowest and highest value, and a margin."""
-        told = [x for x in (self.random, self.teacher) if x is not None]
+        told = [x for x in (self.random, self.teacher, self.greedy) if x is not None]
         ends = [end for x in told for end in (x.low, x.point, x.high) if end is not None]
         ends += [float(end) for c in self.curves for part in (c.y, *(c.band or ())) for end in (part.min(), part.max())]
         low, high = min(ends, default=0.0), max(ends, default=1.0)
@@ -142,12 +143,15 @@ def position(e: Evaluation, over: str) -> float:
     return float({UPDATES: e.updates, SECONDS: e.seconds or 0.0, ENV_STEPS: e.env_steps}[over])
 
 
-def _references(runs: list[FinishedRun], normalised: bool) -> tuple[Interval, Interval | None]:
+def _references(runs: list[FinishedRun], normalised: bool) -> list[Interval | None]:
+    """The random policy's score, the teacher's, and its greedy play's, on the panel's scale."""
     random = runs[0].random
     teacher = next((run.teacher for run in runs if run.teacher is not None), None)
+    greedy = next((run.greedy for run in runs if run.greedy is not None), None)
+    found = [random, teacher, greedy]
     if teacher is None or not normalised:
-        return random, teacher
-    return random.scaled(random.point, teacher.point), teacher.scaled(random.point, teacher.point)
+        return found
+    return [one and one.scaled(random.point, teacher.point) for one in found]
 
 
 def _curve(label: str, runs: list[FinishedRun], normalised: bool, axis: Axis, rng: np.random.Generator) -> Curve | None:

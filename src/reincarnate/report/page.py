@@ -31,7 +31,10 @@ _BAND = (
     "Interquartile mean over seeds with its 95% bootstrap band, of evaluations during training; the table has the "
     "final one. "
 )
-_LINES = "Dashed: the teacher, with the interval of its own score. Dotted: the random policy."
+_LINES = (
+    "Dashed: the teacher, with the interval of its own score; in short dashes its greedy play, where it samples and "
+    "that was measured. Dotted: the random policy."
+)
 _CROWD = " Each method before all others in grey, best at the end first; the numbers are of the last evaluation."
 _HOW = (
     "Point at a plot to read its values, drag in it to zoom, double click to go back. By keyboard: ← and → read, "

@@ -72,7 +72,11 @@ def _label(name: str, kind: str, place: float) -> str:
 
 def _ends(panel: Panel) -> list[tuple[float, str, str]]:
     """Where each line ends, its name, its class; lowest first."""
-    references = (("random policy", "random", panel.random), ("teacher", "teacher", panel.teacher))
+    references = (
+        ("random policy", "random", panel.random),
+        ("teacher", "teacher", panel.teacher),
+        ("teacher, greedy", "teacher", panel.greedy),
+    )
     names = [(x.point, name, kind) for name, kind, x in references if x]
     return sorted(names + [(float(c.y[-1]), c.label, f"arm {arm(c.label)}") for c in panel.curves])
 
@@ -132,6 +136,7 @@ def _frame(panel: Panel, scale: str, behind: str) -> str:
     at = "".join(f"M0 {_y(panel, y)}H{SIDE}" for y in round_between(*panel.y, FULL))
     parts.append(f'<path class="grid" d="{at}"/>')
     parts += _reference(panel, panel.teacher, "teacher") + _reference(panel, panel.random, "random")
+    parts += _reference(panel, panel.greedy, "greedy")
     if behind:
         parts.append(f'<g class="others">{behind}</g>')
     return f'<svg class="shared" aria-hidden="true"><g id="{scale}" class="frame">{"".join(parts)}</g></svg>'

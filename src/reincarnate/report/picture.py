@@ -76,7 +76,11 @@ def _panels(found: Sequence[Panel], chosen: dict[str, Style]) -> Figure:
 
 
 def _ends(panel: Panel, chosen: dict[str, Style]) -> list[Label]:
-    references = (("random policy", MUTED, panel.random), ("teacher", INK, panel.teacher))
+    references = (
+        ("random policy", MUTED, panel.random),
+        ("teacher", INK, panel.teacher),
+        ("teacher, greedy", INK, panel.greedy),
+    )
     labels = [(x.point, name, colour) for name, colour, x in references if x]
     return labels + [(float(curve.y[-1]), curve.label, chosen[curve.label].colour) for curve in panel.curves]
 
@@ -133,6 +137,8 @@ def _frame(axes: Axes, panel: Panel) -> None:
         if panel.teacher.low is not None and panel.teacher.high is not None:
             axes.axhspan(panel.teacher.low, panel.teacher.high, color=INK, alpha=0.08, linewidth=0)
         axes.axhline(panel.teacher.point, color=INK, linewidth=1.2, linestyle=(0, (5, 3)))
+    if panel.greedy:
+        axes.axhline(panel.greedy.point, color=INK, linewidth=0.8, linestyle=(0, (2, 3)))
 
 
 def _offline(axes: Axes, x: Axis) -> None:

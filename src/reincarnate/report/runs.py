@@ -52,8 +52,9 @@ class Evaluation:
 class FinishedRun:
     """One finished run. `label` tells apart methods that share a name; `config` and `result` are as read.
 
-    `normalised` is None where there is no teacher; `random` and `teacher` are the reference scores, raw. `returns` are
-    what the final episodes scored; `beside` is the final mean by the task's other measure, where it has two.
+    `normalised` is None where there is no teacher; `random` and `teacher` are the reference scores, raw, and `greedy`
+    that of a sampling teacher's greedy play, where it was measured. `returns` are what the final episodes scored;
+    `beside` is the final mean by the task's other measure, where it has two.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class FinishedRun:
     returns: tuple[float, ...]
     random: Interval
     teacher: Interval | None
+    greedy: Interval | None
     evaluations: tuple[Evaluation, ...]
     config: dict[str, Any]
     result: dict[str, Any]
@@ -140,6 +142,7 @@ def made(
         returns=tuple(finite(x, scored, where) for x in _list(result, scored, where)),
         random=_reference(result, "random", where),
         teacher=_reference(result, "teacher", where) if get(result, "reference.teacher", where) else None,
+        greedy=_reference(result, "greedy", where) if result["reference"].get("greedy") else None,
         evaluations=evaluations,
         config=config,
         result=result,

@@ -16,12 +16,13 @@ from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_n
 from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
 
-TEACHER, RANDOM, METHOD = "teacher", "random", "method"
+TEACHER, GREEDY, RANDOM, METHOD = "teacher", "greedy", "random", "method"
+BEAT = "beat the teacher"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one task or on all; or what it is measured against: the teacher, the random policy.
+    """One method on one task or on all; or what it is measured against: teacher, its greedy play, random policy.
 
     `score` is the interquartile mean over seeds of the final evaluation: random 0, teacher 1 where
     `normalised`, else raw. `raw` is the mean raw score (None over several tasks), `area` the mean normalised
@@ -69,7 +70,8 @@ def _task(env: str, runs: list[FinishedRun], rng: np.random.Generator) -> list[R
 
 def _references(env: str, runs: list[FinishedRun]) -> list[Row]:
     teacher = next((run.teacher for run in runs if run.teacher is not None), None)
-    found = [(TEACHER, teacher), (RANDOM, runs[0].random)]
+    greedy = next((run.greedy for run in runs if run.greedy is not None), None)
+    found = [(TEACHER, teacher), (GREEDY, greedy), (RANDOM, runs[0].random)]
     rows = [
         Row(env, kind, kind, 0, x, False, raw=x.point, beside=reference_beside(runs, kind))
         for kind, x in found
@@ -120,7 +122,7 @@ def _overall(envs: dict[str, list[FinishedRun]], rng: np.random.Generator) -> li
 
 
 def _name(row: Row) -> str:
-    return "random policy" if row.kind == RANDOM else row.method
+    return {RANDOM: "random policy", GREEDY: "teacher, greedy"}.get(row.kind, row.method)
 
 
 def _area(row: Row) -> str:
@@ -187,7 +189,7 @@ def as_rich(rows: Sequence[Row]) -> Table:
         table.add_row(Text(env, style="bold"))
         for row in group:
             cells = [Text(column.narrow(row)) for column in columns]
-            style = {TEACHER: "yellow", RANDOM: "dim"}.get(row.kind, "")
+            style = {TEACHER: "yellow", GREEDY: "yellow", RANDOM: "dim"}.get(row.kind, "")
             table.add_row(*cells[:3], _forest(row, group), *cells[3:], style=style)
         table.add_section()
     return table
@@ -254,12 +256,24 @@ def headline(rows: Sequence[Row]) -> list[str]:
     return sentences
 
 
+def judged(score: Interval, rows: Sequence[Row]) -> str:
+    """What a method's normalised score says beside its teacher's, and beside its greedy play where that is known."""
+    teacher, greedy = (next((row for row in rows if row.kind == kind), None) for kind in (TEACHER, GREEDY))
+    if teacher is None or not teacher.normalised:
+        return "had no teacher to compare with"
+    said = verdict(score, teacher.score)
+    if greedy is None or said != BEAT:
+        return said
+    too = verdict(score, greedy.score) == BEAT
+    return f"{BEAT}, its greedy play too" if too else f"{BEAT} as it plays, sampling, but not surely its greedy play"
+
+
 def verdict(score: Interval, teacher: Interval) -> str:
     """What a method's normalised score says beside the teacher's own, each with its interval."""
     if score.low is None or score.high is None:
         return "ran once, which decides nothing"
     if score.low > (teacher.point if teacher.high is None else teacher.high):
-        return "beat the teacher"
+        return BEAT
     if score.high < (teacher.point if teacher.low is None else teacher.low):
         return "fell short of the teacher"
     if score.low > teacher.point:
@@ -277,7 +291,7 @@ def _sentence(env: str, rows: list[Row]) -> str:
         return f"{env}: {missing}; raw scores: {_and([_named(row) for row in methods])}."
     said: dict[str, list[str]] = {}
     for row in methods:
-        said.setdefault(verdict(row.score, teacher.score), []).append(_named(row))
+        said.setdefault(judged(row.score, rows), []).append(_named(row))
     return f"{env}: " + "; ".join(f"{_and(names)} {what}" for what, names in said.items()) + "."
 
 
@@ -285,9 +299,8 @@ def _tally(groups: dict[str, list[Row]]) -> list[str]:
     """On how many tasks each method did what; those that did the same in one sentence."""
     said: dict[str, dict[str, int]] = {}
     for rows in groups.values():
-        teacher = next((row for row in rows if row.kind == TEACHER and row.normalised), None)
         for row in (row for row in rows if row.kind == METHOD):
-            what = verdict(row.score, teacher.score) if teacher else "had no teacher to compare with"
+            what = judged(row.score, rows)
             counts = said.setdefault(row.method, {})
             counts[what] = counts.get(what, 0) + 1
     alike: dict[str, list[str]] = {}

@@ -70,6 +70,8 @@ class Run:
     """What a score is: the return, or the task's own by its name (balloons: twr50). Weaning by score goes by it too."""
     reference_episodes: int = 100
     """Episodes for the teacher's and the random policy's score, the two anchors of the scale."""
+    reference_greedy: bool = False
+    """Score the greedy play of a teacher that samples, too: often better than what it does and teaches by."""
     teacher_plays: Literal["auto", "greedy", "sample"] = "auto"
     """auto: as its makers do; where that is unknown, policies sample and values are played greedily."""
     data_env_steps: int = 50_000
