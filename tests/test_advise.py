@@ -88,7 +88,7 @@ HOLDS = {
     "go on from the weights": made(teacher=TEACHER, weights=WEIGHTS),
     "warm up with the agent's own play": made(teacher=TEACHER, weights=WEIGHTS, data=replace(DATA, returns=SAME)),
     "imitate only": replace(taught(), budget=20_000),
-    "taught for half, then held by its own best": replace(
+    "taught to the end": replace(
         taught(tells=LOGITS), budget=1_000_000, student=PQN(), student_name="pqn"
     ),
     "distil, then wean": taught(),
@@ -114,7 +114,7 @@ EXPECTED = {
     "go on from the weights": ["finetune", "qdagger", "scratch"],
     "warm up with the agent's own play": ["finetune", "wsrl", "scratch"],
     "imitate only": ["dagger", "qdagger", "scratch"],
-    "taught for half, then held by its own best": ["kickstart", "qdagger", "scratch"],
+    "taught to the end": ["kickstart", "qdagger", "scratch"],
     "distil, then wean": ["qdagger", "kickstart", "scratch"],
     "let the teacher lead the way": ["qdagger", "jsrl", "scratch"],
     "distil online only": ["qdagger", "kickstart", "scratch"],
@@ -158,10 +158,10 @@ def test_the_actor_of_a_student_with_one_is_distilled_at_a_rate_of_its_own():
     assert fit(QDagger(), taught())[0].method.actor_lr == 1.0
 
 
-def test_a_quick_student_of_a_policy_is_anchored_and_other_students_are_told_of_it():
-    quick = HOLDS["taught for half, then held by its own best"]
+def test_a_quick_student_of_a_policy_keeps_its_teacher_and_other_students_are_told_of_it():
+    quick = HOLDS["taught to the end"]
     run, _ = fit(choose(quick)[0].method, quick)
-    assert (run.method.wean.by, run.method.wean.end, run.method.wean.anchor) == ("linear", 0.5, 0.5)
+    assert (run.method.wean.by, run.method.weight) == ("fixed", 0.5)
     assert methods(replace(quick, budget=200_000))[0] != "kickstart"
     assert methods(replace(quick, teacher=TEACHER))[0] == "qdagger"  # of values: not studied
     assert "--student pqn" in said(taught(tells=LOGITS))["a quicker student"]

@@ -24,8 +24,8 @@ from reincarnate.methods import (
 from reincarnate.methods.weaning import Weaning
 from reincarnate.types import MEANS, SQUASHED
 
-HALF = Kickstart(weight=0.5, wean=Weaning(by="linear", end=0.5, lr_final=1.0))
-"""As studied (studies/better.yaml): taught for half of the env steps, then held by an anchor to its own best."""
+STAYS = Kickstart(weight=0.5, wean=Weaning(by="fixed"))
+"""As studied (studies/better.yaml, clock.yaml): the teacher stays to the end; the agent needs it no more."""
 FEW_UPDATES = 5000  # online: with no more than were studied, no student does better than one that only imitates
 
 
@@ -71,12 +71,12 @@ RULES = (
         sources.OWN_PLAY_FIRST,
     ),
     Rule(
-        "taught for half, then held by its own best",
+        "taught to the end",
         lambda m: m.good_teacher and m.policy_teacher and m.quick_student and m.budget >= LONG,
-        HALF,
+        STAYS,
         lambda m: (
-            f"{m.budget:,} env steps are enough for a {m.student_name} student to pass its teacher, and an anchor to "
-            "its own best keeps it there once the teacher is gone"
+            f"{m.budget:,} env steps are enough for a {m.student_name} student to pass its teacher with that at its "
+            "side; the agent needs it no more"
         ),
         sources.BETTER,
     ),
