@@ -88,9 +88,7 @@ HOLDS = {
     "go on from the weights": made(teacher=TEACHER, weights=WEIGHTS),
     "warm up with the agent's own play": made(teacher=TEACHER, weights=WEIGHTS, data=replace(DATA, returns=SAME)),
     "imitate only": replace(taught(), budget=20_000),
-    "taught to the end": replace(
-        taught(tells=LOGITS), budget=1_000_000, student=PQN(), student_name="pqn"
-    ),
+    "taught to the end": replace(taught(tells=LOGITS), budget=1_000_000, student=PQN(), student_name="pqn"),
     "distil, then wean": taught(),
     "let the teacher lead the way": replace(taught(), blind=True),
     "distil online only": taught(),

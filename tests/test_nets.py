@@ -12,6 +12,8 @@ from reincarnate import envs
 from reincarnate.envs import minatar
 from reincarnate.errors import UserError
 from reincarnate.nets import Flat, FusedMLP
+from reincarnate.nets.blocks import BLOCK, in_blocks
+from reincarnate.nets.torsos import MinAtarCNN
 from reincarnate.types import TaskSpec
 
 ATARI = TaskSpec("Screens", (4, 84, 84), "uint8", 6, 4, 1.0, {})
@@ -116,6 +118,22 @@ def test_the_five_minatar_games_and_an_mlp_fit_together():
             1,
             spec.actions,
         )
+
+
+@pytest.mark.parametrize("count, passed", [(BLOCK, [BLOCK]), (2 * BLOCK + 3, [BLOCK, BLOCK, 3])])
+def test_many_images_pass_a_network_in_blocks_and_it_says_the_same(count, passed):
+    torch.manual_seed(0)
+    network, seen = MinAtarCNN((10, 10, 4), (16,)), []
+    images = torch.rand(count, 10, 10, 4) < 0.1
+
+    def watched(part):
+        seen.append(len(part))
+        return network(part)
+
+    with torch.no_grad():
+        torch.testing.assert_close(in_blocks(watched, images), network(images))
+        in_blocks(lambda part: seen.append(len(part)) or part, torch.zeros(2 * BLOCK, 4))
+    assert seen == [*passed, 2 * BLOCK]  # what is no image is passed at once
 
 
 COMPILED = """

@@ -5,6 +5,7 @@ from jaxtyping import Float, Float32
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
+from reincarnate.nets.blocks import in_blocks
 from reincarnate.teachers.heads import Acts, Bounded, Gaussian
 from reincarnate.types import ACTIONS, GAUSSIAN, LOGITS, MEANS, SQUASHED, Policy, Prediction, TeacherCard, TimeStep
 
@@ -73,7 +74,7 @@ class FrozenTeacher(Memoryless, nn.Module):
 
     def told(self, obs: Tensor) -> Tensor:
         """Raw observations [B, *O] to values, logits or continuous actions in the task's units, [B, K]."""
-        return self.network(obs.to(device_of(self)))
+        return in_blocks(self.network, obs.to(device_of(self)))
 
     @property
     def acts(self) -> Acts | None:
