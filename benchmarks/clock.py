@@ -157,7 +157,7 @@ def main() -> None:
             "recipe": f"train {SIDES[name][1]} {COMMON}",
             "seconds": harness.spread([one["seconds"] for one in took]),
             "times_its_teacher": harness.spread([one["times_its_teacher"] for one in took]),
-            "stages": {s: harness.spread([one["stages"][s] for one in took]) for s in took[0]["stages"]},
+            "stages": {s: harness.spread([one["stages"].get(s, 0.0) for one in took]) for s in took[0]["stages"]},
         }
         for name, took in taken.items()
     }

@@ -291,7 +291,7 @@ def study(folder: Path) -> Target:
     def open_(place: Path) -> None:
         record = read_study_record(place)
         Pinned(place)
-        loaded = load_study(place, record["runs"])
+        loaded = load_study(place, record)
         seen(as_rich(summarise(loaded.runs, np.random.default_rng(0), loaded.missing)))
 
     return Target("our study", {n: c for n, c in files_in(made).items() if n.endswith(wanted)}, open_, mend)

@@ -254,3 +254,6 @@ def test_the_greedy_play_of_a_teacher_that_samples_is_scored_where_asked():
     main([*given, "again", "--teacher-plays", "greedy"])
     again = json.loads(Path("again/result.json").read_text())["reference"]
     assert "greedy" not in again and again["teacher"] == told["greedy"]
+    several = ["train", "kickstart", "--env", "MinAtar/Breakout-v1,MinAtar/Asterix-v1", "--reference-greedy"]
+    with pytest.raises(SystemExit):
+        main([*several, "--teacher", "py:unsure.py:lean", "--out", "more"])

@@ -356,7 +356,8 @@ def test_areas_by_updates_and_by_the_clock_run_to_the_end_of_the_longest_method(
 
 @pytest.mark.parametrize("mean, said", [
     (-95.0, "beat the teacher, its greedy play too"),
-    (-60.0, "beat the teacher as it plays, sampling, but not surely its greedy play"),
+    (-60.0, "beat the teacher as it plays, sampling, but fell short of its greedy play"),
+    (-70.5, "beat the teacher as it plays, sampling, but not surely its greedy play"),
 ])  # fmt: skip
 def test_a_student_is_judged_by_its_teachers_greedy_play_too_where_that_was_measured(mean, said, tmp_path):
     greedy = {"reference.greedy": {"mean": mean, "low": mean - 4, "high": mean + 4, "episodes": 100}}
@@ -388,10 +389,22 @@ def test_budgets_of_their_own_are_for_methods_that_are_compared_by_the_clock(tmp
         compare([tmp_path / "runs", tmp_path / "elsewhere"], None, by_clock=True)
 
 
+def test_seeds_that_were_trained_together_have_their_share_of_the_clock(tmp_path):
+    path = fake_run(tmp_path, "scratch", result={"together": 4})
+    assert {e.seconds for e in load_run(path).evaluations} == {0.25}
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 1e308, True])
+def test_a_time_that_no_run_takes_is_refused(seconds, tmp_path):
+    evaluated(tmp_path, "scratch", [(0, 0.0), (100, seconds)])
+    with pytest.raises(UserError, match=r"seconds is .*, not a time since training began"):
+        load_runs([tmp_path])
+
+
 def test_runs_that_do_not_tell_their_seconds_have_no_clock(tmp_path):
     evaluated(tmp_path / "runs", "scratch", [(0, None), (100, None)])
     evaluated(tmp_path / "runs", "kickstart", [(0, 0.0), (100, 5.0)])
-    with pytest.raises(UserError, match="telling seconds differs"):
+    with pytest.raises(UserError, match="does not tell its evaluations' seconds"):
         compare([tmp_path / "runs"], None, by_clock=True)
     loaded = load_runs([tmp_path / "runs"]).runs
     assert all(row.by_seconds is None for row in areas(loaded, np.random.default_rng(0)))

@@ -13,6 +13,7 @@ from reincarnate.run.budget import budget_remarks
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN
 from reincarnate.studies.live import PAGE, write_live
+from reincarnate.studies.overview import report_study
 
 
 def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
@@ -34,12 +35,31 @@ def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
     assert "refresh" not in (tmp_path / PAGE).read_text()
 
 
+def test_the_live_page_of_a_study_by_the_clock_shows_methods_of_different_budgets(tmp_path):
+    runs = []
+    for method, steps in (("scratch", 20_000), ("kickstart", 40_000)):
+        path = fake_run(tmp_path, method, result={"env_steps": steps})
+        runs.append({"directory": path.name, "env": "Acrobot-v1", "label": method, "seed": 0})
+    study = {"format": 1, "kind": "study", "title": "Two budgets", "pins": {}, "runs": runs}
+    for settings, shown in (({"by_clock": True}, True), ({}, False)):
+        (tmp_path / "study.json").write_text(json.dumps(study | {"settings": settings}))
+        if shown:
+            write_live(tmp_path, tmp_path / PAGE, 7.0)
+            assert "by seconds" in (tmp_path / PAGE).read_text()
+        else:
+            with pytest.raises(UserError, match="env_steps differs"):
+                write_live(tmp_path, tmp_path / PAGE, 7.0)
+    (tmp_path / "study.json").write_text(json.dumps(study | {"settings": [1]}))
+    with pytest.raises(UserError, match="settings should be an object"):
+        report_study(tmp_path)
+
+
 def test_before_anything_is_finished_the_page_says_so(tmp_path, capsys):
     fake_run(tmp_path, "qdagger", 0, done=False)
     main(["watch", str(tmp_path), "--once"])
     assert "open" in capsys.readouterr().err
     assert "How far they are" in (tmp_path / PAGE).read_text()
-    with pytest.raises(UserError, match="holds no runs"):
+    with pytest.raises(UserError, match="is not a directory"):
         write_live(tmp_path / "nothing", tmp_path / "x.html", 5.0)
 
 

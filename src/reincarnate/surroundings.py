@@ -90,7 +90,9 @@ def own_process() -> None:
         getpass.getuser()  # as torch's compiler asks for the place of its cache
     except (KeyError, OSError):
         os.environ["LOGNAME"] = f"uid{os.getuid()}"
-    atexit.register(gc.freeze)  # looking for garbage as the process ends, through all of torch, takes half a second
+    # looking for garbage as the process ends, through all of torch, takes half a second; what is not looked at is not
+    # finalised, which nothing of ours needs: files are closed where they were opened
+    atexit.register(gc.freeze)
 
 
 def sound_backend() -> None:

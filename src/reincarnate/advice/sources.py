@@ -92,6 +92,6 @@ BUDGET = (
 BETTER = (
     "studies/better.yaml, five seeds: PQN students of PPO policies, 1 M env steps of MinAtar, 2 minutes of a core, end "
     "at 0.90, 2.07, 1.06 and 1.67 of their teachers (Asterix, Breakout, Freeway, Seaquest) where these stay, whose own "
-    "greedy play is worth 1.09, 1.60, 1.02 and 1.32; weaned at half, with an anchor, at 1.17, 1.34, 1.05 and 1.56, "
-    "without one at 0.85, 0.89, -0.01 and 0.87, from scratch at 1.66, 0.42, 0.26 and 0.23"
+    "greedy play is worth 1.09, 1.60, 1.02 and 1.32 on that scale; weaned at half, with an anchor, at 1.17, 1.34, 1.05 "
+    "and 1.56, without one at 0.85, 0.89, -0.01 and 0.87, from scratch at 1.66, 0.42, 0.26 and 0.23"
 )

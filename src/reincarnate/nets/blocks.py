@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-BLOCK = 128  # images; 512 MinAtar screens at once take a policy of pgx 2.7 times as long (benchmarks/clock.py)
+BLOCK = 128  # images; more at once take longer each: docs/log.md
 
 
 def in_blocks(network: Callable[[Tensor], Tensor], obs: Tensor) -> Tensor:

@@ -52,7 +52,8 @@ class Reference:
 
     def by(self, metric: str) -> "Reference":
         """The same, measured by the return or by the task's own score."""
-        return Reference(*[one.by(metric) if one else None for one in (self.random, self.teacher, self.greedy)])  # pyright: ignore
+        teacher, greedy = (one.by(metric) if one else None for one in (self.teacher, self.greedy))
+        return Reference(self.random.by(metric), teacher, greedy)
 
     def summary(self) -> dict[str, Any]:
         """Means and intervals, as results record them."""
@@ -72,6 +73,7 @@ def reference(
     episodes: int,
     store: Path,
     tick: Tick,
+    *,
     greedy: bool = False,
 ) -> Reference:
     """Both anchors of the scale, from the store where they have been measured before; of several tasks, each's own.

@@ -48,7 +48,10 @@ def area_within(run: FinishedRun, over: str, span: float) -> float | None:
 
 
 def areas(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequence[Missing] = ()) -> list[Areas]:
-    """One a method and task whose scores are normalised, the best by the clock first."""
+    """One a method and task whose scores are normalised, the best by the clock first.
+
+    `by_env_steps` is what the table has too, within what two draws of the bootstrap differ by.
+    """
     found = []
     for env, group in by_env(runs).items():
         if is_normalised(group):
@@ -100,7 +103,7 @@ def _longest(methods: dict[str, list[FinishedRun]], over: str) -> float:
 def _mean(curve: Sequence[tuple[float, float | None]], span: float) -> float | None:
     """The mean height of a line through these points from 0 to `span`, level before the first and after the last."""
     points = {x: score for x, score in curve if score is not None}
-    if not span or not points or len(points) < len({x for x, _ in curve}):
+    if span <= 0 or not points or len(points) < len({x for x, _ in curve}):
         return None
     known = np.array(sorted(points))
     at = np.array(sorted({0.0, span, *(x for x in points if x < span)}))

@@ -26,7 +26,8 @@ _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
 }
 _HELD_BY_CLOCK = {name: value for name, value in _HELD_EQUAL.items() if name != "env_steps"} | {
     "machine": lambda run: run.result.get("machine"),
-    "telling seconds": lambda run: clocked([run]),
+    "threads": lambda run: run.result.get("threads"),
+    "device": lambda run: run.config.get("device"),
 }
 _MAY_LACK = {"prior.teacher", "prior.data", "prior.weights", "reference.teacher", "reference.greedy"}
 
@@ -38,8 +39,10 @@ def check_comparable(runs: Sequence[FinishedRun], by_clock: bool = False) -> Non
     ε, the final episodes), within a method the copies of the task, the hashes of
     teacher, data and weights, and the reference scores. A run without one of these goes with any. A seed
     that one method ran twice is refused too: a copy is not an independent run. `by_clock`: methods may have budgets of
-    their own, where all tell their seconds on machines alike.
+    their own, where all tell their seconds, on machines that call themselves alike.
     """
+    if by_clock and (silent := [run for run in runs if not run.evaluations or not clocked([run])]):
+        raise UserError(f"{silent[0].path} does not tell its evaluations' seconds: it cannot be compared by the clock")
     held = _HELD_BY_CLOCK if by_clock else _HELD_EQUAL
     for group in by_env(runs).values():
         for key in sorted({key for run in group for key in run.result.get("protocol") or {}}):

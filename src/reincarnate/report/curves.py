@@ -159,7 +159,8 @@ def _curve(label: str, runs: list[FinishedRun], normalised: bool, axis: Axis, rn
     found = [_points(run, normalised, axis) for run in runs]
     if not all(len(x) for x, _ in found):
         return None
-    first, last = max(x[0] for x, _ in found), min(x[-1] for x, _ in found)
+    first, ends = max(x[0] for x, _ in found), [x[-1] for x, _ in found]
+    last = min(ends) if axis.name == ENV_STEPS else max(ends)  # a seed that is done stays what it is
     grid = np.unique(np.concatenate([x for x, _ in found]))
     grid = grid[(grid >= first) & (grid <= last)]
     if not len(grid):

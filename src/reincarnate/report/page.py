@@ -14,7 +14,7 @@ import numpy as np
 from reincarnate.files.atomic import write_bytes
 from reincarnate.files.text import visible
 from reincarnate.report.aggregates import Aggregates, aggregate
-from reincarnate.report.areas import Areas, areas
+from reincarnate.report.areas import Areas
 from reincarnate.report.comparable import gaps
 from reincarnate.report.curves import ENV_STEPS, SECONDS, UPDATES, Panel, across, panels, profiles
 from reincarnate.report.films import films
@@ -54,8 +54,8 @@ _BY_UPDATES = (
     "equally long, not seen equally much."
 )
 _BY_SECONDS = (
-    "By the clock, the time that evaluations took included; clocks can be compared where the runs had the same machine "
-    "to themselves. "
+    "By the clock from where training began: evaluations are included, scores and data that are made once for all runs "
+    "are not. Clocks can be compared where the runs had the same machine to themselves. "
 )
 _BY_STEPS = "Left of zero: learning from prior data. "
 _CURVES = {ENV_STEPS: _BAND + _BY_STEPS + _LINES, SECONDS: _BAND + _BY_SECONDS + _LINES}
@@ -72,8 +72,12 @@ def write_page(
     rng: np.random.Generator,
     title: str,
     missing: Sequence[Missing] = (),
+    under: Sequence[Areas] = (),
 ) -> None:
-    """Write the page on comparable `runs` to `path`, whole or not at all; `missing` ones are but listed."""
+    """Write the page on comparable `runs` to `path`, whole or not at all; `missing` ones are but listed.
+
+    `under` are the areas under their curves.
+    """
     seed = getattr(getattr(rng.bit_generator, "seed_seq", None), "entropy", None)
     rows, chosen = summarise(runs, rng, missing), styles([run.label for run in runs])
     parts = [
@@ -86,7 +90,8 @@ def write_page(
         section("Every aggregate", aggregates_table(aggregate(runs, rng, missing)), note(AGGREGATES)),
         section("Performance profiles", _plots(profiles(runs, rng), "shares", _PROFILES)),
         section("At equal updates", _folded(panels(runs, rng, UPDATES), "updates", _BY_UPDATES)),
-        *_clock(runs, rng.spawn(1)[0], missing),
+        *_other_axis(runs, rng),
+        *([section("On the way", _areas_table(under), note(_AREAS))] if under else []),
         *_films(runs, path.parent),
         section("What each method did", *_plans(runs)),
         section("Cost of one run", cost_table(runs), note(COST)),
@@ -102,15 +107,12 @@ def _plots(found: Sequence[Panel], group: str, text: str) -> str:
     return f"<figure>{plots(found, group)}<figcaption>{escape(text)}</figcaption></figure>"
 
 
-def _clock(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequence[Missing]) -> Iterable[str]:
-    """Curves by seconds where all runs tell theirs, or by env steps where those come first; areas under the curves."""
+def _other_axis(runs: Sequence[FinishedRun], rng: np.random.Generator) -> Iterable[str]:
+    """Curves by seconds where all runs tell theirs; by env steps where those by seconds came first."""
     over = SECONDS if across(runs) == ENV_STEPS else ENV_STEPS
     drawn = panels(runs, rng, over)
     if drawn:
-        yield section(_OTHERS[over], _folded(drawn, "second", _CURVES[over]))
-    found = areas(runs, rng, missing)
-    if found:
-        yield section("On the way", _areas_table(found), note(_AREAS))
+        yield section(_OTHERS[over], _folded(drawn, "other", _CURVES[over]))
 
 
 def _areas_table(found: Sequence[Areas]) -> str:
@@ -232,12 +234,19 @@ def _origins(runs: Sequence[FinishedRun]) -> Iterable[str]:
             "final evaluation": f"{own[0].config.get('eval_episodes')} episodes",
             "random policy's score": json.dumps(own[0].result["reference"]["random"]),
             "teacher's score": _distinct(json.dumps(x) for x in teachers if x),
+            **_greedy(own),
             "protocol": json.dumps(own[0].result.get("protocol")),
             "hash of the protocol": _distinct(run.result.get("protocol_hash") for run in own),
             "versions": _distinct(json.dumps(run.result.get("versions")) for run in own),
         }
         pairs = "".join(f"<dt>{k}</dt><dd><code>{escape(fact)}</code></dd>" for k, fact in facts.items())
         yield f"<h3>{escape(env)}</h3><dl>{pairs}</dl>"
+
+
+def _greedy(own: Sequence[FinishedRun]) -> dict[str, str]:
+    """The score of the teacher's greedy play, where it was measured."""
+    told = _distinct(json.dumps(run.result["reference"]["greedy"]) for run in own if run.greedy)
+    return {"teacher's score, greedy": told} if any(run.greedy for run in own) else {}
 
 
 def _commands(runs: Sequence[FinishedRun]) -> str:

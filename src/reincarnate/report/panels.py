@@ -75,7 +75,7 @@ def _ends(panel: Panel) -> list[tuple[float, str, str]]:
     references = (
         ("random policy", "random", panel.random),
         ("teacher", "teacher", panel.teacher),
-        ("teacher, greedy", "teacher", panel.greedy),
+        ("teacher, greedy", "greedy", panel.greedy),
     )
     names = [(x.point, name, kind) for name, kind, x in references if x]
     return sorted(names + [(float(c.y[-1]), c.label, f"arm {arm(c.label)}") for c in panel.curves])

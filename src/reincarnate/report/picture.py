@@ -56,7 +56,7 @@ def _figure(width: float, height: float) -> Figure:
 def _panels(found: Sequence[Panel], chosen: dict[str, Style]) -> Figure:
     columns = min(2, len(found))
     rows = -(-len(found) // columns)
-    named = max(len(panel.curves) for panel in found) + 2  # and the teacher and the random policy
+    named = max(len(panel.curves) for panel in found) + 3  # and the teacher, its greedy play and the random policy
     width, least = (9.2, 4.3) if columns == 1 else (12.0, 3.5)
     fig = _figure(width, max(least, height_for(named)) * rows)
     for i, panel in enumerate(found):

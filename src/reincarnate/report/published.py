@@ -9,7 +9,7 @@ from typing import Any
 from reincarnate.errors import UserError
 from reincarnate.files.records import shown
 from reincarnate.report.fields import get, optional, read_record, read_text
-from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, made
+from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, made, seconds_of
 
 CURVE = ("phase", "env_steps", "updates", "score", "normalised", "seconds")  # older ones end before the seconds
 
@@ -59,7 +59,7 @@ def _curve(rows: Any, where: Path) -> Iterable[Evaluation]:
         steps, updates, score = (optional(told, key, where) for key in CURVE[1:4])
         if steps is None or updates is None or score is None:
             raise UserError(f"{where}: an evaluation lacks a number: {shown(row)}")
-        normalised, seconds = (optional(told, key, where) for key in CURVE[4:])
+        normalised, seconds = optional(told, "normalised", where), seconds_of(told["seconds"], where)
         yield Evaluation(str(told["phase"]), int(steps), int(updates), score, normalised, seconds)
 
 

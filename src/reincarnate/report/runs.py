@@ -15,6 +15,7 @@ from reincarnate.report.fields import NotFinite, finite, get, integer, number, o
 from reincarnate.report.statistics import Interval
 from reincarnate.training.evaluate import RETURN, Scale
 
+MOST_SECONDS = 1e10  # three centuries
 UNFINISHED, FAILED, NO_SCORE, NOT_BEGUN = "not finished", "failed", "no score", "not begun"
 
 
@@ -37,7 +38,8 @@ class Missing:
 class Evaluation:
     """One evaluation on the way. `updates` counts from the run's start; offline, `env_steps` stays 0.
 
-    `seconds` passed since the run's start, evaluations included; older reports do not tell them.
+    `seconds` passed since training began, evaluations included: a seed's share where several were trained together.
+    Older reports do not tell them.
     """
 
     phase: str  # "offline" or "online"
@@ -111,7 +113,10 @@ def load_run(directory: Path) -> FinishedRun:
         raise UserError(f"{directory} is not a finished run (no file 'done'): resume it, or leave it out")
     check_done(directory)
     config, result = read_record(directory / "config.json"), read_record(directory / "result.json")
-    return made(directory, config, result, _evaluations(directory / "metrics.jsonl"))
+    evaluations = _evaluations(directory / "metrics.jsonl")
+    together = integer(result, "together", directory / "result.json") if "together" in result else 1
+    shares = (e if e.seconds is None else replace(e, seconds=e.seconds / max(together, 1)) for e in evaluations)
+    return made(directory, config, result, tuple(shares))
 
 
 def made(
@@ -294,11 +299,20 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
             updates=integer(record, "updates", where),
             score=number(record, "score", where),
             normalised=optional(record, "normalised", where),
-            seconds=optional(record, "seconds", where) if "seconds" in record else None,
+            seconds=seconds_of(record.get("seconds"), where),
         )
         for where, record in records
         if record.get("kind") == "eval"
     )
+
+
+def seconds_of(value: Any, where: Path | str) -> float | None:
+    """When an evaluation was; None where it does not say. UserError: no time that a run can have taken."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= MOST_SECONDS:
+        raise UserError(f"{where}: seconds is {shown(value)}, not a time since training began")
+    return float(value)
 
 
 def _label(runs: list[FinishedRun]) -> list[FinishedRun]:

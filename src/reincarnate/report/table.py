@@ -17,7 +17,7 @@ from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_boots
 from reincarnate.report.wording import brief, count, duration, interval, number, short
 
 TEACHER, GREEDY, RANDOM, METHOD = "teacher", "greedy", "random", "method"
-BEAT = "beat the teacher"
+BEAT, FELL_SHORT = "beat the teacher", "fell short of"
 
 
 @dataclass(frozen=True)
@@ -264,8 +264,11 @@ def judged(score: Interval, rows: Sequence[Row]) -> str:
     said = verdict(score, teacher.score)
     if greedy is None or said != BEAT:
         return said
-    too = verdict(score, greedy.score) == BEAT
-    return f"{BEAT}, its greedy play too" if too else f"{BEAT} as it plays, sampling, but not surely its greedy play"
+    too = verdict(score, greedy.score)
+    if too == BEAT:
+        return f"{BEAT}, its greedy play too"
+    less = FELL_SHORT if too.startswith(FELL_SHORT) else "not surely"
+    return f"{BEAT} as it plays, sampling, but {less} its greedy play"
 
 
 def verdict(score: Interval, teacher: Interval) -> str:
@@ -275,7 +278,7 @@ def verdict(score: Interval, teacher: Interval) -> str:
     if score.low > (teacher.point if teacher.high is None else teacher.high):
         return BEAT
     if score.high < (teacher.point if teacher.low is None else teacher.low):
-        return "fell short of the teacher"
+        return f"{FELL_SHORT} the teacher"
     if score.low > teacher.point:
         return "scored above the teacher, but within the uncertainty of the teacher's own score"
     if score.high < teacher.point:

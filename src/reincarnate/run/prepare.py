@@ -150,8 +150,8 @@ def measure_priors(prepared: Prepared, tick: Tick, note: Note) -> Prepared:
     From the store where they have been made before.
     """
     run, spec, teacher, store = prepared.run, prepared.spec, prepared.teacher, Path(prepared.run.store)
-    asked = (run.teacher_plays, run.reference_episodes, store, tick, run.reference_greedy)
-    found = reference(spec, teacher, *asked).by(run.metric)
+    plays, episodes, greedy = run.teacher_plays, run.reference_episodes, run.reference_greedy
+    found = reference(spec, teacher, plays, episodes, store, tick, greedy=greedy).by(run.metric)
     data = _data(prepared, store, tick) if "data" in run.method.needs else None
     return _with_support(_with_temperature(replace(prepared, reference=found, data=data), tick, note), note)
 

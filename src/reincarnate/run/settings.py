@@ -71,7 +71,7 @@ class Run:
     reference_episodes: int = 100
     """Episodes for the teacher's and the random policy's score, the two anchors of the scale."""
     reference_greedy: bool = False
-    """Score the greedy play of a teacher that samples, too: often better than what it does and teaches by."""
+    """Score the greedy play of a teacher that samples, too: often better than what it teaches by. Of one task."""
     teacher_plays: Literal["auto", "greedy", "sample"] = "auto"
     """auto: as its makers do; where that is unknown, policies sample and values are played greedily."""
     data_env_steps: int = 50_000
@@ -169,6 +169,8 @@ def check_settings(run: Run) -> None:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
     if run.compile == "on" and not (can_compile() or torch.cuda.is_available()):
         raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
+    if run.reference_greedy and envs.parse(run.env).parts:
+        raise UserError("--reference-greedy is of one task; of several, score each teacher's greedy play alone")
     if run.evaluations > limits.EVALUATIONS:
         raise UserError(
             f"--evaluations {run.evaluations} is too many; at most {limits.EVALUATIONS:,}, each is a checkpoint"

@@ -47,7 +47,7 @@ def write_live(directory: Path, page: Path, every: float) -> int:
     left = sum(not (path / "failed.json").exists() for path in running)
     left += sum(run.state == NOT_BEGUN for run in loaded.missing)
     if not running and not loaded.runs:
-        raise UserError(f"{directory} holds no runs")
+        raise UserError(why or f"{directory} holds no runs")
     progress = section("How far they are", _progress(running, directory)) if running else ""
     with disk_errors(page):
         if loaded.runs:
@@ -73,10 +73,10 @@ def _loaded(directory: Path) -> tuple[str, Loaded, str]:
         if (directory / FILE).exists():
             record = read_study_record(directory)
             title = str(record["title"])
-            loaded = load_study(directory, record["runs"])
+            loaded = load_study(directory, record)
         else:
             loaded = load_runs([directory])
-        check_comparable(loaded.runs)
+        check_comparable(loaded.runs, loaded.by_clock)
         return title, loaded, ""
     except UserError as error:
         return title, Loaded([], []), str(error)

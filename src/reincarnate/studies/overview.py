@@ -1,6 +1,7 @@
 """A study's report: the comparison of its finished runs, and which runs are missing, and why."""
 
 from pathlib import Path
+from typing import Any
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
@@ -20,8 +21,7 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
     else:
         record = read_study_record(directory)
         title, out, found = str(record["title"]), out or directory, record.get("found", {})
-        loaded = load_study(directory, record["runs"])
-        loaded = loaded._replace(by_clock=(record.get("settings") or {}).get("by_clock") is True)
+        loaded = load_study(directory, record)
     rows = report.publish(loaded, out, seed, title)
     if not quiet:
         ui.console.print(f"[bold]{ui.escape(title)}[/]", highlight=False)
@@ -40,8 +40,9 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
     return rows
 
 
-def load_study(directory: Path, runs: list[dict[str, str]]) -> Loaded:
-    """The finished runs among those that a study consists of, and all others as missing."""
+def load_study(directory: Path, record: dict[str, Any]) -> Loaded:
+    """The finished runs among those that a study consists of, by its `study.json`, and all others as missing."""
+    runs: list[dict[str, str]] = record["runs"]
     there = [directory / run["directory"] for run in runs if (directory / run["directory"] / "config.json").exists()]
     absent = [_absent(directory, run) for run in runs if directory / run["directory"] not in there]
     try:
@@ -49,7 +50,7 @@ def load_study(directory: Path, runs: list[dict[str, str]]) -> Loaded:
     except UserError as error:
         told = left_out(absent)
         raise UserError(f"study in {directory}: {error}{f'; {told}' if told else ''}") from None
-    return Loaded(loaded.runs, loaded.missing + absent)
+    return Loaded(loaded.runs, loaded.missing + absent, (record.get("settings") or {}).get("by_clock") is True)
 
 
 def _absent(directory: Path, run: dict[str, str]) -> Missing:

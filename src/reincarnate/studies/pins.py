@@ -97,6 +97,7 @@ def read_study_record(directory: Path) -> dict[str, Any]:
         raise UserError(f"{directory / FILE} does not describe a study")
     record = Record(value, directory / FILE)
     record.text("title")
+    record.record("settings", {})
     for name in (found := record.record("found", {})):
         found.record(name).mapping("settings", is_finite, "an object of finite numbers")
         found.record(name).integer("env_steps", low=0)

@@ -53,10 +53,11 @@ def _rules(game: str) -> Any:
 def game_module(game: str) -> ModuleType:
     """The package's file of a game, by itself: `import minatar` takes seconds, for libraries that draw."""
     package = find_spec("minatar")
-    assert package and package.submodule_search_locations
-    path = Path(package.submodule_search_locations[0]) / "environments" / f"{game}.py"
-    found = spec_from_file_location(f"{__name__}._{game}", path)
-    assert found and found.loader
+    folder = Path(next(iter(package.submodule_search_locations or ()), "")) if package else Path()
+    path = folder / "environments" / f"{game}.py"
+    found = spec_from_file_location(f"{__name__}._{game}", path) if path.is_file() else None
+    if found is None or found.loader is None:
+        raise UserError(f"the package minatar has no {path.name} among its environments: install minatar 1.0.15 anew")
     module = module_from_spec(found)
     found.loader.exec_module(module)
     return module
