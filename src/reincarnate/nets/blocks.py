@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-BLOCK = 128  # images; more at once take longer each: docs/log.md
+BLOCK = 256  # images; of 512 each takes a policy of pgx nearly twice as long (benchmarks/blocks.py)
 
 
 def in_blocks(network: Callable[[Tensor], Tensor], obs: Tensor) -> Tensor:

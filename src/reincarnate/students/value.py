@@ -15,7 +15,6 @@ from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
 from reincarnate.nets import Flat, FusedMLP, build, fits
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
-from reincarnate.nets.blocks import in_blocks
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
@@ -125,7 +124,7 @@ class ValueStudent(Kept):
         b = each_tensor(rollout, lambda tensor: tensor.transpose(0, 1))
         assert b.next_obs is not None and b.ended is not None
         with torch.no_grad():
-            q = in_blocks(self._values, b.next_obs.flatten(0, 1))
+            q = self._values(b.next_obs.flatten(0, 1))
             mask = None if b.next_mask is None else b.next_mask.flatten(0, 1)
             best = (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1).view(b.reward.shape)
         lam: float = self.settings.lam  # pyright: ignore[reportAttributeAccessIssue]
