@@ -12,8 +12,9 @@ from collections.abc import Callable
 
 import numpy as np
 from harness import HERE, alternate, ratio, table, write
+from minatar.environment import Environment
 
-from reincarnate.envs.minatar import GAMES, listed, spec, together
+from reincarnate.envs.minatar import GAMES, STICKY, listed, spec, together
 
 BY_CLOCK, BY_PROCESSOR = "env_steps_per_second", "env_steps_per_processor_second"
 Stepper = Callable[[np.ndarray], object]
@@ -21,7 +22,7 @@ Stepper = Callable[[np.ndarray], object]
 
 def raw(env_id: str, n: int) -> Stepper:
     """The package in a Python loop, nothing else."""
-    games = [single._env for single in listed(env_id, n)._envs]
+    games = [Environment(GAMES[env_id], sticky_action_prob=STICKY) for _ in range(n)]
     minimal = games[0].minimal_action_set()
     for i, game in enumerate(games):
         game.seed(i)
