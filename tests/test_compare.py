@@ -345,7 +345,7 @@ def evaluated(root, method, ends):
 def test_areas_by_updates_and_by_the_clock_run_to_the_end_of_the_longest_method(tmp_path):
     evaluated(tmp_path, "scratch", [(0, 10.0), (100, 30.0)])  # 1 from 30 s to 50 s, 0 before 10 s
     evaluated(tmp_path, "kickstart", [(0, 0.0), (400, 50.0)])
-    by_clock = {row.method: row for row in areas(load_runs([tmp_path]).runs, np.random.default_rng(0))}
+    by_clock = {row.method: row for row in areas(load_runs([tmp_path]).runs, {}, np.random.default_rng(0))}
     assert list(by_clock) == ["scratch", "kickstart"]  # better on the way
     scratch, kickstart = by_clock.values()
     assert (scratch.updates, scratch.seconds) == (400, 50.0)
@@ -407,7 +407,7 @@ def test_runs_that_do_not_tell_their_seconds_have_no_clock(tmp_path):
     with pytest.raises(UserError, match="does not tell its evaluations' seconds"):
         compare([tmp_path / "runs"], None, by_clock=True)
     loaded = load_runs([tmp_path / "runs"]).runs
-    assert all(row.by_seconds is None for row in areas(loaded, np.random.default_rng(0)))
+    assert all(row.by_seconds is None for row in areas(loaded, {}, np.random.default_rng(0)))
     assert panels(loaded, np.random.default_rng(0), SECONDS) == []
     assert "By the clock" not in write(tmp_path / "runs", tmp_path / "out")
 

@@ -83,7 +83,8 @@ def json_of(out: Path) -> Path:
 def _write(loaded: Loaded, rows: list[Row], out: Path, seed: int, title: str) -> None:
     page = out if out.suffix == ".html" else out / "index.html"
     title = title or "What the prior was worth: " + ", ".join(sorted({run.env for run in loaded.runs}))
-    under = areas(loaded.runs, np.random.default_rng(seed), loaded.missing)
+    own = {(row.env, row.method): row.area for row in rows}
+    under = areas(loaded.runs, own, np.random.default_rng(seed), loaded.missing)
     write_page(loaded.runs, page, np.random.default_rng(seed), title, loaded.missing, under)
     all_of_it = aggregate(loaded.runs, np.random.default_rng(seed), loaded.missing)
     notes = gaps(loaded.runs, loaded.missing)

@@ -1,6 +1,6 @@
 """The area under a learning curve: how good an agent was on the way, by env steps, by updates and by the clock."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,10 +47,15 @@ def area_within(run: FinishedRun, over: str, span: float) -> float | None:
     return _mean([(position(e, over), e.normalised) for e in run.evaluations], span)
 
 
-def areas(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequence[Missing] = ()) -> list[Areas]:
+def areas(
+    runs: Sequence[FinishedRun],
+    own: Mapping[tuple[str, str], Interval | None],
+    rng: np.random.Generator,
+    missing: Sequence[Missing] = (),
+) -> list[Areas]:
     """One a method and task whose scores are normalised, the best by the clock first.
 
-    `by_env_steps` is what the table has too, within what two draws of the bootstrap differ by.
+    `own` are the table's areas over each method's own env steps, by task and method.
     """
     found = []
     for env, group in by_env(runs).items():
@@ -58,40 +63,26 @@ def areas(runs: Sequence[FinishedRun], rng: np.random.Generator, missing: Sequen
             methods = by_label(group)
             updates = _longest(methods, UPDATES)
             seconds = _longest(methods, SECONDS) if clocked(group) else None
-            rows = [_areas(env, label, own, (updates, seconds), rng, missing) for label, own in methods.items()]
-            found += sorted(rows, key=_order)
-    return found
+            for label, seeds in methods.items():
+                lost = unscored(missing, env, label)
+                by_updates = _over_seeds(seeds, UPDATES, updates, lost, rng)
+                by_seconds = None if seconds is None else _over_seeds(seeds, SECONDS, seconds, lost, rng)
+                found.append(Areas(env, label, own.get((env, label)), by_updates, by_seconds, updates, seconds))
+    return sorted(found, key=_order)
 
 
-def _areas(
-    env: str,
-    label: str,
-    runs: list[FinishedRun],
-    spans: tuple[float, float | None],
-    rng: np.random.Generator,
-    missing: Sequence[Missing],
-) -> Areas:
-    def over_seeds(values: Sequence[float | None]) -> Interval | None:
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            return None
-        return limited(stratified_bootstrap(np.array([known]).T, iqm, rng), unscored(missing, env, label))
-
-    updates, seconds = spans
-    return Areas(
-        env=env,
-        method=label,
-        by_env_steps=over_seeds([area(run) for run in runs]),
-        by_updates=over_seeds([area_within(run, UPDATES, updates) for run in runs]),
-        by_seconds=None if seconds is None else over_seeds([area_within(run, SECONDS, seconds) for run in runs]),
-        updates=updates,
-        seconds=seconds,
-    )
+def _over_seeds(
+    runs: Sequence[FinishedRun], over: str, span: float, lost: int, rng: np.random.Generator
+) -> Interval | None:
+    """Of one method's areas; None where a run has no curve, and without limits where `lost` runs have no score."""
+    values = [area_within(run, over, span) for run in runs]
+    known = [value for value in values if value is not None]
+    return limited(stratified_bootstrap(np.array([known]).T, iqm, rng), lost) if len(known) == len(values) else None
 
 
-def _order(row: Areas) -> tuple[float, str]:
+def _order(row: Areas) -> tuple[str, float, str]:
     best = row.by_seconds or row.by_updates or row.by_env_steps
-    return (-best.point if best else np.inf, row.method)
+    return (row.env, -best.point if best else np.inf, row.method)
 
 
 def _longest(methods: dict[str, list[FinishedRun]], over: str) -> float:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reincarnate.report.aggregates import matrices, over_all
-from reincarnate.report.runs import Evaluation, FinishedRun, by_env, by_label, is_normalised
+from reincarnate.report.runs import Evaluation, FinishedRun, by_env, by_label, is_normalised, references
 from reincarnate.report.statistics import (
     Interval,
     iqm,
@@ -145,10 +145,8 @@ def position(e: Evaluation, over: str) -> float:
 
 def _references(runs: list[FinishedRun], normalised: bool) -> list[Interval | None]:
     """The random policy's score, the teacher's, and its greedy play's, on the panel's scale."""
-    random = runs[0].random
-    teacher = next((run.teacher for run in runs if run.teacher is not None), None)
-    greedy = next((run.greedy for run in runs if run.greedy is not None), None)
-    found = [random, teacher, greedy]
+    found = list(references(runs))
+    random, teacher, _ = references(runs)
     if teacher is None or not normalised:
         return found
     return [one and one.scaled(random.point, teacher.point) for one in found]

@@ -272,6 +272,12 @@ def _beside(result: dict[str, Any], where: Path) -> tuple[str, float] | None:
     return others[0], number(measures[others[0]], "mean", where)
 
 
+def references(runs: Sequence[FinishedRun]) -> tuple[Interval, Interval | None, Interval | None]:
+    """What the runs of a task are measured against, raw: the random policy, the teacher, and its greedy play."""
+    teacher = next((run.teacher for run in runs if run.teacher is not None), None)
+    return runs[0].random, teacher, next((run.greedy for run in runs if run.greedy is not None), None)
+
+
 def reference_beside(runs: Sequence[FinishedRun], who: str) -> tuple[str, float] | None:
     """What the teacher or the random policy scored by the measure that is not the runs' score."""
     for run in runs:

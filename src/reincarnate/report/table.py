@@ -12,7 +12,16 @@ from rich.text import Text
 
 from reincarnate.report.aggregates import limited, over_all
 from reincarnate.report.areas import area
-from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, reference_beside, unscored
+from reincarnate.report.runs import (
+    FinishedRun,
+    Missing,
+    by_env,
+    by_label,
+    is_normalised,
+    reference_beside,
+    references,
+    unscored,
+)
 from reincarnate.report.statistics import LEVEL, Interval, iqm, stratified_bootstrap
 from reincarnate.report.wording import brief, count, duration, interval, number, short
 
@@ -69,9 +78,8 @@ def _task(env: str, runs: list[FinishedRun], rng: np.random.Generator) -> list[R
 
 
 def _references(env: str, runs: list[FinishedRun]) -> list[Row]:
-    teacher = next((run.teacher for run in runs if run.teacher is not None), None)
-    greedy = next((run.greedy for run in runs if run.greedy is not None), None)
-    found = [(TEACHER, teacher), (GREEDY, greedy), (RANDOM, runs[0].random)]
+    random, teacher, greedy = references(runs)
+    found = [(TEACHER, teacher), (GREEDY, greedy), (RANDOM, random)]
     rows = [
         Row(env, kind, kind, 0, x, False, raw=x.point, beside=reference_beside(runs, kind))
         for kind, x in found
@@ -79,7 +87,7 @@ def _references(env: str, runs: list[FinishedRun]) -> list[Row]:
     ]
     if teacher is None or not is_normalised(runs):
         return rows
-    zero, one = runs[0].random.point, teacher.point
+    zero, one = random.point, teacher.point
     return [replace(row, score=row.score.scaled(zero, one), normalised=True) for row in rows]
 
 

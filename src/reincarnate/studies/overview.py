@@ -50,7 +50,7 @@ def load_study(directory: Path, record: dict[str, Any]) -> Loaded:
     except UserError as error:
         told = left_out(absent)
         raise UserError(f"study in {directory}: {error}{f'; {told}' if told else ''}") from None
-    return Loaded(loaded.runs, loaded.missing + absent, (record.get("settings") or {}).get("by_clock") is True)
+    return Loaded(loaded.runs, loaded.missing + absent, record.get("settings", {}).get("by_clock") is True)
 
 
 def _absent(directory: Path, run: dict[str, str]) -> Missing:
