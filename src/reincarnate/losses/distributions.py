@@ -20,16 +20,23 @@ def categorical_mean(logits: Float[Tensor, "B A K"], support: Float[Tensor, "K"]
     return (F.softmax(logits, -1) * support).sum(-1)
 
 
-def _spread(value: Float[Tensor, "B M"], support: Float[Tensor, "K"]) -> Float[Tensor, "B M K"]:
-    """Unit masses at `value`, each shared by the two atoms around it so that its mean stays: max(0, 1 − |x − z_i|/Δ).
+def _shared(
+    mass: Float[Tensor, "B M"], value: Float[Tensor, "B M"], support: Float[Tensor, "K"]
+) -> Float[Tensor, "B K"]:
+    """Masses at `value`, each shared by the two atoms around it so that its mean stays: max(0, 1 − |x − z_i|/Δ) of it.
 
     A mass beyond an end is put on it. Counted in steps from the first atom, where no mass is lost to a rounded Δ.
     """
     atoms = support.shape[0]
     step = (support[-1] - support[0]) / (atoms - 1)
     position = ((value - support[0]) / step).clamp(0, atoms - 1)
-    index = torch.arange(atoms, dtype=position.dtype, device=position.device)
-    return (1 - (position[:, :, None] - index).abs()).clamp(min=0)
+    if value.device.type != "cpu":  # on a GPU a scattered sum has no fixed order
+        index = torch.arange(atoms, dtype=position.dtype, device=position.device)
+        return (mass[:, :, None] * (1 - (position[:, :, None] - index).abs()).clamp(min=0)).sum(1)
+    below = position.floor().clamp(max=atoms - 2)
+    above, index = mass * (position - below), below.long()
+    shared = mass.new_zeros(len(mass), atoms).scatter_add(1, index, mass - above)
+    return shared.scatter_add(1, index + 1, above)
 
 
 def project(
@@ -43,8 +50,7 @@ def project(
     `reward` and `discount` are those of `losses.q_learning`. The result carries no gradient.
     """
     shifted = reward[:, None] + discount[:, None] * support
-    # not a matrix product, which autocast and TF32 would round
-    return (probabilities[:, :, None] * _spread(shifted, support)).sum(1).detach()
+    return _shared(probabilities, shifted, support).detach()
 
 
 def two_hot(value: Float[Tensor, "B"], support: Float[Tensor, "K"]) -> Float[Tensor, "B K"]:
@@ -52,7 +58,7 @@ def two_hot(value: Float[Tensor, "B"], support: Float[Tensor, "K"]) -> Float[Ten
 
     Values beyond the support are clipped to it. The result carries no gradient.
     """
-    return _spread(value[:, None], support)[:, 0].detach()
+    return _shared(torch.ones_like(value)[:, None], value[:, None], support).detach()
 
 
 def hl_gauss(value: Float[Tensor, "B"], support: Float[Tensor, "K"], sigma: float) -> Float[Tensor, "B K"]:

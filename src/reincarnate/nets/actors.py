@@ -15,6 +15,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses import log_probs
 from reincarnate.nets.dense import DenseShape, head_for, torso_for
 from reincarnate.nets.histories import History
+from reincarnate.nets.precision import through
 from reincarnate.types import TaskSpec
 
 ActorKind = Literal["logits", "means", "gaussian", "squashed"]
@@ -112,23 +113,27 @@ class NoiseHead(nn.Module):
 class Actor(nn.Module):
     """A torso and a head; `kind` says what it tells."""
 
-    def __init__(self, torso: nn.Module, head: nn.Module, kind: ActorKind):
+    def __init__(self, torso: nn.Module, head: nn.Module, kind: ActorKind, half: bool = False):
         nn.Module.__init__(self)
-        self.torso, self.head, self.kind = torso, head, kind
+        self.torso, self.head, self.kind, self.in_bfloat16 = torso, head, kind, half
 
     def forward(self, obs: Tensor | History) -> Float[Tensor, "B K"]:
-        return self.head(self.torso(obs))
+        return self.head(self.features(obs))
+
+    def features(self, obs: Tensor | History) -> Float[Tensor, "B F"]:
+        """What the head reads."""
+        return through(self.torso, obs, self.in_bfloat16)
 
 
 class ValueNetwork(nn.Module):
     """State values V(s)."""
 
-    def __init__(self, torso: nn.Module, value: nn.Linear):
+    def __init__(self, torso: nn.Module, value: nn.Linear, half: bool = False):
         nn.Module.__init__(self)
-        self.torso, self.value = torso, value
+        self.torso, self.value, self.in_bfloat16 = torso, value, half
 
     def forward(self, obs: Tensor | History) -> Float[Tensor, "B"]:
-        return self.value(self.torso(obs))[:, 0]
+        return self.value(through(self.torso, obs, self.in_bfloat16))[:, 0]
 
 
 class ActorCritic(nn.Module):
@@ -165,7 +170,8 @@ def build_actor(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torso = torso_for(spec, shape)
-        return Actor(torso, actor_head(torso.features, spec.actions, shape, kind, spread, tanh_mean), kind)  # pyright: ignore
+        head = actor_head(torso.features, spec.actions, shape, kind, spread, tanh_mean)  # pyright: ignore
+        return Actor(torso, head, kind, shape.half)
 
 
 def build_value(spec: TaskSpec, shape: DenseShape, seed: int) -> ValueNetwork:
@@ -173,7 +179,7 @@ def build_value(spec: TaskSpec, shape: DenseShape, seed: int) -> ValueNetwork:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         torso = torso_for(spec, shape)
-        return ValueNetwork(torso, head_for(torso.features, 1, shape, 1.0))  # pyright: ignore
+        return ValueNetwork(torso, head_for(torso.features, 1, shape, 1.0), shape.half)  # pyright: ignore
 
 
 def build_actor_critic(

@@ -39,6 +39,7 @@ class DenseShape:
     simba: int = 0
     init: Init = "default"
     head_gain: float | None = None
+    half: bool = False  # the torso computes in bfloat16 (`nets.precision`)
 
     def check(self) -> None:
         """Raise UserError where no network can be built."""

@@ -16,5 +16,7 @@ def plain(network: nn.Module) -> nn.Module:
             quiet.load_state_dict({"weight": layer.weight, "bias": layer.bias})
             parent, _, last = name.rpartition(".")
             setattr(network.get_submodule(parent), last, quiet)
-    setattr(network, "in_bfloat16", False)  # noqa: B010
+    for part in network.modules():
+        if hasattr(part, "in_bfloat16"):
+            setattr(part, "in_bfloat16", False)  # noqa: B010
     return network

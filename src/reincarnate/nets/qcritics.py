@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from reincarnate.nets.dense import SIMBA_EXPANSION, DenseShape, activations, normed
 from reincarnate.nets.init import HIDDEN_GAIN, Init, draw, draw_he
+from reincarnate.nets.precision import through
 from reincarnate.nets.torsos import as_float
 
 Draw = Callable[[Tensor, Tensor], None]
@@ -105,7 +106,7 @@ class QCritics(nn.Module):
 
     def __init__(self, n: int, observation: int, actions: int, outputs: int, shape: DenseShape):
         nn.Module.__init__(self)
-        self.n, self.outputs = n, outputs
+        self.n, self.outputs, self.in_bfloat16 = n, outputs, shape.half
         torso = StackedSimba if shape.simba else StackedDense
         self.torso = torso(n, observation + actions, shape)
         self.head = StackedLinear(n, self.torso.features, outputs)
@@ -118,7 +119,7 @@ class QCritics(nn.Module):
     def features(self, obs: Tensor, action: Float[Tensor, "B A"]) -> Float[Tensor, "N B F"]:
         """What each critic's head reads."""
         x = torch.cat([as_float(obs).flatten(1), action], -1)
-        return self.torso(x.expand(self.n, *x.shape))
+        return through(self.torso, x.expand(self.n, *x.shape), self.in_bfloat16)
 
     def read(self, features: Float[Tensor, "N B F"]) -> Float[Tensor, "N B *K"]:
         """Their outputs."""

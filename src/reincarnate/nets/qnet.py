@@ -14,6 +14,7 @@ from reincarnate.nets import memory as memories
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.keyed import LEAST_SCREEN, screens_in
 from reincarnate.nets.noisy import NoisyLinear
+from reincarnate.nets.precision import through
 from reincarnate.nets.torsos import TORSOS, GridImpalaCNN, Linear, TorsoName, usual_hidden
 from reincarnate.types import TaskSpec
 
@@ -77,7 +78,7 @@ class QNetwork(nn.Module):
 
     def forward(self, obs: Tensor, both: bool = False) -> Float[Tensor, "B A *K"] | tuple[Tensor, Tensor]:
         """With `both` also the features [B, F] that the head reads."""
-        features = _features(self.torso, obs, self.in_bfloat16)
+        features = through(self.torso, obs, self.in_bfloat16)
         out = self.read(features)
         return (out, features) if both else out
 
@@ -121,7 +122,7 @@ class ImplicitQNetwork(nn.Module):
         self, obs: Tensor, fractions: Float32[Tensor, "B N"], both: bool = False
     ) -> Float[Tensor, "B A N"] | tuple[Tensor, Tensor]:
         """With `both` also the last layer's mean over the fractions [B, F], of which values are a linear function."""
-        return self._read(_features(self.torso, obs, self.in_bfloat16), fractions, both)
+        return self._read(through(self.torso, obs, self.in_bfloat16), fractions, both)
 
     def read(self, features: Float[Tensor, "B F"], fractions: Float32[Tensor, "B N"]) -> Float[Tensor, "B A N"]:
         """What follows torso and memory."""
@@ -137,17 +138,6 @@ class ImplicitQNetwork(nn.Module):
         return (out, x.mean(1)) if both else out
 
 
-def _features(torso: nn.Module, obs: Tensor, half: bool) -> Float[Tensor, "B F"]:
-    """float32 features; in between, matrix products and convolutions in bfloat16 where `half` asks for it.
-
-    Heads stay in float32: bfloat16 has three digits, too few for action gaps.
-    """
-    if not half:
-        return torso(obs)
-    with torch.autocast(obs.device.type, torch.bfloat16):
-        return torso(obs).float()
-
-
 def recall(
     network: nn.Module, obs: Tensor, begins: Tensor, carry: Float[Tensor, "n H"]
 ) -> tuple[Float[Tensor, "n *T F"], Float[Tensor, "n H"]]:
@@ -155,8 +145,8 @@ def recall(
     torso: nn.Module = network.torso  # pyright: ignore
     half = bool(network.in_bfloat16)
     if begins.ndim == 1:
-        return network.memory(_features(torso, obs, half), begins, carry)  # pyright: ignore
-    features = _features(torso, obs.flatten(0, 1), half).unflatten(0, begins.shape)
+        return network.memory(through(torso, obs, half), begins, carry)  # pyright: ignore
+    features = through(torso, obs.flatten(0, 1), half).unflatten(0, begins.shape)
     return network.memory(features, begins, carry)  # pyright: ignore
 
 

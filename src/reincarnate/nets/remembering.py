@@ -16,11 +16,9 @@ from reincarnate.nets.qnet import recall
 class Remembered(nn.Module):
     """A torso and a memory. `own`: the carry in a history is this memory's; others begin with an empty one."""
 
-    in_bfloat16 = False
-
-    def __init__(self, torso: nn.Module, memory: nn.Module, own: bool = False):
+    def __init__(self, torso: nn.Module, memory: nn.Module, own: bool = False, half: bool = False):
         nn.Module.__init__(self)
-        self.torso, self.memory, self._own = torso, memory, own
+        self.torso, self.memory, self._own, self.in_bfloat16 = torso, memory, own, half
         self.features: int = memory.features  # pyright: ignore
 
     def forward(self, history: History) -> Float[Tensor, "N F"]:

@@ -142,7 +142,7 @@ class ContinuousStudent(OptimizedByPart):
     def features(self, batch: Batch) -> dict[str, Tensor]:
         """The last hidden layers: the actor's [B, F], and of n critics [n, B, F]."""
         obs = self.network.norm(batch.obs.to(self.device))
-        return {"actor": self.network.actor.torso(obs), "critic": self.network.critic.features(obs, batch.action)}
+        return {"actor": self.network.actor.features(obs), "critic": self.network.critic.features(obs, batch.action)}
 
     @torch.no_grad()
     def publish(self) -> None:
@@ -264,7 +264,7 @@ class ContinuousStudent(OptimizedByPart):
         self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
     ) -> dict[str, Tensor]:
         """One step of the actor, and of α with it. Returns each example's losses by name."""
-        features = self.network.actor.torso(seen.obs)
+        features = self.network.actor.features(seen.obs)
         out = self.network.actor.head(features)
         total, losses, scale = out.new_zeros(()), {}, 1.0
         if self.settings.decorrelate:

@@ -34,6 +34,7 @@ def build(
 ) -> ActorCriticNetwork:
     """A fresh network, initialised from `seed` alone. Raises UserError where student and task clash."""
     _check(settings, spec)
+    actor, critic = (replace(shape, half=settings.bfloat16) for shape in (actor, critic))
     kind: Literal["means", "squashed"] = "means" if settings.predicts == MEANS else "squashed"
     norm, outputs = ObservationNorm(spec.obs_shape) if settings.normalise else None, settings.critic().outputs
     if settings.remembers:
@@ -64,7 +65,7 @@ def _check(settings: "ContinuousSettings", spec: TaskSpec) -> None:
 def _remembered(spec: TaskSpec, shape: DenseShape, memory: Remembering, own: bool = False) -> Remembered:
     """A fresh torso and memory, from torch's global generator."""
     torso: nn.Module = torso_for(spec, shape)
-    return Remembered(torso, memories.build(torso.features, memory), own)  # pyright: ignore
+    return Remembered(torso, memories.build(torso.features, memory), own, shape.half)  # pyright: ignore
 
 
 def _actor(

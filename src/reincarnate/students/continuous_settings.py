@@ -44,6 +44,7 @@ class ContinuousSettings(SequenceSettings):
     critic_hidden: tuple[int, ...] = ()  # the critics' layers; empty: as the actor's
     activation: Activation = "relu"  # of plain layers
     layer_norm: bool = False  # LayerNorm after each of the critics' layers
+    bfloat16: bool = False  # the hidden layers' arithmetic in half precision: quicker on CPUs with AVX512-BF16 or AMX
     simba: int = 0  # residual blocks of SimBa in actor and critics, of the one width in `hidden`; 0: plain layers
     normalise: bool = False  # observations by the running mean and variance of what was learnt from
     freeze_norm: bool = False  # these statistics stay as they are: those that came with an agent's weights

@@ -93,7 +93,7 @@ class RecurrentContinuousStudent(ContinuousStudent):
         now = torch.arange(rows.reward.shape[1], device=self.device).expand(rows.reward.shape)
         here, steps = self._histories(batch, now, rows.reward.flatten()).obs, rows.weight.flatten() > 0
         critics = self.network.critic.features(here, rows.action.flatten(0, 1))  # pyright: ignore[reportArgumentType]
-        return {"actor": self.network.actor.torso(here)[steps], "critic": critics[:, steps]}
+        return {"actor": self.network.actor.features(here)[steps], "critic": critics[:, steps]}
 
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. A sequence's are counted as so many rows', its burn-in's too.
