@@ -108,10 +108,22 @@ def quantile_huber(
     A sum over the predictions and a mean over the targets, as in QR-DQN (Dabney et al., 2018a, eq. 10), which does not
     divide by κ: at κ = 1 they agree. κ = 0 is the limit, with |u| for L_κ(u)/κ. Targets and fractions get no gradient.
     """
-    error = targets.detach()[:, None, :] - predictions[:, :, None]
-    distance = error.abs()
+    fixed = predictions.detach()
+    with torch.no_grad():
+        loss, slope = _quantile_slope(fixed, fractions.detach(), targets.detach(), kappa)
+    return loss + ((predictions - fixed) * slope).sum(1)
+
+
+def _quantile_slope(
+    predictions: Float[Tensor, "B N"], fractions: Float[Tensor, "B N"], targets: Float[Tensor, "B M"], kappa: float
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "B N"]]:
+    """The loss and its gradient at once: autograd would fill five times the memory with pairs, most of its time."""
+    error = targets[:, None, :] - predictions[:, :, None]
+    pull = torch.where(error < 0, 1 - fractions[:, :, None], fractions[:, :, None])
     if kappa > 0:
-        inside = distance.clamp(max=kappa)
-        distance = inside * (distance - inside / 2) / kappa
-    weight = (fractions.detach()[:, :, None] - (error < 0).to(error.dtype)).abs()
-    return (weight * distance).mean(2).sum(1)
+        inside = error.clamp(-kappa, kappa)
+        pull = pull.mul_(inside).div_(kappa)
+        error = error.sub_(inside, alpha=0.5)  # |u| − κ/2 outside, |u|/2 inside, with its sign
+    else:
+        pull = pull.mul_(error.sign())
+    return error.mul_(pull).mean(2).sum(1), -pull.mean(2)
