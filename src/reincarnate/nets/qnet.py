@@ -129,13 +129,16 @@ class ImplicitQNetwork(nn.Module):
         return self._read(features, fractions, False)  # pyright: ignore[reportReturnType]
 
     def _read(self, features: Tensor, fractions: Tensor, both: bool) -> Tensor | tuple[Tensor, Tensor]:
-        embedded = torch.relu(self.embedding(distributions.cosine_embedding(fractions, EMBEDDING)))
-        x = torch.relu(self.fc(features[:, None] * embedded))
+        x = through(partial(self._last_layer, features), fractions, self.in_bfloat16)
         out = self.advantage(x)
         if self.value is not None:
             out = out - out.mean(-1, keepdim=True) + self.value(x)
         out = out.transpose(-1, -2)  # not mT, which ONNX exporters do not know
         return (out, x.mean(1)) if both else out
+
+    def _last_layer(self, features: Tensor, fractions: Tensor) -> Tensor:
+        embedded = torch.relu(self.embedding(distributions.cosine_embedding(fractions, EMBEDDING)))
+        return torch.relu(self.fc(features[:, None] * embedded))
 
 
 def recall(
