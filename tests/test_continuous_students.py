@@ -260,6 +260,23 @@ def test_terms_count_by_the_floor_where_values_are_still_nothing():
     assert torch.allclose(10 * lost[0], lost[1], rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["sac", "d4pg"])
+def test_half_precision_says_nearly_the_same_and_learns_with_weights_in_full(name):
+    whole, half = (small(name, bfloat16=bfloat16).newborn(SPEC, 0) for bfloat16 in (False, True))
+    batch = batch_of(16, np.random.default_rng(0))
+    said = [
+        student.predict(TimeStep(batch.obs, torch.zeros(16, dtype=torch.bool)), torch.zeros(16, 0))[0].x
+        for student in (whole, half)
+    ]
+    values = [student.network.critic(batch.obs, batch.action) for student in (whole, half)]
+    for full, rounded in (said, values):
+        assert rounded.dtype == torch.float32 and not torch.equal(full, rounded)
+        torch.testing.assert_close(rounded, full, rtol=0.05, atol=0.02)
+    learnt = [student.update(batch, Weighing(), np.random.default_rng(1)).means["td"] for student in (whole, half)]
+    torch.testing.assert_close(learnt[1], learnt[0], rtol=0.05, atol=0.02)
+    assert {parameter.dtype for parameter in half.network.parameters()} == {torch.float32}
+
+
 # ---- exploring, acting -----------------------------------------------------------------------------------
 
 

@@ -61,6 +61,9 @@ def test_the_projection_is_that_of_a_loop_over_atoms(low, width, atoms, reward, 
     projected = distributions.project(p, r, g, support)
     expected = [by_loop(p[i].tolist(), reward[i], discount[i], support.tolist()) for i in range(3)]
     torch.testing.assert_close(projected, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-9)
+    position = torch.rand(3, atoms, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * (atoms - 1)
+    by_sums = distributions._by_sums(p, position, atoms)  # as on a GPU
+    torch.testing.assert_close(distributions._by_scattering(p, position, atoms), by_sums, rtol=0, atol=1e-12)
     single = distributions.project(p.float(), r.float(), g.float(), support.float())
     torch.testing.assert_close(single.sum(-1), torch.ones(3), rtol=0, atol=1e-5)
     assert single.min() >= 0
@@ -177,6 +180,27 @@ PREDICTIONS, FRACTIONS, TARGETS = on(0.0, 2.0), on(0.25, 0.75), on(0.5, 3.0, -1.
 def test_quantile_huber_by_hand(kappa, expected):
     loss = distributions.quantile_huber(PREDICTIONS, FRACTIONS, TARGETS, kappa)
     torch.testing.assert_close(loss, torch.tensor([expected]))
+
+
+@pytest.mark.parametrize("kappa", [0.0, 0.5, 1.0])
+def test_the_gradient_of_quantile_huber_is_that_of_its_formula(kappa):
+    random = torch.Generator().manual_seed(0)
+    predictions, fractions, targets = (torch.rand(4, n, generator=random, dtype=torch.float64) for n in (5, 5, 6))
+    predictions = (4 * predictions - 2).requires_grad_()
+
+    def formula(x):
+        error = targets[:, None, :] - x[:, :, None]
+        huber = torch.where(error.abs() <= kappa, error**2 / 2, kappa * (error.abs() - kappa / 2)) / (kappa or 1)
+        weight = (fractions[:, :, None] - (error < 0).double()).abs()
+        return (weight * (huber if kappa else error.abs())).mean(2).sum(1)
+
+    def ours(x):
+        return distributions.quantile_huber(x, fractions, targets, kappa)
+
+    torch.testing.assert_close(ours(predictions), formula(predictions))
+    weights = torch.arange(4.0)
+    gradients = [torch.autograd.grad((weights * loss(predictions)).sum(), predictions)[0] for loss in (ours, formula)]
+    torch.testing.assert_close(*gradients)
 
 
 def test_quantile_huber_at_a_small_kappa_nears_the_plain_quantile_loss():

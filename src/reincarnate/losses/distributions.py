@@ -30,13 +30,20 @@ def _shared(
     atoms = support.shape[0]
     step = (support[-1] - support[0]) / (atoms - 1)
     position = ((value - support[0]) / step).clamp(0, atoms - 1)
-    if value.device.type != "cpu":  # on a GPU a scattered sum has no fixed order
-        index = torch.arange(atoms, dtype=position.dtype, device=position.device)
-        return (mass[:, :, None] * (1 - (position[:, :, None] - index).abs()).clamp(min=0)).sum(1)
+    # a sum that is scattered has no fixed order on a GPU, where many small products cost nothing
+    return (_by_scattering if value.device.type == "cpu" else _by_sums)(mass, position, atoms)
+
+
+def _by_scattering(mass: Float[Tensor, "B M"], position: Float[Tensor, "B M"], atoms: int) -> Float[Tensor, "B K"]:
     below = position.floor().clamp(max=atoms - 2)
     above, index = mass * (position - below), below.long()
     shared = mass.new_zeros(len(mass), atoms).scatter_add(1, index, mass - above)
     return shared.scatter_add(1, index + 1, above)
+
+
+def _by_sums(mass: Float[Tensor, "B M"], position: Float[Tensor, "B M"], atoms: int) -> Float[Tensor, "B K"]:
+    index = torch.arange(atoms, dtype=position.dtype, device=position.device)
+    return (mass[:, :, None] * (1 - (position[:, :, None] - index).abs()).clamp(min=0)).sum(1)
 
 
 def project(

@@ -65,8 +65,8 @@ class MinAtarCNN(nn.Module):
         self.features = self.fc.features
 
     def forward(self, obs: Tensor) -> Float[Tensor, "B F"]:
-        x = torch.relu(self.norm1(self.conv1(as_float(obs).permute(0, 3, 1, 2))))
-        return self.fc(x.flatten(1))
+        x = self.norm1(self.conv1(as_float(obs).permute(0, 3, 1, 2).contiguous()))
+        return self.fc(torch.relu(x.flatten(1)))  # flat first: its gradient then has one order in memory
 
 
 class NatureCNN(nn.Module):
@@ -105,8 +105,7 @@ class NatureCNN(nn.Module):
         x = as_float(obs.contiguous(memory_format=torch.channels_last))
         x = torch.relu(self.norm1(self.conv1(x)))
         x = torch.relu(self.norm2(self.conv2(x)))
-        x = torch.relu(self.norm3(self.conv3(x)))
-        return self.fc(x.flatten(1))
+        return self.fc(torch.relu(self.norm3(self.conv3(x)).flatten(1)))
 
 
 class NatureSameCNN(NatureCNN):
