@@ -7,10 +7,12 @@ Unit: env steps per second, learner included, of HalfCheetah-v5; the clock start
 Memory: the most that the process ever held (VmHWM). All sides alternate, each repeat in a process of its own.
 Identical work: networks of 256-256, batches of 256, one update a step, a replay of the same size, α found by itself,
 TD3's actor and targets with every second update. Stable-Baselines3 monitors episodes; ours logs losses and returns.
-"bare" is the limit: the updates alone, on ready batches of the same shapes.
+"bare" is the limit: the updates alone, on ready batches of the same shapes; "bfloat16" is ours with its hidden layers'
+arithmetic in half precision (`--student.bfloat16`), which neither rival offers.
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -27,7 +29,8 @@ def settings(task: dict[str, Any]) -> Any:
     from reincarnate.students import STUDENTS
 
     kind, wide = STUDENTS[task["algorithm"]], (task["hidden"],) * 2
-    return kind(hidden=wide, batch_size=task["batch"], warmup=task["warmup"], replay_size=task["capacity"])
+    own = {"bfloat16": task.get("half", False), "replay_size": task["capacity"]}
+    return kind(hidden=wide, batch_size=task["batch"], warmup=task["warmup"], **own)
 
 
 def ours(task: dict[str, Any]) -> dict[str, float]:
@@ -76,7 +79,8 @@ def own_side(side: str, task: dict[str, Any], threads: int) -> dict[str, float]:
 
 def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) -> dict[str, float]:
     """One repeat of one side, in a fresh process."""
-    if side in ("ours", "bare"):
+    if side in ("ours", "bfloat16", "bare"):
+        task = {**task, "half": side == "bfloat16"}
         return harness.fresh("continuous.py", "--side", side, threads, json.dumps(task), threads=threads)
     task = {**task, "library": {"sb3": "stable_baselines3"}.get(side, side)}
     python = {} if side == "sb3" else {"python": (rivals or Path()).absolute() / side / "bin" / "python"}
@@ -85,13 +89,13 @@ def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) 
 
 def contest(algorithm: str, threads: int, args: argparse.Namespace) -> dict[str, Any]:
     task = {**TASK, "algorithm": algorithm, "steps": args.steps, "clock": TASK["warmup"] + 200}
-    names = ["ours", "bare", "sb3", *(["sbx"] if args.rivals else [])]
+    names = ["ours", "bfloat16", "bare", "sb3", *(["sbx"] if args.rivals else [])]
     sides = {side: lambda side=side: measure(side, task, threads, args.rivals) for side in names}
     rows = harness.table(harness.alternate(sides, args.repeats))
     ratios = {}
-    for rival in names[2:]:
+    for own, rival in itertools.product(names[:2], names[3:]):
         for key in ("per_second", "memory_mb"):
-            ratios[f"ours / {rival}, {key}"] = harness.ratio(rows["ours"][key], rows[rival][key])
+            ratios[f"{own} / {rival}, {key}"] = harness.ratio(rows[own][key], rows[rival][key])
     told = "; ".join(
         f"{name} {ratio['of_medians']} ({ratio['min']} to {ratio['max']})" for name, ratio in ratios.items()
     )
