@@ -115,10 +115,9 @@ def quantile_huber(
     A sum over the predictions and a mean over the targets, as in QR-DQN (Dabney et al., 2018a, eq. 10), which does not
     divide by κ: at κ = 1 they agree. κ = 0 is the limit, with |u| for L_κ(u)/κ. Targets and fractions get no gradient.
     """
-    fixed = predictions.detach()
     with torch.no_grad():
-        loss, slope = _quantile_slope(fixed, fractions.detach(), targets.detach(), kappa)
-    return loss + ((predictions - fixed) * slope).sum(1)
+        loss, slope = _quantile_slope(predictions, fractions, targets, kappa)
+    return loss + ((predictions - predictions.detach()) * slope).sum(1)  # nothing is added but the gradient
 
 
 def _quantile_slope(
