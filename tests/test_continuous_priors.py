@@ -21,6 +21,7 @@ from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN, PPO, SAC, TD3
+from reincarnate.students.noise import Noise
 from reincarnate.students.qcritics import Successor
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.fit import check_fit, open_for
@@ -132,10 +133,10 @@ def test_targets_of_sarsa_ask_the_datas_action_without_entropy_and_the_students_
     rng = np.random.default_rng(0)
     obs = torch.randn(6, 2)
     batch = Batch(obs, torch.zeros(6, 1), torch.ones(6), torch.full((6,), 0.5), obs + 1)
-    plain = student._target(student._see(batch), batch, np.random.default_rng(1))
+    plain = student._target(student._see(batch), batch, Noise(np.random.default_rng(1), student.device))
     acted = torch.tensor([True, True, False, True, False, True])
     given = batch._replace(notes={NEXT_ACTION: torch.full((6, 1), 0.3), NEXT_ACTED: acted})
-    found = student._target(student._see(given), given, np.random.default_rng(1))
+    found = student._target(student._see(given), given, Noise(np.random.default_rng(1), student.device))
     out = student.targets["critic"].module(batch.next_obs, given.notes[NEXT_ACTION])
     by_data = student.critic.target(Successor(out, batch.reward, batch.discount))
     assert torch.allclose(found[acted], by_data[acted]) and torch.equal(found[~acted], plain[~acted])

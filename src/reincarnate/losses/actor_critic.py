@@ -60,7 +60,7 @@ def quantile_error(quantiles: Float[Tensor, "N B K"], targets: Float[Tensor, "B 
     A mean where `distributions.quantile_huber` sums over the quantiles: its gradient is K times smaller.
     """
     critics, examples, each = quantiles.shape
-    fractions = distributions.midpoints(each).to(quantiles).expand(critics * examples, each)
+    fractions = distributions.midpoints(each, quantiles.device).to(quantiles).expand(critics * examples, each)
     spread = targets.expand(critics, *targets.shape).flatten(0, 1)
     loss = distributions.quantile_huber(quantiles.flatten(0, 1), fractions, spread, kappa)
     return loss.unflatten(0, (critics, examples)).mean(0) / each

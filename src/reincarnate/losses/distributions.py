@@ -10,9 +10,9 @@ from torch.nn import functional as F
 # ---- on a fixed grid of atoms ---------------------------------------------------------------------
 
 
-def support(low: float, high: float, atoms: int) -> Float[Tensor, "K"]:
+def support(low: float, high: float, atoms: int, device: torch.device | None = None) -> Float[Tensor, "K"]:
     """The atoms z_i: at least two, evenly spaced from `low` to `high`, both included (Bellemare et al., 2017)."""
-    return torch.linspace(low, high, atoms)
+    return torch.linspace(low, high, atoms, device=device)
 
 
 def categorical_mean(logits: Float[Tensor, "B A K"], support: Float[Tensor, "K"]) -> Float[Tensor, "B A"]:
@@ -90,9 +90,9 @@ def categorical_cross_entropy(logits: Float[Tensor, "B K"], target: Float[Tensor
 # ---- by quantiles ---------------------------------------------------------------------------------
 
 
-def midpoints(n: int) -> Float[Tensor, "N"]:
+def midpoints(n: int, device: torch.device | None = None) -> Float[Tensor, "N"]:
     """The fractions (2i + 1)/2n, i = 0..n−1, of n equally likely quantiles (Dabney et al., 2018a, Lemma 2)."""
-    return (2 * torch.arange(n, dtype=torch.get_default_dtype()) + 1) / (2 * n)
+    return (2 * torch.arange(n, dtype=torch.get_default_dtype(), device=device) + 1) / (2 * n)
 
 
 def cosine_embedding(fractions: Float[Tensor, "B N"], features: int) -> Float[Tensor, "B N features"]:

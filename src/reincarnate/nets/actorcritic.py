@@ -44,3 +44,13 @@ class ActorCriticNetwork(nn.Module):
     def forward(self, obs: Tensor) -> Tensor:
         """What the actor says of raw observations [B, *O], [B, K]."""
         return self.actor(self.norm(obs))
+
+    @torch.no_grad()
+    def notice(self, reward: Tensor) -> None:
+        """Take in rewards of one step each, of any shape."""
+        self.largest_reward.copy_(torch.maximum(self.largest_reward, reward.abs().max()))
+
+    def scaled(self, reward: Tensor, worth: float, gamma: float) -> Tensor:
+        """Rewards, where the largest that was noticed, earned for ever, is worth so much; until one is, all are 0."""
+        forever = self.largest_reward / (1 - gamma)
+        return reward * torch.where(forever > 0, worth / forever, torch.ones_like(forever))

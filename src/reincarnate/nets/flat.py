@@ -45,14 +45,14 @@ class Flat:
             first += p.numel()
         return cut
 
-    def join(self, tensors: dict[str, Tensor]) -> Float32[Tensor, "*S P"]:
-        """The opposite of `windows`: tensors by name, laid out as the parameters are in memory."""
+    def join(self, tensors: dict[str, Tensor], out: Tensor | None = None) -> Float32[Tensor, "*S P"]:
+        """The opposite of `windows`: tensors by name, laid out as the parameters are in memory; into `out` if given."""
         parts = []
         for name, p in self.module.named_parameters():
             order = sorted(range(p.ndim), key=lambda d, p=p: -p.stride(d))
             stacked = range(tensors[name].ndim - p.ndim)
             parts.append(tensors[name].permute((*stacked, *(len(stacked) + d for d in order))).flatten(len(stacked)))
-        return torch.cat(parts, -1)
+        return torch.cat(parts, -1, out=out)
 
     def move(self, data: Float32[Tensor, "P"], grad: Float32[Tensor, "P"] | None) -> None:
         """Let parameters and gradients live in these vectors from now on (`data` holds their values already)."""

@@ -162,9 +162,9 @@ class Frozen:
     @torch.no_grad()
     def step(self, data: Tensor, grad: Tensor, lr: float) -> None:
         """One step of the others."""
-        kept = data[self.mask]
+        kept = data.clone()
         self.inner.step(data, grad, lr)
-        data[self.mask] = kept
+        data.copy_(torch.where(self.mask, kept, data))
 
 
 def stack(optimizers: Sequence[Adam | RMSProp]) -> Adam | RMSProp:

@@ -17,7 +17,7 @@ from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
 from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
-from reincarnate.run.prepare import Prepared, compiles, load_weights
+from reincarnate.run.prepare import Prepared, compiles, device_of, load_weights
 from reincarnate.run.remote_actors import actors_of
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
@@ -50,7 +50,8 @@ def assemble(
         _begin(p, training, note)
     compiled = compiles(run, spec, seeds)
     if compiled:
-        note("updates are compiled; the first takes 5 to 25 s")
+        cuda = device_of(run.device).type == "cuda"
+        note("updates are recorded as CUDA graphs" if cuda else "updates are compiled; the first takes 5 to 25 s")
     if whole is not None:
         stack = stacker(run.student)
         assert stack is not None

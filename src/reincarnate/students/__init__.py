@@ -62,6 +62,14 @@ def stacker(settings: Any) -> Any:
     return StackedStudent if ours and not getattr(settings, "remembers", False) else None
 
 
+def recordable(settings: Any) -> bool:
+    """Whether a GPU can record whole updates of such a student."""
+    from reincarnate.students.continuous_settings import ContinuousSettings
+
+    ours = isinstance(settings, ContinuousSettings) and type(settings).newborn is ContinuousSettings.newborn
+    return ours and not getattr(settings, "remembers", False)
+
+
 def register_student(name: str, settings: type) -> None:
     """Add a student of your own, by its settings (`types.Settings`). Raises UserError where that cannot be."""
     STUDENTS.register(name, settings)

@@ -23,9 +23,11 @@ from reincarnate.nets.histories import History
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.nets.optimizers import Optimizer, clip_norm, optimizer
 from reincarnate.students import exploration, judging
+from reincarnate.students.captured import CapturedUpdate
 from reincarnate.students.costs import cost_of_actor_critic
 from reincarnate.students.critics import ends
 from reincarnate.students.kept import OptimizedByPart
+from reincarnate.students.noise import Noise
 from reincarnate.students.qcritics import StateActionCritic, Successor
 from reincarnate.types import (
     LAGGING,
@@ -94,6 +96,7 @@ class ContinuousStudent(OptimizedByPart):
             self._judge.keep_first()
         self._optimizers: dict[str, Optimizer] = {name: self._optimizer(name) for name in parts}
         self.updates = 0
+        self._recorded: CapturedUpdate | None = None
 
     @property
     def policy(self) -> "ContinuousStudent":
@@ -135,7 +138,8 @@ class ContinuousStudent(OptimizedByPart):
             unit = rng.uniform(-1, 1, (n, self.spec.actions)).astype(np.float32)
         else:
             exploration.sound(x)
-            unit = exploration.to_host(self.settings.explored(x, explore, self._noise((n, self.spec.actions), rng)))
+            normal = Noise(rng, self.device).normal(n, self.spec.actions)
+            unit = exploration.to_host(self.settings.explored(x, explore, normal))
         return from_unit(self.spec, unit)
 
     @torch.no_grad()
@@ -151,9 +155,6 @@ class ContinuousStudent(OptimizedByPart):
         for own, new in zip(self._acting_norm.buffers(), self.network.norm.buffers(), strict=True):
             own.copy_(new)
 
-    def _noise(self, shape: tuple[int, ...], rng: np.random.Generator) -> Tensor:
-        return torch.from_numpy(rng.standard_normal(shape, np.float32)).to(self.device)
-
     # ---- learning ------------------------------------------------------------------------------------
 
     def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
@@ -167,20 +168,26 @@ class ContinuousStudent(OptimizedByPart):
         they are. Those that want the critics' judgement speak to the critics. Returns the losses' means, unweighted and
         without mean|Q|, and each example's loss in the critics; without a loss of its own, in the terms.
         """
-        self._observe(batch, weighing)
-        return self._learn(self._see(batch), batch, weighing, rng)
+        self.updates += 1
+        if self._recorded is None:
+            return self._update(batch, weighing, Noise(rng, self.device))
+        due = (self.updates % self.settings.actor_every == 0, self.updates % self.settings.target_every == 0)
+        return self._recorded(batch, weighing, rng, due)
 
-    def _learn(self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+    def _update(self, batch: Batch, weighing: Weighing, noise: Noise) -> Learnt:
+        self._observe(batch, weighing)
+        return self._learn(self._see(batch), batch, weighing, noise)
+
+    def _learn(self, seen: Seen, batch: Batch, weighing: Weighing, noise: Noise) -> Learnt:
         """The same of what the networks see of a batch."""
         means, each = {}, None
         terms = [pair for pair in weighing.terms if not judging.of_critics(pair[1])]
         if weighing.own:
-            each, found = self._learn_values(seen, batch, weighing, rng)
+            each, found = self._learn_values(seen, batch, weighing, noise)
             means |= {"td": _mean(each, batch), **found}
-        self.updates += 1
         every = self.settings.actor_every if weighing.own else 1
         if self.updates % every == 0 and (weighing.own * weighing.policy or terms):
-            losses = self._learn_policy(seen, batch, weighing._replace(terms=terms), rng)
+            losses = self._learn_policy(seen, batch, weighing._replace(terms=terms), noise)
             # a sum over updates, of which so many pass without: its mean shall be the loss's
             means |= {name: _mean(loss, batch) * every for name, loss in losses.items()}
             losses.pop(ALIKE, None)
@@ -194,13 +201,8 @@ class ContinuousStudent(OptimizedByPart):
         norm = self.network.norm
         if isinstance(norm, ObservationNorm) and not (self.settings.freeze_norm or weighing.still):
             norm.update(batch.obs)
-        if self._worth:
-            largest = batch.reward.abs().max() / sum(self.settings.gamma**k for k in range(self.settings.n_step))
-            self.network.largest_reward.copy_(torch.maximum(self.network.largest_reward, largest))
-
-    @property
-    def _worth(self) -> float:
-        return getattr(self.settings, "worth", 0.0)
+        if self.settings.worth:
+            self.network.notice(batch.reward / sum(self.settings.gamma**k for k in range(self.settings.n_step)))
 
     @torch.no_grad()
     def _see(self, batch: Batch) -> Seen:
@@ -209,14 +211,12 @@ class ContinuousStudent(OptimizedByPart):
         return Seen(norm(batch.obs), norm(batch.next_obs), self._scaled(batch.reward))
 
     def _scaled(self, reward: Tensor) -> Tensor:
-        """Rewards as the critics know them: the largest, earned for ever, is worth what was asked, if anything was."""
-        if not self._worth:
-            return reward
-        forever = self.network.largest_reward / (1 - self.settings.gamma)
-        return reward * torch.where(forever > 0, self._worth / forever, 1.0)  # until something is earned, all are 0
+        """Rewards as the critics know them."""
+        worth, gamma = self.settings.worth, self.settings.gamma
+        return self.network.scaled(reward, worth, gamma) if worth else reward
 
     def _learn_values(
-        self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
+        self, seen: Seen, batch: Batch, weighing: Weighing, noise: Noise
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One step of the critics, after one of V where there is one. Each example's error, and other losses' means."""
         s, rate, found = self.settings, self.settings.lr * weighing.lr_scale, {}
@@ -224,7 +224,7 @@ class ContinuousStudent(OptimizedByPart):
             error = judging.value_error(self, seen.obs, batch.action)
             self._descend("value", weighing.own * _mean(error, batch), rate)
             found["value"] = _mean(error.detach(), batch)
-        target = self._target(seen, batch, rng)
+        target = self._target(seen, batch, noise)
         features = self.network.critic.features(seen.obs, batch.action)
         each = self.critic.loss(self.network.critic.read(features), target)
         total = weighing.own * _mean(each, batch)
@@ -234,35 +234,30 @@ class ContinuousStudent(OptimizedByPart):
             found["decorrelation"] = _mean(penalty.detach(), batch)
         for weight, term in weighing.terms:
             if judging.of_critics(term):
-                loss = judging.judged(self, seen.obs, seen.next_obs, batch, term, rng)
+                loss = judging.judged(self, seen.obs, seen.next_obs, batch, term, noise)
                 total, found[term.name] = total + weight * _mean(loss, batch), _mean(loss.detach(), batch)
         self._descend("critic", total, rate)
         return each.detach(), found
 
     @torch.no_grad()
-    def _target(self, seen: Seen, batch: Batch, rng: np.random.Generator) -> Tensor:
+    def _target(self, seen: Seen, batch: Batch, noise: Noise) -> Tensor:
         if self.network.value is not None:  # in-sample: no action is asked about that the data has not
             return actor_critic.bootstrapped(seen.reward, batch.discount, self.network.value(seen.next_obs))
-        settings, noise = self.settings, self._noise(tuple(batch.action.shape), rng)
-        members = None
-        if settings.asked:
-            chosen = rng.choice(settings.critics, settings.asked, replace=False)
-            members = torch.from_numpy(chosen).to(self.device)
+        settings, normal = self.settings, noise.normal(*batch.action.shape)
+        members = noise.members(settings.critics, settings.asked) if settings.asked else None
         if self._soft:
-            ahead = drawn(self.settings.predicts, self.network.actor(seen.next_obs), noise)
+            ahead = drawn(self.settings.predicts, self.network.actor(seen.next_obs), normal)
             action, entropy = ahead.action, self.alpha * ahead.log_prob
             entropy = entropy if settings.backup_entropy else None  # pyright: ignore[reportAttributeAccessIssue]
         else:
             std, clip = settings.target_noise, settings.target_clip  # pyright: ignore[reportAttributeAccessIssue]
-            action = actor_critic.smoothed_action(self.targets["actor"].module(seen.next_obs), noise, std, clip)
+            action = actor_critic.smoothed_action(self.targets["actor"].module(seen.next_obs), normal, std, clip)
             entropy = None
         action, entropy = judging.as_the_data(batch, action, entropy)
         out = self.targets["critic"].module(seen.next_obs, action)
         return self.critic.target(Successor(out, seen.reward, batch.discount, entropy, members))
 
-    def _learn_policy(
-        self, seen: Seen, batch: Batch, weighing: Weighing, rng: np.random.Generator
-    ) -> dict[str, Tensor]:
+    def _learn_policy(self, seen: Seen, batch: Batch, weighing: Weighing, noise: Noise) -> dict[str, Tensor]:
         """One step of the actor, and of α with it. Returns each example's losses by name."""
         features = self.network.actor.features(seen.obs)
         out = self.network.actor.head(features)
@@ -271,13 +266,13 @@ class ContinuousStudent(OptimizedByPart):
             losses[ALIKE] = decorrelation(features, self.settings.decorrelate_by)
             total = total + self.settings.decorrelate * _mean(losses[ALIKE], batch)
         if weighing.own * weighing.policy:
-            losses["actor"], q, log_prob = self._climb(seen, out, rng)
+            losses["actor"], q, log_prob = self._climb(seen, out, noise)
             total = total + weighing.own * weighing.policy * _mean(losses["actor"], batch)
             scale = q_scale(q, self.settings.q_floor)
             if log_prob is not None:
                 self._learn_alpha(log_prob, batch, weighing.lr_scale)
         if any(judging.wants_advantage(term) for _, term in weighing.terms):
-            batch = judging.with_advantage(self, seen.obs, out, batch, rng)
+            batch = judging.with_advantage(self, seen.obs, out, batch, noise)
         said = Prediction(self.settings.predicts, out)
         for weight, term in weighing.terms:
             losses[term.name] = term(said, batch)
@@ -286,10 +281,10 @@ class ContinuousStudent(OptimizedByPart):
         self._descend("actor", total, rate * weighing.lr_scale * weighing.actor_lr)
         return {name: loss.detach() for name, loss in losses.items()}
 
-    def _climb(self, seen: Seen, out: Tensor, rng: np.random.Generator) -> tuple[Tensor, Tensor, Tensor | None]:
+    def _climb(self, seen: Seen, out: Tensor, noise: Noise) -> tuple[Tensor, Tensor, Tensor | None]:
         """The actor's own loss, the value Q of its actions, and where they are drawn their log-probabilities."""
         if self._soft:
-            now = drawn(self.settings.predicts, out, self._noise((len(out), self.spec.actions), rng))
+            now = drawn(self.settings.predicts, out, noise.normal(len(out), self.spec.actions))
             q = self.valued(seen.obs, now.action)
             return actor_critic.soft_actor(now.log_prob, q, self.alpha), q, now.log_prob
         limit = getattr(self.settings, "clip", 0.0)
@@ -307,11 +302,11 @@ class ContinuousStudent(OptimizedByPart):
         reads = self.settings.reads
         return values[0] if reads == "first" else values.mean(0) if reads == "mean" else values.amin(0)
 
-    def drawn(self, out: Tensor, rng: np.random.Generator, n: int = 1) -> Drawn:
+    def drawn(self, out: Tensor, noise: Noise, n: int = 1) -> Drawn:
         """Actions of what the actor said [B, K], [n, B, A]: draws, or where it tells means these."""
         if self.settings.predicts == SQUASHED:
-            noise = self._noise((n, len(out), self.spec.actions), rng)
-            return drawn(SQUASHED, out.expand(n, *out.shape), noise)
+            normal = noise.normal(n, len(out), self.spec.actions)
+            return drawn(SQUASHED, out.expand(n, *out.shape), normal)
         return Drawn(out.expand(n, *out.shape), out, out.new_zeros(n, len(out)))
 
     @property
@@ -330,6 +325,10 @@ class ContinuousStudent(OptimizedByPart):
         rate = settings.alpha_lr or settings.lr  # pyright: ignore[reportAttributeAccessIssue]
         self._descend("entropy", loss, rate * lr_scale)
 
+    def compile(self) -> None:
+        """Replay updates on a GPU as recorded CUDA graphs from now on."""
+        self._recorded = CapturedUpdate(self._update, self.device)
+
     def _descend(self, name: str, loss: Tensor, lr: float) -> None:
         part = self.online[name]
         assert part.grad is not None
@@ -347,7 +346,7 @@ class ContinuousStudent(OptimizedByPart):
 
     def target_ends(self, batch: Batch, rng: np.random.Generator) -> tuple[float, float] | None:
         """The share of the targets' mass on the first and on the last atom of bounded critics. Changes nothing."""
-        return ends(self.critic, self._target(self._see(batch), batch, rng))
+        return ends(self.critic, self._target(self._see(batch), batch, Noise(rng, self.device)))
 
     # ---- what is changed from outside ----------------------------------------------------------------
 

@@ -137,6 +137,11 @@ class ContinuousSettings(SequenceSettings):
         """σ of the noise added to actions; 0 where the policy itself draws them."""
         return 0.0
 
+    @property
+    def worth(self) -> float:
+        """What the largest reward is worth where it is earned for ever; 0: rewards are as they are."""
+        return 0.0
+
     def explored(self, x: Tensor, explore: float, noise: Tensor) -> Tensor:
         """Actions [n, A] in [-1, 1], of what the actor says [n, K] and standard normal noise [n, A]."""
         return (x + explore * noise).clamp(-1, 1)
@@ -381,7 +386,7 @@ class ModernSAC(SAC):
 
     @property
     def worth(self) -> float:
-        """What the largest reward is worth where it is earned for ever; 0: rewards are as they are."""
+        """What the largest reward is worth where it is earned for ever; 0 with plain values."""
         return min(self.high, -self.low) if self.loss == "categorical" else 0.0
 
 

@@ -5,7 +5,6 @@ For terms that want it noted (`losses.logged`). Observations are as the networks
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,6 +12,7 @@ from reincarnate.data.layouts import NEXT_ACTED, NEXT_ACTION
 from reincarnate.losses.logged import ADVANTAGE, JUDGED
 from reincarnate.losses.offline import expectile_error
 from reincarnate.nets.histories import History
+from reincarnate.students.noise import Noise
 from reincarnate.types import Batch, Prediction, Term
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def _least_lagging(student: "ContinuousStudent", obs: Tensor | History, action: 
 
 @torch.no_grad()
 def with_advantage(
-    student: "ContinuousStudent", obs: Tensor | History, out: Tensor, batch: Batch, rng: np.random.Generator
+    student: "ContinuousStudent", obs: Tensor | History, out: Tensor, batch: Batch, noise: Noise
 ) -> Batch:
     """The batch with A(s, a) = Q(s, a) − V(s) noted: by V and the lagging critics where the student has state values
     (IQL), else by the critics, V(s) being Q of one action of the policy (AWAC)."""
@@ -64,19 +64,16 @@ def with_advantage(
         advantage = _least_lagging(student, obs, batch.action) - student.network.value(obs)
     else:
         q = student.valued(obs, batch.action)
-        advantage = q - student.valued(obs, student.drawn(out.detach(), rng).action[0])
+        advantage = q - student.valued(obs, student.drawn(out.detach(), noise).action[0])
     return batch._replace(notes={**batch.notes, ADVANTAGE: advantage})
 
 
-def judged(
-    student: "ContinuousStudent", obs: Any, next_obs: Any, batch: Batch, term: Term, rng: np.random.Generator
-) -> Tensor:
+def judged(student: "ContinuousStudent", obs: Any, next_obs: Any, batch: Batch, term: Term, noise: Noise) -> Tensor:
     """The sum [B] over the critics of a term that wants their judgement of `term.actions` actions of each kind."""
     n: int = term.actions  # pyright: ignore[reportAttributeAccessIssue]
-    shape = (n, *batch.action.shape)
-    uniform = torch.from_numpy(rng.uniform(-1, 1, shape).astype(np.float32)).to(obs.device)
+    uniform = noise.uniform(n, *batch.action.shape)
     with torch.no_grad():
-        own, ahead = (student.drawn(student.network.actor(x), rng, n) for x in (obs, next_obs))
+        own, ahead = (student.drawn(student.network.actor(x), noise, n) for x in (obs, next_obs))
     actions = torch.cat([batch.action[None], uniform, own.action, ahead.action])  # [1 + 3n, B, A]
     wide = obs.expand(len(actions), *obs.shape).flatten(0, 1)
     out = student.network.critic(wide, actions.flatten(0, 1))

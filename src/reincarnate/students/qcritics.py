@@ -129,7 +129,7 @@ class Atoms:
             )
 
     def _grid(self, like: Tensor) -> Float[Tensor, "K"]:
-        return distributions.support(self.low, self.high, self.atoms).to(like)
+        return distributions.support(self.low, self.high, self.atoms, like.device).to(like)
 
     def values(self, out: Outputs) -> Float[Tensor, "N B"]:
         """The means."""

@@ -13,6 +13,7 @@ from reincarnate.nets.histories import History
 from reincarnate.nets.remembering import tell_recalling
 from reincarnate.students import judging
 from reincarnate.students.continuous import RANDOM, ContinuousStudent, Seen
+from reincarnate.students.noise import Noise
 from reincarnate.students.sequences import lesson_of, warmed
 from reincarnate.types import ActorOutput, Batch, Cost, Learnt, Phase, Prediction, TimeStep, Weighing
 
@@ -62,15 +63,15 @@ class RecurrentContinuousStudent(ContinuousStudent):
             )
         return None
 
-    def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
-        """As `ContinuousStudent.update`, of sequences [B, T]; each row's loss [B·U]."""
+    def _update(self, batch: Batch, weighing: Weighing, noise: Noise) -> Learnt:
+        """Of sequences [B, T]; each row's loss [B·U]."""
         rows = warmed(batch, self.settings.burn_in)
         lesson, ahead = lesson_of(rows, self.settings.n_step)
         assert lesson.weight is not None
         steps = (lesson.weight > 0).float().sum().clamp(min=1)
         lesson = lesson._replace(weight=lesson.weight * (lesson.weight.numel() / steps))  # a mean over the steps
         self._observe(lesson, weighing)
-        return self._learn(self._histories(batch, ahead, lesson.reward), lesson, weighing, rng)
+        return self._learn(self._histories(batch, ahead, lesson.reward), lesson, weighing, noise)
 
     @torch.no_grad()
     def _histories(self, batch: Batch, ahead: Tensor, reward: Tensor) -> Seen:

@@ -4,7 +4,7 @@ Each student stays itself: its networks and moments are rows of the stack, so th
 restoring one of them is what it always was.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -16,6 +16,7 @@ from reincarnate.nets import Flat
 from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_both, stacked_forward
+from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.critics import Arguments
 from reincarnate.students.exploration import best_of
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
@@ -41,11 +42,13 @@ class StackedStudent:
         self._acting = self.acting.windows(self.acting.data)
         self._frozen = self.target.windows(self.target.data) if self.target else {}
         self._leaves = {n: w.detach().requires_grad_() for n, w in self.online.windows(self.online.data).items()}
-        self._program = (
-            FunctionalGradient(self.online, self.target, self.critic, self.settings.double, len(students))
-            if compiled
-            else None
-        )
+        self._program = self._quicker() if compiled else None
+
+    def _quicker(self) -> Callable[..., Learnt]:
+        """What computes gradients in one go: a recorded graph on a GPU, a compiled program elsewhere."""
+        if self.online.data.device.type == "cuda":
+            return CapturedGradient(self._gradient)
+        return FunctionalGradient(self.online, self.target, self.critic, self.settings.double, len(self.students))
 
     # ---- acting --------------------------------------------------------------------------------------
 
@@ -117,7 +120,7 @@ class StackedStudent:
         each = losses_of(self.critic, out, target, batch, draws.online, terms, features)
         total, learnt = weigh(each, weights, batch.weight, len(self.students))
         gradients = torch.autograd.grad(total, list(self._leaves.values()))
-        self.online.grad = self.online.join(dict(zip(self._leaves, gradients, strict=True)))
+        self.online.join(dict(zip(self._leaves, gradients, strict=True)), self.online.grad)
         return learnt
 
     @torch.no_grad()
