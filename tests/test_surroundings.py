@@ -176,3 +176,19 @@ def test_a_run_is_the_same_whatever_torch_the_caller_has(how, tmp_path):
         torch.set_default_dtype(torch.float32)
         torch.set_default_device(None)
     assert other == plain
+
+
+def test_a_package_whose_source_lies_on_the_path_alone_has_no_version_and_stops_no_run(monkeypatch):
+    from importlib import metadata
+
+    from reincarnate import __version__
+    from reincarnate.run import settings
+
+    def missing(name):
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
+    settings._versions.cache_clear()
+    found = settings._versions()
+    settings._versions.cache_clear()
+    assert found["reincarnate"] == __version__ and found["torch"] == "none"

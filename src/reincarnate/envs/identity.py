@@ -32,7 +32,7 @@ def identity(env: Any) -> dict[str, Any]:
         return family.identity(named)
     if not getattr(family, "TAKES_SETTINGS", False):
         packages = getattr(family, "PACKAGES", PACKAGES.get(family.__name__.rpartition(".")[2], ()))
-        return {"id": named, "code": {name: _version(name) for name in packages}}
+        return {"id": named, "code": {name: version_of(name) for name in packages}}
     registration = family.registered(named)
     entry = registration.entry_point
     found = {
@@ -166,7 +166,7 @@ def _version_of_module(top: str) -> str:
         return metadata.version(top)
     except metadata.PackageNotFoundError:
         names = _distributions().get(top, [])
-        return ", ".join(f"{name} {_version(name)}" for name in sorted(set(names))) or "unknown"
+        return ", ".join(f"{name} {version_of(name)}" for name in sorted(set(names))) or "unknown"
 
 
 @functools.cache
@@ -174,7 +174,8 @@ def _distributions() -> Any:
     return metadata.packages_distributions()
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """An installed distribution's; `none` where there is none: its source may lie on the path alone."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -5,15 +5,15 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from functools import cache
-from importlib.metadata import version
 from typing import Annotated, Any, Literal
 
 import torch
 import tyro
 
-from reincarnate import envs
+from reincarnate import __version__, envs
 from reincarnate.agents.card import command
 from reincarnate.config import from_dict, to_dict
+from reincarnate.envs.identity import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
@@ -234,8 +234,9 @@ def record(run: Run) -> dict[str, Any]:
 @cache
 def _versions() -> dict[str, str]:
     """Of Python and of the packages that decide about a result."""
-    packages = ("reincarnate", "torch", "numpy", "gymnasium", "ale-py", "minatar")
-    return {"python": platform.python_version(), **{name: version(name) for name in packages}}
+    packages = ("torch", "numpy", "gymnasium", "ale-py", "minatar")
+    ours = {"python": platform.python_version(), "reincarnate": __version__}
+    return {**ours, **{name: version_of(name) for name in packages}}
 
 
 def default_student(kind: type | None, address: str | None) -> Any:
