@@ -4,10 +4,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch.distributions import Normal, TransformedDistribution
 from torch.distributions.transforms import TanhTransform
 
-from reincarnate.losses import log_probs, policy, primal_dual
+from reincarnate.losses import log_probs, policy, policy_slopes, primal_dual
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -141,6 +143,51 @@ def test_the_value_losses_by_hand():
     torch.testing.assert_close(policy.value_error(value, target), each(2.0, 0.5))
     # clipped to 1.2: 0.72 and 1.62; the larger one counts
     torch.testing.assert_close(policy.clipped_value_error(value, old, target, 0.2), each(2.0, 1.62))
+
+
+@given(
+    kind=st.sampled_from(["logits", "gaussian"]),
+    seed=st.integers(0, 10**6),
+    clip_value=st.sampled_from([0.0, 0.3]),
+    entropy=st.sampled_from([0.0, -0.02]),
+)
+def test_ppos_losses_and_slopes_at_once_are_those_of_autograd(kind, seed, clip_value, entropy):
+    rng = torch.Generator().manual_seed(seed)
+    draw = lambda *shape: torch.randn(*shape, generator=rng, dtype=torch.float64)
+    n, numbers = 7, 3
+    x, value = draw(n, numbers * (2 if kind == "gaussian" else 1)), draw(n)
+    action = draw(n, numbers) if kind == "gaussian" else torch.randint(numbers, (n,), generator=rng)
+    old = log_probs.log_prob_of(kind, x, action) + 0.3 * draw(n)
+    taken = policy_slopes.Taken(action, old, draw(n), value + 0.5 * draw(n), draw(n))
+    weights = policy_slopes.Weights(0.7, 0.5, entropy)
+    found = policy_slopes.ppo_at_once(kind, x, value, taken, 0.2, clip_value, weights)
+
+    x, value = x.requires_grad_(), value.requires_grad_()
+    log_prob = log_probs.log_prob_of(kind, x, action)
+    error = (
+        policy.clipped_value_error(value, taken.value, taken.target, clip_value)
+        if clip_value
+        else policy.value_error(value, taken.target)
+    )
+    rows = {
+        "policy": policy.clipped_surrogate(log_prob, old, taken.advantage, 0.2),
+        "value": error,
+        "entropy": log_probs.entropy_of(kind, x),
+        "kl": policy.approximate_kl(log_prob, old),
+    }
+    assert tuple(rows) == policy_slopes.NAMES
+    total = sum(weight * loss.mean() for weight, loss in zip((*weights, 0.0), rows.values(), strict=True))
+    of_x, of_value = torch.autograd.grad(total, (x, value))
+    assert torch.allclose(found.rows, torch.stack(list(rows.values())))
+    assert torch.allclose(found.of_x, of_x) and torch.allclose(found.of_value, of_value)
+
+
+def test_the_slope_of_the_surrogate_by_hand():
+    # ratios e^0.5 and e^-0.5 with ε 0.2: a gain beyond the clip has no slope, a loss beyond it has its own
+    log_prob, old, advantage = each(0.5, 0.5, -0.5, -0.5), each(0.0, 0.0, 0.0, 0.0), each(1.0, -1.0, 1.0, -1.0)
+    found = policy_slopes.surrogate_of(log_prob, old, advantage, 0.2)
+    assert torch.allclose(found.slope, each(0.0, math.exp(0.5), -math.exp(-0.5), 0.0))
+    assert torch.allclose(found.loss, each(-1.2, math.exp(0.5), -math.exp(-0.5), 0.8))
 
 
 def test_the_approximate_kl_by_hand_and_never_negative():

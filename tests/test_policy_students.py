@@ -252,6 +252,23 @@ def test_the_quick_way_through_small_networks_has_their_numbers_and_gradients(sp
 # ---- what its settings do -------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("spec", [POINT, ARM])
+@pytest.mark.parametrize("more", [{}, {"entropy": 0.01, "clip_value": 0.2, "norm_advantage": False}])
+def test_an_update_without_autograd_is_the_one_with_it(spec, more, monkeypatch):
+    settings = replace(TINY, **more)
+    ours, theirs = (settings.newborn(spec, 0) for _ in range(2))
+    monkeypatch.setattr(theirs, "_plain", lambda *_: False)
+    for k in range(3):
+        batch, rng = ours.prepare(rollout(ours, seed=k)), np.random.default_rng(0)
+        found, expected = ours.update(batch, Weighing(), rng), theirs.update(batch, Weighing(), rng)
+        assert found.means.keys() == expected.means.keys()
+        for name, mean in expected.means.items():
+            assert torch.allclose(found.means[name], mean, atol=1e-6), name
+        assert torch.allclose(found.each, expected.each, atol=1e-6)
+        assert torch.allclose(ours.online.grad, theirs.online.grad, atol=1e-6)
+        theirs.restore(ours.state())
+
+
 def test_an_actor_that_shall_stand_still_keeps_its_weights_and_its_view_of_observations():
     student = replace(TINY, norm_obs=True, lr=0.1).newborn(POINT, 0)
     student.update(student.prepare(rollout(student)), Weighing(), np.random.default_rng(0))  # Adam remembers it

@@ -3,6 +3,7 @@
 As `nets.fused`, for two towers, with tanh or ReLU. Results equal the modules' but for the order of additions.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -60,6 +61,19 @@ class FusedActorCritic:
         """Predictions [B, K] and values [B], differentiable."""
         out, value = _Node.apply(self._anchor, self.actor, self.critic, _flat(obs))  # pyright: ignore
         return self._told(out), value[:, 0]
+
+    def descend(self, obs: Tensor, loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Any]]) -> Any:
+        """Fill the flat gradient with a loss's, which knows its derivatives by predictions [B, K] and values [B].
+
+        `loss` says both, and anything else, which is returned.
+        """
+        (*acting, out), (*judging, value) = self.actor.forward(x := _flat(obs)), self.critic.forward(x)
+        of_x, of_value, found = loss(self._told(out), value[:, 0])
+        if self.log_std is not None:
+            torch.sum(of_x[:, out.shape[1] :], 0, out=self.log_std.grad)
+        self.actor.backward(acting, of_x[:, : out.shape[1]])
+        self.critic.backward(judging, of_value[:, None])
+        return found
 
     def tell(self, obs: Tensor) -> Tensor:
         """Predictions [B, K], without gradient."""

@@ -22,6 +22,7 @@ from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimiz
 from reincarnate.nets.plasticity import frozen_mask
 from reincarnate.students.exploration import sound
 from reincarnate.students.kept import Kept
+from reincarnate.students.policy_at_once import at_once
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.types import (
     LOGITS,
@@ -199,17 +200,32 @@ class PolicyStudent(Kept):
 
         The own loss is PPO's on a rollout's examples, V's error alone on prior data.
         """
+        if self._quick and self._plain(batch, weighing):
+            names, rows, wanted = at_once(self, self._quick, batch, weighing)
+            weights, means = self._weighing(wanted), rows.mean(1)
+        else:
+            names, rows, wanted = self._by_autograd(batch, weighing)
+            weights, means = self._weighing(wanted), rows.mean(1)
+            means.dot(weights).backward()
+            rows, means = rows.detach(), means.detach()
+        self._step(weighing.lr_scale, self._still(weighing))
+        return Learnt(dict(zip(names, means.unbind(), strict=True)), weights @ rows)
+
+    def _plain(self, batch: Batch, weighing: Weighing) -> bool:
+        """Whether there is nothing to learn but PPO's own losses of a rollout, all actions allowed."""
+        fresh = "advantage" in batch.notes and batch.mask is None
+        return fresh and not weighing.terms and not self.settings.decorrelate
+
+    def _by_autograd(self, batch: Batch, weighing: Weighing) -> tuple[Sequence[str], Tensor, tuple[float, ...]]:
         assert self.online.grad is not None
         self.online.grad.zero_()
         each, wanted = self.losses(batch, weighing)
+        return [*each], torch.stack(list(each.values())), wanted
+
+    def _weighing(self, wanted: tuple[float, ...]) -> Tensor:
         if wanted != self._weights[0]:
             self._weights = (wanted, torch.tensor(wanted, device=self.device))
-        weights = self._weights[1]
-        rows = torch.stack(list(each.values()))
-        means = rows.mean(1)
-        means.dot(weights).backward()
-        self._step(weighing.lr_scale, self._still(weighing))
-        return Learnt(dict(zip(each, means.detach().unbind(), strict=True)), weights @ rows.detach())
+        return self._weights[1]
 
     def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
         """Each example's losses by name, own ones and terms, and what each weighs; what is only told weighs nothing."""
