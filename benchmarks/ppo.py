@@ -10,6 +10,8 @@ advantages, gradient norm 0.5. Stable-Baselines3 monitors episodes; ours logs lo
 is normalised on either side. CleanRL's script plays CartPole alone: its continuous one normalises, and needs an older
 Gymnasium's task.
 
+"ours, compiled" is ours with --compile on, whose compilation falls before the clock starts, as JAX's does.
+
 "pqn" is PQN against purejaxql's, whose training is one compiled function, its JAX environment included: 3×3 convolution
 of 16, 128 units, LayerNorm before each ReLU, λ-returns. Theirs has RAdam and half the squared error, ours Adam and
 Huber's loss.
@@ -20,6 +22,7 @@ within an episode; "cut" through 16, which changes the gradient and not the numb
 """
 
 import argparse
+import itertools
 import json
 import time
 from pathlib import Path
@@ -43,6 +46,7 @@ TASKS: dict[str, dict[str, Any]] = {
         **{"student": {"name": "pqn"}, "lr": 5e-4, "theirs": "Breakout-MinAtar"},
     },
 }
+COMPILED = ("cartpole", "cheetah")
 AGAINST = {"cartpole": ("sb3", "sbx", "cleanrl"), "cheetah": ("sb3", "sbx"), "pqn": ("purejaxql",)}  # others: sb3
 SCRIPTS = {  # who runs a rival, and the rival's own script
     "sbx": ("sb3_ppo.py", ""),
@@ -97,6 +101,8 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
         seed=0,
         copies=copies,
     )
+    if task.get("compiled"):
+        training.student.compile()  # pyright: ignore[reportAttributeAccessIssue]
     clock = Clock(training)
     Loop([training], {"student": Alone(training)}, env).run([lambda line: None], [lambda: None], clock)
     env.close()
@@ -105,7 +111,8 @@ def ours(task: dict[str, Any], threads: int) -> dict[str, float]:
 
 def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) -> dict[str, float]:
     """One repeat of one side, in a fresh process."""
-    if side == "ours":
+    if side.startswith("ours"):
+        task = {**task, "compiled": side != "ours"}
         return harness.fresh("ppo.py", "--side", threads, json.dumps(task), threads=threads)
     if side == "sb3":
         task, script = {**task, "library": "stable_baselines3"}, task.get("rival", "sb3_ppo.py")
@@ -119,7 +126,8 @@ def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) 
 
 def sides_of(name: str, rivals: Path | None) -> list[str]:
     """Who takes part."""
-    return ["ours", *(side for side in AGAINST.get(name, ("sb3",)) if rivals or side == "sb3")]
+    own = ["ours", "ours, compiled"] if name in COMPILED else ["ours"]
+    return [*own, *(side for side in AGAINST.get(name, ("sb3",)) if rivals or side == "sb3")]
 
 
 def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Path | None) -> dict[str, Any]:
@@ -129,9 +137,10 @@ def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Pa
     sides = {side: lambda side=side: measure(side, task, threads, rivals) for side in sides_of(name, rivals)}
     rows = harness.table(harness.alternate(sides, repeats))
     ratios = {}
-    for side in [*sides][1:]:
+    own, others = ([side for side in sides if side.startswith("ours") is mine] for mine in (True, False))
+    for ours, side in itertools.product(own, others):
         for key in ("per_second", "memory_mb"):
-            ratios[f"ours / {side}, {key}"] = harness.ratio(rows["ours"][key], rows[side][key])
+            ratios[f"{ours} / {side}, {key}"] = harness.ratio(rows[ours][key], rows[side][key])
     for said, ratio in ratios.items():
         print(f"{name}: {said} {ratio['of_medians']} ({ratio['min']} to {ratio['max']})", flush=True)
     return {"task": name, "threads": threads, **task, "sides": rows, "ratios": ratios}

@@ -46,15 +46,17 @@ def test_each_hears_of_the_other_and_ratios_are_to_whoever_acted():
 def test_the_student_s_loss_is_the_divergence_and_the_error_of_values_alone(direction):
     cast, memories, objectives, _ = both(ALD(**LEARNER, policy=2.0, value=0.5, direction=direction))
     batch = memories["student"].prepared
-    each, weights = cast["student"].losses(batch, objectives["student"].at(Progress()))
-    weight = dict(zip(each, weights, strict=True))
+    weighing = objectives["student"].at(Progress())
+    each = cast["student"].losses(batch, weighing)
+    weight = dict(zip(each, cast["student"].weights_of(weighing, [*each]).tolist(), strict=True))
     assert weight == {"policy": 0.0, "value": 0.5, "entropy": 0.0, "kl": 0.0, "distil": 2.0}
     x, value, _ = cast["student"]._net.recall(batch.obs, batch.begins, batch.carry)
     told = batch.predictions["learner"].x
     pair = (told, x) if direction == "forward" else (x, told)
     assert torch.allclose(each["distil"], categorical_kl(*pair).flatten())
     assert torch.allclose(each["value"], 0.5 * (value - batch.reward).square().flatten())
-    _, weights = cast["learner"].losses(memories["learner"].prepared, objectives["learner"].at(Progress()))
+    weighing = objectives["learner"].at(Progress())
+    weights = cast["learner"].weights_of(weighing, [*cast["learner"].losses(memories["learner"].prepared, weighing)])
     assert weights[0] == 1.0 and weights[-1] == pytest.approx(0.1)
 
 

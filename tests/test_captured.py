@@ -138,7 +138,11 @@ def test_stacked_seeds_are_recorded_together():
     assert recorder.replayed == 4 and torch.equal(stacks[0].online.data, stacks[1].online.data)
 
 
-def test_a_student_of_continuous_actions_is_compiled_on_a_gpu_alone():
-    from reincarnate.students import recordable
+def test_who_can_be_compiled_where():
+    from reincarnate.students import PPO, PrimalDual, compilable
 
-    assert recordable(SAC()) and not recordable(SAC(memory="gru")) and not recordable(DQN())
+    assert compilable(SAC(), cuda=True) and not compilable(SAC(), cuda=False)
+    assert compilable(PPO(), cuda=False) and not compilable(PPO(), cuda=True)
+    assert compilable(DQN(), cuda=True) and compilable(DQN(), cuda=False)
+    assert not any(compilable(kind(memory="gru"), cuda) for kind in (SAC, PPO, DQN) for cuda in (True, False))
+    assert not compilable(PrimalDual(), cuda=False)

@@ -269,6 +269,58 @@ def test_an_update_without_autograd_is_the_one_with_it(spec, more, monkeypatch):
         theirs.restore(ours.state())
 
 
+def interpreted(graph, inputs, options):
+    """In place of TorchInductor: the traced graph itself, in milliseconds."""
+    return graph
+
+
+@pytest.mark.parametrize("spec", [POINT, ARM])
+@pytest.mark.parametrize("more", [{"norm_obs": True, "decorrelate": 0.1}, {"entropy": 0.01, "shared": "on"}])
+def test_a_programs_updates_are_the_plain_ones_also_with_a_teacher_whose_weight_falls(spec, more, monkeypatch):
+    monkeypatch.setattr(torch._inductor, "compile", interpreted)
+    ours, theirs = (replace(TINY, **more).newborn(spec, 0) for _ in range(2))
+    ours.compile()
+    told = Prediction(ours.kind, torch.randn(18, 3 if spec is POINT else 4, generator=torch.Generator().manual_seed(0)))
+    for k in range(4):
+        batch = theirs.prepare(rollout(theirs, seed=k))._replace(predictions={"teacher": told})
+        ours.restore(theirs.state())
+        weighing = Weighing(terms=[(1.0 / (k + 1), Distil(1.0, 1.0))])
+        found, expected = (s.update(batch, weighing, np.random.default_rng(0)) for s in (ours, theirs))
+        torch.testing.assert_close(found.means, expected.means)
+        torch.testing.assert_close(found.each, expected.each)
+        torch.testing.assert_close(ours.online.grad, theirs.online.grad)
+    assert len(ours._program._programs) == 1
+
+
+def test_a_batch_of_another_size_and_prior_data_are_learnt_from_plainly(monkeypatch):
+    monkeypatch.setattr(torch._inductor, "compile", interpreted)
+    student = TINY.newborn(POINT, 0)
+    student.compile()
+    whole, rng = student.prepare(rollout(student)), np.random.default_rng(0)
+    assert student._program(whole, Weighing()) is not None
+    smaller = student.prepare(rollout(student, steps=5))
+    assert student._program(smaller, Weighing()) is None
+    assert student.update(smaller, Weighing(), rng).each.shape == (15,)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what PyTorch's compiler imports
+def test_a_compiled_student_learns_as_a_plain_one(store, tmp_path):
+    ends = []
+    for way in ("on", "off"):
+        out = tmp_path / way
+        execute(cartpole(Scratch(), store, replace(SMALL, norm_obs=True), compile=way), out)
+        ends.append(
+            (
+                json.loads((out / "result.json").read_text())["compiled"],
+                load_file(out / "agent" / "weights.safetensors"),
+            )
+        )
+    assert [compiled for compiled, _ in ends] == [True, False]
+    for name, weight in ends[0][1].items():
+        torch.testing.assert_close(weight, ends[1][1][name], atol=1e-3, rtol=1e-3)
+
+
 def test_an_actor_that_shall_stand_still_keeps_its_weights_and_its_view_of_observations():
     student = replace(TINY, norm_obs=True, lr=0.1).newborn(POINT, 0)
     student.update(student.prepare(rollout(student)), Weighing(), np.random.default_rng(0))  # Adam remembers it
@@ -458,7 +510,7 @@ def test_every_method_trains_a_categorical_student_or_refuses_in_a_line(name, ru
     assert not torch.equal(weights["head.logits.weight"], fresh["head.logits.weight"])
 
 
-def test_ratios_are_for_on_policy_students_and_no_update_is_compiled(rule, store):
+def test_ratios_are_for_on_policy_students_and_one_that_remembers_is_not_compiled(rule, store):
     with pytest.raises(UserError, match="needs an on-policy student"):
         prepare(cartpole(METHODS["ppd"](), store, STUDENTS["dqn"](), teacher=rule))
     for name in ("sac", "td3"):
@@ -470,7 +522,7 @@ def test_ratios_are_for_on_policy_students_and_no_update_is_compiled(rule, store
         with pytest.raises(UserError, match="needs an on-policy student"):
             prepare(run)
     with pytest.raises(UserError, match="cannot be compiled"):
-        prepare(cartpole(Scratch(), store, compile="on"))
+        prepare(cartpole(Scratch(), store, replace(TINY, memory="gru", segment=2), compile="on"))
 
 
 def test_an_agent_is_fine_tuned_exported_and_teaches(store, tmp_path):

@@ -84,7 +84,7 @@ class GaussianHead(nn.Module):
 
     def forward(self, features: Float[Tensor, "B F"]) -> Float[Tensor, "B AA"]:
         mean = self.mean(features).tanh() if self.tanh_mean else self.mean(features)
-        free = isinstance(self.log_std, nn.Parameter)
+        free = isinstance(self.log_std, Tensor)  # a layer where the spread depends on what is seen
         log_std = self.log_std.expand_as(mean) if free else self.log_std(features)  # pyright: ignore
         return torch.cat([mean, self.spread.bounded(log_std)], -1)
 

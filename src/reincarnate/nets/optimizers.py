@@ -120,7 +120,7 @@ def _by_rate(lr: Rate, *stacks: Tensor) -> list[tuple[Any, ...]]:
 
 def clip_norm(grad: Float32[Tensor, "*S P"], limit: float) -> None:
     """Scale each row of gradients, in place, so that its norm is at most `limit`."""
-    norm = grad.norm(dim=-1, keepdim=True)
+    norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)  # `grad.norm` says the same after more questions
     grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
 
 

@@ -28,7 +28,7 @@ from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.run.several import check_shares, follows_features, without_unknown_features
 from reincarnate.run.videos import check_video
 from reincarnate.seeds import stream
-from reincarnate.students import recordable, stacker
+from reincarnate.students import compilable, stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
 from reincarnate.teachers.frozen import why_watching
@@ -269,10 +269,12 @@ def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Stu
     if run.compile == "on" and follows_features(run):
         raise UserError("--compile on: the maps to a teacher's features are not compiled; leave it out, or --beta 0")
     _check_actor_and_critic(run)
-    if run.compile == "on" and stacker(run.student) is None and not recordable(run.student):
-        raise UserError(f"--compile on: updates of a {type(run.student).__name__} student cannot be compiled yet")
-    if run.compile == "on" and stacker(run.student) is None and device_of(run.device).type != "cuda":
-        raise UserError(f"--compile on: updates of a {type(run.student).__name__} student are recorded on a GPU alone")
+    device = device_of(run.device).type
+    if run.compile == "on" and not compilable(run.student, device == "cuda"):
+        kind = type(run.student).__name__ + (
+            " student with a memory" if getattr(run.student, "remembers", 0) else " student"
+        )
+        raise UserError(f"--compile on: updates of a {kind} cannot be compiled on this device ({device}): leave it out")
     if teacher is None:
         return
     if teacher.card.continuous != spec.continuous:
@@ -373,11 +375,12 @@ def threads(run: Run, spec: TaskSpec) -> int:
 def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
     """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
     cuda = device_of(run.device).type == "cuda"
-    if follows_features(run) or (stacker(run.student) is None and not (cuda and recordable(run.student))):
+    if follows_features(run) or not compilable(run.student, cuda):
         return False
     if run.compile != "auto":
         return run.compile == "on"
     if cuda:
         return True  # graphs are recorded in milliseconds
-    total = seeds * sum(updates(phase, run.student, run.copies) for phase in run.phases())
+    alone = stacker(run.student) is None  # each seed has a program of its own
+    total = (1 if alone else seeds) * sum(updates(phase, run.student, run.copies) for phase in run.phases())
     return natural_torso(spec) not in SCREENS and total >= PAYS_AFTER and can_compile()

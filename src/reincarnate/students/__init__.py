@@ -62,12 +62,18 @@ def stacker(settings: Any) -> Any:
     return StackedStudent if ours and not getattr(settings, "remembers", False) else None
 
 
-def recordable(settings: Any) -> bool:
-    """Whether a GPU can record whole updates of such a student."""
-    from reincarnate.students.continuous_settings import ContinuousSettings
+def compilable(settings: Any, cuda: bool) -> bool:
+    """Whether updates of such a student can be compiled, or on a GPU recorded.
 
-    ours = isinstance(settings, ContinuousSettings) and type(settings).newborn is ContinuousSettings.newborn
-    return ours and not getattr(settings, "remembers", False)
+    Value students' gradients both ways, on-policy ones' on a CPU, whole updates of actor-critics on a GPU; none that
+    remembers.
+    """
+    from reincarnate.students.continuous_settings import ContinuousSettings
+    from reincarnate.students.policy_settings import PolicySettings
+
+    own = ContinuousSettings if cuda else PolicySettings
+    ours = isinstance(settings, own) and type(settings).newborn is own.newborn
+    return stacker(settings) is not None or (ours and not getattr(settings, "remembers", False))
 
 
 def register_student(name: str, settings: type) -> None:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from reincarnate.students.gradient import Draws
+from reincarnate.students.leaves import leaves, rebuilt, shape_of
 from reincarnate.students.noise import Ask, HeldNoise, Noise
 from reincarnate.types import Batch, Learnt, Term, Weighing
 
@@ -64,12 +65,12 @@ class CapturedGradient:
     def __call__(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the gradient."""
         drawn = [t for t in (*draws.online, *draws.target, draws.online_noise, draws.target_noise) if t is not None]
-        leaves = [weights, *drawn, *_leaves(batch)]
-        key = (tuple(terms), len(drawn), _shape(batch))
+        inputs = [weights, *drawn, *leaves(batch)]
+        key = (tuple(terms), len(drawn), shape_of(batch))
         if key not in self._graphs:
             self._graphs[key] = self._record(batch, draws, tuple(terms), weights)
         replay, static, learnt = self._graphs[key]
-        for place, leaf in zip(static, leaves, strict=True):
+        for place, leaf in zip(static, inputs, strict=True):
             place.copy_(leaf)
         replay()
         return _handed_out(learnt)
@@ -90,7 +91,7 @@ class CapturedGradient:
             self._recorder.warm(work)
         replay, learnt = self._recorder.record(work)
         drawn = [t for t in (*own.online, *own.target, own.online_noise, own.target_noise) if t is not None]
-        return replay, [weights, *drawn, *_leaves(mine)], learnt
+        return replay, [weights, *drawn, *leaves(mine)], learnt
 
 
 class CapturedUpdate:
@@ -108,7 +109,7 @@ class CapturedUpdate:
 
     def __call__(self, batch: Batch, weighing: Weighing, rng: np.random.Generator, due: tuple[bool, ...]) -> Learnt:
         """Make an update."""
-        key = (due, weighing._replace(terms=tuple(weighing.terms)), _shape(batch))
+        key = (due, weighing._replace(terms=tuple(weighing.terms)), shape_of(batch))
         if key in self._graphs:
             return self._replayed(key, batch, rng)
         times, asked = self._made.pop(key, (0, []))
@@ -128,7 +129,7 @@ class CapturedUpdate:
 
     def _replayed(self, key: Any, batch: Batch, rng: np.random.Generator) -> Learnt:
         replay, static, noise, learnt = self._graphs[key]
-        for place, leaf in zip(_leaves(static), _leaves(batch), strict=True):
+        for place, leaf in zip(leaves(static), leaves(batch), strict=True):
             place.copy_(leaf)
         if noise is not None:
             noise.fill(rng)
@@ -147,21 +148,6 @@ def _handed_out(learnt: Learnt) -> Learnt:
     return Learnt({name: mean.clone() for name, mean in learnt.means.items()}, learnt.each)
 
 
-def _leaves(batch: Batch) -> list[Tensor]:
-    """All tensors that an update reads, in a fixed order."""
-    plain = [field for field in batch if isinstance(field, Tensor)]
-    return [*plain, *[prediction.x for prediction in batch.predictions.values()], *batch.notes.values()]
-
-
-def _shape(batch: Batch) -> Any:
-    """What has to agree for two batches to be read by one graph."""
-    fields = tuple(name for name, field in zip(batch._fields, batch, strict=True) if isinstance(field, Tensor))
-    said = tuple((name, prediction.kind) for name, prediction in batch.predictions.items())
-    return fields, said, tuple(batch.notes), tuple((leaf.shape, leaf.dtype) for leaf in _leaves(batch))
-
-
 def _copied(batch: Batch) -> Batch:
-    """The same batch in memory of its own, without what is not a tensor."""
-    own = {name: field.clone() for name, field in batch._asdict().items() if isinstance(field, Tensor)}
-    said = {name: prediction._replace(x=prediction.x.clone()) for name, prediction in batch.predictions.items()}
-    return batch._replace(**own, predictions=said, notes={n: x.clone() for n, x in batch.notes.items()}, rows=None)
+    """The same batch in memory of its own."""
+    return rebuilt(batch, [leaf.clone() for leaf in leaves(batch)])

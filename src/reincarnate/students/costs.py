@@ -1,9 +1,11 @@
 """Floating-point operations of students that are made of several networks; see `nets.flops`."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
 from reincarnate.losses.decorrelation import decorrelation_flops
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
@@ -11,6 +13,7 @@ from reincarnate.types import Cost
 
 if TYPE_CHECKING:
     from reincarnate.students.continuous import ContinuousStudent
+    from reincarnate.students.policy import PolicyStudent
     from reincarnate.students.value import ValueStudent
 
 
@@ -45,3 +48,26 @@ def cost_of_actor_critic(student: "ContinuousStudent") -> Cost:
         own = decorrelation_flops(settings.batch_size, net.actor.torso.features)  # pyright: ignore
         learn += sum(decorrelation_flops(settings.batch_size, width) for width in widths) + own / settings.actor_every
     return Cost(act, learn, learn)
+
+
+def cost_of_policy(student: "PolicyStudent") -> Cost:
+    """An on-policy student's; prior data's successors take a pass of the critic's more."""
+    net, obs, settings = student.network, student.blank(), student.settings
+    act, value = (float(forward_flops(_Part(part), obs)) for part in (net.tell, net.values))
+    whole, batch = float(forward_flops(net, obs)), settings.pace(settings.copies).batch
+    learn = whole * batch * LEARNING_PASSES
+    if settings.decorrelate:
+        layers = {id(layer): layer.shape[-1] for layer in net.features(net.seen(obs))}
+        learn += sum(decorrelation_flops(batch, width) for width in layers.values())
+    return Cost(act, learn, learn + value * batch, act + value)
+
+
+class _Part(nn.Module):
+    """A part of a network, to be counted."""
+
+    def __init__(self, forward: Callable[[Tensor], Tensor]):
+        nn.Module.__init__(self)
+        self._forward = forward
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return self._forward(obs)

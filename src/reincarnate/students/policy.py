@@ -6,24 +6,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.data.memory import each_tensor
-from reincarnate.losses.decorrelation import decorrelation, decorrelation_flops
+from reincarnate.losses.decorrelation import decorrelation
 from reincarnate.losses.log_probs import entropy_of, log_prob_of
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.returns import advantages, standardised
 from reincarnate.nets import Flat
 from reincarnate.nets.actors import drawn
-from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students.costs import cost_of_policy
 from reincarnate.students.exploration import sound
 from reincarnate.students.kept import Kept
 from reincarnate.students.policy_at_once import at_once
 from reincarnate.students.policy_network import PolicyNetwork
+from reincarnate.students.policy_program import PolicyProgram
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
@@ -66,6 +67,7 @@ class PolicyStudent(Kept):
         self._quick = FusedActorCritic(network) if fits(network) else None
         self._quick_acting = FusedActorCritic(self._acting) if fits(network) else None
         self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
+        self._program: PolicyProgram | None = None
         own = ("critic_torso", "critic_memory", "value")
         critic = [name for name in own if getattr(network, name, None) is not None]
         self._critic = frozen_mask(network, tuple(critic)).to(device)  # 1 where the critic's own parameters are
@@ -200,64 +202,67 @@ class PolicyStudent(Kept):
 
         The own loss is PPO's on a rollout's examples, V's error alone on prior data.
         """
-        if self._quick and self._plain(batch, weighing):
-            names, rows, wanted = at_once(self, self._quick, batch, weighing)
-            weights, means = self._weighing(wanted), rows.mean(1)
-        else:
-            names, rows, wanted = self._by_autograd(batch, weighing)
-            weights, means = self._weighing(wanted), rows.mean(1)
-            means.dot(weights).backward()
-            rows, means = rows.detach(), means.detach()
+        learnt = (self._program and self._program(batch, weighing)) or self._descended(batch, weighing)
         self._step(weighing.lr_scale, self._still(weighing))
-        return Learnt(dict(zip(names, means.unbind(), strict=True)), weights @ rows)
+        return learnt
+
+    def _descended(self, batch: Batch, weighing: Weighing) -> Learnt:
+        """Fill the gradient, without autograd where that is enough."""
+        if self._quick and self._plain(batch, weighing):
+            names, rows, weights = at_once(self, self._quick, batch, weighing)
+            return Learnt(dict(zip(names, rows.mean(1).unbind(), strict=True)), weights @ rows)
+        assert self.online.grad is not None
+        self.online.grad.zero_()
+        each = self.losses(batch, weighing)
+        rows, weights = torch.stack(list(each.values())), self.weights_of(weighing, [*each])
+        means = rows.mean(1)
+        means.dot(weights).backward()
+        return Learnt(dict(zip(each, means.detach().unbind(), strict=True)), weights @ rows.detach())
 
     def _plain(self, batch: Batch, weighing: Weighing) -> bool:
         """Whether there is nothing to learn but PPO's own losses of a rollout, all actions allowed."""
         fresh = "advantage" in batch.notes and batch.mask is None
         return fresh and not weighing.terms and not self.settings.decorrelate
 
-    def _by_autograd(self, batch: Batch, weighing: Weighing) -> tuple[Sequence[str], Tensor, tuple[float, ...]]:
-        assert self.online.grad is not None
-        self.online.grad.zero_()
-        each, wanted = self.losses(batch, weighing)
-        return [*each], torch.stack(list(each.values())), wanted
-
-    def _weighing(self, wanted: tuple[float, ...]) -> Tensor:
+    def weights_of(self, weighing: Weighing, names: Sequence[str] = ()) -> Tensor:
+        """What each loss weighs, float32[L]; of a rollout's in their order without `names`. Told alone: nothing."""
+        s, own = self.settings, weighing.own
+        policy = own * weighing.policy
+        known = {"policy": policy, "value": own * s.value_weight, "entropy": -policy * s.entropy, "kl": 0.0}
+        known |= {"decorrelation": s.decorrelate} if s.decorrelate else {}
+        known |= {term.name: weight for weight, term in weighing.terms}
+        wanted = tuple(known[name] for name in names or known)
         if wanted != self._weights[0]:
             self._weights = (wanted, torch.tensor(wanted, device=self.device))
         return self._weights[1]
 
-    def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
-        """Each example's losses by name, own ones and terms, and what each weighs; what is only told weighs nothing."""
-        fresh = "advantage" in batch.notes
-        if not fresh:
+    def losses(self, batch: Batch, weighing: Weighing) -> Losses:
+        """Each example's losses by name, own ones and terms."""
+        if "advantage" not in batch.notes:
             self._observe(batch.obs, weighing)
-        x, value, alike = self._out(batch.obs)
-        each = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
-        return self._with_terms(each | alike, Prediction(self.kind, x), batch, weighing)
+        return self.losses_of(self.network.seen(batch.obs), batch, weighing)
 
-    def _with_terms(
-        self, each: Losses, said: Prediction, batch: Batch, weighing: Weighing
-    ) -> tuple[Losses, tuple[float, ...]]:
-        """Own losses and terms, and what each weighs."""
-        s, own = self.settings, weighing.own
-        policy = own * weighing.policy
-        weights = {"policy": policy, "value": own * s.value_weight, "entropy": -policy * s.entropy, "kl": 0.0}
-        weights["decorrelation"] = s.decorrelate
-        for weight, term in weighing.terms:
-            each[term.name], weights[term.name] = term(said, batch), weight
-        return each, tuple(weights[name] for name in each)
+    def losses_of(self, seen: Tensor, batch: Batch, weighing: Weighing, quick: bool = True) -> Losses:
+        """The same of observations as the layers see them; `quick`: by the quickest way through the network."""
+        x, value, each = self._out(seen, quick)
+        fresh = "advantage" in batch.notes
+        own = self._on_policy(batch, x, value) if fresh else {"value": value_error(value, self._target(batch))}
+        return self._with_terms(own | each, Prediction(self.kind, x), batch, weighing)
 
-    def _out(self, obs: Tensor) -> tuple[Tensor, Tensor, Losses]:
+    def _with_terms(self, each: Losses, said: Prediction, batch: Batch, weighing: Weighing) -> Losses:
+        return each | {term.name: term(said, batch) for _, term in weighing.terms}
+
+    def _out(self, seen: Tensor, quick: bool) -> tuple[Tensor, Tensor, Losses]:
         """Predictions and values, and where it is asked for the decorrelation of the features that they are read from.
 
         It is the sum over the torsos of actor and critic where there are two.
         """
         s, net = self.settings, self.network
+        if self._quick and quick and not s.decorrelate:
+            return *self._quick(seen), {}
+        features = net.features(seen)
         if not s.decorrelate:
-            x, value = self._quick(net.seen(obs)) if self._quick else net(obs)
-            return x, value, {}
-        features = net.features(net.seen(obs))
+            return *net.read(*features), {}
         own = features[:1] if net.critic_torso is None else features
         penalty = sum((decorrelation(part, s.decorrelate_by) for part in own), torch.zeros_like(features[0][:, 0]))
         return (*net.read(*features), {"decorrelation": penalty})
@@ -288,6 +293,10 @@ class PolicyStudent(Kept):
         norm = self.network.reward_norm
         reward = batch.reward if norm is None else norm(batch.reward)
         return reward + batch.discount * self._valued(batch.next_obs)
+
+    def compile(self) -> None:
+        """Compute gradients of rollouts by one compiled program from now on; float tolerance from the plain ones."""
+        self._program = PolicyProgram(self)
 
     def _step(self, lr_scale: float, still: bool) -> None:
         """Move the parameters along the gradient that was found, the actor's not where it stands `still`, and count."""
@@ -344,26 +353,7 @@ class PolicyStudent(Kept):
 
     def cost(self) -> Cost:
         """Floating-point operations; see `nets.flops`. Prior data's successors take a pass of the critic's more."""
-        obs = self.blank()
-        act, value = (float(forward_flops(_Part(part), obs)) for part in (self.network.tell, self.network.values))
-        whole = float(forward_flops(self.network, obs))
-        batch = self.settings.pace(self.settings.copies).batch
-        learn = whole * batch * LEARNING_PASSES
-        if self.settings.decorrelate:
-            layers = {id(layer): layer.shape[-1] for layer in self.network.features(self.network.seen(obs))}
-            learn += sum(decorrelation_flops(batch, width) for width in layers.values())
-        return Cost(act, learn, learn + value * batch, act + value)
-
-
-class _Part(nn.Module):
-    """A part of a network, to be counted."""
-
-    def __init__(self, forward):
-        nn.Module.__init__(self)
-        self._forward = forward
-
-    def forward(self, obs: Tensor) -> Tensor:
-        return self._forward(obs)
+        return cost_of_policy(self)
 
 
 def unfit_on_policy(phases: Sequence[Phase], kind: str, spec: TaskSpec) -> str | None:

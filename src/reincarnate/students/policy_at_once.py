@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def at_once(
     student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, weighing: Weighing
-) -> tuple[Sequence[str], Tensor, tuple[float, ...]]:
+) -> tuple[Sequence[str], Tensor, Tensor]:
     """Fill the gradient with that of PPO's own losses. Their names, each example's [4, B], and what each weighs."""
     s, notes = student.settings, batch.notes
     advantage = standardised(notes["advantage"]) if s.norm_advantage else notes["advantage"]
@@ -31,4 +31,4 @@ def at_once(
         return found.of_x, found.of_value, found.rows
 
     rows = quick.descend(student.network.seen(batch.obs), loss)
-    return NAMES, rows, (*weights, 0.0)
+    return NAMES, rows, student.weights_of(weighing)

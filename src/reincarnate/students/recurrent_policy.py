@@ -104,8 +104,8 @@ class RecurrentPolicyStudent(PolicyStudent):
         """What a network says of a rollout."""
         return read(lambda obs, begins, carry, _: net.recall(obs, begins, carry), rollout, carry, self.settings.segment)
 
-    def losses(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
-        """Each step's losses by name, own ones and terms, and what each weighs; steps of weight 0 are left out."""
+    def losses(self, batch: Batch, weighing: Weighing) -> Losses:
+        """Each step's losses by name, own ones and terms; steps of weight 0 are left out."""
         if "advantage" not in batch.notes:
             return self._losses_of_data(batch, weighing)
         assert batch.begins is not None and batch.carry is not None
@@ -115,7 +115,7 @@ class RecurrentPolicyStudent(PolicyStudent):
         each = self._on_policy(rows, x, value) | self._alike(features, batch.weight)
         return self._with_terms(each, Prediction(self.kind, x), rows, weighing)
 
-    def _losses_of_data(self, batch: Batch, weighing: Weighing) -> tuple[Losses, tuple[float, ...]]:
+    def _losses_of_data(self, batch: Batch, weighing: Weighing) -> Losses:
         """Of sequences of prior data: V's TD error of n steps, and the terms."""
         assert batch.begins is not None and batch.ended is not None and batch.next_obs is not None
         net, carry = self._net, self._net.initial(len(batch.obs))
