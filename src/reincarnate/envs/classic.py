@@ -8,6 +8,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium.envs.registration import EnvSpec
 
+from reincarnate.envs import cartpole
 from reincarnate.envs.frames import Framing, framing
 from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
 from reincarnate.envs.task import BULLET, TaskSettings, callable_of, settings_of, wrapper_of
@@ -72,6 +73,9 @@ def make(env: str | TaskSettings, n: int, view: str) -> VectorEnv:
         offered = f"; it offers {', '.join(faces.seeing.look)}" if faces.seeing.look else ""
         raise UserError(f"{task.id} offers no view {view!r} for a teacher{offered}; only ALE/* tasks offer 'rgb'")
     described = _described(task, registration, faces)
+    if cartpole.fits(registration, n, not (task.kwargs or task.wrappers or faces.framing.fresh or faces.seeing.parts)):
+        _close(first)
+        return cartpole.CartPoles(described, n, described.protocol["max_episode_steps"])
     ready = [first]
 
     def one() -> _Gym:
