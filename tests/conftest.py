@@ -12,6 +12,7 @@ import torch
 shapes.check("reincarnate")
 
 from reincarnate import errors  # noqa: E402
+from reincarnate.plugins import IMPORTS  # noqa: E402
 
 torch.set_num_threads(1)
 # the same examples every time, and no test fails for a machine that is busy
@@ -50,6 +51,12 @@ def _state_of_the_user(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _imports_of_its_own(monkeypatch):
+    """What a command was told to import is told to its children by a variable; the next test's shall not hear of it."""
+    monkeypatch.delenv(IMPORTS, raising=False)
 
 
 @pytest.fixture(autouse=True)
