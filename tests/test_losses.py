@@ -115,3 +115,15 @@ def test_conservative_by_hand():
 def test_conservative_does_not_overflow_at_a_low_temperature():
     loss = losses.conservative(torch.tensor([[100.0, 99.0]]), torch.tensor([1]), 0.01)
     torch.testing.assert_close(loss, torch.tensor([100.0]))
+
+
+def test_q_learnings_slope_is_the_one_of_autograd():
+    rng = torch.Generator().manual_seed(0)
+    q = torch.randn(9, 3, generator=rng, dtype=torch.float64, requires_grad=True)
+    action = torch.randint(3, (9,), generator=rng)
+    target = q.detach().gather(1, action[:, None])[:, 0] - torch.linspace(-2, 2, 9, dtype=torch.float64)
+    loss, slope = losses.q_learning_at_once(q.detach(), action, target)
+    expected = losses.q_learning(q, action, target)
+    assert torch.allclose(loss, expected)
+    assert torch.allclose(slope, *torch.autograd.grad(expected.sum(), q))
+    assert slope[0].abs().sum() == 1 and loss[0] == 1.5  # an error of 2: ½·1 + 1·(2 − 1)

@@ -25,6 +25,17 @@ def q_learning(q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], target: Floa
     return F.smooth_l1_loss(pick(q, action), target.detach(), reduction="none")
 
 
+def q_learning_at_once(
+    q: Float[Tensor, "B A"], action: Int64[Tensor, "B"], target: Float[Tensor, "B"]
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "B A"]]:
+    """`q_learning` and its derivative by q, written down: the error within ±1 at the action taken, 0 elsewhere."""
+    taken = action[:, None]
+    error = q.gather(1, taken)[:, 0] - target
+    slope = error.clamp(-1, 1)
+    loss = slope * (error - 0.5 * slope)  # e²/2 within ±1, |e| − ½ beyond
+    return loss, torch.zeros_like(q).scatter_(1, taken, slope[:, None])
+
+
 def large_margin(
     q: Float[Tensor, "B A"], expert: Int64[Tensor, "B"], margin: float, all_actions: bool
 ) -> Float[Tensor, "B"]:

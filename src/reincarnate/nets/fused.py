@@ -3,6 +3,7 @@
 Its gradients are written straight into the flat gradient vector. `benchmarks/training.py` measures the whole.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -32,9 +33,19 @@ class FusedMLP:
 
     def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
         """The network's outputs; differentiable exactly where autograd is on."""
-        x = obs if obs.ndim == 2 and obs.dtype == torch.float32 else as_float(obs).flatten(1)
+        x = _flat(obs)
         out = _Node.apply(self._anchor, self._layers, x) if torch.is_grad_enabled() else self._through(x)
         return out if self._outputs == 1 else out.unflatten(-1, (-1, self._outputs))  # pyright: ignore
+
+    def descend(self, obs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """Fill the flat gradient with a loss's, which knows its derivative by the outputs [B, A]; returns the loss.
+
+        Without autograd, which on so small a network costs more than what it finds.
+        """
+        *steps, out = _forward(self._layers, _flat(obs))
+        found, slope = loss(out)
+        _backward(self._layers, steps, slope)
+        return found
 
     def _through(self, x: Tensor) -> Tensor:
         """The output alone, in as few calls as there are: acting on one observation is nothing but calls."""
@@ -69,6 +80,20 @@ def _forward(layers: list[Layer], x: Tensor) -> list[Tensor]:
     return [*steps, F.linear(steps[-1], weight, bias)]
 
 
+def _backward(layers: list[Layer], steps: list[Tensor], grad: Tensor) -> None:
+    """Write the gradients of weights and biases into their windows; `steps` are the layers' inputs."""
+    for i in range(len(layers) - 1, -1, -1):
+        weight, _, weight_grad, bias_grad = layers[i]
+        torch.mm(grad.t(), steps[i], out=weight_grad)
+        torch.sum(grad, 0, out=bias_grad)
+        if i:
+            grad = torch.ops.aten.threshold_backward(grad.mm(weight), steps[i], 0)
+
+
+def _flat(obs: Tensor) -> Tensor:
+    return obs if obs.ndim == 2 and obs.dtype == torch.float32 else as_float(obs).flatten(1)
+
+
 class _Node(torch.autograd.Function):
     """The whole network. The anchor ties it into the graph; gradients of weights are side effects of `backward`."""
 
@@ -80,12 +105,5 @@ class _Node(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
-        grad = grads[0]
-        for i in range(len(ctx.layers) - 1, -1, -1):
-            weight, _, weight_grad, bias_grad = ctx.layers[i]
-            x = ctx.steps[i]
-            torch.mm(grad.t(), x, out=weight_grad)
-            torch.sum(grad, 0, out=bias_grad)
-            if i:
-                grad = torch.ops.aten.threshold_backward(grad.mm(weight), x, 0)
+        _backward(ctx.layers, ctx.steps, grads[0])
         return None, None, None

@@ -13,7 +13,9 @@ from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
+from reincarnate.losses.values import q_learning_at_once
 from reincarnate.nets import Flat
+from reincarnate.nets.fused import FusedMLP
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_both, stacked_forward
 from reincarnate.students.critics import Arguments, Critic
@@ -105,6 +107,19 @@ def weigh(
     total: Tensor = sum(parts[1:], parts[0])  # pyright: ignore
     learnt = Learnt({name: m.detach() for name, m in means.items()}, each["td"].detach())
     return (total if seeds == 1 else total.sum()), learnt
+
+
+@torch.no_grad()
+def expected_at_once(net: FusedMLP, batch: Batch, target: Tensor, own: float | Tensor) -> Learnt:
+    """Fill a plain MLP's gradient with own · Huber's loss, where nothing else is learnt and every row counts alike."""
+    share = own / len(target)
+
+    def loss(q: Tensor) -> tuple[Tensor, Tensor]:
+        each, slope = q_learning_at_once(q, batch.action, target)
+        return each, slope.mul_(share)
+
+    each = net.descend(batch.obs, loss)
+    return Learnt({"td": each.mean()}, each)
 
 
 class FunctionalGradient:

@@ -21,9 +21,9 @@ from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_pert
 from reincarnate.seeds import stream
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.costs import cost_of_values
-from reincarnate.students.critics import Critic, ends
+from reincarnate.students.critics import Critic, Expected, ends
 from reincarnate.students.exploration import epsilon_greedy
-from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
+from reincarnate.students.gradient import Draws, FunctionalGradient, expected_at_once, losses_of, target_of, weigh
 from reincarnate.students.kept import Kept
 from reincarnate.students.maps import FeatureMaps
 from reincarnate.surroundings import ungraded
@@ -205,6 +205,10 @@ class ValueStudent(Kept):
 
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient."""
+        quick = self._forward(self.online)
+        alone = not terms and not self._maps and batch.weight is None
+        if alone and isinstance(quick, FusedMLP) and isinstance(self.critic, Expected):
+            return expected_at_once(quick, batch, self._target_of(batch, draws), weights[0])
         assert self.online.grad is not None
         self.online.grad.zero_()
         self._set_noise(draws)
