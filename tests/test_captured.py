@@ -138,6 +138,18 @@ def test_stacked_seeds_are_recorded_together():
     assert recorder.replayed == 4 and torch.equal(stacks[0].online.data, stacks[1].online.data)
 
 
+def test_stacked_seeds_learn_without_autograd_what_they_learn_with_it():
+    stacks = [StackedStudent([DQN(hidden=(5, 4)).newborn(POINT, seed) for seed in (0, 1)]) for _ in range(2)]
+    stacks[1]._quick = None
+    weighings = [Weighing(own=0.5), Weighing(own=2.0)]
+    for k in range(3):
+        batch, rngs = random_batch(POINT, 12, seed=k), [np.random.default_rng(seed) for seed in (0, 1)]
+        ours, theirs = (stack.update(batch, weighings, rngs) for stack in stacks)
+        torch.testing.assert_close(ours.means, theirs.means)
+        torch.testing.assert_close(ours.each, theirs.each)
+        torch.testing.assert_close(stacks[0].online.grad, stacks[1].online.grad)
+
+
 def test_who_can_be_compiled_where():
     from reincarnate.students import PPO, PrimalDual, compilable
 

@@ -1,0 +1,51 @@
+"""Plain MLPs of several seeds at once, without autograd: as `nets.fused`, with batched matrix products."""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from reincarnate.nets.flat import Flat
+from reincarnate.nets.fused import fits
+from reincarnate.nets.torsos import as_float
+
+
+class FusedStack:
+    """S QNetworks of one shape, rows of one `Flat`; observations are [S·B, *O], the parts one after another."""
+
+    def __init__(self, stack: Flat):
+        assert stack_fits(stack) and stack.grad is not None
+        torso = stack.module.torso
+        names = [*(f"torso.layers.{i}" for i in range(len(torso.layers))), "advantage"]  # pyright: ignore
+        data, grad = stack.windows(stack.data), stack.windows(stack.grad)
+        self._seeds = len(stack.data)
+        self._layers = [
+            (data[f"{n}.bias"][:, None], data[f"{n}.weight"].mT, grad[f"{n}.bias"], grad[f"{n}.weight"]) for n in names
+        ]
+
+    def descend(self, obs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """Fill the stack's gradient with a loss's, which knows its derivative by the outputs [S·B, A]; returns it."""
+        steps = self._forward(as_float(obs).view(self._seeds, -1, self._layers[0][1].shape[1]))
+        found, slope = loss(steps.pop().flatten(0, 1))
+        grad: Float[Tensor, "S B O"] = slope.view(self._seeds, -1, slope.shape[-1])
+        for i in range(len(self._layers) - 1, -1, -1):
+            _, turned, bias_grad, weight_grad = self._layers[i]
+            torch.bmm(grad.mT, steps[i], out=weight_grad)
+            torch.sum(grad, 1, out=bias_grad)
+            if i:
+                grad = torch.ops.aten.threshold_backward(grad.bmm(turned.mT), steps[i], 0)
+        return found
+
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        """Every layer's input, and the output last."""
+        steps = [x]
+        for bias, turned, _, _ in self._layers[:-1]:
+            steps.append(torch.baddbmm(bias, steps[-1], turned).relu_())
+        bias, turned, _, _ = self._layers[-1]
+        return [*steps, torch.baddbmm(bias, steps[-1], turned)]
+
+
+def stack_fits(stack: Flat) -> bool:
+    """Whether the stacked networks are ones that FusedStack computes."""
+    return fits(stack.module)
