@@ -237,6 +237,13 @@ class Drawn(NamedTuple):
     log_prob: Tensor  # [*L]
 
 
+def acted(kind: str, x: Float[Tensor, "*L K"], noise: Float[Tensor, "*L A"]) -> tuple[Tensor, Tensor]:
+    """Actions as played and as drawn, μ + σ·noise (standard normal): `drawn` without what only learners ask."""
+    mean, log_std = x.chunk(2, -1)
+    base = mean + log_std.exp() * noise
+    return (base.tanh() if kind == "squashed" else base.clamp(-1, 1)), base
+
+
 def drawn(kind: str, x: Float[Tensor, "*L K"], noise: Float[Tensor, "*L A"]) -> Drawn:
     """μ + σ·noise (standard normal), squashed by tanh or clipped to [-1, 1]. Differentiable in x (reparametrised).
 

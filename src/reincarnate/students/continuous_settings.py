@@ -16,7 +16,7 @@ from reincarnate.errors import UserError
 from reincarnate.losses.decorrelation import By
 from reincarnate.nets.activations import Activation
 from reincarnate.nets.actorcritic import ActorCriticNetwork, Entropy
-from reincarnate.nets.actors import Spread, drawn
+from reincarnate.nets.actors import Spread, acted
 from reincarnate.nets.dense import DenseShape
 from reincarnate.students.actor_policy import ActorPolicy
 from reincarnate.students.continuous import RANDOM, ContinuousStudent
@@ -318,7 +318,7 @@ class SAC(ContinuousSettings):
 
     def explored(self, x: Tensor, explore: float, noise: Tensor) -> Tensor:
         """Draws from the policy."""
-        return drawn(self.predicts, x, noise).action
+        return acted(self.predicts, x, noise)[0]
 
     def own_loss(self) -> str:
         """Its loss in words."""

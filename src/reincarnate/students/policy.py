@@ -15,7 +15,7 @@ from reincarnate.losses.log_probs import entropy_of, log_prob_of
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.returns import advantages, standardised
 from reincarnate.nets import Flat
-from reincarnate.nets.actors import drawn
+from reincarnate.nets.actors import acted
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
@@ -120,7 +120,7 @@ class PolicyStudent(Kept):
             logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
             return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)  # Gumbel-max: ~ softmax
         noise = torch.from_numpy(rng.standard_normal((len(x), self.spec.actions), np.float32))
-        action, base, _ = drawn(self.kind, x, noise)
+        action, base = acted(self.kind, x, noise)
         return ActorOutput(from_unit(self.spec, action.numpy()), carry, {"base": base.numpy()})
 
     def publish(self) -> None:

@@ -13,7 +13,7 @@ from reincarnate.data.memory import each_tensor
 from reincarnate.losses import primal_dual
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.nets import Flat
-from reincarnate.nets.actors import drawn
+from reincarnate.nets.actors import acted
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Adam, Optimizer
@@ -106,7 +106,7 @@ class PrimalDualStudent(OptimizedByPart):
             logits = exploration.to_host(masked(said, step.mask if step.mask is None else step.mask.to(said.device)))
             return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry, notes)
         noise = torch.from_numpy(rng.standard_normal((len(said), self.spec.actions), np.float32))
-        action, base, _ = drawn(self.kind, said.cpu(), noise)
+        action, base = acted(self.kind, said.cpu(), noise)
         return ActorOutput(from_unit(self.spec, action.numpy()), carry, {**notes, "base": base.numpy()})
 
     def _begun(self, step: TimeStep) -> np.ndarray:

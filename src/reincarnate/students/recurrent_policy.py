@@ -13,7 +13,7 @@ from reincarnate.losses.decorrelation import decorrelation
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.losses.policy import value_error
 from reincarnate.losses.returns import advantages, n_step_returns
-from reincarnate.nets.actors import drawn
+from reincarnate.nets.actors import acted
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.students.policy import Losses, PolicyStudent, as_drawn, masked
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork
@@ -66,7 +66,7 @@ class RecurrentPolicyStudent(PolicyStudent):
             logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
             return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)
         noise = torch.from_numpy(rng.standard_normal((len(x), self.spec.actions), np.float32))
-        action, base, _ = drawn(self.kind, x, noise)
+        action, base = acted(self.kind, x, noise)
         return ActorOutput(from_unit(self.spec, action.numpy()), carry, {"base": base.numpy()})
 
     # ---- learning ------------------------------------------------------------------------------------
