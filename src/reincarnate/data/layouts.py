@@ -169,7 +169,8 @@ def from_unit(spec: TaskSpec, actions: np.ndarray) -> np.ndarray:
 
 def bounds_of(spec: TaskSpec) -> tuple[np.ndarray, np.ndarray]:
     """The least and greatest values of each number of an action, float64."""
-    return _box(spec.bounds)[:2]
+    low, high, _, _ = _box(spec.bounds)
+    return low, high
 
 
 @cache

@@ -69,7 +69,7 @@ class FusedActorCritic:
         """
         (*acting, out), (*judging, value) = self.actor.forward(x := _flat(obs)), self.critic.forward(x)
         of_x, of_value, found = loss(self._told(out), value[:, 0])
-        if self.log_std is not None:
+        if isinstance(self.log_std, Tensor):
             torch.sum(of_x[:, out.shape[1] :], 0, out=self.log_std.grad)
         self.actor.backward(acting, of_x[:, : out.shape[1]])
         self.critic.backward(judging, of_value[:, None])
