@@ -1,7 +1,8 @@
 """PPO training throughput against Stable-Baselines3, and where they are given SBX (JAX) and CleanRL.
 
     python benchmarks/ppo.py                       # ours and sb3, all tasks, one thread; writes ppo.json
-    python benchmarks/ppo.py --rivals DIR          # sbx, cleanrl, purejaxql as well (`benchmarks/rivals/README.md`)
+    python benchmarks/ppo.py --rivals DIR          # those in DIR as well: sbx, cleanrl, purejaxrl, purejaxql
+                                                   # (`benchmarks/rivals/README.md`)
 
 Units: env steps per second, learner included, and the most memory a process held (VmHWM, MiB); the clock starts after
 the first rollout's updates. All sides alternate, each repeat in a process of its own. Identical work: task, copies,
@@ -47,10 +48,15 @@ TASKS: dict[str, dict[str, Any]] = {
     },
 }
 COMPILED = ("cartpole", "cheetah")
-AGAINST = {"cartpole": ("sb3", "sbx", "cleanrl"), "cheetah": ("sb3", "sbx"), "pqn": ("purejaxql",)}  # others: sb3
+AGAINST = {
+    "cartpole": ("sb3", "sbx", "cleanrl", "purejaxrl"),
+    "cheetah": ("sb3", "sbx"),
+    "pqn": ("purejaxql",),
+}  # others: sb3
 SCRIPTS = {  # who runs a rival, and the rival's own script
     "sbx": ("sb3_ppo.py", ""),
     "cleanrl": ("cleanrl_ppo.py", "cleanrl/cleanrl/ppo.py"),
+    "purejaxrl": ("purejaxrl_ppo.py", "purejaxrl/purejaxrl/ppo.py"),
     "purejaxql": ("purejaxql_pqn.py", "purejaxql/purejaxql/pqn_minatar.py"),
 }
 
@@ -127,7 +133,8 @@ def measure(side: str, task: dict[str, Any], threads: int, rivals: Path | None) 
 def sides_of(name: str, rivals: Path | None) -> list[str]:
     """Who takes part."""
     own = ["ours", "ours, compiled"] if name in COMPILED else ["ours"]
-    return [*own, *(side for side in AGAINST.get(name, ("sb3",)) if rivals or side == "sb3")]
+    there = lambda side: side == "sb3" or (rivals is not None and (rivals / side).is_dir())
+    return [*own, *filter(there, AGAINST.get(name, ("sb3",)))]
 
 
 def contest(name: str, threads: int, repeats: int, steps: int | None, rivals: Path | None) -> dict[str, Any]:

@@ -5,12 +5,10 @@ against the clock. Weights & Biases, which the script imports and is told not to
 """
 
 import importlib.util
-import json
 import sys
-import time
 import types
 
-from stopwatch import arguments, most_kb
+from stopwatch import arguments, twice
 
 
 def main() -> None:
@@ -42,12 +40,7 @@ def main() -> None:
     }
     train = jax.jit(script.make_train(config))
     seed = jax.random.PRNGKey(0)
-    jax.block_until_ready(train(seed))
-    start, busy = time.perf_counter(), time.process_time()
-    jax.block_until_ready(train(seed))
-    seconds = time.perf_counter() - start
-    told = {"per_second": task["steps"] / seconds, "cores_busy": (time.process_time() - busy) / seconds}
-    print(json.dumps({**told, "memory_mb": round(most_kb() / 1024, 1)}))
+    twice(lambda: jax.block_until_ready(train(seed)), task["steps"])
 
 
 if __name__ == "__main__":

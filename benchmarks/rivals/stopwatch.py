@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +40,16 @@ class Stopwatch:
     def report(self, steps: int) -> None:
         """Print them as JSON."""
         print(json.dumps(self.read(steps)))
+
+
+def twice(train: Callable[[], object], steps: int) -> None:
+    """Run a compiled training once to compile and warm up, once against the clock, and print what was measured.
+
+    `train` waits until all is computed.
+    """
+    train()
+    start, busy = time.perf_counter(), time.process_time()
+    train()
+    seconds = time.perf_counter() - start
+    told = {"per_second": steps / seconds, "cores_busy": (time.process_time() - busy) / seconds}
+    print(json.dumps({**told, "memory_mb": round(most_kb() / 1024, 1)}))

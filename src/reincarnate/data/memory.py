@@ -17,6 +17,7 @@ from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
 from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, PLAIN, Batch, Prediction, Predictor, Student, TaskSpec, Weighing
+from reincarnate.types.leaves import leaves, rebuilt
 
 CPU = torch.device("cpu")
 CARRIES = "carries"  # what a checkpoint calls them
@@ -52,7 +53,7 @@ class Memory:
         self.fresh = isinstance(layout, Rollout)  # whether only the newest experience is learnt from, at once
         self._prepared: Batch | None = None
         self._kept: list[Batch] = []  # prepared rollouts, oldest first
-        self._order = np.zeros(0, np.int64)
+        self._parts: list[Batch] = []  # what is left of a pass over what was prepared, cut when it began
         self._mark = rows.added.copy()  # where the last rollout ended
         self._returns: ReturnsToGo | None = None
 
@@ -102,7 +103,7 @@ class Memory:
         """From now on learn from this one too, and no more from the oldest where there are too many."""
         self._kept = [*self._kept, prepared][-self.keeps :]
         self._prepared = prepared if len(self._kept) == 1 else joined(self._kept)
-        self._order = np.zeros(0, np.int64)
+        self._parts = []
 
     def tell(self, change: Callable[[Batch], Batch]) -> None:
         """Change what has just been prepared: what others of the cast, who saw the same rollout, say of it."""
@@ -160,10 +161,11 @@ class Memory:
         lessons = len(self._prepared.reward)
         if self._prepared.reward.ndim == 2:  # whole segments
             n = max(1, n // self._prepared.reward.shape[1])
-        if len(self._order) < n:
-            self._order = rng.permutation(lessons)
-        rows, self._order = torch.from_numpy(self._order[:n]).to(self.device), self._order[n:]
-        return each_tensor(self._prepared, lambda tensor: tensor[rows])
+        n = min(n, lessons)
+        if not self._parts or len(self._parts[-1].reward) != n:
+            order = torch.from_numpy(rng.permutation(lessons)).to(self.device)
+            self._parts = _parts(each_tensor(self._prepared, lambda tensor: tensor[order]), n)
+        return self._parts.pop()
 
     def learnt(self, batch: Batch, losses: Tensor) -> None:
         """Let priorities, if any, follow the losses [B] of a batch that was drawn here."""
@@ -248,6 +250,12 @@ def each_tensor(batch: Batch, change: Any) -> Batch:
         return value
 
     return Batch(*map(changed, batch))
+
+
+def _parts(batch: Batch, n: int) -> list[Batch]:
+    """A batch cut into batches of n, the first last; what is left over is left out."""
+    cuts = [tensor[: len(tensor) // n * n].split(n) for tensor in leaves(batch)]
+    return [rebuilt(batch, own) for own in zip(*cuts, strict=True)][::-1]
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from reincarnate.students.gradient import Draws
-from reincarnate.students.leaves import leaves, rebuilt, shape_of
 from reincarnate.students.noise import Ask, HeldNoise, Noise
 from reincarnate.types import Batch, Learnt, Term, Weighing
+from reincarnate.types.leaves import leaves, rebuilt, shape_of
 
 WARMUPS = 3  # eager passes before recording, as PyTorch's notes on CUDA graphs ask for
 KEPT = 16  # recorded graphs of one student, each with memory of its own

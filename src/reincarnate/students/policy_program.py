@@ -9,8 +9,8 @@ from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from reincarnate.students.gradient import OPTIONS, Program
-from reincarnate.students.leaves import leaves, rebuilt, shape_of
 from reincarnate.types import Batch, Learnt, Weighing
+from reincarnate.types.leaves import leaves, rebuilt, shape_of
 
 if TYPE_CHECKING:
     from reincarnate.students.policy import PolicyStudent

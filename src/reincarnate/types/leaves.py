@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from reincarnate.types import Batch
+from reincarnate.types.batches import Batch
 
 
 def leaves(batch: Batch) -> list[Tensor]:
