@@ -26,7 +26,7 @@ import torch
 
 from reincarnate import envs
 from reincarnate.data.memory import memory_for
-from reincarnate.students import STUDENTS
+from reincarnate.students import STUDENTS, captured
 from reincarnate.students.stacked import StackedStudent
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.loop import Loop
@@ -146,6 +146,8 @@ def rate(
         if device.type == "cuda" and marks:
             busy.__exit__()
         loop.env.close()
+    if len(marks) < 2:
+        raise RuntimeError("too few updates for a measurement")
     (start, steps, updates), (end, steps_end, updates_end) = marks
     took = end - start
     found = {"env_steps_per_second": (steps_end - steps) / took, "updates_per_second": (updates_end - updates) / took}
@@ -276,6 +278,7 @@ def main() -> None:
         print("PyTorch sees no GPU here: nothing was measured and nothing written")
         return
     torch.set_num_threads(8)
+    captured.PATIENCE = captured.WARMUPS  # these measurements are short
     gpu = torch.cuda.get_device_name()
     found: dict[str, Any] = {
         "command": "python benchmarks/gpu.py",

@@ -1,5 +1,7 @@
 """Recorded updates: the bookkeeping around CUDA graphs, with a double of the recorder that needs no GPU."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from test_continuous_students import NAMES, SPEC, batch_of, small
 from test_students import POINT, random_batch
 
 from reincarnate.losses.terms import Distil
-from reincarnate.students import DQN, SAC, Rainbow
+from reincarnate.students import DQN, SAC, Rainbow, captured
 from reincarnate.students.captured import KEPT, CapturedGradient, CapturedUpdate
 from reincarnate.students.noise import HeldNoise, Noise
 from reincarnate.students.stacked import StackedStudent
@@ -47,6 +49,11 @@ def taught(n, rng):
     return batch_of(n, rng)._replace(predictions={"teacher": Prediction(MEANS, torch.full((n, 2), 0.5))})
 
 
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch):
+    monkeypatch.setattr(captured, "PATIENCE", 3)
+
+
 def pair(settings):
     """The same student twice, the second with recorded updates."""
     plain, recorded = (settings.newborn(SPEC, 0) for _ in range(2))
@@ -71,14 +78,38 @@ def test_recorded_updates_end_with_the_bits_of_plain_ones(settings):
     assert all(torch.equal(tensor, state[name]) for name, tensor in plain.state().items())
 
 
-def test_weights_that_change_in_every_update_record_nothing():
-    plain, recorded, recorder = pair(small("td3"))
-    for k in range(40):
-        weighing = Weighing(terms=[(1.0 / (k + 1), Distil(1.0, 1.0))])
-        for student in (plain, recorded):
-            student.update(taught(8, np.random.default_rng(k)), weighing, np.random.default_rng(k))
-    assert recorder.recorded == 0 and len(recorded._recorded._made) <= KEPT
-    assert torch.equal(plain.online["actor"].data, recorded.online["actor"].data)
+def test_a_weight_that_falls_is_read_and_a_rate_that_falls_is_never_recorded():
+    for falling, recordings in (("weight", 1), ("rate", 0)):
+        plain, recorded, recorder = pair(small("td3", actor_every=1, target_every=1))
+        for k in range(40):
+            part = 1.0 / (k + 1)
+            weighing = Weighing(terms=[(part if falling == "weight" else 1.0, Distil(1.0, 1.0))])
+            weighing = weighing._replace(lr_scale=part if falling == "rate" else 1.0)
+            for student in (plain, recorded):
+                student.update(taught(8, np.random.default_rng(k)), weighing, np.random.default_rng(k))
+        assert recorder.recorded == recordings and len(recorded._recorded._made) <= KEPT
+        assert torch.equal(plain.online["actor"].data, recorded.online["actor"].data)
+
+
+def test_other_settings_are_recorded_anew():
+    _, recorded, recorder = pair(small("sac"))
+    rng = np.random.default_rng(0)
+    for lr in (1e-2, 1e-3):  # as population based training changes them
+        recorded.settings = replace(recorded.settings, lr=lr)
+        for _ in range(6):
+            recorded.update(batch_of(8, rng), Weighing(), rng)
+    assert recorder.recorded == 2
+
+
+def test_a_term_without_a_hash_is_learnt_plainly():
+    class Own(Distil):
+        __hash__ = None
+
+    _, recorded, recorder = pair(small("sac"))
+    rng = np.random.default_rng(0)
+    for _ in range(6):
+        recorded.update(taught(8, rng), Weighing(terms=[(1.0, Own(1.0, 1.0))]), rng)
+    assert recorder.recorded == 0
 
 
 def test_a_batch_of_another_size_is_recorded_apart():
@@ -105,7 +136,8 @@ def test_frozen_parts_stay_as_they_are_in_recorded_updates_too():
 def test_held_noise_is_drawn_in_the_order_in_which_it_was_asked_for():
     asking = Noise(np.random.default_rng(5), CPU)
     first = [asking.normal(2, 3), asking.members(10, 2), asking.uniform(4)]
-    held = HeldNoise(asking.asked, np.random.default_rng(5), CPU)
+    held = HeldNoise(asking.asked, CPU)
+    held.fill(np.random.default_rng(5))
     again = [held.normal(2, 3), held.members(10, 2), held.uniform(4)]
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     held.fill(np.random.default_rng(6))
@@ -117,7 +149,7 @@ def test_held_noise_is_drawn_in_the_order_in_which_it_was_asked_for():
 @pytest.mark.parametrize("settings", [DQN(hidden=(5,)), Rainbow(hidden=(5,), atoms=7, noisy=True)])
 def test_recorded_gradients_equal_plain_ones(settings):
     plain, recorded = (settings.newborn(POINT, 0) for _ in range(2))
-    recorded._program = CapturedGradient(recorded._gradient, Rerunning())
+    recorded._program = CapturedGradient(recorded._gradient, CPU, Rerunning())
     for k in range(4):
         batch = random_batch(POINT, seed=k, predictions={"teacher": Prediction(VALUES, torch.randn(6, POINT.actions))})
         for student in (plain, recorded):
@@ -128,7 +160,7 @@ def test_recorded_gradients_equal_plain_ones(settings):
 def test_stacked_seeds_are_recorded_together():
     stacks = [StackedStudent([DQN(hidden=(5,)).newborn(POINT, seed) for seed in (0, 1)]) for _ in range(2)]
     recorder = Rerunning()
-    stacks[1]._program = CapturedGradient(stacks[1]._gradient, recorder)
+    stacks[1]._program = CapturedGradient(stacks[1]._gradient, CPU, recorder)
     for k in range(4):
         batch = random_batch(POINT, 12, seed=k)
         for stack in stacks:

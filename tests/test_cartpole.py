@@ -1,11 +1,13 @@
 """CartPoles step together as Gymnasium's environments do one after another, to the bit."""
 
+import gymnasium as gym
 import numpy as np
 import pytest
 
 from reincarnate import envs
 from reincarnate.envs import cartpole
 from reincarnate.envs.vector import IDLE, Copies
+from reincarnate.errors import UserError
 
 
 def pair(monkeypatch, env, n):
@@ -42,6 +44,23 @@ def test_every_number_is_the_one_of_gymnasiums_environments(env, n, monkeypatch)
 @pytest.mark.parametrize("task", ["CartPole-v1?sutton_barto_reward=true", "Acrobot-v1"])
 def test_what_is_not_cartpole_as_it_is_registered_is_left_to_gymnasium(task):
     assert type(envs.make(task, 8)) is Copies
+
+
+def test_an_id_of_somebodys_that_wraps_cartpole_keeps_its_wrappers():
+    spec = gym.wrappers.TransformReward(gym.make("CartPole-v1"), lambda r: r / 2).spec
+    spec.id = "HalfCartPole-v1"
+    gym.registry[spec.id] = spec
+    env = envs.make(spec.id, 8)
+    env.reset(np.random.default_rng(0))
+    assert (env.step(np.zeros(8, np.int64)).reward == 0.5).all()
+    del gym.registry[spec.id]
+
+
+def test_an_action_that_there_is_not_is_refused():
+    env = envs.make("CartPole-v1", 8)
+    env.reset(np.random.default_rng(0))
+    with pytest.raises(UserError, match="action 2"):
+        env.step(np.full(8, 2))
 
 
 def test_few_copies_step_one_after_another_which_is_quicker():

@@ -53,7 +53,9 @@ class Memory:
         self.fresh = isinstance(layout, Rollout)  # whether only the newest experience is learnt from, at once
         self._prepared: Batch | None = None
         self._kept: list[Batch] = []  # prepared rollouts, oldest first
-        self._parts: list[Batch] = []  # what is left of a pass over what was prepared, cut when it began
+        self._passing: Batch | None = None  # what was prepared, in the order of a pass
+        self._at = 0  # how far it came
+        self._parts: list[Batch] = []  # the same, cut when it began
         self._mark = rows.added.copy()  # where the last rollout ended
         self._returns: ReturnsToGo | None = None
 
@@ -103,7 +105,7 @@ class Memory:
         """From now on learn from this one too, and no more from the oldest where there are too many."""
         self._kept = [*self._kept, prepared][-self.keeps :]
         self._prepared = prepared if len(self._kept) == 1 else joined(self._kept)
-        self._parts = []
+        self._passing, self._parts = None, []
 
     def tell(self, change: Callable[[Batch], Batch]) -> None:
         """Change what has just been prepared: what others of the cast, who saw the same rollout, say of it."""
@@ -162,10 +164,14 @@ class Memory:
         if self._prepared.reward.ndim == 2:  # whole segments
             n = max(1, n // self._prepared.reward.shape[1])
         n = min(n, lessons)
-        if not self._parts or len(self._parts[-1].reward) != n:
+        if self._passing is None or self._at + n > lessons:
             order = torch.from_numpy(rng.permutation(lessons)).to(self.device)
-            self._parts = _parts(each_tensor(self._prepared, lambda tensor: tensor[order]), n)
-        return self._parts.pop()
+            self._passing, self._at = each_tensor(self._prepared, lambda tensor: tensor[order]), 0
+            self._parts = _parts(self._passing, n)
+        first, self._at = self._at, self._at + n
+        if n and first % n == 0 and first // n < len(self._parts) and len(self._parts[0].reward) == n:
+            return self._parts[first // n]
+        return each_tensor(self._passing, lambda tensor: tensor[first : first + n])
 
     def learnt(self, batch: Batch, losses: Tensor) -> None:
         """Let priorities, if any, follow the losses [B] of a batch that was drawn here."""
@@ -176,7 +182,7 @@ class Memory:
 
     def cut(self) -> None:
         """Environments have restarted: a rollout that was not learnt from is lost."""
-        self._prepared, self._kept = None, []
+        self._prepared, self._kept, self._passing, self._parts = None, [], None, []
         self._mark = self.rows.added.copy()
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -253,9 +259,11 @@ def each_tensor(batch: Batch, change: Any) -> Batch:
 
 
 def _parts(batch: Batch, n: int) -> list[Batch]:
-    """A batch cut into batches of n, the first last; what is left over is left out."""
+    """A batch cut into batches of n; what is left over is left out. Cutting all at once is quicker than each alone."""
+    if not n:
+        return []
     cuts = [tensor[: len(tensor) // n * n].split(n) for tensor in leaves(batch)]
-    return [rebuilt(batch, own) for own in zip(*cuts, strict=True)][::-1]
+    return [rebuilt(batch, own) for own in zip(*cuts, strict=True)]
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

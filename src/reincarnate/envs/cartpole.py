@@ -10,6 +10,7 @@ from gymnasium.envs.registration import EnvSpec
 from gymnasium.utils.seeding import np_random
 
 from reincarnate.envs.vector import IDLE, Copies
+from reincarnate.errors import UserError
 from reincarnate.types import Step, TaskSpec
 
 ENTRY = "gymnasium.envs.classic_control.cartpole:CartPoleEnv"
@@ -25,7 +26,8 @@ FIRST = 0.05  # a state begins within ± this
 
 def fits(registration: EnvSpec, n: int, bare: bool) -> bool:
     """Whether a task is CartPole as it is registered, `bare` of settings and wrappers, and n pays."""
-    return bare and n >= SOME and registration.entry_point == ENTRY and not any((registration.kwargs or {}).values())
+    usual = not any((registration.kwargs or {}).values()) and not registration.additional_wrappers
+    return bare and n >= SOME and registration.entry_point == ENTRY and usual
 
 
 class CartPoles(Copies):
@@ -49,6 +51,8 @@ class CartPoles(Copies):
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy; IDLE leaves a copy as it is."""
         idle = np.equal(actions, IDLE)
+        if np.maximum.reduce(actions) > 1:
+            raise UserError(f"{self.spec.id}: action {np.max(actions)} is none of its 2")
         state, some_idle = _moved(self._state, actions), bool(idle.any())
         if some_idle:
             state[:, idle] = self._state[:, idle]

@@ -167,12 +167,14 @@ class Frozen:
         data.copy_(torch.where(self.mask, kept, data))
 
 
-def stack(optimizers: Sequence[Adam | RMSProp]) -> Adam | RMSProp:
+def stack(optimizers: Sequence[Any]) -> Any:
     """One optimiser over the rows of several, whose states become views of its own.
 
-    Adam's step counts must agree: seeds trained together are in step.
+    Adam's step counts must agree: seeds trained together are in step. Where they are `Frozen`, all are.
     """
     first = optimizers[0]
+    if isinstance(first, Frozen):
+        return Frozen(stack([o.inner for o in optimizers]), torch.stack([o.mask for o in optimizers]))
     size = first.state["mean"].numel()
     joint = Adam(size, first.eps, first.decay, first.betas) if isinstance(first, Adam) else RMSProp(size, first.eps)
     if isinstance(first, Adam):

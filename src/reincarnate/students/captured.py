@@ -2,18 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from reincarnate.errors import UserError
 from reincarnate.students.gradient import Draws
 from reincarnate.students.noise import Ask, HeldNoise, Noise
 from reincarnate.types import Batch, Learnt, Term, Weighing
 from reincarnate.types.leaves import leaves, rebuilt, shape_of
 
 WARMUPS = 3  # eager passes before recording, as PyTorch's notes on CUDA graphs ask for
+PATIENCE = 50  # updates of a kind before it is recorded, which takes as long as some of them
 KEPT = 16  # recorded graphs of one student, each with memory of its own
 Gradient = Callable[[Batch, Draws, Sequence[Term], Tensor], Learnt]
 Update = Callable[[Batch, Weighing, Noise], Learnt]
@@ -34,21 +36,44 @@ class Recorder(Protocol):
 class CUDARecorder:
     """CUDA's own. What is recorded reads and writes memory that stays, and brings nothing from the host."""
 
+    def __init__(self, device: torch.device):
+        self._device = device
+
     def warm(self, work: Callable[[], Learnt]) -> Learnt:
         """Eagerly, on a stream beside the current one."""
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            learnt = work()
-        torch.cuda.current_stream().wait_stream(stream)
+        with torch.cuda.device(self._device):
+            stream = torch.cuda.Stream()
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                learnt = work()
+            torch.cuda.current_stream().wait_stream(stream)
         return learnt
 
     def record(self, work: Callable[[], Learnt]) -> tuple[Callable[[], None], Learnt]:
-        """Without running it: the first replay does that."""
+        """Without running it: the first replay does that. Another thread may act on the GPU meanwhile.
+
+        Raises UserError where something in it cannot be recorded: a loss of somebody's that asks the host.
+        """
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            learnt = work()
+        try:
+            with torch.cuda.device(self._device):
+                stream = torch.cuda.Stream()
+                with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
+                    learnt = work()
+        except RuntimeError as error:
+            said = str(error).splitlines()[0]
+            raise UserError(f"an update cannot be recorded as a CUDA graph ({said}): --compile off") from error
         return graph.replay, learnt
+
+
+class Recorded(NamedTuple):
+    """A recorded update, and the memory that it reads and writes."""
+
+    replay: Callable[[], None]
+    batch: Batch
+    weights: Tensor  # of the terms
+    noise: HeldNoise
+    learnt: Learnt
 
 
 class CapturedGradient:
@@ -58,9 +83,9 @@ class CapturedGradient:
     the size of the first. Results equal the plain ones: the same kernels run in the same order.
     """
 
-    def __init__(self, plain: Gradient, recorder: Recorder | None = None):
-        self._plain, self._recorder = plain, recorder or CUDARecorder()
-        self._graphs: dict[Any, tuple[Callable[[], None], list[Tensor], Learnt]] = {}
+    def __init__(self, plain: Gradient, device: torch.device, recorder: Recorder | None = None):
+        self._plain, self._recorder = plain, recorder or CUDARecorder(device)
+        self._graphs: OrderedDict[Any, tuple[Callable[[], None], list[Tensor], Learnt]] = OrderedDict()
 
     def __call__(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the gradient."""
@@ -69,6 +94,8 @@ class CapturedGradient:
         key = (tuple(terms), len(drawn), shape_of(batch))
         if key not in self._graphs:
             self._graphs[key] = self._record(batch, draws, tuple(terms), weights)
+            _forget(self._graphs)
+        self._graphs.move_to_end(key)
         replay, static, learnt = self._graphs[key]
         for place, leaf in zip(static, inputs, strict=True):
             place.copy_(leaf)
@@ -97,44 +124,61 @@ class CapturedGradient:
 class CapturedUpdate:
     """Whole updates as `plain` makes them: gradients, optimisers' steps, lagging networks. One graph per kind.
 
-    A kind is the batch's shape, the weighing's numbers and what is due (`due`). The first ones of a kind are made
-    eagerly, so that a weight that changes in every update never records anything. What an update draws is drawn ahead
-    of its replay, in the order in which it asks: a generator stands where it would without.
+    A kind is the batch's shape, what is due (`due`), the terms and the weighing's other numbers; the terms' weights are
+    read like the batch. The first `PATIENCE` of a kind are made eagerly, so that a rate that changes all the time is
+    not recorded all the time. What an update draws is drawn ahead of its replay, in the order in which it asks: a
+    generator stands where it would without. `settings` are part of a recording: with others all begins anew.
     """
 
     def __init__(self, plain: Update, device: torch.device, recorder: Recorder | None = None):
-        self._plain, self._device, self._recorder = plain, device, recorder or CUDARecorder()
-        self._graphs: OrderedDict[Any, tuple[Callable[[], None], Batch, HeldNoise | None, Learnt]] = OrderedDict()
+        self._plain, self._device, self._recorder = plain, device, recorder or CUDARecorder(device)
+        self._graphs: OrderedDict[Any, Recorded] = OrderedDict()
         self._made: OrderedDict[Any, tuple[int, list[Ask]]] = OrderedDict()  # how many eagerly, what they asked for
+        self._settings: Any = None
 
-    def __call__(self, batch: Batch, weighing: Weighing, rng: np.random.Generator, due: tuple[bool, ...]) -> Learnt:
+    def __call__(
+        self, batch: Batch, weighing: Weighing, rng: np.random.Generator, due: tuple[bool, ...], settings: Any
+    ) -> Learnt:
         """Make an update."""
-        key = (due, weighing._replace(terms=tuple(weighing.terms)), shape_of(batch))
-        if key in self._graphs:
-            return self._replayed(key, batch, rng)
+        if settings is not self._settings:  # another learning rate, say
+            self._graphs.clear()
+            self._made.clear()
+            self._settings = settings
+        key = (due, weighing._replace(terms=tuple([term for _, term in weighing.terms])), shape_of(batch))
+        try:
+            known = key in self._graphs
+        except TypeError:  # somebody's term has no hash
+            return self._plain(batch, weighing, Noise(rng, self._device))
+        if known:
+            self._graphs.move_to_end(key)
+            return self._replayed(self._graphs[key], batch, weighing, rng)
         times, asked = self._made.pop(key, (0, []))
-        if times < WARMUPS:
+        if times < PATIENCE:
             noise = Noise(rng, self._device)
             learnt = self._recorder.warm(lambda: self._plain(batch, weighing, noise))
             self._made[key] = (times + 1, noise.asked)
             _forget(self._made)
             return learnt
-        mine, noise = _copied(batch), HeldNoise(asked, rng, self._device) if asked else None
-        held = noise or Noise(rng, self._device)
-        replay, learnt = self._recorder.record(lambda: self._plain(mine, weighing, held))
-        self._graphs[key] = replay, mine, noise, learnt
+        self._graphs[key] = recorded = self._record(batch, weighing, asked)
         _forget(self._graphs)
-        replay()
-        return _handed_out(learnt)
+        return self._replayed(recorded, batch, weighing, rng)
 
-    def _replayed(self, key: Any, batch: Batch, rng: np.random.Generator) -> Learnt:
-        replay, static, noise, learnt = self._graphs[key]
-        for place, leaf in zip(leaves(static), leaves(batch), strict=True):
+    def _record(self, batch: Batch, weighing: Weighing, asked: list[Ask]) -> Recorded:
+        mine, weights = _copied(batch), torch.zeros(len(weighing.terms), device=self._device)
+        noise = HeldNoise(asked, self._device)
+        terms = [(weight, term) for weight, (_, term) in zip(weights.unbind(), weighing.terms, strict=True)]
+        weighed: Any = weighing._replace(terms=terms)
+        replay, learnt = self._recorder.record(lambda: self._plain(mine, weighed, noise))
+        return Recorded(replay, mine, weights, noise, learnt)
+
+    def _replayed(self, recorded: Recorded, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
+        for place, leaf in zip(leaves(recorded.batch), leaves(batch), strict=True):
             place.copy_(leaf)
-        if noise is not None:
-            noise.fill(rng)
-        replay()
-        return _handed_out(learnt)
+        if weighing.terms:
+            recorded.weights.copy_(torch.tensor([weight for weight, _ in weighing.terms]))
+        recorded.noise.fill(rng)
+        recorded.replay()
+        return _handed_out(recorded.learnt)
 
 
 def _forget(table: OrderedDict[Any, Any]) -> None:

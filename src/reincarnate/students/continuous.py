@@ -172,7 +172,7 @@ class ContinuousStudent(OptimizedByPart):
         if self._recorded is None:
             return self._update(batch, weighing, Noise(rng, self.device))
         due = (self.updates % self.settings.actor_every == 0, self.updates % self.settings.target_every == 0)
-        return self._recorded(batch, weighing, rng, due)
+        return self._recorded(batch, weighing, rng, due, self.settings)
 
     def _update(self, batch: Batch, weighing: Weighing, noise: Noise) -> Learnt:
         self._observe(batch, weighing)

@@ -42,15 +42,15 @@ class Noise:
 
 
 class HeldNoise(Noise):
-    """What an update asked for before, in tensors that stay: `fill` draws them anew, in the order in which it asks."""
+    """What an update asked for before, in tensors that stay: `fill` draws them, in the order in which it asks."""
 
-    def __init__(self, asked: Sequence[Ask], rng: np.random.Generator, device: torch.device):
-        Noise.__init__(self, rng, device)
+    def __init__(self, asked: Sequence[Ask], device: torch.device):
+        Noise.__init__(self, np.random.default_rng(0), device)  # for shapes alone
         self._held: list[Any] = [(ask, Noise._draw(self, *ask)) for ask in asked]
         self._at = 0
 
     def fill(self, rng: np.random.Generator) -> None:
-        """Draw all of it for another update."""
+        """Draw all of it for an update."""
         for (kind, numbers), place in self._held:
             place.copy_(torch.from_numpy(KINDS[kind](rng, *numbers)))
 

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from reincarnate.students.policy import PolicyStudent
 
 
+MOST = 8  # programs of one student: a term that changes all the time is not compiled all the time
+
+
 class PolicyProgram:
     """Fills the gradient of a rollout's batch, of own losses and terms. One program per set of terms, compiled at its
     first use for a batch of its size; batches of another size are left to others.
@@ -32,7 +35,7 @@ class PolicyProgram:
             return None
         key, shape = tuple(term for _, term in weighing.terms), shape_of(batch)
         known, program, names = self._programs.get(key, (shape, None, ()))
-        if known != shape:
+        if known != shape or (program is None and len(self._programs) == MOST):
             return None
         batch = batch._replace(obs=student.network.seen(batch.obs))  # what is known of observations changes: not of it
         weights = student.weights_of(weighing)

@@ -51,7 +51,7 @@ class StackedStudent:
     def _quicker(self) -> Callable[..., Learnt]:
         """What computes gradients in one go: a recorded graph on a GPU, a compiled program elsewhere."""
         if self.online.data.device.type == "cuda":
-            return CapturedGradient(self._gradient)
+            return CapturedGradient(self._gradient, self.online.data.device)
         return FunctionalGradient(self.online, self.target, self.critic, self.settings.double, len(self.students))
 
     # ---- acting --------------------------------------------------------------------------------------

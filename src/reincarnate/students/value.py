@@ -289,7 +289,7 @@ class ValueStudent(Kept):
         tolerance, not to the bit.
         """
         if self.device.type == "cuda":
-            self._program = CapturedGradient(self._gradient)
+            self._program = CapturedGradient(self._gradient, self.device)
             return
         self._program = FunctionalGradient(self.online, self.target, self.critic, self.settings.double)
 
