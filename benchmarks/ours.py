@@ -71,7 +71,7 @@ def training(
     prepare(student)
     return Training(
         cast={"student": student},
-        memories={"student": memory or memory_of(config, task, copies)},
+        memories={"student": memory_of(config, task, copies) if memory is None else memory},
         phases=[replace(phase, evaluations=1) for phase in phases],
         prior=prior,
         teacher=teacher,
