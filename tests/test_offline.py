@@ -26,6 +26,7 @@ from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.students import PPO, SAC, STUDENTS, TD3, ModernSAC, judging
+from reincarnate.students.noise import Noise
 from reincarnate.students.policy import PolicyStudent
 from reincarnate.teachers import open_teacher
 from reincarnate.types import (
@@ -115,7 +116,7 @@ def test_awac_moves_the_actor_by_weighted_imitation_alone():
     alpha, batch = float(student.alpha), batch_of(64, rng())
     noted = judging.with_advantage(student, batch.obs, student.network.actor(batch.obs), batch, rng())
     q = student.valued(batch.obs, batch.action)
-    drawn = student.drawn(student.network.actor(batch.obs), rng()).action[0]
+    drawn = student.drawn(student.network.actor(batch.obs), Noise(rng(), student.device)).action[0]
     torch.testing.assert_close(noted.notes[ADVANTAGE], (q - student.valued(batch.obs, drawn)).detach())
     # the update draws for its targets first
     generator = rng()
@@ -170,7 +171,7 @@ def test_calql_adds_its_term_to_every_critics_loss_and_no_policy_action_falls_be
     generator.standard_normal((32, 2), np.float32)  # for the targets
     uniform = torch.from_numpy(generator.uniform(-1, 1, (3, 32, 2)).astype(np.float32))
     net, expected = student.network, 0.0
-    draws = [student.drawn(net.actor(obs), generator, 3) for obs in (batch.obs, batch.next_obs)]
+    draws = [student.drawn(net.actor(obs), Noise(generator, student.device), 3) for obs in (batch.obs, batch.next_obs)]
     for i in range(2):
         data = net.critic(batch.obs, batch.action)[i]
         random = torch.stack([net.critic(batch.obs, a)[i] for a in uniform], -1)
