@@ -58,6 +58,10 @@ def rng():
     return np.random.default_rng(0)
 
 
+def noise(generator=None):
+    return Noise(generator or rng(), torch.device("cpu"))
+
+
 # ---- terms by hand -----------------------------------------------------------------------------------
 
 
@@ -114,14 +118,14 @@ def test_awac_moves_the_actor_by_weighted_imitation_alone():
     objective = AWAC().phases(10)[0].objective.at(Progress())
     student = SAC(hidden=(16,), lr=1e-12, backup_entropy=False).newborn(SPEC, 0)
     alpha, batch = float(student.alpha), batch_of(64, rng())
-    noted = judging.with_advantage(student, batch.obs, student.network.actor(batch.obs), batch, rng())
+    noted = judging.with_advantage(student, batch.obs, student.network.actor(batch.obs), batch, noise())
     q = student.valued(batch.obs, batch.action)
-    drawn = student.drawn(student.network.actor(batch.obs), Noise(rng(), student.device)).action[0]
+    drawn = student.drawn(student.network.actor(batch.obs), noise()).action[0]
     torch.testing.assert_close(noted.notes[ADVANTAGE], (q - student.valued(batch.obs, drawn)).detach())
     # the update draws for its targets first
     generator = rng()
     generator.standard_normal((64, 2), np.float32)
-    noted = judging.with_advantage(student, batch.obs, student.network.actor(batch.obs), batch, generator)
+    noted = judging.with_advantage(student, batch.obs, student.network.actor(batch.obs), batch, noise(generator))
     x = student.network.actor(batch.obs)
     weight = offline.exponential_weight(noted.notes[ADVANTAGE], 1.0, 100.0)
     loss = offline.weighted_imitation(log_prob_of_data(SQUASHED, x, batch.action), weight).mean()
@@ -139,7 +143,7 @@ def test_iql_asks_about_no_action_that_the_data_has_not():
     with torch.no_grad():
         target = batch.reward + batch.discount * after
         td = (net.critic(batch.obs, batch.action) - target).square().sum(0).mean()
-    noted = judging.with_advantage(student, batch.obs, net.actor(batch.obs), batch, rng()).notes[ADVANTAGE]
+    noted = judging.with_advantage(student, batch.obs, net.actor(batch.obs), batch, noise()).notes[ADVANTAGE]
     torch.testing.assert_close(noted, (q - value).detach())
     objective = IQL().phases(10)[0].objective.at(Progress())
     means = [student.update(batch, objective, rng()).means for _ in range(2)]
@@ -171,7 +175,7 @@ def test_calql_adds_its_term_to_every_critics_loss_and_no_policy_action_falls_be
     generator.standard_normal((32, 2), np.float32)  # for the targets
     uniform = torch.from_numpy(generator.uniform(-1, 1, (3, 32, 2)).astype(np.float32))
     net, expected = student.network, 0.0
-    draws = [student.drawn(net.actor(obs), Noise(generator, student.device), 3) for obs in (batch.obs, batch.next_obs)]
+    draws = [student.drawn(net.actor(obs), noise(generator), 3) for obs in (batch.obs, batch.next_obs)]
     for i in range(2):
         data = net.critic(batch.obs, batch.action)[i]
         random = torch.stack([net.critic(batch.obs, a)[i] for a in uniform], -1)
