@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--add", action="store_true")
     args = parser.parse_args()
     flights = f"official seeds 0 to {args.flights - 1}"
-    known = json.loads((args.out / "seeds.json").read_text()) if args.add else {"flights": flights}
+    known: dict[str, Any] = json.loads((args.out / "seeds.json").read_text()) if args.add else {"flights": flights}
     if known["flights"] != flights:
         raise SystemExit(f"{args.out} has {known['flights']}, not {flights}")
     by_teacher = known.get("teacher") or by_the_teacher(args.flights)
