@@ -20,7 +20,7 @@ from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.cli import main
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data.layouts import Rollout, Transitions
-from reincarnate.data.memory import Memory, Storage, each_tensor, memory_for, rollout_rows
+from reincarnate.data.memory import Memory, Storage, memory_for, rollout_rows
 from reincarnate.data.mixture import Mixture
 from reincarnate.errors import UserError
 from reincarnate.losses import distributions
@@ -39,6 +39,7 @@ from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, play_episodes
 from reincarnate.training.players import Greedy
 from reincarnate.types import NOTHING, VALUES, Batch, Prediction, Settings, Source, Student, TaskSpec, Weighing
+from reincarnate.types.leaves import each_tensor
 
 TAIL = 4  # flag of a row that begins no transition
 POINT = TaskSpec("Point", (2,), "float32", 3, 1, None, {})

@@ -17,7 +17,7 @@ from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
 from reincarnate.errors import UserError
 from reincarnate.types import NOTHING, PLAIN, Batch, Prediction, Predictor, Student, TaskSpec, Weighing
-from reincarnate.types.leaves import leaves, rebuilt
+from reincarnate.types.leaves import each_tensor
 
 CPU = torch.device("cpu")
 CARRIES = "carries"  # what a checkpoint calls them
@@ -55,7 +55,6 @@ class Memory:
         self._kept: list[Batch] = []  # prepared rollouts, oldest first
         self._passing: Batch | None = None  # what was prepared, in the order of a pass
         self._at = 0  # how far it came
-        self._parts: list[Batch] = []  # the same, cut when it began
         self._mark = rows.added.copy()  # where the last rollout ended
         self._returns: ReturnsToGo | None = None
 
@@ -105,7 +104,7 @@ class Memory:
         """From now on learn from this one too, and no more from the oldest where there are too many."""
         self._kept = [*self._kept, prepared][-self.keeps :]
         self._prepared = prepared if len(self._kept) == 1 else joined(self._kept)
-        self._passing, self._parts = None, []
+        self._passing = None
 
     def tell(self, change: Callable[[Batch], Batch]) -> None:
         """Change what has just been prepared: what others of the cast, who saw the same rollout, say of it."""
@@ -167,11 +166,8 @@ class Memory:
         if self._passing is None or self._at + n > lessons:
             order = torch.from_numpy(rng.permutation(lessons)).to(self.device)
             self._passing, self._at = each_tensor(self._prepared, lambda tensor: tensor[order]), 0
-            self._parts = _parts(self._passing, n)
-        first, self._at = self._at, self._at + n
-        if n and first % n == 0 and first // n < len(self._parts) and len(self._parts[0].reward) == n:
-            return self._parts[first // n]
-        return each_tensor(self._passing, lambda tensor: tensor[first : first + n])
+        part, self._at = slice(self._at, self._at + n), self._at + n
+        return each_tensor(self._passing, lambda tensor: tensor[part])
 
     def learnt(self, batch: Batch, losses: Tensor) -> None:
         """Let priorities, if any, follow the losses [B] of a batch that was drawn here."""
@@ -182,7 +178,7 @@ class Memory:
 
     def cut(self) -> None:
         """Environments have restarted: a rollout that was not learnt from is lost."""
-        self._prepared, self._kept, self._passing, self._parts = None, [], None, []
+        self._prepared, self._kept, self._passing = None, [], None
         self._mark = self.rows.added.copy()
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -241,29 +237,6 @@ def _of_rollout(rollout: Batch, predict: Predictor) -> Prediction:
 
 
 # ---- batches as wholes --------------------------------------------------------------------------------
-
-
-def each_tensor(batch: Batch, change: Any) -> Batch:
-    """The batch with every tensor changed; a carry has a row for each lesson as all others do."""
-
-    def changed(value: Any) -> Any:
-        if isinstance(value, Tensor):
-            return change(value)
-        if isinstance(value, Prediction):
-            return Prediction(value.kind, change(value.x))
-        if isinstance(value, dict):
-            return {name: changed(item) for name, item in value.items()}
-        return value
-
-    return Batch(*map(changed, batch))
-
-
-def _parts(batch: Batch, n: int) -> list[Batch]:
-    """A batch cut into batches of n; what is left over is left out. Cutting all at once is quicker than each alone."""
-    if not n:
-        return []
-    cuts = [tensor[: len(tensor) // n * n].split(n) for tensor in leaves(batch)]
-    return [rebuilt(batch, own) for own in zip(*cuts, strict=True)]
 
 
 def on_device(batch: Batch, device: torch.device) -> Batch:

@@ -21,6 +21,8 @@ Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 class FusedMLP:
     """The forward pass of a plain (not dueling) QNetwork over an MLP, reading its parameters where they lie."""
 
+    alone = True
+
     def __init__(self, network: QNetwork):
         assert fits(network)
         linears = [*network.torso.layers, network.advantage]  # pyright: ignore

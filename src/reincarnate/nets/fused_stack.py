@@ -14,8 +14,10 @@ from reincarnate.nets.torsos import as_float
 class FusedStack:
     """S QNetworks of one shape, rows of one `Flat`; observations are [S·B, *O], the parts one after another."""
 
+    alone = False
+
     def __init__(self, stack: Flat):
-        assert stack_fits(stack) and stack.grad is not None
+        assert fits(stack.module) and stack.grad is not None
         torso = stack.module.torso
         names = [*(f"torso.layers.{i}" for i in range(len(torso.layers))), "advantage"]  # pyright: ignore
         data, grad = stack.windows(stack.data), stack.windows(stack.grad)
@@ -44,8 +46,3 @@ class FusedStack:
             steps.append(torch.baddbmm(bias, steps[-1], turned).relu_())
         bias, turned, _, _ = self._layers[-1]
         return [*steps, torch.baddbmm(bias, steps[-1], turned)]
-
-
-def stack_fits(stack: Flat) -> bool:
-    """Whether the stacked networks are ones that FusedStack computes."""
-    return fits(stack.module)

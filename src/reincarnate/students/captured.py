@@ -12,7 +12,7 @@ from reincarnate.errors import UserError
 from reincarnate.students.gradient import Draws
 from reincarnate.students.noise import Ask, HeldNoise, Noise
 from reincarnate.types import Batch, Learnt, Term, Weighing
-from reincarnate.types.leaves import leaves, rebuilt, shape_of
+from reincarnate.types.leaves import each_tensor, leaves, shape_of
 
 WARMUPS = 3  # eager passes before recording, as PyTorch's notes on CUDA graphs ask for
 PATIENCE = 50  # updates of a kind before it is recorded, which takes as long as some of them
@@ -89,9 +89,8 @@ class CapturedGradient:
 
     def __call__(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the gradient."""
-        drawn = [t for t in (*draws.online, *draws.target, draws.online_noise, draws.target_noise) if t is not None]
-        inputs = [weights, *drawn, *leaves(batch)]
-        key = (tuple(terms), len(drawn), shape_of(batch))
+        inputs = [weights, *_drawn(draws), *leaves(batch)]
+        key = (tuple(terms), len(inputs), shape_of(batch))
         if key not in self._graphs:
             self._graphs[key] = self._record(batch, draws, tuple(terms), weights)
             _forget(self._graphs)
@@ -117,8 +116,7 @@ class CapturedGradient:
         for _ in range(WARMUPS):
             self._recorder.warm(work)
         replay, learnt = self._recorder.record(work)
-        drawn = [t for t in (*own.online, *own.target, own.online_noise, own.target_noise) if t is not None]
-        return replay, [weights, *drawn, *leaves(mine)], learnt
+        return replay, [weights, *_drawn(own), *leaves(mine)], learnt
 
 
 class CapturedUpdate:
@@ -181,6 +179,11 @@ class CapturedUpdate:
         return _handed_out(recorded.learnt)
 
 
+def _drawn(draws: Draws) -> list[Tensor]:
+    """What was drawn, in a fixed order."""
+    return [t for t in (*draws.online, *draws.target, draws.online_noise, draws.target_noise) if t is not None]
+
+
 def _forget(table: OrderedDict[Any, Any]) -> None:
     """Drop what was added first of what is too much."""
     while len(table) > KEPT:
@@ -194,4 +197,4 @@ def _handed_out(learnt: Learnt) -> Learnt:
 
 def _copied(batch: Batch) -> Batch:
     """The same batch in memory of its own."""
-    return rebuilt(batch, [leaf.clone() for leaf in leaves(batch)])
+    return each_tensor(batch, Tensor.clone)

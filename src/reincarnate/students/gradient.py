@@ -16,6 +16,7 @@ from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.losses.values import q_learning_at_once
 from reincarnate.nets import Flat
 from reincarnate.nets.fused import FusedMLP
+from reincarnate.nets.fused_stack import FusedStack
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_both, stacked_forward
 from reincarnate.students.critics import Arguments, Critic
@@ -110,16 +111,21 @@ def weigh(
 
 
 @torch.no_grad()
-def expected_at_once(net: FusedMLP, batch: Batch, target: Tensor, own: float | Tensor) -> Learnt:
-    """Fill a plain MLP's gradient with own · Huber's loss, where nothing else is learnt and every row counts alike."""
-    share = own / len(target)
+def expected_at_once(net: FusedMLP | FusedStack, batch: Batch, target: Tensor, own: float | Tensor) -> Learnt:
+    """Fill a plain MLP's gradient with own · Huber's loss, where nothing else is learnt and every row counts alike.
+
+    Of a stack `own` is [S, 1], and the mean [S].
+    """
+    seeds = len(own) if isinstance(own, Tensor) and own.ndim else 1
+    share = own / (len(target) // seeds)
 
     def loss(q: Tensor) -> tuple[Tensor, Tensor]:
         each, slope = q_learning_at_once(q, batch.action, target)
-        return each, slope.mul_(share)
+        slope.view(seeds, -1).mul_(share)
+        return each, slope
 
     each = net.descend(batch.obs, loss)
-    return Learnt({"td": each.mean()}, each)
+    return Learnt({"td": each.mean() if net.alone else each.view(seeds, -1).mean(-1)}, each)
 
 
 class FunctionalGradient:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
-from reincarnate.data.memory import each_tensor
 from reincarnate.losses.decorrelation import decorrelation
 from reincarnate.losses.log_probs import entropy_of, log_prob_of
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
@@ -39,6 +38,7 @@ from reincarnate.types import (
     TimeStep,
     Weighing,
 )
+from reincarnate.types.leaves import each_tensor
 
 if TYPE_CHECKING:
     from reincarnate.students.policy_settings import PolicySettings

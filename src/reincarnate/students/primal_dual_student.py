@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
-from reincarnate.data.memory import each_tensor
 from reincarnate.losses import primal_dual
 from reincarnate.losses.log_probs import log_prob_of
 from reincarnate.nets import Flat
@@ -35,6 +34,7 @@ from reincarnate.types import (
     TimeStep,
     Weighing,
 )
+from reincarnate.types.leaves import each_tensor
 
 if TYPE_CHECKING:
     from reincarnate.students.primal_dual import PrimalDual

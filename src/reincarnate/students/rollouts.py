@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from reincarnate.data.memory import each_tensor
 from reincarnate.types import Batch
+from reincarnate.types.leaves import each_tensor
 
 Recall = Callable[[Tensor, Tensor, Tensor, Tensor | None], tuple[Tensor, Tensor, Tensor]]
 """Observations [C, *T, *O], begins [C, *T], a carry and what is allowed to what a network says of them [C, *T, K], the

@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from reincarnate.losses.terms import reads_features
-from reincarnate.losses.values import q_learning_at_once
-from reincarnate.nets import Flat
-from reincarnate.nets.fused_stack import FusedStack, stack_fits
+from reincarnate.nets import Flat, fits
+from reincarnate.nets.fused_stack import FusedStack
 from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_both, stacked_forward
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.critics import Arguments, Expected
 from reincarnate.students.exploration import best_of
-from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
+from reincarnate.students.gradient import Draws, FunctionalGradient, expected_at_once, losses_of, target_of, weigh
 from reincarnate.students.value import ValueStudent
 from reincarnate.types import ActorOutput, Batch, Learnt, Term, TimeStep, Weighing
 
@@ -44,7 +43,7 @@ class StackedStudent:
         self._acting = self.acting.windows(self.acting.data)
         self._frozen = self.target.windows(self.target.data) if self.target else {}
         self._leaves = {n: w.detach().requires_grad_() for n, w in self.online.windows(self.online.data).items()}
-        plain = isinstance(self.critic, Expected) and stack_fits(self.online) and self.online.data.device.type == "cpu"
+        plain = isinstance(self.critic, Expected) and fits(self.online.module) and self.online.data.device.type == "cpu"
         self._quick = FusedStack(self.online) if plain else None
         self._program = self._quicker() if compiled else None
 
@@ -117,7 +116,7 @@ class StackedStudent:
         """Fill the flat gradient."""
         target = self._target_of(batch, draws)
         if self._quick and not terms and batch.weight is None:
-            return self._at_once(self._quick, batch, target, weights[:, 0])
+            return expected_at_once(self._quick, batch, target, weights[:, :1])
         inputs, features = (draws.online_noise, batch.obs, *draws.online), None
         if reads_features(terms):
             out, features = stacked_both(self.online.module, self._leaves, *inputs)
@@ -128,20 +127,6 @@ class StackedStudent:
         gradients = torch.autograd.grad(total, list(self._leaves.values()))
         self.online.join(dict(zip(self._leaves, gradients, strict=True)), self.online.grad)
         return learnt
-
-    @torch.no_grad()
-    def _at_once(self, quick: FusedStack, batch: Batch, target: Tensor, own: Tensor) -> Learnt:
-        """The same where there is nothing but Huber's loss of plain networks; `own` [S] is what it weighs."""
-        seeds = len(own)
-        share = own[:, None] / (len(target) // seeds)
-
-        def loss(q: Tensor) -> tuple[Tensor, Tensor]:
-            each, slope = q_learning_at_once(q, batch.action, target)
-            slope.view(seeds, -1).mul_(share)
-            return each, slope
-
-        each = quick.descend(batch.obs, loss)
-        return Learnt({"td": each.view(seeds, -1).mean(-1)}, each)
 
     @torch.no_grad()
     def _target_of(self, batch: Batch, draws: Draws) -> Tensor:

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from reincarnate.data.memory import each_tensor
 from reincarnate.errors import UserError
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
@@ -42,6 +41,7 @@ from reincarnate.types import (
     TimeStep,
     Weighing,
 )
+from reincarnate.types.leaves import each_tensor
 
 if TYPE_CHECKING:
     from reincarnate.students.settings import ValueSettings

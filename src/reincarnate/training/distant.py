@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 import torch
 
-from reincarnate.data.memory import Memory, each_tensor, memory_for, on_device
+from reincarnate.data.memory import Memory, memory_for, on_device
 from reincarnate.errors import UserError
 from reincarnate.plugins import go_to
 from reincarnate.training.gossip import Vector
@@ -22,6 +22,7 @@ from reincarnate.training.population import Alone, Means
 from reincarnate.training.remote_actors import REBIRTHS, Died
 from reincarnate.training.training import Training
 from reincarnate.types import Batch, Student, TaskSpec, Weighing
+from reincarnate.types.leaves import each_tensor
 
 Note = Callable[[str], None]
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.memory import Memory, each_tensor, joined, on_device
+from reincarnate.data.memory import Memory, joined, on_device
 from reincarnate.data.replay import Replay
 from reincarnate.training.players import Transition
 from reincarnate.training.training import Training
@@ -27,6 +27,7 @@ from reincarnate.types import (
     TimeStep,
     Weighing,
 )
+from reincarnate.types.leaves import each_tensor
 
 Generators = Sequence[np.random.Generator]
 Guide = Callable[[Actor], Actor] | None

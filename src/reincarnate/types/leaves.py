@@ -1,17 +1,38 @@
-"""A batch as a list of tensors, for programs and graphs that know nothing else."""
+"""The tensors of a batch: changed one by one, or as a list for programs and graphs that know nothing else."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
 from reincarnate.types.batches import Batch
+from reincarnate.types.policies import Prediction
+
+
+def each_tensor(batch: Batch, change: Callable[[Tensor], Any]) -> Batch:
+    """The batch with every tensor changed, in the order of `leaves`; a carry has a row for each lesson as others do."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return change(value)
+        if isinstance(value, Prediction):
+            return Prediction(value.kind, change(value.x))
+        if isinstance(value, dict):
+            return {name: changed(item) for name, item in value.items()}
+        return value
+
+    return Batch(*map(changed, batch))
 
 
 def leaves(batch: Batch) -> list[Tensor]:
     """All tensors that an update reads, in a fixed order."""
-    plain = [field for field in batch if isinstance(field, Tensor)]
-    return [*plain, *[prediction.x for prediction in batch.predictions.values()], *batch.notes.values()]
+    found: list[Tensor] = []
+    for field in batch:
+        if isinstance(field, Tensor):
+            found.append(field)
+        elif isinstance(field, Mapping):
+            found += [item.x if isinstance(item, Prediction) else item for item in field.values()]
+    return found
 
 
 def shape_of(batch: Batch) -> Any:
@@ -22,8 +43,6 @@ def shape_of(batch: Batch) -> Any:
 
 
 def rebuilt(batch: Batch, tensors: Iterable[Tensor]) -> Batch:
-    """The same batch of other tensors, in the order of `leaves`; what is not a tensor stays behind."""
+    """The same batch of other tensors, in the order of `leaves`."""
     rest = iter(tensors)
-    plain = {name: next(rest) for name, field in batch._asdict().items() if isinstance(field, Tensor)}
-    said = {name: prediction._replace(x=next(rest)) for name, prediction in batch.predictions.items()}
-    return batch._replace(**plain, predictions=said, notes={name: next(rest) for name in batch.notes}, rows=None)
+    return each_tensor(batch, lambda _: next(rest))
