@@ -571,3 +571,25 @@ def test_labels_at_the_ends_of_equal_lines_do_not_overlap(tmp_path):
     rows = sorted(boxes, key=lambda box: box[1])
     assert len(rows) == 6 and all(low[3] < high[1] for low, high in pairwise(rows))
     assert all(box[2] <= fig.bbox.width and box[1] >= 0 for box in rows)
+
+
+def test_more_seeds_are_added_to_a_report_whose_runs_are_gone(tmp_path):
+    for seed in range(4):
+        for method in ("qdagger", "scratch"):
+            fake_run(tmp_path / ("first" if seed < 2 else "more"), method, seed)
+    whole = compare([tmp_path / "first", tmp_path / "more"], None)
+    compare([tmp_path / "first"], tmp_path / "report")
+    added = compare([tmp_path / "report", tmp_path / "more"], tmp_path / "both", title="All seeds")
+    assert [(row.method, row.score, row.area) for row in added] == [(row.method, row.score, row.area) for row in whole]
+    assert json.loads((tmp_path / "both" / "index.json").read_text())["title"] == "All seeds"
+    with pytest.raises(UserError, match="is there twice"):
+        compare([tmp_path / "report", tmp_path / "first"], None)
+
+
+def test_what_is_added_without_a_teacher_stands_on_the_scale_of_the_report(tmp_path):
+    fake_run(tmp_path / "taught")
+    compare([tmp_path / "taught"], tmp_path / "report")
+    alone = {"normalised": None, "reference.teacher": None}
+    fake_run(tmp_path / "more", "scratch", result=alone)
+    rows = {row.method: row for row in compare([tmp_path / "report", tmp_path / "more"], None)}
+    assert rows["scratch"].normalised and rows["scratch"].score is not None

@@ -13,7 +13,7 @@ from reincarnate.report.comparable import check_comparable, gaps
 from reincarnate.report.curves import across
 from reincarnate.report.page import as_json, write_page
 from reincarnate.report.picture import figure, save_png
-from reincarnate.report.published import load_published, title_of
+from reincarnate.report.published import load_all, load_published, title_of
 from reincarnate.report.runs import FinishedRun, Loaded, Missing, load_run, load_runs
 from reincarnate.report.statistics import Interval
 from reincarnate.report.table import Row, as_markdown, as_rich, headline, summarise
@@ -52,18 +52,20 @@ def compare(
     seed: int = 0,
     tell: Callable[[str], object] = warnings.warn,
     by_clock: bool = False,
+    title: str = "",
 ) -> list[Row]:
     """Load, check and summarise runs; with `out`, write the page, the rows as JSON and the curves as PNG.
 
-    `out` is the page, if its name ends in `.html`, with the other two beside it; else a folder for
-    `index.html`, `index.json` and `index.png`. `tell` is given a line about unfinished runs, if any. One `seed`
-    gives the same numbers everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). Raises
-    UserError if nothing can be compared, or runs must not be.
+    A directory is a run, a folder of runs, or a report whose runs need not be there any more. `out` is the page, if its
+    name ends in `.html`, with the other two beside it; else a folder for `index.html`, `index.json` and `index.png`.
+    `title` heads the page. `tell` is given a line about unfinished runs, if any. One `seed` gives the same numbers
+    everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). Raises UserError if nothing can
+    be compared, or runs must not be.
     """
-    loaded = load_runs(directories)._replace(by_clock=by_clock)
+    loaded = load_all(directories)._replace(by_clock=by_clock)
     if loaded.note:
         tell(loaded.note)
-    return publish(loaded, out, seed)
+    return publish(loaded, out, seed, title)
 
 
 def publish(loaded: Loaded, out: Path | None, seed: int = 0, title: str = "") -> list[Row]:

@@ -1,6 +1,7 @@
 """A report's `index.json` read back: the runs it was made of, so that its page can be made anew without them."""
 
 import html
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 from reincarnate.errors import UserError
 from reincarnate.files.records import shown
 from reincarnate.report.fields import get, optional, read_record, read_text
-from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, made, seconds_of
+from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, load_runs, made, on_one_scale, seconds_of
 
 CURVE = ("phase", "env_steps", "updates", "score", "normalised", "seconds")  # older ones end before the seconds
 
@@ -30,6 +31,26 @@ def load_published(path: Path) -> Loaded:
         raise UserError(f"{path} holds no run")
     missing = [_missing(one, path) for one in _objects(record, "missing", path)] if "missing" in record else []
     return Loaded(runs, missing, record.get("by_clock") is True)
+
+
+def load_all(directories: Iterable[Path | str]) -> Loaded:
+    """Runs, folders of runs, and reports: of a folder with an `index.json` and no run below, the runs it tells of.
+
+    UserError: as `load_runs` and `load_published`.
+    """
+    paths = [Path(directory) for directory in directories]
+    reports = [path for path in paths if is_report(path)]
+    told = [load_published(path / "index.json") for path in reports]
+    others = [path for path in paths if path not in reports]
+    told += [load_runs(others)] if others or not told else []
+    runs = [run for one in told for run in one.runs]
+    return Loaded(on_one_scale(runs), [run for one in told for run in one.missing])
+
+
+def is_report(directory: Path) -> bool:
+    """Whether a report was published here without its runs."""
+    below = (files for _, _, files in os.walk(directory))
+    return (directory / "index.json").is_file() and not any("config.json" in files for files in below)
 
 
 def title_of(path: Path) -> str:

@@ -173,7 +173,7 @@ def load_runs(directories: Iterable[Path | str]) -> Loaded:
             missing.append(replace(unfinished(path), state=NO_SCORE, reason=str(error)))
     if not runs:
         raise UserError("no finished run to compare" + (f"; {left_out(missing)}" if missing else ""))
-    return Loaded(_normalise(_label(runs)), missing)
+    return Loaded(on_one_scale(_label(runs)), missing)
 
 
 def unfinished(path: Path) -> Missing:
@@ -344,7 +344,8 @@ def _settings(run: FinishedRun) -> dict[str, Any]:
     return run.config["method"] | student | members | told
 
 
-def _normalise(runs: list[FinishedRun]) -> list[FinishedRun]:
+def on_one_scale(runs: list[FinishedRun]) -> list[FinishedRun]:
+    """Runs that were given no teacher too, where others of their task were."""
     scale = {run.env: run.teacher for run in runs if run.teacher is not None and run.normalised is not None}
     return [_scaled(run, scale.get(run.env)) if run.teacher is None else run for run in runs]
 
