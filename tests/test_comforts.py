@@ -5,14 +5,13 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 import reincarnate as rc
 from reincarnate import ui
-from reincarnate.cli import main
+from reincarnate.cli import commands, main
 from reincarnate.cli.parsing import cli, in_a_line, whole_number
 from reincarnate.methods import METHODS
 from reincarnate.priors.weights import open_weights
@@ -100,18 +99,31 @@ def test_an_interruption_tells_the_exact_command_that_goes_on(tmp_path):
     waited = time.monotonic() + 60
     while not list(tmp_path.glob("my run/checkpoints/*")) and time.monotonic() < waited:
         time.sleep(0.05)
-    for patience in (
-        10,
-        10,
-        30,
-    ):  # one that comes while Python cleans something up is swallowed: a person presses again
-        process.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            said = process.communicate(timeout=patience)[1].strip().splitlines()[-1]
-            break
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1].strip().splitlines()[-1]
     assert said == "interrupted; to go on from the last checkpoint: reincarnate resume 'my run'"
     assert process.returncode in (130, -signal.SIGINT)  # a shell says 130 of both
     assert Path(tmp_path, "my run", "config.json").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_that_is_lost_on_its_way_ends_the_command_all_the_same(number, monkeypatch, capsys):
+    def command(args):
+        with pytest.raises(KeyboardInterrupt):  # as a library does that guards an import
+            signal.raise_signal(number)
+        with ui.Bars() as tick:
+            tick("training", 1, 2)
+
+    monkeypatch.setattr(commands, "command_of", lambda name: command)
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(number)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            commands.main(["demo"])
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+    assert ended.value.code == 128 + number and signal.getsignal(number) == before[1] and ui.ending is None
+    assert "the same command continues" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("flag", ["--version", "--help"])

@@ -29,6 +29,7 @@ class SafeConsole(Console):
 console = SafeConsole(width=None if sys.stdout.isatty() else 120)
 errors = SafeConsole(stderr=True)
 quiet = False  # set by --quiet: neither progress nor notes, but results, warnings and errors
+ending: KeyboardInterrupt | None = None  # asked for by a signal (`cli.commands`): raised again at the next progress
 NOTEBOOK_EVERY = 0.5  # seconds between lines in a notebook
 PLAIN_EVERY = 10.0  # seconds between lines where the output is not a terminal
 
@@ -66,6 +67,8 @@ class Bars:
         self._progress.stop()
 
     def __call__(self, what: str, done: int, total: int) -> None:
+        if ending is not None:
+            raise ending
         if quiet:
             return
         if "ipykernel" in sys.modules:

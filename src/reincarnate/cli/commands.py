@@ -118,25 +118,29 @@ def _flags(quiet: bool = False) -> Iterator[None]:
 
 @contextmanager
 def _signals_end() -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end us by way of an exception: a line is said, temporary folders go.
+    """Within, Ctrl-C, SIGTERM and SIGHUP end us by way of an exception: a line is said, temporary folders go.
 
-    A signal that is ignored (nohup) stays so. A second one ends us at once.
+    An exception that comes while Python cleans up or a library tries an import is lost there: the next sign of progress
+    raises it again (`ui.ending`). A signal that is ignored (nohup) stays so. A second one ends us at once.
     """
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise Ended(number)
+        ui.ending = Ended(number)
+        raise ui.ending
 
-    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) is signal.SIG_DFL]
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL, signal.SIGHUP: signal.SIG_DFL}
+    taken = [number for number, handler in usual.items() if signal.getsignal(number) is handler]
     with suppress(ValueError):  # not the main thread: signals are somebody else's
         for number in taken:
             signal.signal(number, end)
     try:
         yield
     finally:
+        ui.ending = None
         with suppress(ValueError):
             for number in taken:
-                signal.signal(number, signal.SIG_DFL)
+                signal.signal(number, usual[number])
 
 
 AGAIN = {"study": "the same command continues", "demo": "the same command continues"}
@@ -145,7 +149,7 @@ AGAIN = {"study": "the same command continues", "demo": "the same command contin
 def _ended(command: str, error: KeyboardInterrupt) -> int:
     """Say that we were stopped, if anybody still listens. Returns the exit code, as shells count it."""
     number = error.number if isinstance(error, Ended) else signal.SIGINT
-    how = f"ended by {signal.Signals(number).name}" if isinstance(error, Ended) else "interrupted"
+    how = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
     hint = again(error) or AGAIN.get(command, "")
     hint = f"; {hint}" if hint else ""
     with suppress(OSError):  # the terminal may be what has gone
