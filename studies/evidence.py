@@ -239,6 +239,7 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["1 value to value, five times the budget"] = levels(study, study.labels, "scratch")
         found["2 value to value, five times the budget"] = drops(study, study.labels)
         found["5 qdagger against the others, five times the budget"] = gains(study, ["qdagger"], study.labels)
+        found["kept after weaning, value to value, five times the budget"] = kept(study, 0.6)
         found["pays, value to value"] = pays(study, "qdagger")
     if study := studies.get("finetune"):
         found["7 fine-tuning"] = levels(study, study.labels, "finetune, full rate")
