@@ -76,9 +76,10 @@ def main() -> None:
     parser.add_argument("before", type=Path, help="a checkout of the older state")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--only", nargs="*", default=list(TASKS), choices=list(TASKS))
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     asked = parser.parse_args()
     trees = {"before": asked.before, "after": Path(__file__).resolve().parents[1]}
-    path, core = Path(__file__).with_suffix(".json"), max(os.sched_getaffinity(0))
+    path, core = asked.out, max(os.sched_getaffinity(0))
     rows = {row["task"]: row for row in json.loads(path.read_text())["rows"]} if path.exists() else {}
     for name in asked.only:
         task = TASKS[name]

@@ -32,13 +32,25 @@ from reincarnate.run.directory import RunDirectory
 from reincarnate.run.settings import NAMES, Run
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, QRDQN, STUDENTS, Modern, Rainbow
+from reincarnate.students.exploration import GREEDY_VALUE
 from reincarnate.students.gradient import weigh
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.teachers import open_teacher
 from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, play_episodes
 from reincarnate.training.players import Greedy
-from reincarnate.types import NOTHING, VALUES, Batch, Prediction, Settings, Source, Student, TaskSpec, Weighing
+from reincarnate.types import (
+    NOTHING,
+    VALUES,
+    Batch,
+    Prediction,
+    Settings,
+    Source,
+    Student,
+    TaskSpec,
+    TimeStep,
+    Weighing,
+)
 from reincarnate.types.leaves import each_tensor
 
 TAIL = 4  # flag of a row that begins no transition
@@ -616,8 +628,9 @@ def rollouts(streams, length, gamma, spec=POINT):
     return memory_for(spec, Rollout(length, gamma), rollout_rows(spec, length, streams), streams)
 
 
-def fill(memory, steps, seed=0, p=0.2):
-    """Random experience; observations count up, so that each is known by its first number."""
+def fill(memory, steps, seed=0, p=0.2, noted=False):
+    """Random experience; observations count up, so that each is known by its first number. The largest value of what was
+    acted on may be noted."""
     rows, log = memory.rows, []
     rng, n = np.random.default_rng(seed), rows.streams
     look = lambda t: np.stack([np.full(2, t * n + i, np.float32) for i in range(n)])
@@ -626,7 +639,8 @@ def fill(memory, steps, seed=0, p=0.2):
         after = np.where((ended | limit)[:, None], look(t) + 0.5, look(t + 1))
         action, reward = rng.integers(3, size=n), rng.normal(size=n).astype(np.float32)
         item = (look(t), action, reward, ended, limit & ~ended, after)
-        rows.add(*item)
+        greedy = lookup(torch.from_numpy(look(t))).amax(1).numpy()
+        rows.add(*item, notes={GREEDY_VALUE: greedy} if noted else NOTHING)
         log.append(item)
     rows.foresee(look(steps))
     return [np.stack(column) for column in zip(*log, strict=True)]
@@ -644,12 +658,14 @@ def knowing(values, lam=0.65):
     return student
 
 
-@pytest.mark.parametrize("lam", [0.0, 0.65, 1.0])
-def test_lambda_returns_are_those_of_the_recursion(lam):
-    memory = rollouts(3, 12, 0.9)
-    _, action, reward, terminated, truncated, next_obs = fill(memory, 12)
+@pytest.mark.parametrize("lam, noted", [(0.0, True), (0.65, True), (1.0, True), (0.65, False)])
+def test_lambda_returns_are_those_of_the_recursion(lam, noted):
+    memory, asked = rollouts(3, 12, 0.9), []
+    _, action, reward, terminated, truncated, next_obs = fill(memory, 12, noted=noted)
     assert terminated.any() and truncated.any()
-    memory.begin(knowing(lookup, lam))
+    memory.begin(knowing(lambda seen: asked.append(len(seen)) or lookup(seen), lam))
+    ends = (terminated | truncated)[:-1].sum() + 3  # and the last step of each copy
+    assert asked == [ends if noted else 36]
     batch = memory.sample(36, np.random.default_rng(0))
     assert batch.next_obs is None and not batch.discount.any()
     best = lookup(torch.from_numpy(next_obs.reshape(-1, 2))).amax(1).view(12, 3).numpy()
@@ -658,6 +674,17 @@ def test_lambda_returns_are_those_of_the_recursion(lam):
         column = (reward[:, i], best[:, i], terminated[:, i], truncated[:, i])
         assert target.item() == pytest.approx(brute_return(t, *column, 0.9, lam), rel=1e-5, abs=1e-6)
         assert taken == action[t, i]
+
+
+def test_a_rollout_notes_the_largest_allowed_value_of_what_was_acted_on():
+    student, rng = PQN(hidden=(5,)).newborn(POINT, 0), np.random.default_rng(0)
+    mask = torch.tensor([[True, True, False], [False, True, True], [True, False, True], [True, True, True]])
+    step = TimeStep(torch.randn(4, 2), torch.zeros(4, dtype=torch.bool), mask=mask)
+    q = student.predict(step, student.initial(4))[0].x.masked_fill(~mask, -torch.inf)
+    for explore in (0.0, 0.5, 1.0):
+        acted = student.act(step, student.initial(4), explore, rng)
+        np.testing.assert_array_equal(acted.notes[GREEDY_VALUE], q.amax(1).numpy())
+    assert not DQN(hidden=(5,)).newborn(POINT, 0).act(step, student.initial(4), 0.5, rng).notes
 
 
 def test_lambda_returns_by_hand():

@@ -12,7 +12,7 @@ from reincarnate.envs.balloon.features import OBSERVATION
 from reincarnate.envs.balloon.walk import PressureWalk
 from reincarnate.envs.checks import Unsound
 from reincarnate.errors import UserError
-from reincarnate.types import ActorOutput, Policy, TaskSpec, TimeStep
+from reincarnate.types import NOTHING, ActorOutput, Policy, TaskSpec, TimeStep
 
 Explorer = Literal["uniform", "pressure"]
 
@@ -31,12 +31,22 @@ class Exploration:
         return max(self.end, 1.0 - (1.0 - self.end) * max(0, env_steps - wait) / max(1, self.steps))
 
 
+GREEDY_VALUE = "greedy_value"  # a note of a step: the largest value of what was acted on
+
+
 def epsilon_greedy(
-    policy: Policy, step: TimeStep, carry: Tensor, actions: int, epsilon: float, rng: np.random.Generator
+    policy: Policy,
+    step: TimeStep,
+    carry: Tensor,
+    actions: int,
+    epsilon: float,
+    rng: np.random.Generator,
+    noted: bool = False,
 ) -> ActorOutput:
     """The best actions [n] by what a policy says of them, or with probability ε any that is allowed.
 
-    A policy without memory is only asked where its word is needed. Callers are without gradient.
+    A policy without memory is only asked where its word is needed, but where the largest value of each row is to be
+    `noted`. Callers are without gradient.
     """
     n, remembers = step.begins.shape[0], carry.shape[-1] > 0
     chosen = rng.integers(actions, size=n)
@@ -44,10 +54,11 @@ def epsilon_greedy(
     everywhere = greedy.all()
     if step.mask is not None:
         chosen = (rng.random((n, actions)) * step.mask.numpy()).argmax(-1)
-    if everywhere or remembers:
+    if everywhere or remembers or noted:
         said, carry = policy.predict(step, carry)
-        best = best_of(said.x, step.mask)
-        return ActorOutput(best if everywhere else np.where(greedy, best, chosen), carry)
+        best, values = best_and_value(said.x, step.mask)
+        notes = {GREEDY_VALUE: values} if noted else NOTHING
+        return ActorOutput(best if everywhere else np.where(greedy, best, chosen), carry, notes)
     if greedy.any():
         some = torch.from_numpy(greedy)
         mask = None if step.mask is None else step.mask[some]
@@ -57,13 +68,22 @@ def epsilon_greedy(
 
 
 def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
-    """The best action of each row, of those that are allowed. The one place where acting comes back to the host."""
+    """The best action of each row, of those that are allowed."""
+    return best_and_value(x, mask)[0]
+
+
+def best_and_value(x: Tensor, mask: Tensor | None) -> tuple[np.ndarray, np.ndarray]:
+    """The best action of each row [n], of those that are allowed, and what is said of it [n].
+
+    The one place where acting comes back to the host.
+    """
     if mask is not None:
         x = x.masked_fill(~mask.to(x.device), -torch.inf)
     host = to_host(x)
-    if not math.isfinite(np.add.reduce(np.maximum.reduce(host, -1))):  # a NaN is the greatest of its row
+    values = np.maximum.reduce(host, -1)
+    if not math.isfinite(np.add.reduce(values)):  # a NaN is the greatest of its row
         sound(x.amax(-1))
-    return host.argmax(-1)
+    return host.argmax(-1), values
 
 
 def sound(x: Tensor) -> None:

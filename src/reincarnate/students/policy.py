@@ -24,6 +24,7 @@ from reincarnate.students.kept import Kept
 from reincarnate.students.policy_at_once import at_once
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.students.policy_program import PolicyProgram
+from reincarnate.students.rollouts import of_successors
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
@@ -147,7 +148,8 @@ class PolicyStudent(Kept):
         self._observe(obs, weighing)
         reward = self._normalised(rollout)
         value = self._valued(obs).view(shape)
-        after = self._after(rollout, value)
+        seen = rollout.next_obs
+        after = of_successors(value, rollout, lambda anew: self._valued(seen[anew]))
         advantage = advantages(reward, rollout.discount, value, after, ended, self.settings.lam)
         notes = {"advantage": advantage, "value": value, "log_prob": log_prob.view(shape)}
         self.seen, self._preparing = self.seen + self._preparing, shape.numel()
@@ -188,14 +190,6 @@ class PolicyStudent(Kept):
             norm.running = torch.zeros(len(rollout.reward), dtype=torch.float64, device=self.device)
         norm.running.masked_fill_(rollout.begins[:, 0], 0)
         return norm.over(rollout.reward, rollout.ended)
-
-    def _after(self, rollout: Batch, value: Tensor) -> Tensor:
-        """V of each step's true successor: mostly the next step's, anew where an episode ended and at the end."""
-        assert rollout.next_obs is not None and rollout.ended is not None
-        after, anew = value.roll(-1, 1), rollout.ended.clone()
-        anew[:, -1] = True
-        after[anew] = self._valued(rollout.next_obs[anew])
-        return after
 
     def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
         """One gradient step on own · own loss + Σ weight · term, each averaged over the batch.

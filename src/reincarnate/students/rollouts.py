@@ -26,6 +26,19 @@ class Reading(NamedTuple):
     last: Float[Tensor, "C H"]
 
 
+def of_successors(known: Tensor | None, rollout: Batch, ask: Callable[[Tensor], Tensor]) -> Float[Tensor, "C T"]:
+    """What is said of each step's true successor: mostly what is `known` of the next step [C, T], where it is at all.
+
+    `ask` tells it anew of the successors that a mask [C, T] picks: where an episode ended, and at the end.
+    """
+    assert rollout.ended is not None
+    anew = torch.ones_like(rollout.ended) if known is None else rollout.ended.clone()
+    anew[:, -1] = True
+    said = torch.zeros_like(rollout.reward) if known is None else known.roll(-1, 1)
+    said[anew] = ask(anew)
+    return said
+
+
 def begun(carry: Tensor | None, rollout: Batch, initial: Callable[[int], Tensor]) -> Tensor:
     """The memory that a rollout begins with: the last one's end, or none where environments have restarted."""
     begins = rollout.begins

@@ -21,10 +21,11 @@ from reincarnate.seeds import stream
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.costs import cost_of_values
 from reincarnate.students.critics import Critic, Expected, ends
-from reincarnate.students.exploration import epsilon_greedy
+from reincarnate.students.exploration import GREEDY_VALUE, epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, expected_at_once, losses_of, target_of, weigh
 from reincarnate.students.kept import Kept
 from reincarnate.students.maps import FeatureMaps
+from reincarnate.students.rollouts import of_successors
 from reincarnate.surroundings import ungraded
 from reincarnate.types import (
     LAGGING,
@@ -104,10 +105,10 @@ class ValueStudent(Kept):
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
         actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
-        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
-        if self._stretches is None:
-            return acted
-        return acted._replace(action=self._stretches(step, acted.action, rng))
+        noted = self.settings.on_rollouts and not self.noise_size  # λ-returns bootstrap without noise
+        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng, noted)
+        stretches = self._stretches
+        return acted if stretches is None else acted._replace(action=stretches(step, acted.action, rng))
 
     def publish(self) -> None:
         """Let the acting network be what the online network is now."""
@@ -121,18 +122,20 @@ class ValueStudent(Kept):
         G_t = r_t + γ·(λ·G_{t+1} + (1 − λ)·max_a Q(s_{t+1}, a)), cut to r_t + γ·max_a Q where the rollout ends or a
         limit ended the episode, and to r_t at a termination (Gallici et al., 2024, §3; Daley & Amato, 2019).
         """
-        b = each_tensor(rollout, lambda tensor: tensor.transpose(0, 1))
-        assert b.next_obs is not None and b.ended is not None
-        with torch.no_grad():
-            q = self._values(b.next_obs.flatten(0, 1))
-            mask = None if b.next_mask is None else b.next_mask.flatten(0, 1)
-            best = (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1).view(b.reward.shape)
+        assert rollout.ended is not None
         lam: float = self.settings.lam  # pyright: ignore[reportAttributeAccessIssue]
-        rows = (rollout.reward, rollout.discount, best.T, b.ended.T)
-        returns = lambda_returns(*rows, lam).T
-        flat = each_tensor(b, lambda tensor: tensor.flatten(0, 1))
+        best = of_successors(rollout.notes.get(GREEDY_VALUE), rollout, lambda anew: self._best_after(rollout, anew))
+        returns = lambda_returns(rollout.reward, rollout.discount, best, rollout.ended, lam)
+        notes = {name: note for name, note in rollout.notes.items() if name != GREEDY_VALUE}
         unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "next_mask": None}
-        return flat._replace(reward=returns.flatten(), discount=torch.zeros_like(flat.reward), **unused)
+        b = rollout._replace(reward=returns, discount=torch.zeros_like(returns), notes=notes, **unused)
+        return each_tensor(b, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
+
+    @torch.no_grad()
+    def _best_after(self, rollout: Batch, which: Tensor) -> Tensor:
+        assert rollout.next_obs is not None
+        q = self._values(rollout.next_obs[which])
+        return (q if rollout.next_mask is None else q.masked_fill(~rollout.next_mask[which], -torch.inf)).amax(-1)
 
     def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
         """One gradient step on own · own loss + Σ weight · term, each averaged over the batch.
