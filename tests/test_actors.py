@@ -23,7 +23,7 @@ from reincarnate.run.prepare import prepare
 from reincarnate.run.process_actors import ProcessHandle, worker_specs
 from reincarnate.run.ray_actors import RayHandle
 from reincarnate.run.settings import record
-from reincarnate.students import DQN, PPO, SAC
+from reincarnate.students import DQN, PPO, SAC, PrimalDual
 from reincarnate.training.gossip import Gossip
 from reincarnate.training.players import Transition
 from reincarnate.training.remote_actors import Died, joined, shared_out
@@ -249,6 +249,8 @@ def test_steps_of_some_copies_are_one_step_of_all():
         ({"actors": 2, "env": "CartPole-v1,Acrobot-v1"}, "--actors play one task"),
         ({"actors": 2, "method": JSRL(), "teacher": "py:{rule}:east"}, "a method whose teacher takes the actions"),
         ({"actors": 2, "method": Kickstart(), "teacher": "py:{rule}:Recalls"}, "has a memory: it must see each step"),
+        ({"actors": 2, "student": DQN(polo=0.5)}, "would not know where its episodes' exploration stands"),
+        ({"actors": 2, "student": PrimalDual(linear="start")}, "would not know what its episodes began with"),
         ({"actors": 2, "population": 2, "exchange": Gossip()}, "leave them out with --population"),
     ],
 )

@@ -113,6 +113,16 @@ def test_reverse_keeps_each_policys_own_temperature():
     torch.testing.assert_close(there, divergences.categorical_kl(student.x, teacher.x, 0.5, 2.0))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_what_a_teacher_of_one_of_several_tasks_has_not_has_no_part(reverse):
+    teacher, own = Told("logits", row(1.0, 2.0, -torch.inf)), row(0.5, 0.0, 3.0).requires_grad_()
+    loss = divergences.divergence(teacher, Told("logits", own), reverse=reverse)
+    parties = (row(1.0, 2.0), row(0.5, 0.0))
+    torch.testing.assert_close(loss, divergences.categorical_kl(*(parties[::-1] if reverse else parties)))
+    loss.sum().backward()
+    assert own.grad is not None and own.grad.isfinite().all() and own.grad[..., 2] == 0 and own.grad.abs().sum() > 0
+
+
 # ---- means ------------------------------------------------------------------------------------------
 
 

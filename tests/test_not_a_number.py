@@ -17,10 +17,10 @@ from reincarnate.errors import UserError
 from reincarnate.methods import Dagger, Kickstart, Scratch
 from reincarnate.run.execute import execute
 from reincarnate.run.settings import Run
-from reincarnate.students import DQN, STUDENTS
+from reincarnate.students import DQN, PPO, STUDENTS
 from reincarnate.training.players import Greedy, RandomPlayer, Stage
 
-DISCRETE = ("dqn", "rainbow", "qrdqn", "iqn", "modern", "pqn", "ppo", "a2c")
+DISCRETE = ("dqn", "rainbow", "qrdqn", "iqn", "modern", "pqn", "ppo", "a2c", "primal_dual", "ppo-lstm")
 CONTINUOUS = ("td3", "d4pg", "sac", "tqc", "modern_sac", "ppo-continuous")
 
 
@@ -36,7 +36,8 @@ def spoil(student) -> None:
 @pytest.mark.parametrize("judged", [False, True])
 def test_a_student_that_says_nan_is_named_with_the_step_in_training_and_evaluation(name, judged):
     task = "CartPole-v1" if name in DISCRETE else "Pendulum-v1"
-    student = STUDENTS[name]().newborn(envs.spec(task), 0)
+    settings = PPO(memory="lstm", memory_size=4) if name == "ppo-lstm" else STUDENTS[name]()
+    student = settings.newborn(envs.spec(task), 0)
     env, rng = envs.make(task, 2), np.random.default_rng(0)
     stage = Stage(env, Greedy(student.policy, student.spec, 0.0) if judged else student, env.reset(rng))
     stage.play(0.0, rng)

@@ -16,8 +16,8 @@ from reincarnate.run.settings import Run
 from reincarnate.store.lineage import lineage_of
 from reincarnate.store.nodes import company_words, of_agent
 from reincarnate.store.render import as_text
-from reincarnate.students import A2C, DQN, PPO
-from reincarnate.training.pbt import PBT
+from reincarnate.students import A2C, D4PG, DQN, PPO
+from reincarnate.training.pbt import PBT, _accepted
 from reincarnate.training.training import mutable
 
 SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
@@ -69,6 +69,14 @@ def test_newborns_but_the_first_begin_with_settings_of_their_own():
     assert rates[0] == 1e-4 and len(set(rates)) == 3 and all(1e-4 / 3 <= rate <= 3e-4 for rate in rates)
     exchange.begin(trainings)
     assert [training.student.settings.lr for training in trainings] == rates
+
+
+def test_a_setting_is_not_moved_to_where_the_student_would_refuse_it():
+    (training, _), _ = members([0.0, 1.0])
+    training.student.settings = noisy = replace(D4PG(), noise=0.9)  # all that a selection looks at
+    moved = {"student.noise": 0.9 * 1.25, "student.lr": noisy.lr * 1.25}
+    training.change(_accepted(training, {"student.noise": 0.9, "student.lr": noisy.lr}, moved))
+    assert training.student.settings.noise == 0.9 and training.student.settings.lr == noisy.lr * 1.25
 
 
 def test_a_methods_weight_changes_the_phases_that_follow():

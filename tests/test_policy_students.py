@@ -423,6 +423,17 @@ def test_proximal_distillation_by_hand():
     assert term(Prediction("logits", logits), batch).tolist() == pytest.approx([kl, kl])  # prior data: plain
 
 
+def test_the_ratio_of_proximal_distillation_heeds_what_was_allowed():
+    student, term = TINY.newborn(POINT, 0), Proximal(1.0, 1.0, clip=0.2)
+    whole = rollout(student)
+    mask = torch.ones(3, 6, 3, dtype=torch.bool)
+    mask[..., 2] = False
+    ready = student.prepare(whole._replace(mask=mask, action=whole.action % 2))
+    said = Prediction("logits", student.network.tell(ready.obs))
+    ready = ready._replace(predictions={"teacher": Prediction("logits", torch.randn(18, 3))})
+    torch.testing.assert_close(term(said, ready), Distil(1.0, 1.0)(said, ready))  # nothing was learnt: every ratio is 1
+
+
 @pytest.mark.parametrize(
     "changes, said",
     [

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from interrupting import check_it_goes_on
+from probes import on_catch
 from thinning import slow, thinned
 
 from reincarnate.data.layouts import Sequences
@@ -26,6 +27,7 @@ from reincarnate.students import DQN, PPO, R2D2, STUDENTS, stacker
 from reincarnate.students.rescaled import Rescaled
 from reincarnate.students.sequences import warmed
 from reincarnate.training.players import Stage
+from reincarnate.training.population import Alone
 from reincarnate.types import Step, TaskSpec, TimeStep, VectorEnv, Weighing
 
 POINT = TaskSpec("Point", (2,), "float32", 3, 1, None, {})
@@ -135,8 +137,8 @@ def test_prioritised_sequences_are_drawn_where_sequences_begin_and_a_checkpoint_
     memory.learnt(batch, learnt.each)
     assert learnt.each.shape == (16,) and (batch.rows % memory.rows.rows % 2 == 0).all()
     kept = memory.tensors()
-    memory.rows.carries.values[:] = 0
-    memory.restore_tensors(kept | {"carries": kept["carries"] + 1.0})
+    memory.rows.carries.values[:] = 0  # as training goes on while a checkpoint is written
+    memory.restore_tensors(kept)
     assert memory.rows.carries.values.any()
 
 
@@ -503,3 +505,26 @@ def test_r2d2_remembers_the_sign_to_the_end_of_a_corridor(store, tmp_path):
     told = {"eval_epsilon": 0.0, "evaluations": 1, "eval_episodes": 2, "final_episodes": 20, "seed": 100, "envs": 8}
     run = Run("Memory/TMaze-v0?length=3", Scratch(), student, env_steps=12_288, **told)
     assert execute(run, tmp_path / "run")["score"] == 4.0  # without a memory 1.95 at best
+
+
+class Restless(Points):
+    """Copies that go on where they are told to rest, as environments do that step all at once."""
+
+    def step(self, actions):
+        shown = np.full((self.n, 2), 9.0, np.float32)
+        return Step(shown, shown, np.ones(self.n, np.float32), np.ones(self.n, bool), np.zeros(self.n, bool))
+
+
+def test_a_copy_that_is_left_alone_has_neither_moved_nor_earned_nor_ended():
+    student, env = POLICY.newborn(POINT, 0), Restless()
+    began = env.reset(np.random.default_rng(0))
+    stage, memory = Stage(env, student, began), memory_for(POINT, POLICY.layout(), POLICY.storage(POINT, 3), 3)
+    rests = np.array([False, True, False])
+    played = stage.play(0.0, np.random.default_rng(1), rests)
+    assert played.which.tolist() == [0, 2] and stage.totals.tolist() == [1.0, 0.0, 1.0]
+    assert stage.begins.tolist() == [True, False, True] and [i for i, _ in stage.ended()] == [0, 2]
+    training = on_catch(DQN(hidden=(4,)), Scratch().phases(40), 0)
+    training.memories["student"] = memory
+    Alone(training).add([training], [played], stage.obs)
+    shown = memory.rows.columns["frame"].reshape(3, -1, 2)
+    np.testing.assert_array_equal(shown[1, 0], began[1])  # what comes after its newest row is what it shows

@@ -117,7 +117,7 @@ def test_when_scores_are_enough(asked, scores, expected):
 
 def test_normalised_scores_need_a_teacher_and_nonsense_is_refused():
     assert stopping("normalised=0.5")([0], [0.6]) is True  # pyright: ignore
-    for asked in ("normalised=1", "score=x", "loss=1", "plateau=0", "plateau=1.5", "score"):
+    for asked in ("normalised=1", "score=x", "loss=1", "plateau=0", "plateau=1.5", "score", "score=nan", "score=inf"):
         with pytest.raises(UserError, match="stop-at"):
             stopping(asked, teacher=False)
 

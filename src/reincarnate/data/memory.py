@@ -182,8 +182,11 @@ class Memory:
         self._mark = self.rows.added.copy()
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """What changes all over, so that each checkpoint holds it whole: priorities, if any, and actors' memories."""
-        carries = {} if self.rows.carries is None else {CARRIES: self.rows.carries.values}
+        """What changes all over, so that each checkpoint holds it whole: priorities, if any, and actors' memories.
+
+        Copies, for a checkpoint is written while training goes on.
+        """
+        carries = {} if self.rows.carries is None else {CARRIES: self.rows.carries.values.copy()}
         return self.sampler.tensors(self.rows) | carries
 
     def restore_tensors(self, tensors: dict[str, np.ndarray]) -> None:

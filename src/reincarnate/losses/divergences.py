@@ -90,7 +90,8 @@ def divergence(
 ) -> Float[Tensor, "*L"]:
     """KL(teacher ‖ student), with `reverse` KL(student ‖ teacher), or the error of actions where a KL has no meaning.
 
-    Discrete: categorical, temperatures divide values or logits. Gaussians of one kind: `gaussian_kl`. A teacher of
+    Discrete: categorical, temperatures divide values or logits; over the actions that the teacher knows, for one of
+    several tasks says −∞ of those that its own has not. Gaussians of one kind: `gaussian_kl`. A teacher of
     means, or of another kind of Gaussian (clipped, squashed), whose spread cannot be compared, is a Gaussian of spread
     `teacher_std` around its greedy action (before tanh for a squashed student); without it the action error is taken.
     So it is where the student tells means. No gradient reaches the teacher. TypeError: a discrete and a continuous one,
@@ -98,7 +99,8 @@ def divergence(
     """
     told = teacher.x.detach()
     if _speak_of_the_same(teacher.kind, student.kind):
-        p, q = (told, teacher_temperature), (student.x, temperature)
+        own = torch.where(told.isneginf(), told, student.x)
+        p, q = (told, teacher_temperature), (own, temperature)
         (p, p_tau), (q, q_tau) = (q, p) if reverse else (p, q)
         return categorical_kl(p, q, p_tau, q_tau)
     kind = student.kind

@@ -15,6 +15,11 @@ LOG_2PI = math.log(2 * math.pi)
 LARGEST_ACTION = 1 - 1e-5  # where tanh is inverted; WSRL and Cal-QL clip the actions of their data there
 
 
+def masked(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Logits of actions that are not allowed taken away."""
+    return x if mask is None else x.masked_fill(~mask, -torch.inf)
+
+
 def categorical_log_prob(logits: Float[Tensor, "*L A"], action: Int64[Tensor, "*L"]) -> Float[Tensor, "*L"]:
     """ln softmax(logits)_a."""
     return F.log_softmax(logits, -1).gather(-1, action[..., None])[..., 0]

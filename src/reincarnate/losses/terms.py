@@ -12,7 +12,7 @@ from torch import Tensor
 from reincarnate.losses import values
 from reincarnate.losses.decorrelation import By, decorrelation
 from reincarnate.losses.divergences import divergence
-from reincarnate.losses.log_probs import log_prob_of
+from reincarnate.losses.log_probs import log_prob_of, masked
 from reincarnate.losses.policy import proximal_distillation
 from reincarnate.types import BEST, LOGITS, START, VALUES, Batch, Prediction, Term
 
@@ -100,7 +100,7 @@ class Proximal(Distil):
         kl = Distil.__call__(self, out, batch)
         if "log_prob" not in batch.notes:
             return kl
-        log_prob = log_prob_of(out.kind, out.x, batch.action)
+        log_prob = log_prob_of(out.kind, masked(out.x, batch.mask), batch.action)
         return proximal_distillation(kl, log_prob, batch.notes["log_prob"], self.clip)
 
     def __str__(self) -> str:

@@ -30,6 +30,8 @@ def check_actors(run: Run, spec: TaskSpec, teacher: Teacher | None) -> None:
         raise UserError("--actors act as the student does; a method whose teacher takes the actions needs --actors 0")
     if any(phase.acts != "student" for phase in phases):
         raise UserError("--actors act as the student does; here another of the cast acts: --actors 0")
+    if told := getattr(run.student, "episodic", ""):
+        raise UserError(f"--actors: one that takes another's place would not know {told}; --actors 0")
     if teacher and any("teacher" in phase.listens for phase in phases) and (why := why_watching(teacher)):
         raise UserError(f"the teacher {teacher.card.uri} {why}: it must see each step where the learner is; --actors 0")
 

@@ -1,5 +1,6 @@
 """`--stop-at`: when a run has done enough, looked at after each evaluation of an online phase."""
 
+import math
 from collections.abc import Callable, Sequence
 
 from reincarnate.errors import UserError
@@ -24,6 +25,8 @@ def stopping(asked: str, teacher: bool = True) -> Stop | None:
         value = float(said)
     except ValueError:
         raise UserError(f"--stop-at {asked!r}: {said!r} is no number; write {FORMS}") from None
+    if not math.isfinite(value):
+        raise UserError(f"--stop-at {asked!r}: no run gets there; write {FORMS}")
     if what == "score":
         return lambda scores, _: scores[-1] >= value
     if what == "normalised":

@@ -8,23 +8,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.layouts import from_unit
 from reincarnate.losses.decorrelation import decorrelation
-from reincarnate.losses.log_probs import entropy_of, log_prob_of
+from reincarnate.losses.log_probs import entropy_of, log_prob_of, masked
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.returns import advantages, standardised
 from reincarnate.nets import Flat
-from reincarnate.nets.actors import acted
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
 from reincarnate.students.costs import cost_of_policy
-from reincarnate.students.exploration import sound
 from reincarnate.students.kept import Kept
 from reincarnate.students.policy_at_once import at_once
 from reincarnate.students.policy_network import PolicyNetwork
 from reincarnate.students.policy_program import PolicyProgram
 from reincarnate.students.rollouts import of_successors
+from reincarnate.students.sampling import BASE, draw
 from reincarnate.types import (
     LOGITS,
     OPTIMIZER,
@@ -116,13 +114,8 @@ class PolicyStudent(Kept):
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """A draw from the policy; `explore` changes nothing. Gaussian draws are kept as `base`, before the clip."""
-        sound(x := self._told(step.obs).cpu())
-        if self.kind == LOGITS:
-            logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
-            return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)  # Gumbel-max: ~ softmax
-        noise = torch.from_numpy(rng.standard_normal((len(x), self.spec.actions), np.float32))
-        action, base = acted(self.kind, x, noise)
-        return ActorOutput(from_unit(self.spec, action.numpy()), carry, {"base": base.numpy()})
+        action, notes = draw(self.spec, self.kind, self._told(step.obs), step.mask, rng)
+        return ActorOutput(action, carry, notes)
 
     def publish(self) -> None:
         """Let the acting network be what the online network is now."""
@@ -364,17 +357,12 @@ def unfit_on_policy(phases: Sequence[Phase], kind: str, spec: TaskSpec) -> str |
 
 
 def as_drawn(rollout: Batch) -> Tensor:
-    """Actions of a rollout before the clip (the note "base"); where somebody else acted, what that one did."""
-    if "base" not in rollout.notes:
+    """Actions of a rollout before the clip (the note `BASE`); where somebody else acted, what that one did."""
+    if BASE not in rollout.notes:
         return rollout.action
-    base = rollout.notes["base"]
+    base = rollout.notes[BASE]
     own = ((base.clamp(-1, 1) - rollout.action).abs() < SAME).all(-1, keepdim=True)
     return torch.where(own, base, rollout.action)
-
-
-def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits of actions that are not allowed taken away."""
-    return x if mask is None else x.masked_fill(~mask, -torch.inf)
 
 
 def _flat(tensor: Tensor | None) -> Tensor | None:

@@ -79,6 +79,11 @@ class PrimalDual:
 
     # ---- what the loop asks --------------------------------------------------------------------------
 
+    @property
+    def episodic(self) -> str:
+        """What it keeps of its episodes as it acts; empty for nothing."""
+        return "what its episodes began with (--student.linear start)" if self.linear == "start" else ""
+
     def layout(self) -> Rollout:
         """A step of each copy, or a few."""
         return Rollout(self.rollout, self.gamma)

@@ -8,20 +8,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.layouts import from_unit
 from reincarnate.losses import primal_dual
-from reincarnate.losses.log_probs import log_prob_of
+from reincarnate.losses.log_probs import log_prob_of, masked
 from reincarnate.nets import Flat
-from reincarnate.nets.actors import acted
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Adam, Optimizer
-from reincarnate.students import exploration
 from reincarnate.students.kept import OptimizedByPart
-from reincarnate.students.policy import as_drawn, masked, unfit_on_policy
+from reincarnate.students.policy import as_drawn, unfit_on_policy
 from reincarnate.students.policy_network import PolicyNetwork
+from reincarnate.students.sampling import draw
 from reincarnate.types import (
-    LOGITS,
+    NOTHING,
     OPTIMIZER,
     PLAIN,
     ActorOutput,
@@ -99,15 +97,9 @@ class PrimalDualStudent(OptimizedByPart):
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """A draw from the policy. Notes what the episode began with, where that is asked for."""
-        said, notes = self.predict(step, carry)[0].x, {}
-        if self.settings.linear == "start":
-            notes[START] = self._begun(step)
-        if self.kind == LOGITS:
-            logits = exploration.to_host(masked(said, step.mask if step.mask is None else step.mask.to(said.device)))
-            return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry, notes)
-        noise = torch.from_numpy(rng.standard_normal((len(said), self.spec.actions), np.float32))
-        action, base = acted(self.kind, said.cpu(), noise)
-        return ActorOutput(from_unit(self.spec, action.numpy()), carry, {**notes, "base": base.numpy()})
+        begun = {START: self._begun(step)} if self.settings.linear == "start" else NOTHING
+        action, notes = draw(self.spec, self.kind, self.predict(step, carry)[0].x, step.mask, rng)
+        return ActorOutput(action, carry, {**begun, **notes})
 
     def _begun(self, step: TimeStep) -> np.ndarray:
         """The observation with which each copy's episode began."""

@@ -8,17 +8,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reincarnate.data.layouts import from_unit
 from reincarnate.losses.decorrelation import decorrelation
-from reincarnate.losses.log_probs import log_prob_of
+from reincarnate.losses.log_probs import log_prob_of, masked
 from reincarnate.losses.policy import value_error
 from reincarnate.losses.returns import advantages, n_step_returns
-from reincarnate.nets.actors import acted
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
-from reincarnate.students.policy import Losses, PolicyStudent, as_drawn, masked
+from reincarnate.students.policy import Losses, PolicyStudent, as_drawn
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork
 from reincarnate.students.rollouts import Reading, begun, lone, read, real, segments
-from reincarnate.types import LOGITS, PLAIN, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
+from reincarnate.students.sampling import draw
+from reincarnate.types import PLAIN, ActorOutput, Batch, Cost, Prediction, TaskSpec, TimeStep, Weighing
 
 if TYPE_CHECKING:
     from reincarnate.students.policy_settings import PolicySettings
@@ -61,13 +60,8 @@ class RecurrentPolicyStudent(PolicyStudent):
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """A draw from the policy, as `PolicyStudent.act`, and the memory after it."""
         said, carry = self.predict(step, carry)
-        x = said.x.cpu()
-        if self.kind == LOGITS:
-            logits = x.numpy() if step.mask is None else np.where(step.mask.numpy(), x.numpy(), -np.inf)
-            return ActorOutput((logits + rng.gumbel(size=logits.shape)).argmax(-1), carry)
-        noise = torch.from_numpy(rng.standard_normal((len(x), self.spec.actions), np.float32))
-        action, base = acted(self.kind, x, noise)
-        return ActorOutput(from_unit(self.spec, action.numpy()), carry, {"base": base.numpy()})
+        action, notes = draw(self.spec, self.kind, said.x, step.mask, rng)
+        return ActorOutput(action, carry, notes)
 
     # ---- learning ------------------------------------------------------------------------------------
 

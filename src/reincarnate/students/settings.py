@@ -96,6 +96,11 @@ class ValueSettings:
 
     # ---- what the loop asks --------------------------------------------------------------------------
 
+    @property
+    def episodic(self) -> str:
+        """What it keeps of its episodes as it acts, besides a memory; empty for nothing."""
+        return "where its episodes' exploration stands (--student.polo)" if self.polo else ""
+
     def layout(self) -> AnyLayout:
         """How its experience is cut."""
         return Transitions(self.n_step, self.gamma)
@@ -222,6 +227,11 @@ class ReplaySettings(SequenceSettings, RecallingSettings):
         )
 
     # ---- what the loop asks --------------------------------------------------------------------------
+
+    @property
+    def episodic(self) -> str:
+        """What it keeps of its episodes as it acts, besides a memory; empty for nothing."""
+        return "where its episodes' exploration stands (--student.polo)" if self.polo else ""
 
     def layout(self) -> AnyLayout:
         """Transitions, or with a memory sequences."""

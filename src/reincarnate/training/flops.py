@@ -30,8 +30,8 @@ def flops_of_run(
     teacher = teacher_flops(training.teacher, spec) if training.teacher and asked else 0.0
     told = None if teacher is None else teacher * asked
     offline = at.offline_updates(training.phases)
-    acting = cost.act * (at.env_steps + eval_env_steps) + cost.prepare * at.env_steps
-    learning = cost.online * (at.updates - offline) + cost.offline * offline
+    acting = cost.act * (at.env_steps + eval_env_steps)
+    learning = cost.online * (at.updates - offline) + cost.offline * offline + cost.prepare * at.env_steps
     for name in training.cast.keys() - {"student"}:
         pace, other = training.pace_of(name), training.cast[name].cost()
         learning += other.online * pace.updates * (at.env_steps // pace.env_steps) + other.prepare * at.env_steps

@@ -145,7 +145,7 @@ class Loop:
 
         experience = collector.during(explores, beside, self._idle(steps * n - spent))
         if phase.learns or not fresh:
-            self.teams["student"].add(self.trainings, experience)
+            self.teams["student"].add(self.trainings, experience, collector.obs)
         if fresh:
             newest = sorted(due.keys() & fresh)
             self._begin(newest)

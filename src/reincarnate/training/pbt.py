@@ -7,7 +7,7 @@ copied from whom is in each member's metrics and result.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -72,7 +72,8 @@ class Selection:
             if i and training.at.barrier == 1 and not training.at.changes:  # the newborn's evaluation alone
                 rng, reach = stream(training.seed, "settings"), math.log(self._settings.spread)
                 own = self._settings.explored(training.mutable())
-                training.change({name: value * math.exp(rng.uniform(-reach, reach)) for name, value in own.items()})
+                moved = {name: value * math.exp(rng.uniform(-reach, reach)) for name, value in own.items()}
+                training.change(_accepted(training, own, moved))
 
     def __call__(self, trainings: Sequence[Training]) -> None:
         """Nothing between evaluations."""
@@ -95,9 +96,25 @@ class Selection:
             student.restore({key: tensor.clone() for key, tensor in other.cast[name].state().items()})
         theirs = self._settings.explored(other.mutable())
         moved = {name: value * self._settings.factor ** rng.choice((-1, 1)) for name, value in theirs.items()}
-        mine.change({**other.at.changes, **moved})
+        mine.change({**other.at.changes, **_accepted(mine, theirs, moved)})
         return mine.copied(other)
 
     def told(self, trainings: Sequence[Training]) -> Mapping[str, float]:
         """Nothing: settings differ by member, and are written as they change."""
         return {}
+
+
+def _accepted(training: Training, before: Mapping[str, float], moved: Mapping[str, float]) -> dict[str, float]:
+    """Each setting as moved, or as before where the student would refuse it (noise of 1 and more, say)."""
+    return {name: value if _fits(training, name, value) else before[name] for name, value in moved.items()}
+
+
+def _fits(training: Training, name: str, value: float) -> bool:
+    owner, _, setting = name.partition(".")
+    if owner != "student":
+        return True
+    try:
+        replace(training.student.settings, **{setting: value}).check(training.copies)  # pyright: ignore
+    except UserError:
+        return False
+    return True

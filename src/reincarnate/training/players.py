@@ -121,10 +121,13 @@ class Stage:
         if idle is not None and idle.any():
             which = np.flatnonzero(~idle)
             self.obs = np.where(idle.reshape(-1, *[1] * (obs.ndim - 1)), obs, step.obs)  # some tasks step all the same
-        self.totals += step.reward
+        played = slice(None) if which is None else which
+        self.totals[played] += step.reward[played]
         if self.scores is not None:
             self.scores = np.where(now.begins.numpy(), 0.0, self.scores) + self.env.score  # pyright: ignore
         self.begins = step.terminated | step.truncated
+        if which is not None:
+            self.begins &= ~idle  # pyright: ignore[reportOperatorIssue]
         return Transition(obs, action, step, self.predictions, notes, which, before)
 
     def _standing(self) -> Step:

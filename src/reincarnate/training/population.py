@@ -40,7 +40,7 @@ class Team(Protocol):
     """The students of all trainings that play one part in the cast."""
 
     def actor(self, guides: Sequence[Guide]) -> Actor: ...
-    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None: ...
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition], obs: np.ndarray) -> None: ...
     def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None: ...
     def learn(
         self,
@@ -81,13 +81,13 @@ class Alone:
         """The student, led by the hand where a phase asks for it."""
         return _First(guides[0](self._student) if guides[0] else self._student)
 
-    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
-        """Store what was experienced."""
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition], obs: np.ndarray) -> None:
+        """Store what was experienced, and what the copies show now."""
         rows = trainings[0].memory.rows
         for transition in experience:
             transition.store(rows)
         if trainings[0].memory.fresh:
-            rows.foresee(experience[-1].step.obs)
+            rows.foresee(obs)
 
     def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
         """Environments restart."""
@@ -136,15 +136,15 @@ class Apart:
         pairs = zip(self._students, guides, strict=True)
         return _Each([guide(student) if guide else student for student, guide in pairs])
 
-    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition], obs: np.ndarray) -> None:
         """Store what was experienced, each in its own table."""
         parts, copies = len(trainings), len(experience[0].obs) // len(trainings)
         for transition in experience:
             for i, training in enumerate(trainings):
                 transition.part(slice(i * copies, (i + 1) * copies)).store(training.memory.rows)
-        for training, obs in zip(trainings, np.split(experience[-1].step.obs, parts), strict=True):
+        for training, shown in zip(trainings, np.split(obs, parts), strict=True):
             if training.memory.fresh:
-                training.memory.rows.foresee(obs)
+                training.memory.rows.foresee(shown)
 
     def cut(self, trainings: Sequence[Training], obs: np.ndarray) -> None:
         """Environments restart."""
@@ -228,7 +228,7 @@ class Stacked(Apart):
         """All in one pass, but where teachers lead them."""
         return Apart.actor(self, guides) if any(guides) else self._stack
 
-    def add(self, trainings: Sequence[Training], experience: Sequence[Transition]) -> None:
+    def add(self, trainings: Sequence[Training], experience: Sequence[Transition], obs: np.ndarray) -> None:
         """Store what was experienced, in one table."""
         for transition in experience:
             transition.store(self._whole)

@@ -1,0 +1,31 @@
+"""What an on-policy student does: a draw from what it says, in the task's own units."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from reincarnate.data.layouts import from_unit
+from reincarnate.nets.actors import acted
+from reincarnate.students.exploration import sound, to_host
+from reincarnate.types import LOGITS, NOTHING, TaskSpec
+
+BASE = "base"  # a note of a step: a Gaussian's draw before the clip or tanh
+
+
+def draw(
+    spec: TaskSpec, kind: str, x: Float[Tensor, "n K"], mask: Tensor | None, rng: np.random.Generator
+) -> tuple[np.ndarray, Mapping[str, np.ndarray]]:
+    """Actions [n] or [n, A] drawn by a prediction on any device, and what is to be noted: of Gaussians `base` [n, A].
+
+    Raises Unsound where the prediction is NaN or infinite.
+    """
+    sound(x := x.cpu())
+    if kind == LOGITS:
+        logits = to_host(x) if mask is None else np.where(mask.numpy(), to_host(x), -np.inf)
+        return (logits + rng.gumbel(size=logits.shape)).argmax(-1), NOTHING  # Gumbel-max: ~ softmax
+    noise = torch.from_numpy(rng.standard_normal((len(x), spec.actions), np.float32))
+    action, base = acted(kind, x, noise)
+    return from_unit(spec, to_host(action)), {BASE: to_host(base)}
