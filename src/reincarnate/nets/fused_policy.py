@@ -1,10 +1,7 @@
-"""An actor with state values over two plain MLPs as one node of autograd: small networks cost overhead, not arithmetic.
-
-As `nets.fused`, for two towers, with tanh or ReLU. Results equal the modules' but for the order of additions.
-"""
+"""An actor with state values over two plain MLPs, with tanh or ReLU, by way of `nets.towers`."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,37 +9,7 @@ from torch.nn import functional as F
 
 from reincarnate.nets.actors import ActorCritic, CategoricalHead, GaussianHead
 from reincarnate.nets.dense import Dense
-from reincarnate.nets.torsos import as_float
-
-Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
-"""weight [out, in], bias [out], and the windows of the flat gradient they write to (None where not trained)."""
-
-
-class Tower(NamedTuple):
-    """Linear layers with tanh or ReLU between them."""
-
-    layers: list[Layer]
-    tanh: bool
-
-    def forward(self, x: Tensor) -> list[Tensor]:
-        """Every layer's input, and the output last."""
-        steps = [x]
-        for weight, bias, _, _ in self.layers[:-1]:
-            y = F.linear(steps[-1], weight, bias)
-            steps.append(y.tanh_() if self.tanh else y.relu_())
-        weight, bias, _, _ = self.layers[-1]
-        return [*steps, F.linear(steps[-1], weight, bias)]
-
-    def backward(self, steps: list[Tensor], grad: Tensor) -> None:
-        """Write the gradients of weights and biases into their windows."""
-        for i in range(len(self.layers) - 1, -1, -1):
-            weight, _, weight_grad, bias_grad = self.layers[i]
-            torch.mm(grad.t(), steps[i], out=weight_grad)
-            torch.sum(grad, 0, out=bias_grad)
-            if i:
-                behind = grad.mm(weight)
-                slope = torch.ops.aten.tanh_backward if self.tanh else torch.ops.aten.threshold_backward
-                grad = slope(behind, steps[i]) if self.tanh else slope(behind, steps[i], 0)
+from reincarnate.nets.towers import Graded, Tower, flat
 
 
 class FusedActorCritic:
@@ -55,11 +22,11 @@ class FusedActorCritic:
         self.actor = _tower(network.torso, last)  # pyright: ignore[reportArgumentType]
         self.critic = _tower(network.critic_torso, network.value)  # pyright: ignore[reportArgumentType]
         self.log_std = None if isinstance(head, CategoricalHead) else head.log_std
-        self._anchor = torch.zeros((), requires_grad=True)
+        self._graded = Graded([self.actor, self.critic])
 
     def __call__(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions [B, K] and values [B], differentiable."""
-        out, value = _Node.apply(self._anchor, self.actor, self.critic, _flat(obs))  # pyright: ignore
+        out, value = self._graded(flat(obs))
         return self._told(out), value[:, 0]
 
     def descend(self, obs: Tensor, loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Any]]) -> Any:
@@ -67,7 +34,7 @@ class FusedActorCritic:
 
         `loss` says both, and anything else, which is returned.
         """
-        (*acting, out), (*judging, value) = self.actor.forward(x := _flat(obs)), self.critic.forward(x)
+        (*acting, out), (*judging, value) = self.actor.forward(x := flat(obs)), self.critic.forward(x)
         of_x, of_value, found = loss(self._told(out), value[:, 0])
         if isinstance(self.log_std, Tensor):
             torch.sum(of_x[:, out.shape[1] :], 0, out=self.log_std.grad)
@@ -77,11 +44,11 @@ class FusedActorCritic:
 
     def tell(self, obs: Tensor) -> Tensor:
         """Predictions [B, K], without gradient."""
-        return self._told(self.actor.forward(_flat(obs))[-1])
+        return self._told(self.actor.forward(flat(obs))[-1])
 
     def values(self, obs: Tensor) -> Tensor:
         """Values [B], without gradient."""
-        return self.critic.forward(_flat(obs))[-1][:, 0]
+        return self.critic.forward(flat(obs))[-1][:, 0]
 
     def _told(self, out: Tensor) -> Tensor:
         if self.log_std is None:
@@ -107,27 +74,4 @@ def _plain(torso: nn.Module | None) -> bool:
 
 
 def _tower(torso: Dense, last: nn.Linear) -> Tower:
-    linears: list[Any] = [*torso.layers, last]
-    layers = [(m.weight.detach(), m.bias.detach(), m.weight.grad, m.bias.grad) for m in linears]
-    return Tower(layers, torso._activations[0] is torch.tanh)
-
-
-def _flat(obs: Tensor) -> Tensor:
-    return obs if obs.ndim == 2 and obs.dtype == torch.float32 else as_float(obs).flatten(1)
-
-
-class _Node(torch.autograd.Function):
-    """Both towers. The anchor ties them into the graph; gradients of weights are side effects of `backward`."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, actor: Tower, critic: Tower, x: Tensor) -> tuple[Tensor, Tensor]:
-        (*acting, out), (*judging, value) = actor.forward(x), critic.forward(x)
-        # the inputs alone: outputs know this node, and kept in it both would live for ever
-        ctx.towers, ctx.steps = (actor, critic), (acting, judging)
-        return out, value
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None, None]:
-        for tower, steps, grad in zip(ctx.towers, ctx.steps, grads, strict=True):
-            tower.backward(steps, grad)
-        return None, None, None, None
+    return Tower.of([*torso.layers, last], torso._activations[0] is torch.tanh)  # pyright: ignore[reportArgumentType]
