@@ -27,7 +27,6 @@ from reincarnate.students import DQN, PPO, SAC, PrimalDual
 from reincarnate.training.gossip import Gossip
 from reincarnate.training.players import Transition
 from reincarnate.training.remote_actors import Died, joined, shared_out
-from reincarnate.training.rollout_worker import shapes_of
 from reincarnate.types import Step
 
 LEARNS = DQN(hidden=(8,), warmup=16, batch_size=8, replay_size=200, target_every=10)
@@ -79,7 +78,6 @@ class Here:
 
     def __init__(self, run, spec):
         self.run, self.spec, self.made = run, spec, []
-        self.shapes = shapes_of(run.student.newborn(spec, run.birth_seed))
 
     def handles(self, copies):
         self.made = [HereHandle(self, part) for part in worker_specs(self.run, self.spec, copies)]

@@ -6,7 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,14 +17,17 @@ from reincarnate.cli import main
 from reincarnate.config import from_dict, to_dict
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, Scratch
+from reincarnate.methods.schedules import Constant
 from reincarnate.nets.torsos import TORSOS
 from reincarnate.plugins import Registry
 from reincarnate.run.callbacks import CALLBACKS
 from reincarnate.run.execute import execute
+from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import vouched
 from reincarnate.students import DQN, STUDENTS
 from reincarnate.teachers import SCHEMES
+from reincarnate.types import Objective, WeightedTerm
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SRC = Path(__file__).resolve().parents[1] / "src"
@@ -215,6 +218,27 @@ def test_what_cannot_be_a_method_is_refused_when_it_is_registered(kind, words):
     with pytest.raises(UserError, match=words):
         reincarnate.register_method("mine", kind)
     assert "mine" not in METHODS
+
+
+@dataclass
+class Unhashed:
+    name, of = "unhashed", None
+
+    def __call__(self, out, batch):
+        return out.x.sum(-1)
+
+
+@dataclass(frozen=True)
+class Teaches(Scratch):
+    def phases(self, env_steps):
+        (phase,) = Scratch.phases(self, env_steps)
+        return [replace(phase, objective=Objective(terms=(WeightedTerm(Unhashed(), Constant(1.0)),)))]
+
+
+def test_a_term_that_programs_cannot_be_kept_by_is_refused_before_anything_runs(tmp_path, monkeypatch):
+    monkeypatch.setitem(METHODS._added, "teaches", Teaches)
+    with pytest.raises(UserError, match=r"the term Unhashed of .* has no hash: make it a frozen dataclass"):
+        prepare(reincarnate.Run("CartPole-v1", Teaches(), DQN(), store=str(tmp_path)))
 
 
 def test_a_module_that_fails_or_is_missing_is_named_with_its_error(capsys):

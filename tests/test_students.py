@@ -2,7 +2,7 @@
 
 import copy
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import cycle
 from pathlib import Path
@@ -33,7 +33,7 @@ from reincarnate.run.settings import NAMES, Run
 from reincarnate.seeds import stream
 from reincarnate.students import DQN, IQN, PQN, QRDQN, STUDENTS, Modern, Rainbow
 from reincarnate.students.exploration import GREEDY_VALUE
-from reincarnate.students.gradient import weigh
+from reincarnate.students.gradient import FunctionalGradient, weigh
 from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.teachers import open_teacher
 from reincarnate.training.asking import predictor_of
@@ -1063,3 +1063,31 @@ def test_a_pqn_of_the_command_line_with_too_few_copies_is_refused(tmp_path, monk
     with pytest.raises(SystemExit):
         main(["train", "scratch", "--student", "pqn", "--env", "CartPole-v1", "--envs", "2", "--out", "run"])
     assert "batch-size" in capsys.readouterr().err and not Path("run").exists()
+
+
+@dataclass(frozen=True)
+class ReadsAll:
+    """A term that looks at all that a batch may hold beside its steps."""
+
+    name, of = "all", None
+
+    def __call__(self, out, batch):
+        allowed = out.x.masked_fill(~batch.mask, 0.0).sum(-1)
+        return allowed * batch.notes["return"] + batch.task
+
+
+def test_a_program_shows_terms_the_same_batch_as_autograd_does(monkeypatch):
+    monkeypatch.setattr(torch._inductor, "compile", lambda graph, inputs, options: graph)  # traced, and not compiled
+    student = DQN(hidden=(5,)).newborn(POINT, 0)
+    n, rng = 6, np.random.default_rng(0)
+    batch = Batch(torch.randn(n, 2), torch.arange(n) % 3, torch.randn(n), torch.ones(n), torch.randn(n, 2))
+    mask = torch.tensor([[True, True, False]]).expand(n, -1)
+    batch = batch._replace(notes={"return": torch.randn(n)}, mask=mask, task=torch.arange(n))
+    terms, weights = [ReadsAll()], torch.tensor([1.0, 0.5])
+    plain = student._gradient(batch, student.draw(n, rng), terms, (1.0, 0.5))
+    found, window = student.online.grad.clone(), student.online.grad
+    program = FunctionalGradient(student.online, student.target, student.critic, False)
+    traced = program(batch, student.draw(n, rng), terms, weights)
+    assert student.online.grad is window  # others write there too
+    torch.testing.assert_close(student.online.grad, found)
+    torch.testing.assert_close(traced.means["all"], plain.means["all"])

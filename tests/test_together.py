@@ -175,9 +175,9 @@ def test_a_teacher_that_watches_sees_every_episode_of_every_seed_from_its_start(
     seen = []
 
     class Kept(Apart):
-        def add(self, trainings, experience):
+        def add(self, trainings, experience, obs):
             seen.extend((t.predictions["teacher"].x[:, 0].tolist(), t.step.terminated) for t in experience)
-            Apart.add(self, trainings, experience)
+            Apart.add(self, trainings, experience, obs)
 
     method = Kickstart(temperature=1.0, wean=Weaning(by="fixed"))
     phases = [replace(phase, evaluations=1) for phase in method.phases(64)]

@@ -15,10 +15,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from reincarnate.errors import UserError
-from reincarnate.files import limits
 from reincarnate.files.records import FORMAT as FORMAT
-from reincarnate.files.records import check_format, loads
-from reincarnate.files.regular import content_hash, read_bounded
+from reincarnate.files.regular import content_hash
 
 NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 NOT_ALLOWED = {errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.EEXIST}
@@ -77,19 +75,6 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically, indented, keys in the order given; NaN is an error."""
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of ours. Raises UserError when it is missing, torn, over the limits, or of a newer format."""
-    if not os.path.exists(path):
-        raise UserError(f"{path} does not exist")
-    try:
-        value = loads(read_bounded(path, limits.JSON), path)
-    except UserError as error:
-        raise UserError(f"{path} cannot be read: {str(error).removeprefix(str(path)).lstrip(' :')}") from None
-    if isinstance(value, dict):
-        check_format(value, path)
-    return value
 
 
 @contextmanager

@@ -12,9 +12,6 @@ from reincarnate.agents.agent import Agent
 from reincarnate.agents.imported import Imported
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
-from reincarnate.losses.terms import Proximal
-from reincarnate.methods import METHODS
-from reincarnate.nets.probe import blank
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
 from reincarnate.priors.played import Tick
@@ -26,15 +23,14 @@ from reincarnate.run.plan import updates
 from reincarnate.run.remote_actors import check_actors
 from reincarnate.run.settings import Note, Run, check_settings, method_name
 from reincarnate.run.several import check_shares, follows_features, without_unknown_features
+from reincarnate.run.suits import check_priors, check_words, tells_alike
 from reincarnate.run.videos import check_video
 from reincarnate.seeds import stream
 from reincarnate.students import compilable, stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
-from reincarnate.teachers.frozen import why_watching
-from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import check_metric
-from reincarnate.types import GAUSSIAN, LOGITS, SQUASHED, Student, TaskSpec, Teacher, Term
+from reincarnate.types import Student, TaskSpec, Teacher
 
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
@@ -80,7 +76,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     frames = device_of(run.replay_device if folder is None else "cpu", "--replay-device")
     check_frames_device(frames, device, spec)
     check_metric(run.metric, spec)
-    _check_priors(run)
+    check_priors(run)
     teacher = _opened(run.teacher, spec, {} if opened is None else opened) if run.teacher else None
     if isinstance(teacher, torch.nn.Module):
         teacher.to(device)
@@ -96,7 +92,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     if agent:
         load_weights(run, spec, agent, student)
         warnings += tuple(weights.differences(agent, spec))
-    _check_words(run, spec, teacher, student)
+    check_words(run, spec, teacher, student, device.type)
     if teacher and follows_features(suited):
         suited, more = without_unknown_features(suited, teacher, spec, student)
         warnings += more
@@ -186,7 +182,7 @@ def _with_spread(prepared: Prepared, teacher: Teacher, tick: Tick, note: Note) -
     """The same of continuous actions: the teacher's own spread, or where the student is of another kind its median."""
     run, spec = prepared.run, prepared.spec
     found = measure_spread(spec, teacher, run.teacher_plays, prepared.data, tick)
-    alike = _alike(teacher, run.student.newborn(spec, run.seed)) or run.method.teacher_std
+    alike = tells_alike(teacher, run.student.newborn(spec, run.seed)) or run.method.teacher_std
     said = "" if alike else ", which its actions are taken to have"
     note(f"the teacher's spread is {found.std:.3g} of [-1, 1]{said}")
     own = {} if alike else {"teacher_std": found.std}
@@ -239,116 +235,6 @@ def device_of(asked: str, flag: str = "--device") -> torch.device:
         seen = f"{there or 'no'} GPU{'s' if there > 1 else ''}"
         raise UserError(f"{flag} {asked}: PyTorch sees {seen} here; use {flag} cpu")
     return device
-
-
-def _check_words(run: Run, spec: TaskSpec, teacher: Teacher | None, student: Student) -> None:
-    """Refuse a method that the student cannot follow, and a teacher whose word it cannot learn from."""
-    if reason := getattr(student, "unfit", lambda phases: None)(run.phases()):
-        raise UserError(f"{method_name(run)}: {reason}")
-    if getattr(run.student, "decorrelate", 0.0) and not hasattr(student, "features"):
-        raise UserError(f"--student.decorrelate: a {type(run.student).__name__} student does not tell its features yet")
-    tells = GAUSSIAN if spec.continuous and run.student.predicts == LOGITS else run.student.predicts
-    for term in (weighted.term for phase in run.phases() for weighted in phase.objective.terms):
-        kinds = getattr(term, "suits", None)
-        if kinds and tells not in kinds:
-            other = getattr(term, "instead", "kickstart and qdagger suit it")
-            raise UserError(
-                f"{method_name(run)} teaches by a {term.name} term, which reads {' or '.join(sorted(kinds))}; a "
-                f"{type(run.student).__name__} student tells {tells}: {other}"
-            )
-        if getattr(term, "std", None) and not (teacher and _spreads(student) and not _alike(teacher, student)):
-            raise UserError(
-                f"{method_name(run)}: --teacher-std is for a student that tells a Gaussian (sac, ppo) and a teacher "
-                "that tells means alone, or another kind of Gaussian"
-            )
-        _check_direction(run, term, teacher, student)
-        if isinstance(term, Proximal) and tells not in (LOGITS, GAUSSIAN):
-            raise UserError(
-                f"{method_name(run)} needs an on-policy student, which has a ratio to weigh by; for others: kickstart"
-            )
-    if run.compile == "on" and follows_features(run):
-        raise UserError("--compile on: the maps to a teacher's features are not compiled; leave it out, or --beta 0")
-    _check_actor_and_critic(run)
-    device = device_of(run.device).type
-    if run.compile == "on" and not compilable(run.student, device == "cuda"):
-        kind = type(run.student).__name__ + (
-            " student with a memory" if getattr(run.student, "remembers", 0) else " student"
-        )
-        raise UserError(f"--compile on: updates of a {kind} cannot be compiled on this device ({device}): leave it out")
-    if teacher is None:
-        return
-    if teacher.card.continuous != spec.continuous:
-        sorts = [("discrete", "continuous")[kind] for kind in (teacher.card.continuous, spec.continuous)]
-        raise UserError(f"the teacher {teacher.card.uri} has {sorts[0]} actions; the student's are {sorts[1]}")
-    if run.method.measures and spec.continuous and not _spreads(student):
-        raise UserError(
-            f"--temperature auto: a {type(run.student).__name__} student tells means, which have no spread to be taught"
-        )
-    if not run.asks_teacher:
-        return
-    if why_watching(teacher) == "has a memory" and "data" in run.method.needs and run.data:
-        raise UserError("a teacher with a memory cannot say what it thinks of given data; let it play its own")
-
-
-def _check_actor_and_critic(run: Run) -> None:
-    """Refuse what only a student with an actor and critics of its own each can be told."""
-    if any(phase.objective.actor_lr != 1 for phase in run.phases()) and not hasattr(run.student, "actor_lr"):
-        raise UserError(
-            f"--actor-lr: the actor of a {type(run.student).__name__} student has no optimiser of its own; "
-            "set --student.lr"
-        )
-    if not any(phase.objective.sarsa for phase in run.phases()):
-        return
-    if getattr(run.student, "expectile", 1.0):
-        raise UserError(
-            "--critic-targets data is for critics of continuous actions without state values: td3, sac, tqc, d4pg, "
-            "modern_sac; others learn values as they always do"
-        )
-    if run.student.remembers:
-        raise UserError("--critic-targets data reads lone steps; leave --student.memory out, or let it ask the actor")
-
-
-def _kind(teacher: Teacher, spec: TaskSpec) -> str:
-    """Of its predictions: files may hold a spread that its card, which says what it plays by, does not name."""
-    if teacher.view != "student":
-        return teacher.card.tells
-    return predictor_of(teacher)(blank(spec)).kind
-
-
-def _check_direction(run: Run, term: Term, teacher: Teacher | None, student: Student) -> None:
-    """Refuse a direction where the error of actions is taken, which has none."""
-    if not getattr(term, "reverse", False) or teacher is None or not student.spec.continuous:
-        return
-    if not _spreads(student) or not (getattr(term, "std", None) or _alike(teacher, student)):
-        raise UserError(
-            f"{method_name(run)}: --direction reverse is a KL's; between this teacher and this student the error of "
-            "actions is taken. For sac and ppo students --teacher-std 0.2 makes a Gaussian of the teacher's actions"
-        )
-
-
-def _alike(teacher: Teacher, student: Student) -> bool:
-    """Whether both tell predictions of one kind."""
-    return _kind(teacher, student.spec) == getattr(student, "kind", student.settings.predicts)
-
-
-def _spreads(student: Student) -> bool:
-    """Whether it tells a Gaussian."""
-    return getattr(student, "kind", student.settings.predicts) in (GAUSSIAN, SQUASHED)
-
-
-def _check_priors(run: Run) -> None:
-    """Refuse a run that lacks what its method needs, or names weights that nothing reads."""
-    needs, name = run.method.needs, method_name(run)
-    if "teacher" in needs and run.teacher is None:
-        free = ", ".join(name for name in METHODS.ours if "teacher" not in METHODS[name]().needs)
-        raise UserError(f"{name} needs a --teacher; methods that need none: {free}")
-    if "data" in needs and run.teacher is None and run.data is None:
-        raise UserError(f"{name} needs --data, or a --teacher that plays it")
-    if "weights" in needs and run.weights is None:
-        raise UserError(f"{name} needs --weights: store:DIR, an agent's folder or a finished run's; or sb3:FILE.zip")
-    if "weights" not in needs and run.weights is not None:
-        hint = "--start weights" if "start" in vars(run.method) else "finetune does"
-        raise UserError(f"{name} does not start from --weights; {hint}")
 
 
 def load_weights(run: Run, spec: TaskSpec, agent: Agent, student: Student) -> list[str]:

@@ -21,9 +21,7 @@ from reincarnate.training.rollout_worker import (
     Reply,
     Request,
     RolloutWorker,
-    Shapes,
     WorkerState,
-    shapes_of,
     weights_of,
 )
 from reincarnate.types import TaskSpec
@@ -56,9 +54,7 @@ class ProcessBackend:
     """Actors in processes (`training.remote_actors.ActorBackend`), which read weights from shared memory."""
 
     def __init__(self, run: Run, spec: TaskSpec):
-        newborn = run.student.newborn(spec, run.birth_seed)
-        vector = weights_of(newborn)
-        self.shapes: Shapes = shapes_of(newborn)
+        vector = weights_of(run.student.newborn(spec, run.birth_seed))
         self._run, self._spec = run, spec
         self._box = Mailbox(1, vector.size, vector.dtype.name)
 

@@ -9,7 +9,7 @@ from reincarnate.errors import UserError
 from reincarnate.run.cluster import for_run, received
 from reincarnate.run.process_actors import WorkerSpec, worker_specs
 from reincarnate.run.settings import Run
-from reincarnate.training.rollout_worker import Reply, Request, RolloutWorker, Shapes, WorkerState, shapes_of
+from reincarnate.training.rollout_worker import Reply, Request, RolloutWorker, WorkerState
 from reincarnate.types import TaskSpec
 
 
@@ -17,7 +17,6 @@ class RayBackend:
     """Actors of Ray (`training.remote_actors.ActorBackend`); weights go to each node once. UserError: no Ray."""
 
     def __init__(self, run: Run, spec: TaskSpec):
-        self.shapes: Shapes = shapes_of(run.student.newborn(spec, run.birth_seed))
         self._run, self._spec = run, spec
         self._connection = for_run(run.actors)
         self.ray = self._connection.__enter__()

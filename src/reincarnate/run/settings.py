@@ -179,8 +179,6 @@ def check_settings(run: Run) -> None:
     stopping(run.stop_at, run.teacher is not None)
     _refuse_infinite(run)
     run.student.check(run.copies)
-    if run.population < 1:
-        raise UserError(f"--population must be at least 1, one learner: {run.population}")
     if run.population > 1 and type(run.exchange) is Nothing:
         told = ", ".join(name for name in EXCHANGES if name != "none")
         raise UserError(f"--population {run.population} needs an --exchange ({told}); seeds that share none: --seeds")

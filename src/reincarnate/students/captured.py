@@ -79,8 +79,8 @@ class Recorded(NamedTuple):
 class CapturedGradient:
     """Computes a gradient as `plain` does, from static copies of its inputs. One graph per set of active terms.
 
-    `plain` must write its gradient into memory that stays (`Flat.grad`), and draw nothing itself. Every batch must have
-    the size of the first. Results equal the plain ones: the same kernels run in the same order.
+    `plain` must write its gradient into memory that stays (`Flat.grad`), and draw nothing itself. Batches of another
+    shape have graphs of their own. Results equal the plain ones: the same kernels run in the same order.
     """
 
     def __init__(self, plain: Gradient, device: torch.device, recorder: Recorder | None = None):

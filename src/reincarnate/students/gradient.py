@@ -144,27 +144,36 @@ class FunctionalGradient:
         # an update is short enough for a general way of flattening to be felt
         said = tuple([(name, prediction.kind) for name, prediction in batch.predictions.items()])
         told = [prediction.x for prediction in batch.predictions.values()]
+        noted = tuple(batch.notes)
         drawn = (*draws.online, *draws.target, draws.online_noise, draws.target_noise)
-        leaves = (*batch[:TENSORS], batch.weight, batch.next_mask, *told, *drawn)
+        others = (batch.weight, batch.mask, batch.next_mask, batch.task)
+        leaves = (*batch[:TENSORS], *others, *told, *batch.notes.values(), *drawn)
         pattern = tuple([leaf is not None for leaf in leaves])
         networks = [self._online.data, self._target.data] if self._target else [self._online.data]
         inputs = [weights, *networks, *[leaf for leaf in leaves if leaf is not None]]
-        key = (active, pattern, said)
+        key = (active, pattern, said, noted)
         with torch.no_grad():
             if key not in self._programs:
-                program = self._program(active, pattern, said, len(draws.online))
+                program = self._program(active, pattern, said, noted, len(draws.online))
                 # constants (a critic's support) are real tensors
                 graph = make_fx(program, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
                 self._programs[key] = torch._inductor.compile(graph, inputs, options=OPTIONS)  # pyright: ignore
-            self._online.grad, each, *means = self._programs[key](*inputs)
+            gradient, each, *means = self._programs[key](*inputs)
+            assert self._online.grad is not None
+            self._online.grad.copy_(gradient)
         return Learnt(dict(zip(("td", *(term.name for term in active)), means, strict=True)), each)
 
     def _program(
-        self, active: tuple[Term, ...], pattern: tuple[bool, ...], said: tuple[tuple[str, str], ...], arguments: int
+        self,
+        active: tuple[Term, ...],
+        pattern: tuple[bool, ...],
+        said: tuple[tuple[str, str], ...],
+        noted: tuple[str, ...],
+        arguments: int,
     ) -> Program:
         """The gradient as a function of tensors: those of `pattern`, with so many `arguments` for each network.
 
-        `said` names the predictions among them and their kinds.
+        `said` names the predictions among them and their kinds, `noted` the notes.
         """
         online, target, critic = self._online, self._target, self._critic
 
@@ -173,10 +182,13 @@ class FunctionalGradient:
             frozen = target.windows(rest[0]) if target else parameters
             tensors = iter(rest[1:] if target else rest)
             leaves: list[Any] = [next(tensors) if present else None for present in pattern]
-            weight, next_mask, *others = leaves[TENSORS:]
-            told, drawn = others[: len(said)], others[len(said) :]
-            predictions = {name: Prediction(kind, x) for (name, kind), x in zip(said, told, strict=True)}
-            batch = Batch(*leaves[:TENSORS], predictions=predictions, weight=weight, next_mask=next_mask)
+            weight, mask, next_mask, task, *others = leaves[TENSORS:]
+            told, drawn = others[: len(said)], others[len(said) + len(noted) :]
+            more = {
+                "predictions": {name: Prediction(kind, x) for (name, kind), x in zip(said, told, strict=True)},
+                "notes": dict(zip(noted, others[len(said) :], strict=False)),
+            }
+            batch = Batch(*leaves[:TENSORS], weight=weight, mask=mask, next_mask=next_mask, task=task, **more)
             draws = Draws(tuple(drawn[:arguments]), tuple(drawn[arguments:-2]), *drawn[-2:])
             ahead = partial(self._forward, parameters, draws.online_noise)
             behind = partial(self._forward, frozen, draws.target_noise) if target else ahead

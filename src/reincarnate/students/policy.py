@@ -11,6 +11,7 @@ from torch import Tensor
 from reincarnate.losses.decorrelation import decorrelation
 from reincarnate.losses.log_probs import entropy_of, log_prob_of, masked
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
+from reincarnate.losses.policy_slopes import Weights
 from reincarnate.losses.returns import advantages, standardised
 from reincarnate.nets import Flat
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
@@ -189,9 +190,17 @@ class PolicyStudent(Kept):
 
         The own loss is PPO's on a rollout's examples, V's error alone on prior data.
         """
-        learnt = (self._program and self._program(batch, weighing)) or self._descended(batch, weighing)
+        if "advantage" not in batch.notes:
+            self._observe(self._steps_of(batch), weighing)
+        learnt = self._program(batch, weighing) if self._program else None
+        if learnt is None:
+            learnt = self._descended(batch, weighing)
         self._step(weighing.lr_scale, self._still(weighing))
         return learnt
+
+    def _steps_of(self, batch: Batch) -> Tensor:
+        """Observations of prior data."""
+        return batch.obs
 
     def _descended(self, batch: Batch, weighing: Weighing) -> Learnt:
         """Fill the gradient, without autograd where that is enough."""
@@ -212,10 +221,9 @@ class PolicyStudent(Kept):
         return fresh and not weighing.terms and not self.settings.decorrelate
 
     def weights_of(self, weighing: Weighing, names: Sequence[str] = ()) -> Tensor:
-        """What each loss weighs, float32[L]; of a rollout's in their order without `names`. Told alone: nothing."""
-        s, own = self.settings, weighing.own
-        policy = own * weighing.policy
-        known = {"policy": policy, "value": own * s.value_weight, "entropy": -policy * s.entropy, "kl": 0.0}
+        """What each of these losses weighs, float32 [L]; without `names` a rollout's, as `losses` orders them."""
+        s = self.settings
+        known = {**self.own_weights(weighing)._asdict(), "kl": 0.0}
         known |= {"decorrelation": s.decorrelate} if s.decorrelate else {}
         known |= {term.name: weight for weight, term in weighing.terms}
         wanted = tuple(known[name] for name in names or known)
@@ -223,10 +231,13 @@ class PolicyStudent(Kept):
             self._weights = (wanted, torch.tensor(wanted, device=self.device))
         return self._weights[1]
 
+    def own_weights(self, weighing: Weighing) -> Weights:
+        """What PPO's own losses weigh."""
+        policy = weighing.own * weighing.policy
+        return Weights(policy, weighing.own * self.settings.value_weight, -policy * self.settings.entropy)
+
     def losses(self, batch: Batch, weighing: Weighing) -> Losses:
         """Each example's losses by name, own ones and terms."""
-        if "advantage" not in batch.notes:
-            self._observe(batch.obs, weighing)
         return self.losses_of(self.network.seen(batch.obs), batch, weighing)
 
     def losses_of(self, seen: Tensor, batch: Batch, weighing: Weighing, quick: bool = True) -> Losses:

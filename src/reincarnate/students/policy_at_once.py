@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from reincarnate.losses.policy_slopes import NAMES, Taken, Weights, ppo_at_once
+from reincarnate.losses.policy_slopes import NAMES, Taken, ppo_at_once
 from reincarnate.losses.returns import standardised
 from reincarnate.nets.fused_policy import FusedActorCritic
 from reincarnate.types import Batch, Weighing
@@ -23,12 +23,11 @@ def at_once(
     s, notes = student.settings, batch.notes
     advantage = standardised(notes["advantage"]) if s.norm_advantage else notes["advantage"]
     taken = Taken(batch.action, notes["log_prob"], advantage, notes["value"], batch.reward)
-    policy = weighing.own * weighing.policy
-    weights = Weights(policy, weighing.own * s.value_weight, -policy * s.entropy)
+    weights = student.own_weights(weighing)
 
     def loss(x: Tensor, value: Tensor) -> tuple[Tensor, Tensor, Any]:
         found = ppo_at_once(student.kind, x, value, taken, s.clip, s.clip_value, weights)
         return found.of_x, found.of_value, found.rows
 
     rows = quick.descend(student.network.seen(batch.obs), loss)
-    return NAMES, rows, student.weights_of(weighing)
+    return NAMES, rows, student.weights_of(weighing, NAMES)

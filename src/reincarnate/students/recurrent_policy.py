@@ -109,11 +109,13 @@ class RecurrentPolicyStudent(PolicyStudent):
         each = self._on_policy(rows, x, value) | self._alike(features, batch.weight)
         return self._with_terms(each, Prediction(self.kind, x), rows, weighing)
 
+    def _steps_of(self, batch: Batch) -> Tensor:
+        return real(batch.obs.flatten(0, 1), batch.weight)
+
     def _losses_of_data(self, batch: Batch, weighing: Weighing) -> Losses:
         """Of sequences of prior data: V's TD error of n steps, and the terms."""
         assert batch.begins is not None and batch.ended is not None and batch.next_obs is not None
         net, carry = self._net, self._net.initial(len(batch.obs))
-        self._observe(real(batch.obs.flatten(0, 1), batch.weight), weighing)
         reward = batch.reward if net.reward_norm is None else net.reward_norm(batch.reward)
         obs = torch.cat([batch.obs, batch.next_obs[:, None]], 1)
         x, value, _, features = net.recall_all(obs, F.pad(batch.begins, (0, 1)), carry)

@@ -127,7 +127,7 @@ class Stage:
             self.scores = np.where(now.begins.numpy(), 0.0, self.scores) + self.env.score  # pyright: ignore
         self.begins = step.terminated | step.truncated
         if which is not None:
-            self.begins &= ~idle  # pyright: ignore[reportOperatorIssue]
+            self.begins &= ~idle  # pyright: ignore[reportOptionalOperand]
         return Transition(obs, action, step, self.predictions, notes, which, before)
 
     def _standing(self) -> Step:

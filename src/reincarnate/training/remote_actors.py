@@ -15,7 +15,7 @@ import torch
 from reincarnate.envs.vector import concatenated
 from reincarnate.errors import UserError
 from reincarnate.training.players import Transition
-from reincarnate.training.rollout_worker import Reply, Request, Shapes, WorkerState, weights_of
+from reincarnate.training.rollout_worker import Reply, Request, WorkerState, weights_of
 from reincarnate.training.training import Training
 from reincarnate.types import Prediction, Step, Student, TaskSpec
 
@@ -45,8 +45,6 @@ class ActorHandle(Protocol):
 @runtime_checkable
 class ActorBackend(Protocol):
     """All of them, and the way weights go there."""
-
-    shapes: Shapes
 
     def handles(self, copies: Sequence[int]) -> Sequence[ActorHandle]: ...  # one for each number of copies
     def publish(self, weights: np.ndarray) -> None: ...  # for the next request
@@ -92,7 +90,7 @@ class RemoteActors:
         self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
     ) -> list[Transition]:
         """As a collector: act once per exploration, do `work` meanwhile, and return what was experienced."""
-        self._backend.publish(weights_of(self._student, self._backend.shapes))
+        self._backend.publish(weights_of(self._student))
         requests = [Request(explores, None if idle is None else idle[actor.copies]) for actor in self._actors]
         for actor, request in zip(self._actors, requests, strict=True):
             actor.handle.act(request)

@@ -16,8 +16,6 @@ from reincarnate.training.gossip import Vector
 from reincarnate.training.players import Stage, Transition
 from reincarnate.types import Actor, ActorOutput, Student, TimeStep, VectorEnv
 
-Shapes = dict[str, tuple[int, ...]]
-
 
 class Request(NamedTuple):
     """Act once for each of `explores`; copies that are `idle` have no part in the last step."""
@@ -94,14 +92,9 @@ class _Again:
 # ---- weights on their way ----------------------------------------------------------------------------------
 
 
-def weights_of(student: Student, shapes: Shapes | None = None) -> np.ndarray:
-    """What it takes to act as a student does now, as one vector: all of its network that is shaped as a newborn's."""
-    return _vector(student, shapes).gather().cpu().numpy()
-
-
-def shapes_of(student: Student) -> Shapes:
-    """Of its network's tensors, by name."""
-    return {name: tuple(tensor.shape) for name, tensor in student.network.state_dict().items()}
+def weights_of(student: Student) -> np.ndarray:
+    """What it takes to act as a student does now, as one vector: all that its network keeps."""
+    return _vector(student).gather().cpu().numpy()
 
 
 def follow(student: Student, weights: np.ndarray) -> None:
@@ -110,6 +103,5 @@ def follow(student: Student, weights: np.ndarray) -> None:
     student.publish()
 
 
-def _vector(student: Student, shapes: Shapes | None = None) -> Vector:
-    kept = student.network.state_dict()
-    return Vector(t for name, t in kept.items() if shapes is None or shapes[name] == tuple(t.shape))
+def _vector(student: Student) -> Vector:
+    return Vector(student.network.state_dict().values())
