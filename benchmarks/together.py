@@ -84,7 +84,7 @@ def ten(task: dict, compiled: bool) -> float:
 
     config = config_of(task)
     whole = memory_of(replace(config, replay_size=config.replay_size * SEEDS), task["env"], SEEDS)
-    parts = [whole.rows.part(seed, SEEDS) for seed in range(SEEDS)]
+    parts = [whole.rows.shard(seed, SEEDS) for seed in range(SEEDS)]
     memories = [Memory(part, config.layout(), whole.sampler.like(part)) for part in parts]
     trainings = [training_of(task, seed, memories[seed]) for seed in range(SEEDS)]
     stacked = StackedStudent([t.student for t in trainings], compiled)

@@ -11,7 +11,7 @@ import pytest
 from reincarnate.methods import Kickstart
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run.directory import RunDirectory
-from reincarnate.run.execute import Keeper, execute
+from reincarnate.run.execute import RunWriter, execute
 from reincarnate.run.settings import Run
 from reincarnate.students import STUDENTS
 
@@ -83,14 +83,14 @@ def stopped(run: Run, out: Path, at: int) -> Path:
 @contextmanager
 def on_start(look):
     """Within, what a training is before its first step, new or restored, is shown to `look`."""
-    begin = Keeper.begin
+    begin = RunWriter.begin
 
-    def beginning(keeper, *args):
-        begin(keeper, *args)
-        look(keeper._training)
+    def begun(writer, *args):
+        begin(writer, *args)
+        look(writer._training)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Keeper, "begin", beginning)
+        patch.setattr(RunWriter, "begin", begun)
         yield
 
 

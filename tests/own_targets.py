@@ -29,7 +29,7 @@ from reincarnate.report import as_rich, load_runs
 from reincarnate.report.table import summarise
 from reincarnate.run.assemble import assemble
 from reincarnate.run.directory import RunDirectory
-from reincarnate.run.execute import Beginning, execute
+from reincarnate.run.execute import RunIdentity, execute
 from reincarnate.run.prepare import measure_priors, prepare
 from reincarnate.run.settings import NAMES, from_record
 from reincarnate.sharing.hub import take, write_folder
@@ -229,9 +229,9 @@ def unfinished_run(folder: Path) -> Target:
 
     def open_(place: Path) -> None:
         directory = RunDirectory.reopen(place)
-        beginning = Beginning.of(measured, (run.seed,))
+        identity = RunIdentity.of(measured, (run.seed,))
         said: list[str] = []
-        beginning.check(directory, said.append)
+        identity.check(directory, said.append)
         trainings, loop, _ = assemble([measured], lambda _: None)
         loop.env.close()
         refuse(said + directory.restore(trainings[0]))

@@ -59,7 +59,7 @@ def test_transitions_come_back_decoded_and_rewards_are_untouched(coded):
     assert torch.equal(a.reward, b.reward) and torch.equal(a.discount, b.discount)
     for ours, theirs in ((b.obs, a.obs), (b.next_obs, a.next_obs)):
         assert torch.equal(ours, 4 * (theirs / 4).round()) and ours.dtype == torch.float32
-    part = packed.part(1, 2)
+    part = packed.shard(1, 2)
     assert torch.equal(every_transition(part, Transitions(3, 0.5)).obs, b.obs[len(b.obs) // 2 :])
 
 

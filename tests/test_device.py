@@ -147,7 +147,7 @@ def test_batches_of_seeds_that_are_stacked_are_on_their_device():
     spec, config = envs.spec("CartPole-v1"), STUDENTS["dqn"](hidden=(8,))
     students = [config.newborn(spec, seed) for seed in range(2)]  # optimisers are stacked by their numbers
     whole = memory_for(spec, config.layout(), Storage(200), 2, DOUBLE)
-    memories = [Memory(whole.rows.part(i, 2), config.layout(), device=DOUBLE) for i in range(2)]
+    memories = [Memory(whole.rows.shard(i, 2), config.layout(), device=DOUBLE) for i in range(2)]
     trainings = [trained(student, memory) for student, memory in zip(students, memories, strict=True)]
     team = Stacked(trainings, stacker(config)(students, False), whole.rows)
     obs, never = np.zeros((2, *spec.obs_shape), spec.obs_dtype), np.zeros(2, bool)

@@ -62,7 +62,7 @@ def together(method, config, copies=2):
     if not config.on_rollouts:
         whole = memory_of(replace(config, replay_size=config.replay_size * SEEDS), Catch.spec, SEEDS * copies)
         whole.rows.predictions_of("teacher", VALUES, Catch.spec.actions)
-        parts = [whole.rows.part(i, SEEDS) for i in range(SEEDS)]
+        parts = [whole.rows.shard(i, SEEDS) for i in range(SEEDS)]
         memories = [Memory(part, config.layout(), whole.sampler.like(part)) for part in parts]
     trainings = [newborn(method, config, seed, copies, memories[seed]) for seed in range(SEEDS)]
     team = Stacked(trainings, StackedStudent([t.student for t in trainings]), whole.rows) if whole else Apart(trainings)
@@ -126,7 +126,7 @@ def test_putting_one_stacked_student_back_changes_nothing_of_another(name):
 def test_a_part_of_a_replay_is_what_was_added_to_its_streams():
     config = DQN(**SMALL)
     memory = memory_of(config, Catch.spec, 4).rows
-    parts = [memory.part(i, 2) for i in range(2)]
+    parts = [memory.shard(i, 2) for i in range(2)]
     obs = np.arange(4 * 40, dtype=np.float32).reshape(4, 40)
     for step in range(5):
         over = np.array([False, step == 2, False, False])

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.errors import UserError
+from reincarnate.losses.log_probs import masked
 from reincarnate.types import CONTINUOUS, LOGITS, MEANS, Policy, Prediction, TaskSpec, TimeStep
 
 
@@ -54,7 +55,7 @@ def allowed(said: Prediction, mask: Tensor | None) -> Prediction:
     """The prediction with −∞ for actions that a mask [n, A] forbids."""
     if mask is None or said.kind in CONTINUOUS:
         return said
-    return said._replace(x=said.x.masked_fill(~mask.to(said.x.device), -torch.inf))
+    return said._replace(x=masked(said.x, mask))
 
 
 @torch.no_grad()

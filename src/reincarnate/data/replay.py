@@ -75,7 +75,7 @@ class Replay:
         self._offsets = np.arange(-spec.stack + 1, 1)
         return self
 
-    def part(self, index: int, parts: int) -> "Replay":
+    def shard(self, index: int, parts: int) -> "Replay":
         """One of `parts` equal groups of streams, as a replay over the same memory: what is added here is seen there.
 
         Columns beyond the basic ones must exist already.

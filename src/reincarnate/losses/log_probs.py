@@ -15,9 +15,9 @@ LOG_2PI = math.log(2 * math.pi)
 LARGEST_ACTION = 1 - 1e-5  # where tanh is inverted; WSRL and Cal-QL clip the actions of their data there
 
 
-def masked(x: Tensor, mask: Tensor | None) -> Tensor:
-    """Logits of actions that are not allowed taken away."""
-    return x if mask is None else x.masked_fill(~mask, -torch.inf)
+def masked(x: Float[Tensor, "*L A"], mask: Tensor | None) -> Float[Tensor, "*L A"]:
+    """Logits or values with −∞ for actions that a mask [*L, A], on whatever device, does not allow."""
+    return x if mask is None else x.masked_fill(~mask.to(x.device), -torch.inf)
 
 
 def categorical_log_prob(logits: Float[Tensor, "*L A"], action: Int64[Tensor, "*L"]) -> Float[Tensor, "*L"]:

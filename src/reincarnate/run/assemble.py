@@ -121,7 +121,7 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     if run.asks_teacher and prepared.teacher is not None:
         said = predictor_of(prepared.teacher)(blank(spec))
         whole.rows.predictions_of("teacher", said.kind, said.x.shape[-1])
-    parts = [whole.rows.part(i, seeds) for i in range(seeds)]
+    parts = [whole.rows.shard(i, seeds) for i in range(seeds)]
     samplers: list[Sampler] = [whole.sampler.like(part) for part in parts]
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
 

@@ -72,10 +72,10 @@ class Checkpoints:
     def save(self, training: Training, mark: dict[str, Any]) -> None:
         """Save everything a continuation needs, and `mark`, which says how far the metrics were.
 
-        Many rows are copied and written on another thread while training goes on, until `settle`: a run that is
+        Many rows are copied and written on another thread while training goes on, until `wait`: a run that is
         killed meanwhile resumes from the checkpoint before.
         """
-        self.settle()
+        self.wait()
         memory, segment = training.memory, None
         if not memory.fresh:  # rollouts do not outlive a barrier
             self._segments = [e for e in self._segments if still_needed(memory.rows, e)]
@@ -89,7 +89,7 @@ class Checkpoints:
             self._pool = self._pool or ThreadPoolExecutor(1)
             self._writing = self._pool.submit(write)
 
-    def settle(self) -> None:
+    def wait(self) -> None:
         """Wait until the last checkpoint is on disk. Raises UserError where it could not be written."""
         if self._writing:
             writing, self._writing = self._writing, None

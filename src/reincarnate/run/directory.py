@@ -72,7 +72,7 @@ class RunDirectory:
     def close(self) -> None:
         """Let others in. What is being written is written to its end; raises UserError where it cannot be."""
         try:
-            self._checkpoints.settle()
+            self._checkpoints.wait()
         finally:
             if self._lock:
                 self._lock.release()
@@ -149,7 +149,7 @@ class RunDirectory:
 
     def best(self, barrier: int) -> Saved | None:
         """The checkpoint of the best evaluation, by its number; None where it is damaged."""
-        self._checkpoints.settle()
+        self._checkpoints.wait()
         with suppress(*DAMAGE):
             return self._checkpoints.open(barrier)
 
@@ -157,7 +157,7 @@ class RunDirectory:
 
     def finish(self, result: dict[str, Any]) -> None:
         """Write the result, drop what only a continuation would need, and write `done`."""
-        self._checkpoints.settle()
+        self._checkpoints.wait()
         write_json(self.path / "result.json", {"format": FORMAT, **result})
         self.conclude()
 

@@ -126,12 +126,12 @@ def _train(
     with ExitStack() as stack:
         stack.callback(loop.close)
         pairs = list(zip(prepared, trainings, directories, strict=True))
-        keepers = [stack.enter_context(Keeper(training, directory, note)) for _, training, directory in pairs]
-        for (p, _, _), keeper, again in zip(pairs, keepers, resume, strict=True):
-            began = seeds if len(seeds) > 1 or not again else tuple(keeper.directory.config["together"])
-            keeper.begin(Beginning.of(p, began), again, barrier)
+        writers = [stack.enter_context(RunWriter(training, directory, note)) for _, training, directory in pairs]
+        for (p, _, _), writer, again in zip(pairs, writers, resume, strict=True):
+            began = seeds if len(seeds) > 1 or not again else tuple(writer.directory.config["together"])
+            writer.begin(RunIdentity.of(p, began), again, barrier)
         _warn_of_parting(prepared, directories[0], trainings[0], note)
-        loop.run([k.take for k in keepers], [k.save for k in keepers], Ticker(trainings[0], tick, keepers[0].latest))
+        loop.run([w.write for w in writers], [w.save for w in writers], Ticker(trainings[0], tick, writers[0].latest))
         together = 1 if members else len(directories[0].config["together"])
         how = {"compiled": compiled, "together": together}
         if prepared[0].run.population > 1:
@@ -241,7 +241,7 @@ def _warn_of_priors(prepared: Prepared, note: Note) -> None:
 
 
 @dataclass(frozen=True)
-class Beginning:
+class RunIdentity:
     """What a run begins with, and must go on with: its settings, its priors' hashes, the seeds trained with it."""
 
     run: Run
@@ -250,7 +250,7 @@ class Beginning:
     support: tuple[float, float] | None = None  # of a bounded critic, where it was chosen
 
     @classmethod
-    def of(cls, prepared: Prepared, together: tuple[int, ...]) -> "Beginning":
+    def of(cls, prepared: Prepared, together: tuple[int, ...]) -> "RunIdentity":
         """Of a run as it was asked for, with what it needs opened."""
         teacher, data, agent = prepared.teacher, prepared.data, prepared.agent
         prior = {
@@ -284,7 +284,7 @@ class Beginning:
             note(f"warning: since the run began {'; '.join(changed)}: it may not go on to the same bits")
 
 
-class Keeper:
+class RunWriter:
     """What is written of one training: its directory and its events."""
 
     def __init__(self, training: Training, directory: RunDirectory, note: Note):
@@ -295,20 +295,20 @@ class Keeper:
         self._saturated = False
         self.latest: Record = {}  # the newest of every number, for the progress line
 
-    def begin(self, beginning: Beginning, resume: bool, at_most: int | None = None) -> None:
+    def begin(self, identity: RunIdentity, resume: bool, at_most: int | None = None) -> None:
         """Make the directory, or put its last checkpoint (of at most this number) back."""
         if not resume:
-            self.directory.create(beginning.config())
-            if unknown := register(Path(beginning.run.store), self.directory.path):
+            self.directory.create(identity.config())
+            if unknown := register(Path(identity.run.store), self.directory.path):
                 self._note(f"warning: {unknown}")
         else:
-            beginning.check(self.directory, self._note)
+            identity.check(self.directory, self._note)
             for warning in self.directory.restore(self._training, at_most):
                 self._note(f"warning: {warning}")
-        self._films = beginning.run if beginning.run.video == "all" else None
-        self._loggers = open_loggers(beginning.run.log, self.directory.path, record(beginning.run))
+        self._films = identity.run if identity.run.video == "all" else None
+        self._loggers = open_loggers(identity.run.log, self.directory.path, record(identity.run))
 
-    def take(self, line: Record) -> None:
+    def write(self, line: Record) -> None:
         """Write a line of metrics down."""
         self.directory.record(line)
         for logger in self._loggers:
@@ -328,7 +328,7 @@ class Keeper:
         self.directory.checkpoint(self._training)
         tell(Moment("checkpoint", self.directory.path, self._judged))
 
-    def __enter__(self) -> "Keeper":
+    def __enter__(self) -> "RunWriter":
         return self
 
     def __exit__(self, *_: object) -> None:

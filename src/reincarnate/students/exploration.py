@@ -12,6 +12,7 @@ from reincarnate.envs.balloon.features import OBSERVATION
 from reincarnate.envs.balloon.walk import PressureWalk
 from reincarnate.envs.checks import Unsound
 from reincarnate.errors import UserError
+from reincarnate.losses.log_probs import masked
 from reincarnate.types import NOTHING, ActorOutput, Policy, TaskSpec, TimeStep
 
 Explorer = Literal["uniform", "pressure"]
@@ -77,9 +78,7 @@ def best_and_value(x: Tensor, mask: Tensor | None) -> tuple[np.ndarray, np.ndarr
 
     The one place where acting comes back to the host.
     """
-    if mask is not None:
-        x = x.masked_fill(~mask.to(x.device), -torch.inf)
-    host = to_host(x)
+    host = to_host(x := masked(x, mask))
     values = np.maximum.reduce(host, -1)
     if not math.isfinite(np.add.reduce(values)):  # a NaN is the greatest of its row
         sound(x.amax(-1))

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.func import functional_call, grad
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from reincarnate.losses.log_probs import masked
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.losses.values import q_learning_at_once
 from reincarnate.nets import Flat
@@ -62,7 +63,7 @@ def target_of(critic: Critic, batch: Batch, draws: Draws, double: bool, online: 
 
 def _best(values: Float[Tensor, "B A"], mask: Tensor | None) -> Tensor:
     """The best action of each row, of those that are allowed there."""
-    return (values if mask is None else values.masked_fill(~mask, -torch.inf)).argmax(-1)
+    return masked(values, mask).argmax(-1)
 
 
 def losses_of(

@@ -142,8 +142,7 @@ class PolicyStudent(Kept):
         self._observe(obs, weighing)
         reward = self._normalised(rollout)
         value = self._valued(obs).view(shape)
-        seen = rollout.next_obs
-        after = of_successors(value, rollout, lambda anew: self._valued(seen[anew]))
+        after = of_successors(value, rollout, lambda obs, mask: self._valued(obs))
         advantage = advantages(reward, rollout.discount, value, after, ended, self.settings.lam)
         notes = {"advantage": advantage, "value": value, "log_prob": log_prob.view(shape)}
         self.seen, self._preparing = self.seen + self._preparing, shape.numel()

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reincarnate.losses.log_probs import masked
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.histories import rows_at
@@ -145,8 +146,7 @@ class RecurrentValueStudent(ValueStudent):
         return self.critic.target(next_out, select, lesson)
 
     def _best(self, out: Tensor, lesson: Batch) -> Tensor:
-        values, mask = self.critic.values(out), lesson.next_mask
-        return (values if mask is None else values.masked_fill(~mask, -torch.inf)).argmax(-1)
+        return masked(self.critic.values(out), lesson.next_mask).argmax(-1)
 
     def _errors(self, td: Float[Tensor, "N"], rows: Batch) -> Float[Tensor, "B"]:
         """Each sequence's priority: η · the largest error + (1 − η) · their mean, of rows that are steps."""

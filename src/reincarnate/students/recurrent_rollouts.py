@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from reincarnate.losses.log_probs import masked
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import reads_features
 from reincarnate.nets.flops import LEARNING_PASSES
@@ -53,7 +54,7 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
     def _valued(self, obs: Tensor, begins: Tensor, carry: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         """Action values by the network that acts, without noise, the greatest that is allowed, the carry after."""
         q, carry = self._policy(obs, begins, carry)
-        return q, (q if mask is None else q.masked_fill(~mask, -torch.inf)).amax(-1), carry
+        return q, masked(q, mask).amax(-1), carry
 
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient, on segments of a rollout; of prior data as any value student with a memory."""

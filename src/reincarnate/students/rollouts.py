@@ -26,16 +26,23 @@ class Reading(NamedTuple):
     last: Float[Tensor, "C H"]
 
 
-def of_successors(known: Tensor | None, rollout: Batch, ask: Callable[[Tensor], Tensor]) -> Float[Tensor, "C T"]:
-    """What is said of each step's true successor: mostly what is `known` of the next step [C, T], where it is at all.
+def of_successors(
+    known: Tensor | None, rollout: Batch, ask: Callable[[Tensor, Tensor | None], Tensor]
+) -> Float[Tensor, "C T"]:
+    """What is said of each step's true successor: mostly what is `known` of the next step [C, T].
 
-    `ask` tells it anew of the successors that a mask [C, T] picks: where an episode ended, and at the end.
+    `ask` tells it anew, of observations [N, *O] and what is allowed there, where an episode ended, and at the end;
+    everywhere where nothing is known.
     """
-    assert rollout.ended is not None
-    anew = torch.ones_like(rollout.ended) if known is None else rollout.ended.clone()
+    assert rollout.ended is not None and rollout.next_obs is not None
+    seen, allowed = rollout.next_obs, rollout.next_mask
+    if known is None:
+        mask = None if allowed is None else allowed.flatten(0, 1)
+        return ask(seen.flatten(0, 1), mask).view(rollout.reward.shape)
+    anew = rollout.ended.clone()
     anew[:, -1] = True
-    said = torch.zeros_like(rollout.reward) if known is None else known.roll(-1, 1)
-    said[anew] = ask(anew)
+    said = known.roll(-1, 1)
+    said[anew] = ask(seen[anew], None if allowed is None else allowed[anew])
     return said
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
 from reincarnate.nets.actors import acted
-from reincarnate.students.exploration import sound, to_host
+from reincarnate.students import exploration
 from reincarnate.types import LOGITS, NOTHING, TaskSpec
 
 BASE = "base"  # a note of a step: a Gaussian's draw before the clip or tanh
@@ -22,10 +22,11 @@ def draw(
 
     Raises Unsound where the prediction is NaN or infinite.
     """
-    sound(x := x.cpu())
+    exploration.sound(x)
+    said = exploration.to_host(x)
     if kind == LOGITS:
-        logits = to_host(x) if mask is None else np.where(mask.numpy(), to_host(x), -np.inf)
+        logits = said if mask is None else np.where(mask.numpy(), said, -np.inf)
         return (logits + rng.gumbel(size=logits.shape)).argmax(-1), NOTHING  # Gumbel-max: ~ softmax
-    noise = torch.from_numpy(rng.standard_normal((len(x), spec.actions), np.float32))
-    action, base = acted(kind, x, noise)
-    return from_unit(spec, to_host(action)), {BASE: to_host(base)}
+    noise = torch.from_numpy(rng.standard_normal((len(said), spec.actions), np.float32))
+    action, base = acted(kind, torch.from_numpy(said), noise)
+    return from_unit(spec, action.numpy()), {BASE: base.numpy()}

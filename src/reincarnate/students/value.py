@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from reincarnate.errors import UserError
+from reincarnate.losses.log_probs import masked
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
 from reincarnate.nets import Flat, FusedMLP, build, fits
@@ -105,7 +106,8 @@ class ValueStudent(Kept):
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
         actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
-        noted = self.settings.on_rollouts and not self.noise_size  # λ-returns bootstrap without noise
+        # λ-returns bootstrap without noise; elsewhere to ask of all is quicker than to look which
+        noted = self.settings.on_rollouts and not self.noise_size and self.device.type == "cpu"
         acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng, noted)
         stretches = self._stretches
         return acted if stretches is None else acted._replace(action=stretches(step, acted.action, rng))
@@ -124,7 +126,7 @@ class ValueStudent(Kept):
         """
         assert rollout.ended is not None
         lam: float = self.settings.lam  # pyright: ignore[reportAttributeAccessIssue]
-        best = of_successors(rollout.notes.get(GREEDY_VALUE), rollout, lambda anew: self._best_after(rollout, anew))
+        best = of_successors(rollout.notes.get(GREEDY_VALUE), rollout, self._largest)
         returns = lambda_returns(rollout.reward, rollout.discount, best, rollout.ended, lam)
         notes = {name: note for name, note in rollout.notes.items() if name != GREEDY_VALUE}
         unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "next_mask": None}
@@ -132,10 +134,8 @@ class ValueStudent(Kept):
         return each_tensor(b, lambda tensor: tensor.transpose(0, 1).flatten(0, 1))
 
     @torch.no_grad()
-    def _best_after(self, rollout: Batch, which: Tensor) -> Tensor:
-        assert rollout.next_obs is not None
-        q = self._values(rollout.next_obs[which])
-        return (q if rollout.next_mask is None else q.masked_fill(~rollout.next_mask[which], -torch.inf)).amax(-1)
+    def _largest(self, obs: Tensor, mask: Tensor | None) -> Tensor:
+        return masked(self._values(obs), mask).amax(-1)
 
     def update(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> Learnt:
         """One gradient step on own · own loss + Σ weight · term, each averaged over the batch.

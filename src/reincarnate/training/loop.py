@@ -82,7 +82,7 @@ class Loop:
             number = self.first.at.phase
             for training in self.trainings:
                 training.refresh(training.phases[number])
-            self._stretch(number, self.first.at.next_stop(phases[number]), tick)
+            self._segment(number, self.first.at.next_stop(phases[number]), tick)
             for training, write, _ in pairs:
                 training.judge(training.phases[number], write)
             self.exchange.judged(self.trainings, writes)
@@ -91,7 +91,7 @@ class Loop:
 
     # ---- a stretch between two barriers ------------------------------------------------------------
 
-    def _stretch(self, number: int, stop: int, tick: Tick) -> None:
+    def _segment(self, number: int, stop: int, tick: Tick) -> None:
         phase, at = self.first.phases[number], self.first.at
         self._enough.clear()
         self.exchange.begin(self.trainings)

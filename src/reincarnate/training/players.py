@@ -51,7 +51,7 @@ class Transition(NamedTuple):
         told = (self.predictions, self.notes, self.which, step.mask, step.next_mask, self.carry)
         rows.add(self.obs, self.action, step.reward, step.terminated, step.truncated, step.next_obs, *told)
 
-    def part(self, own: slice) -> "Transition":
+    def of_copies(self, own: slice) -> "Transition":
         """What some of the copies experienced."""
         which = self.which
         return Transition(

@@ -141,7 +141,7 @@ class Apart:
         parts, copies = len(trainings), len(experience[0].obs) // len(trainings)
         for transition in experience:
             for i, training in enumerate(trainings):
-                transition.part(slice(i * copies, (i + 1) * copies)).store(training.memory.rows)
+                transition.of_copies(slice(i * copies, (i + 1) * copies)).store(training.memory.rows)
         for training, shown in zip(trainings, np.split(obs, parts), strict=True):
             if training.memory.fresh:
                 training.memory.rows.foresee(shown)

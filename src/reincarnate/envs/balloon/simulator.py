@@ -68,12 +68,12 @@ class Simulator:
         self._later[rows] = sun.directions(times + 1, start.latitude, start.longitude)[..., :3]
         self._earth[rows] = earthshine(start.infrared)
         self.age[rows], self.last[rows] = 0, STAY
-        self._settle(rows, start)
+        self._place(rows, start)
         self._reach(rows)
         self._look_up(rows)
         put(self.layers, rows, safety.fresh(self.sunrise[rows], self.sunset[rows]))
 
-    def _settle(self, rows: np.ndarray, start: Start) -> None:
+    def _place(self, rows: np.ndarray, start: Start) -> None:
         vertical = sun.vertical(start.x, start.y)
         now = self.sky[rows, sun.GRID_BACK]
         height = sun.elevation(sun.dot(vertical, now))

@@ -206,7 +206,7 @@ class Seaquest:
         mark = marks[base + T.place[swimmer]] | marks[base + T.place[after]]
         marked = mark.nonzero()[0]
         if marked.size:
-            self._settle(marked, mark, after, reward, terminal)
+            self._resolve(marked, mark, after, reward, terminal)
         born = T.born[swimmer]
         shooting = born.nonzero()[0]
         swimmer[:] = after
@@ -216,7 +216,7 @@ class Seaquest:
             self._add(base, born)
         marks[bullets] = marks[players] = 0
 
-    def _settle(
+    def _resolve(
         self, marked: np.ndarray, mark: np.ndarray, after: np.ndarray, reward: np.ndarray, terminal: np.ndarray
     ) -> None:
         """What becomes of those that meet somebody. Whoever is killed before it moves is GONE; after that, in `after`.

@@ -43,11 +43,11 @@ class Recurrent(nn.Module):
         outs = []
         for first, end in _stretches(begins):
             state = _forget(state, begins[:, first])
-            out, state = self._stretch(x[:, first:end], state)
+            out, state = self._unbroken(x[:, first:end], state)
             outs.append(out)
         return torch.cat(outs, 1), state
 
-    def _stretch(self, x: Float[Tensor, "B T F"], state: Float[Tensor, "S L B D"]) -> tuple[Tensor, Tensor]:
+    def _unbroken(self, x: Float[Tensor, "B T F"], state: Float[Tensor, "S L B D"]) -> tuple[Tensor, Tensor]:
         if x.shape[1] > SHORT:
             return self._kernel(x, state)
         outs = []
