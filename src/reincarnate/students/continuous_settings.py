@@ -27,6 +27,7 @@ from reincarnate.students.memory_settings import SequenceSettings
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, StateActionCritic, TruncatedQuantiles
 from reincarnate.students.recurrent_continuous import RecurrentContinuousStudent
 from reincarnate.students.recurrent_network import RecurrentActorPolicy
+from reincarnate.students.refusals import refuse_below, refuse_outside
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
 
 CPU = torch.device("cpu")
@@ -84,13 +85,8 @@ class ContinuousSettings(SequenceSettings):
         smallest = self.least_rows(self.batch_size, self.n_step, copies)
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0, "expectile": 0}
-        least |= {"decorrelate": 0}
-        for name, low in least.items():
-            if getattr(self, name) < low:
-                raise UserError(f"{_flag(name)} {getattr(self, name)} is too small; at least {low} is needed")
-        for name in ("gamma", "tau"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"{_flag(name)} must lie between 0 and 1, not {getattr(self, name):g}")
+        refuse_below(self, least | {"decorrelate": 0})
+        refuse_outside(self, "gamma", "tau")
         if self.adam_eps <= 0 or self.tau == 0:
             raise UserError("--student.adam-eps and --student.tau must be above 0")
         if self.expectile and (self.expectile >= 1 or not isinstance(self.critic(), ExpectedReturn)):
@@ -198,10 +194,6 @@ class ContinuousSettings(SequenceSettings):
     def action_layers(self) -> Mapping[str, int]:
         """Raises UserError: an action's numbers cannot be added to."""
         raise UserError("an agent of continuous actions cannot be fitted to a task whose actions have more numbers")
-
-
-def _flag(name: str) -> str:
-    return f"--student.{name.replace('_', '-')}"
 
 
 @dataclass(frozen=True)

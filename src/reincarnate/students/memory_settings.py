@@ -7,6 +7,7 @@ from reincarnate.errors import UserError
 from reincarnate.nets import memory as memories
 from reincarnate.nets.memory import MemoryName
 from reincarnate.nets.memory.gates import GateName
+from reincarnate.students.refusals import refuse_below
 
 
 @dataclass(frozen=True)
@@ -53,10 +54,7 @@ class SequenceSettings(MemorySettings):
     def check_sequences(self, batch_size: int) -> None:
         """Raises UserError for a memory that cannot be built, and for sequences that cannot be."""
         self.check_memory()
-        for name, least in {"unroll": 1, "burn_in": 0, "overlap": 0}.items():
-            if getattr(self, name) < least:
-                flag = f"--student.{name.replace('_', '-')}"
-                raise UserError(f"{flag} {getattr(self, name)} is too small; at least {least} is needed")
+        refuse_below(self, {"unroll": 1, "burn_in": 0, "overlap": 0})
         if self.overlap >= self.unroll:
             told = f"--student.overlap {self.overlap} must be below --student.unroll {self.unroll}"
             raise UserError(f"{told}: each sequence begins later than the one before")

@@ -26,6 +26,7 @@ from reincarnate.students.policy import PolicyStudent
 from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork, fresh
 from reincarnate.students.recurrent_policy import RecurrentPolicyStudent
+from reincarnate.students.refusals import refuse_below, refuse_empty_layers, refuse_outside
 from reincarnate.types import LOGITS, Pace, TaskSpec
 
 CPU = torch.device("cpu")
@@ -82,22 +83,13 @@ class PolicySettings(MemorySettings):
         """Refuse numbers that cannot mean anything. Raises UserError."""
         smallest = {"n_step": 1, "rollout": 1, "epochs": 1, "batch_size": 0, "critic_updates": 0, "lr": 0}
         more = {"anneal_env_steps": 0, "max_grad_norm": 0, "clip_value": 0, "entropy": 0, "value_weight": 0}
-        more |= {"decorrelate": 0}
-        for name, least in (smallest | more).items():
-            if getattr(self, name) < least:
-                flag = f"--student.{name.replace('_', '-')}"
-                raise UserError(f"{flag} {getattr(self, name)} is too small; at least {least} is needed")
-        for name in ("gamma", "lam"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
+        refuse_below(self, smallest | more | {"decorrelate": 0})
+        refuse_outside(self, "gamma", "lam")
         if self.log_std > LARGEST_LOG_STD:
             raise UserError(f"--student.log-std {self.log_std:g} is too large: beyond {LARGEST_LOG_STD:g}, σ overflows")
         if self.clip <= 0 or self.adam_eps <= 0:
             raise UserError("--student.clip and --student.adam-eps must be above 0")
-        for name in ("hidden", "critic_hidden"):
-            if min(sizes := getattr(self, name), default=1) < 1:
-                flag = f"--student.{name.replace('_', '-')}"
-                raise UserError(f"{flag} holds layers' sizes, each at least 1, not {sizes}")
+        refuse_empty_layers(self, "hidden", "critic_hidden")
         if self.shared == "on" and self.critic_hidden:
             raise UserError("--student.critic-hidden is for a critic with layers of its own; --student.shared is on")
         if self.rollout * copies < self.batch_size:

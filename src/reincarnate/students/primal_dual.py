@@ -20,6 +20,7 @@ from reincarnate.nets.qnet import natural_torso
 from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
 from reincarnate.students.policy_settings import FLAT, POLICY_GAIN
 from reincarnate.students.primal_dual_student import PrimalDualStudent
+from reincarnate.students.refusals import refuse_below, refuse_empty_layers
 from reincarnate.types import LOGITS, Pace, TaskSpec
 
 CPU = torch.device("cpu")
@@ -53,14 +54,10 @@ class PrimalDual:
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
-        for name, least in {"rollout": 1, "lr": 0, "value_lr": 0, "penalty": 0}.items():
-            if getattr(self, name) < least:
-                flag = f"--student.{name.replace('_', '-')}"
-                raise UserError(f"{flag} {getattr(self, name)} is too small; at least {least} is needed")
+        refuse_below(self, {"rollout": 1, "lr": 0, "value_lr": 0, "penalty": 0})
         if not 0 <= self.gamma <= 1 or self.adam_eps <= 0:
             raise UserError("--student.gamma must lie between 0 and 1, and --student.adam-eps above 0")
-        if min(self.hidden, default=1) < 1:
-            raise UserError(f"--student.hidden holds layers' sizes, each at least 1, not {self.hidden}")
+        refuse_empty_layers(self, "hidden")
         if self.linear != "none" and not self.through:
             raise UserError(
                 "--student.no-through with the linear term is no Lagrangian: its gradient goes through v(s'); "

@@ -20,6 +20,7 @@ from reincarnate.students.exploration import Exploration, Explorer, MarcoPolo, c
 from reincarnate.students.later import LATER
 from reincarnate.students.memory_settings import MemorySettings, SequenceSettings
 from reincarnate.students.recurrent import RecurrentValuePolicy, RecurrentValueStudent
+from reincarnate.students.refusals import refuse_below, refuse_empty_layers, refuse_outside
 from reincarnate.students.value import ValueStudent
 from reincarnate.students.value_policy import ValuePolicy
 from reincarnate.types import VALUES, Pace, TaskSpec
@@ -73,17 +74,13 @@ class ValueSettings:
 
     def check(self, copies: int) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
-        _refuse_below(self, {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0})
-        _refuse_below(self, {"polo_own": 0, "polo_explore": 1})
-        _refuse_below(self, {"reset_every": 0, "epsilon_steps": 0, "lr": 0, "weight_decay": 0, "max_grad_norm": 0})
-        _refuse_below(self, {"decorrelate": 0})
-        for name in ("gamma", "epsilon", "shrink", "polo"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--student.{name} must lie between 0 and 1, not {getattr(self, name):g}")
+        least = {"n_step": 1, "batch_size": 1, "width": 1, "target_every": 0, "warmup": 0, "polo_own": 0}
+        least |= {"polo_explore": 1, "reset_every": 0, "epsilon_steps": 0, "lr": 0, "weight_decay": 0}
+        refuse_below(self, least | {"max_grad_norm": 0, "decorrelate": 0})
+        refuse_outside(self, "gamma", "epsilon", "shrink", "polo")
         if self.torso != "auto":
             TORSOS.find(self.torso)
-        if min(self.hidden, default=1) < 1:
-            raise UserError(f"--student.hidden holds layers' sizes, each at least 1, not {self.hidden}")
+        refuse_empty_layers(self, "hidden")
         if self.adam_eps <= 0:
             raise UserError(f"--student.adam-eps must be above 0, not {self.adam_eps:g}")
         if self.weight_decay and self.optimizer != "adam":
@@ -222,7 +219,7 @@ class ReplaySettings(SequenceSettings, RecallingSettings):
             if self.augment != "none":
                 raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
         smallest = self.least_rows(self.batch_size, self.n_step, copies)
-        _refuse_below(
+        refuse_below(
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}
         )
 
@@ -250,10 +247,3 @@ class ReplaySettings(SequenceSettings, RecallingSettings):
     def pace(self, copies: int) -> Pace:
         """How often it learns; of sequences, so many as hold a batch's steps."""
         return Pace(self.update_every, self.updates_each, self.examples(self.batch_size), self.warmup)
-
-
-def _refuse_below(settings: ValueSettings, at_least: dict[str, int]) -> None:
-    for name, smallest in at_least.items():
-        if getattr(settings, name) < smallest:
-            flag = f"--student.{name.replace('_', '-')}"
-            raise UserError(f"{flag} {getattr(settings, name)} is too small; at least {smallest} is needed")
