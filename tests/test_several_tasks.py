@@ -319,9 +319,12 @@ def test_a_stopped_run_of_two_tasks_goes_on_to_the_same_bits(tmp_path, rule, stu
 
 
 def test_other_methods_teach_several_tasks_too(tmp_path, rule):
-    run = small(tmp_path, rule, Kickstart(), envs=4)
-    result = execute(run, tmp_path / "run")
-    assert np.isfinite(result["score"]) and result["plan"]
+    for direction in ("forward", "reverse"):
+        run = small(tmp_path, rule, Kickstart(direction=direction), envs=4)
+        assert np.isfinite(execute(run, tmp_path / direction)["score"])
+        lines = (tmp_path / direction / "metrics.jsonl").read_text().splitlines()
+        taught = [line["loss_distil"] for line in map(json.loads, lines) if "loss_distil" in line]
+        assert taught and np.isfinite(taught).all()
 
 
 def test_what_several_tasks_cannot_share_is_refused_before_anything_runs(tmp_path, rule):

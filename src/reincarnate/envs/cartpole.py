@@ -51,8 +51,9 @@ class CartPoles(Copies):
     def step(self, actions: np.ndarray) -> Step:
         """One action in each copy; IDLE leaves a copy as it is."""
         idle = np.equal(actions, IDLE)
-        if np.maximum.reduce(actions) > 1:
-            raise UserError(f"{self.spec.id}: action {np.max(actions)} is none of its 2")
+        if np.maximum.reduce(actions) > 1 or np.minimum.reduce(actions) < IDLE:
+            wrong = next(int(a) for a in actions if not IDLE <= a <= 1)
+            raise UserError(f"{self.spec.id}: action {wrong} is none of its 2")
         state, some_idle = _moved(self._state, actions), bool(idle.any())
         if some_idle:
             state[:, idle] = self._state[:, idle]
