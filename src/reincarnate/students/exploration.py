@@ -13,7 +13,7 @@ from reincarnate.envs.balloon.walk import PressureWalk
 from reincarnate.envs.checks import Unsound
 from reincarnate.errors import UserError
 from reincarnate.losses.log_probs import masked
-from reincarnate.types import NOTHING, ActorOutput, Policy, TaskSpec, TimeStep
+from reincarnate.types import NOTHING, ActorOutput, Policy, Prediction, TaskSpec, TimeStep
 
 Explorer = Literal["uniform", "pressure"]
 
@@ -94,6 +94,31 @@ def sound(x: Tensor) -> None:
 def to_host(tensor: Tensor) -> np.ndarray:
     """A tensor's numbers for an environment."""
     return tensor.cpu().numpy()
+
+
+class Noised(Protocol):
+    """A student whose layers may be noisy."""
+
+    def initial(self, n: int) -> Tensor:
+        """Its memory of n new episodes [n, H]."""
+        ...
+
+    def predict_under(self, step: TimeStep, carry: Tensor, noise: Tensor | None) -> tuple[Prediction, Tensor]:
+        """What it says with this noise in its layers; None: without any."""
+        ...
+
+
+class UnderNoise:
+    """A student's acting network under one draw of noise, as a policy."""
+
+    view, frozen = "student", False
+
+    def __init__(self, student: Noised, noise: Tensor):
+        self._student, self._noise, self.initial = student, noise, student.initial
+
+    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
+        """What it says under this noise."""
+        return self._student.predict_under(step, carry, self._noise)
 
 
 # ---- Marco Polo ----------------------------------------------------------------------------------------

@@ -16,14 +16,13 @@ from reincarnate.losses.log_probs import masked
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.histories import rows_at
-from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
+from reincarnate.nets.noisy import noise_size, set_noise
 from reincarnate.nets.qnet import recall
 from reincarnate.students.critics import Critic
-from reincarnate.students.exploration import epsilon_greedy
 from reincarnate.students.gradient import Draws, losses_of
 from reincarnate.students.sequences import lesson_of, warmed
 from reincarnate.students.value import ValueStudent
-from reincarnate.types import VALUES, ActorOutput, Batch, Cost, Learnt, Prediction, Term, TimeStep
+from reincarnate.types import VALUES, Batch, Cost, Learnt, Prediction, Term, TimeStep
 
 ETA = 0.9  # of the largest error in a sequence's priority, the rest of the mean (Kapturowski et al., 2019, §2.3)
 
@@ -75,23 +74,11 @@ class RecurrentValueStudent(ValueStudent):
         return self.acting.module.memory.initial(n)  # pyright: ignore
 
     @torch.no_grad()
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        """Action values of the network that acts, without noise: [n, A], or [B, T, A] of sequences."""
-        return self.predict_under(step, carry, torch.zeros(self.noise_size, device=self.device))
-
-    @torch.no_grad()
-    def predict_under(self, step: TimeStep, carry: Tensor, noise: Tensor) -> tuple[Prediction, Tensor]:
-        """The same, its noisy layers under this noise."""
+    def predict_under(self, step: TimeStep, carry: Tensor, noise: Tensor | None) -> tuple[Prediction, Tensor]:
+        """Action values of the network that acts under this noise: [n, A], or [B, T, A] of sequences."""
         if self.noise_size:
-            set_noise(self.acting.module, noise)
+            set_noise(self.acting.module, torch.zeros(self.noise_size, device=self.device) if noise is None else noise)
         return self._policy.predict(step, carry)
-
-    @torch.no_grad()
-    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
-        """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
-        actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
-        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng)
-        return acted if self._stretches is None else acted._replace(action=self._stretches(step, acted.action, rng))
 
     # ---- learning ------------------------------------------------------------------------------------
 
@@ -191,18 +178,6 @@ class _Row(nn.Module):
     def forward(self, obs: Tensor, begins: Tensor, carry: Tensor) -> Tensor:
         features, _ = recall(self._network[0], obs, begins, carry)
         return self._network[0].read(features, *self._arguments)  # pyright: ignore
-
-
-class _Noisy:
-    """A student's acting network under noise."""
-
-    view, frozen = "student", False
-
-    def __init__(self, student: RecurrentValueStudent, noise: Tensor):
-        self._student, self._noise, self.initial = student, noise, student.initial
-
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        return self._student.predict_under(step, carry, self._noise)
 
 
 def of_features(

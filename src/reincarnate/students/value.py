@@ -22,7 +22,7 @@ from reincarnate.seeds import stream
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.costs import cost_of_values
 from reincarnate.students.critics import Critic, Expected, ends
-from reincarnate.students.exploration import GREEDY_VALUE, epsilon_greedy
+from reincarnate.students.exploration import GREEDY_VALUE, UnderNoise, epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, expected_at_once, losses_of, target_of, weigh
 from reincarnate.students.kept import Kept
 from reincarnate.students.maps import FeatureMaps
@@ -93,7 +93,11 @@ class ValueStudent(Kept):
     @ungraded
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """Action values [n, A] of the network that acts (the one of the last `publish`), without noise."""
-        return Prediction(VALUES, self._values(step.obs)), carry
+        return self.predict_under(step, carry, None)
+
+    def predict_under(self, step: TimeStep, carry: Tensor, noise: Tensor | None) -> tuple[Prediction, Tensor]:
+        """The same, with this noise in its noisy layers."""
+        return Prediction(VALUES, self._values(step.obs, noise)), carry
 
     def _values(self, obs: Tensor, noise: Tensor | None = None) -> Tensor:
         if self.noise_size:
@@ -105,9 +109,10 @@ class ValueStudent(Kept):
     @torch.no_grad()
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
-        actor = _Noisy(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
+        actor = UnderNoise(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
         # λ-returns bootstrap without noise; elsewhere to ask of all is quicker than to look which
-        noted = self.settings.on_rollouts and not self.noise_size and self.device.type == "cpu"
+        alone = not self.noise_size and not carry.shape[-1] and self.device.type == "cpu"
+        noted = self.settings.on_rollouts and alone
         acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng, noted)
         stretches = self._stretches
         return acted if stretches is None else acted._replace(action=stretches(step, acted.action, rng))
@@ -386,15 +391,3 @@ class ValueStudent(Kept):
     def cost(self) -> Cost:
         """Floating-point operations."""
         return cost_of_values(self)
-
-
-class _Noisy:
-    """A student's acting network under noise."""
-
-    view, frozen = "student", False
-
-    def __init__(self, student: ValueStudent, noise: Tensor):
-        self._student, self._noise, self.initial = student, noise, student.initial
-
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        return Prediction(VALUES, self._student._values(step.obs, self._noise)), carry
