@@ -174,9 +174,9 @@ def test_students_that_learn_otherwise_than_they_act_are_counted_so(student, tmp
     monkeypatch.chdir(tmp_path)
     result = train("x", student=student, env_steps=512 if isinstance(student, PQN) else 200, evaluations=1)
     flops, steps = result["flops"], result["env_steps"] + result["eval_env_steps"]
-    if isinstance(student, PQN):  # a pass more for the λ-returns of every step, no target network
-        assert flops["acting"] == F * (steps + result["env_steps"])
-        assert flops["learning"] == F * 128 * result["updates"] * 3
+    if isinstance(student, PQN):  # no target network; for λ-returns a pass of each rollout's last step
+        assert flops["acting"] == F * steps
+        assert flops["learning"] == F * (128 * result["updates"] * 3 + result["env_steps"] / student.rollout)
     else:
 
         def f(fractions: int) -> int:  # the observation's 4 numbers, weighed by an embedding of 64 cosines

@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def cost_of_values(student: "ValueStudent") -> Cost:
-    """Of a value student. Without a target network online updates need three passes."""
+    """Of a value student. Without a target network online updates need three passes.
+
+    Where a rollout keeps the values that were acted by, its last steps are asked again; those that end an episode, which
+    are too, are not counted.
+    """
     settings, obs = student.settings, student.blank()
     act = float(forward_flops(student.network, obs, *student.critic.at_rest(1)))
     drawn = student.critic.draw(1, np.random.default_rng(0))[0]
@@ -28,7 +32,8 @@ def cost_of_values(student: "ValueStudent") -> Cost:
         width = student.network(obs, *student.critic.at_rest(1), both=True)[1].shape[-1]
         more = decorrelation_flops(settings.batch_size, width)
     if settings.on_rollouts:
-        return Cost(act, learn * LEARNING_PASSES + more, learn * passes + more, act)
+        anew = 1 / settings.rollout if student.keeps_values else 1  # pyright: ignore[reportAttributeAccessIssue]
+        return Cost(act, learn * LEARNING_PASSES + more, learn * passes + more, act * anew)
     return Cost(act, learn * passes + more, learn * passes + more)
 
 

@@ -73,6 +73,11 @@ class RecurrentValueStudent(ValueStudent):
         """The memory of n new episodes, [n, H] on the student's device."""
         return self.acting.module.memory.initial(n)  # pyright: ignore
 
+    @property
+    def keeps_values(self) -> bool:
+        """Not it: rollouts are read in the order of time."""
+        return False
+
     @torch.no_grad()
     def predict_under(self, step: TimeStep, carry: Tensor, noise: Tensor | None) -> tuple[Prediction, Tensor]:
         """Action values of the network that acts under this noise: [n, A], or [B, T, A] of sequences."""

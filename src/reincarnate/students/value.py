@@ -110,12 +110,18 @@ class ValueStudent(Kept):
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
         actor = UnderNoise(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
-        # λ-returns bootstrap without noise; elsewhere to ask of all is quicker than to look which
-        alone = not self.noise_size and not carry.shape[-1] and self.device.type == "cpu"
-        noted = self.settings.on_rollouts and alone
-        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng, noted)
+        acted = epsilon_greedy(actor, step, carry, self.spec.actions, explore, rng, self.keeps_values)
         stretches = self._stretches
         return acted if stretches is None else acted._replace(action=stretches(step, acted.action, rng))
+
+    @property
+    def keeps_values(self) -> bool:
+        """Whether rollouts note the values it acted by, which their λ-returns bootstrap from.
+
+        Not of noisy layers, whose λ-returns are without noise, nor elsewhere than on a CPU: to ask of all is quicker
+        there than to look which.
+        """
+        return self.settings.on_rollouts and not self.noise_size and self.device.type == "cpu"
 
     def publish(self) -> None:
         """Let the acting network be what the online network is now."""
