@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def cost_of_values(student: "ValueStudent") -> Cost:
     """Of a value student. Without a target network online updates need three passes.
 
-    Where a rollout keeps the values that were acted by, its last steps are asked again; those that end an episode, which
-    are too, are not counted.
+    Where a rollout keeps the values that were acted by, its last steps are asked again; those that end an episode,
+    which are too, are not counted.
     """
     settings, obs = student.settings, student.blank()
     act = float(forward_flops(student.network, obs, *student.critic.at_rest(1)))
