@@ -123,6 +123,18 @@ def test_what_a_teacher_of_one_of_several_tasks_has_not_has_no_part(reverse):
     assert own.grad is not None and own.grad.isfinite().all() and own.grad[..., 2] == 0 and own.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("lacking", [False, True])
+def test_the_slope_of_a_categorical_kl_is_that_of_autograd(lacking):
+    p, q = torch.randn(5, 4, generator=generator()), torch.randn(5, 4, generator=generator()).requires_grad_()
+    if lacking:
+        p[1:3, 2] = -torch.inf  # actions that a task of several has not
+    expected = divergences.divergence(Told("values", p), Told("values", q), temperature=0.5, teacher_temperature=2.0)
+    expected.sum().backward()
+    kl, slope = divergences.categorical_kl_at_once(p, q.detach(), 2.0, 0.5)
+    torch.testing.assert_close(kl, expected.detach())
+    torch.testing.assert_close(slope, q.grad)
+
+
 # ---- means ------------------------------------------------------------------------------------------
 
 

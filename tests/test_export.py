@@ -15,10 +15,12 @@ from safetensors import safe_open
 
 from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.cli import main
+from reincarnate.data.layouts import from_unit
 from reincarnate.errors import UserError
+from reincarnate.losses.divergences import greedy_action
 from reincarnate.sharing import export as exporting
 from reincarnate.sharing.export import OPSET, export, probes
-from reincarnate.students import DQN, IQN, PQN, QRDQN, Modern, Rainbow
+from reincarnate.students import DQN, IQN, PPO, PQN, QRDQN, SAC, TD3, Modern, Rainbow
 from reincarnate.teachers import open_teacher
 from reincarnate.types import TaskSpec
 
@@ -65,6 +67,37 @@ def test_every_student_exports_to_every_format(name, spec, tmp_path):
     assert np.allclose(by_onnx(tmp_path / "x.onnx", obs), expected, atol=1e-5)
     with torch.no_grad():
         assert np.allclose(torch.jit.load(tmp_path / "x.torchscript")(torch.from_numpy(obs)), expected, atol=1e-5)
+
+
+ARM = TaskSpec("Arm", (3,), "float32", 2, 1, None, {}, bounds=((-2.0, 0.0), (2.0, 1.0)))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.parametrize(
+    "student, spec, output, tells",
+    [
+        (PPO(**SMALL), CART, "logits", "logits"),
+        (PPO(**SMALL, norm_obs=True), ARM, "actions", "means"),
+        (SAC(**SMALL), ARM, "actions", "means"),
+        (TD3(**SMALL), ARM, "actions", "means"),
+    ],
+    ids=["ppo", "ppo-continuous", "sac", "td3"],
+)
+def test_policies_export_logits_and_continuous_agents_their_actions_and_both_are_read_back_as_such(
+    student, spec, output, tells, tmp_path
+):
+    agent = stored(tmp_path, student, spec)
+    obs, expected = torch.from_numpy(probes(spec)[:5]), told(agent, probes(spec)[:5])
+    if spec.continuous:
+        said = student.policy(spec, open_agent(agent).network())
+        unit = greedy_action(said.kind, said(obs)).detach().numpy()
+        expected = from_unit(spec, unit)
+    for kind in ("onnx", "torchscript"):
+        assert export(open_agent(agent), kind, tmp_path / f"x.{kind}").gives == (output, 2)
+    with torch.no_grad():
+        assert np.allclose(torch.jit.load(tmp_path / "x.torchscript")(obs), expected, atol=1e-5)
+    teacher = open_teacher(f"onnx:{tmp_path / 'x.onnx'}")
+    assert teacher.card.tells == tells and np.allclose(says(teacher, obs)[0], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("student", [DQN(torso="nature-same", **SMALL), DQN(torso="impala", bfloat16=True, **SMALL)])

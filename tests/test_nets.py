@@ -11,9 +11,12 @@ from probes import Catch, network_of
 from reincarnate import envs
 from reincarnate.envs import minatar
 from reincarnate.errors import UserError
-from reincarnate.nets import Flat, FusedMLP
+from reincarnate.nets import Flat, build, quickest
 from reincarnate.nets.blocks import BLOCK, in_blocks
+from reincarnate.nets.fused import FusedMLP
+from reincarnate.nets.fused_cnn import FusedCNN
 from reincarnate.nets.torsos import MinAtarCNN
+from reincarnate.students import DQN, PQN, QRDQN
 from reincarnate.types import TaskSpec
 
 ATARI = TaskSpec("Screens", (4, 84, 84), "uint8", 6, 4, 1.0, {})
@@ -45,6 +48,40 @@ def test_the_fused_perceptron_reads_parameters_where_they_lie():
     fused = FusedMLP(network)
     flat.data.mul_(2.0)
     torch.testing.assert_close(fused(torch.ones(2, 40)), network(torch.ones(2, 40)))
+
+
+@pytest.mark.parametrize(
+    "settings", [PQN(), DQN(hidden=(24, 16), layer_norm=True), QRDQN(hidden=(24,), quantiles=3)], ids=lambda s: s.hidden
+)
+def test_the_fused_minatar_network_is_its_modules_to_the_bit(settings):
+    network = build(MINATAR, settings, settings.critic(), 0)
+    plain = copy.deepcopy(network)
+    flat, fused = Flat(network), quickest(network)
+    assert isinstance(fused, FusedCNN) and flat.grad is not None
+    flat.grad.fill_(7.0)  # written, not added to
+    obs = torch.rand(12, 10, 10, 4) < 0.2
+    out, expected = fused(obs), plain(obs)
+    slope = torch.randn_like(out)
+    out.backward(slope)
+    expected.backward(slope)
+    assert torch.equal(out, expected)
+    found = flat.grad.clone()
+    for a, b in zip(network.parameters(), plain.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+    with torch.no_grad():
+        assert torch.equal(fused(obs), expected)
+    if out.ndim == 2:  # and without autograd
+        flat.grad.zero_()
+        fused.descend(obs, lambda q: (q, slope))
+        assert torch.equal(flat.grad, found)
+
+
+@pytest.mark.parametrize(
+    "more", [{"dueling": True}, {"noisy": True}, {"bfloat16": True}, {"torso": "mlp", "dueling": True}]
+)
+def test_what_is_not_plain_goes_through_its_modules(more):
+    network = network_of(MINATAR, 0, **{"torso": "minatar", "hidden": (), "dueling": False, **more})
+    assert quickest(network) is None
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,7 @@ from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, play_episodes
 from reincarnate.training.players import Greedy
 from reincarnate.types import (
+    BEST,
     NOTHING,
     VALUES,
     Batch,
@@ -55,6 +56,7 @@ from reincarnate.types.leaves import each_tensor
 
 TAIL = 4  # flag of a row that begins no transition
 POINT = TaskSpec("Point", (2,), "float32", 3, 1, None, {})
+MINATAR = TaskSpec("Grid", (10, 10, 4), "bool", 3, 1, None, {})
 SCREEN = TaskSpec("Screen", (4, 84, 84), "uint8", 3, 4, 1.0, {})
 
 
@@ -1063,6 +1065,30 @@ def test_a_pqn_of_the_command_line_with_too_few_copies_is_refused(tmp_path, monk
     with pytest.raises(SystemExit):
         main(["train", "scratch", "--student", "pqn", "--env", "CartPole-v1", "--envs", "2", "--out", "run"])
     assert "batch-size" in capsys.readouterr().err and not Path("run").exists()
+
+
+@pytest.mark.parametrize("spec", [POINT, MINATAR], ids=["mlp", "cnn"])
+@pytest.mark.parametrize("settings", [DQN(hidden=(8,)), PQN(hidden=(8,)), DQN(hidden=(8,), double=True)])
+def test_values_learnt_at_once_with_a_teacher_and_an_anchor_move_as_autograd_would_move_them(spec, settings):
+    terms = [(0.5, Distil(0.7, 1.3)), (0.25, Distil(0.7, 0.7, of=BEST))]
+    n, found = 8, []
+    generator = torch.Generator().manual_seed(0)
+    draw = lambda *shape: torch.rand(n, *shape, generator=generator)
+    obs = [draw(*spec.obs_shape) < 0.2 if spec is MINATAR else draw(*spec.obs_shape) for _ in range(2)]
+    said = {name: Prediction("logits", draw(3)) for name in ("teacher", BEST)}
+    successor = None if settings.on_rollouts else obs[1]
+    batch = Batch(obs[0], torch.arange(n) % 3, draw(), draw(), successor, said)
+    for quick in (True, False):
+        student = settings.newborn(spec, 0)
+        if not quick:
+            student._forward = lambda net: net.module
+        learnt = student.update(batch, Weighing(0.5, terms, 1.0), np.random.default_rng(0))
+        found.append((learnt, student.online.grad.clone()))
+    (mine, gradient), (plain, expected) = found
+    torch.testing.assert_close(gradient, expected)
+    assert set(mine.means) == {"td", "distil", "anchor"}
+    torch.testing.assert_close([*mine.means.values()], [*plain.means.values()])
+    torch.testing.assert_close(mine.each, plain.each)
 
 
 @dataclass(frozen=True)

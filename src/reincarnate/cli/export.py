@@ -14,8 +14,9 @@ def export(args: list[str]) -> None:
     """`export AGENT --to FORMAT --out FILE`."""
 
     def command(agent: Positional[str], to: str, out: Path) -> None:
-        """An agent as one file: `obs` in the task's own dtype, any number of them, to `q_values` [B, A].
+        """An agent as one file: `obs` in the task's own dtype, any number of them, to what it says of them [B, A].
 
+        Which is `q_values`, of policies `logits`, and of continuous agents greedy `actions` in the task's units.
         Preprocessing is in the graph. What is written is first run beside the agent on random observations, and gets
         its name only if the values agree. safetensors holds weights and settings, no graph. sb3 is a zip for `PPO.load`
         and its like (also A2C, SAC, TQC, TD3, DQN, QR-DQN), with the observations' statistics beside it, if there are
@@ -33,7 +34,7 @@ def export(args: list[str]) -> None:
         said = done.words
         if to != "sb3":
             said += f"; obs {opened.spec.obs_dtype}[B, {', '.join(map(str, opened.spec.obs_shape))}] to "
-            said += f"q_values [B, {opened.spec.actions}]"
+            said += "{} [B, {}]".format(*done.gives)
         if done.difference is None:
             ui.note(
                 'warning: not compared with the agent: onnxruntime is not installed (pip install "reincarnate[onnx]")'

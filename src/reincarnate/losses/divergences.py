@@ -42,6 +42,24 @@ def categorical_kl(
     return (mass * (log_p - log_q).masked_fill(mass == 0, 0)).sum(-1)
 
 
+def categorical_kl_at_once(
+    p: Float[Tensor, "B A"], q: Float[Tensor, "B A"], p_temperature: float, q_temperature: float
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "B A"]]:
+    """`categorical_kl` and its derivative by q, written down: (softmax(q/τ_q) − softmax(p/τ_p)) / τ_q.
+
+    Actions of which p says −∞ have no part, in q's policy either.
+    """
+    log_p, log_q = F.log_softmax(p / p_temperature, -1), F.log_softmax(_known(p, q) / q_temperature, -1)
+    mass = log_p.exp()
+    kl = (mass * (log_p - log_q).masked_fill_(mass == 0, 0)).sum(-1)
+    return kl, log_q.exp_().sub_(mass).div_(q_temperature)
+
+
+def _known(p: Tensor, q: Tensor) -> Tensor:
+    """q with −∞ where p, who knows which actions there are, says it."""
+    return torch.where(p.isneginf(), p, q)
+
+
 def gaussian_kl(
     p_mean: Float[Tensor, "*L A"],
     p_log_std: Float[Tensor, "*L A"],
@@ -99,8 +117,7 @@ def divergence(
     """
     told = teacher.x.detach()
     if _speak_of_the_same(teacher.kind, student.kind):
-        own = torch.where(told.isneginf(), told, student.x)
-        p, q = (told, teacher_temperature), (own, temperature)
+        p, q = (told, teacher_temperature), (_known(told, student.x), temperature)
         (p, p_tau), (q, q_tau) = (q, p) if reverse else (p, q)
         return categorical_kl(p, q, p_tau, q_tau)
     kind = student.kind

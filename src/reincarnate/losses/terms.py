@@ -11,7 +11,7 @@ from torch import Tensor
 
 from reincarnate.losses import values
 from reincarnate.losses.decorrelation import By, decorrelation
-from reincarnate.losses.divergences import divergence
+from reincarnate.losses.divergences import categorical_kl_at_once, divergence
 from reincarnate.losses.log_probs import log_prob_of, masked
 from reincarnate.losses.policy import proximal_distillation
 from reincarnate.types import BEST, LOGITS, START, VALUES, Batch, Prediction, Term
@@ -57,6 +57,17 @@ class Distil:
             teacher_std=self.std,
             reverse=self.reverse,
         )
+
+    @property
+    def knows_its_slope(self) -> bool:
+        """Whether `at_once` has this term's derivative: of the KL from the teacher of discrete actions alone."""
+        return type(self) is Distil and not self.reverse
+
+    def at_once(self, out: Tensor, batch: Batch) -> tuple[Float[Tensor, "B"], Float[Tensor, "B A"]]:
+        """The term of each example by a student's values or logits [B, A], and its derivative by them."""
+        assert self.knows_its_slope and self.temperature and self.teacher_temperature
+        told = batch.predictions[self.of].x
+        return categorical_kl_at_once(told, out, self.teacher_temperature, self.temperature)
 
     def __str__(self) -> str:
         if self.of == BEST:

@@ -1,6 +1,7 @@
 """Agents as files that others run: ONNX, TorchScript, safetensors, SB3's zips; each is compared with the agent first.
 
-The graph takes raw observations of the task, `obs` [B, *O] of any B, and gives action values, `q_values` [B, A]. What
+The graph takes raw observations of the task, `obs` [B, *O] of any B, and gives action values, `q_values` [B, A],
+logits, `logits` [B, A], or of continuous agents greedy actions in the task's units, `actions` [B, A]. What
 the network does to observations first (pixels divided by 255, booleans to 0 and 1) is in the graph, noise is not. With
 a memory it also takes `begins` [B], true where an episode starts, and `carry` [B, H], zeros at first, and also gives
 `carry_after`, which is the next step's `carry`.
@@ -11,7 +12,7 @@ import io
 import json
 import warnings
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -25,15 +26,17 @@ from reincarnate import __version__
 from reincarnate.agents.agent import Agent
 from reincarnate.config import from_dict, to_dict
 from reincarnate.data.dataset import spec_from, spec_value
+from reincarnate.data.layouts import bounds_of
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, write_bytes
 from reincarnate.files.safe import one_line
+from reincarnate.losses.divergences import greedy_action
 from reincarnate.nets.plain import plain
 from reincarnate.priors.weights import open_weights
 from reincarnate.sharing import sb3
 from reincarnate.sharing.sb3_pickles import statistics
 from reincarnate.students import STUDENTS, AnyStudent
-from reincarnate.types import Settings, TaskSpec
+from reincarnate.types import LOGITS, VALUES, Settings, TaskSpec
 
 OPSET = 17  # the first with layer norms
 TOLERANCE = 1e-5  # of the largest value, or of 1 where that is smaller
@@ -43,34 +46,53 @@ REMEMBERED = 5  # steps before them, for those who remember
 Arrays = tuple[np.ndarray, ...]
 Answer = Callable[..., Arrays]
 """Observations [B, *O] (and begins, carry) to action values [B, A] (and the carry after them)."""
-INPUTS, OUTPUTS = ("obs", "begins", "carry"), ("q_values", "carry_after")
+INPUTS = "obs", "begins", "carry"
+GIVES = {VALUES: "q_values", LOGITS: "logits"}  # what the output is called; of continuous agents `ACTIONS`
+ACTIONS, CARRY = "actions", "carry_after"
 
 
 class Export(NamedTuple):
-    """What was written: the format in words, the largest difference from the agent (None: not compared), more files."""
+    """What was written: the format in words, what its graph gives of so many numbers, the largest difference from the
+    agent (None: not compared), more files."""
 
     words: str
+    gives: tuple[str, int]
     difference: float | None
     beside: tuple[Path, ...] = ()
 
 
 class Graph(nn.Module):
-    """An agent's network from raw observations to what it predicts, in float32 and without noise."""
+    """An agent's network from raw observations to action values, logits or, of continuous agents, to the greedy actions
+    in the task's units; in float32 and without noise."""
 
     def __init__(self, network: nn.Module, student: Settings, spec: TaskSpec):
         nn.Module.__init__(self)
         self.policy = student.policy(spec, plain(network))
-        remembers = self.policy.initial(1).shape[-1] > 0
-        self.inputs, self.outputs = (INPUTS, OUTPUTS) if remembers else (INPUTS[:1], OUTPUTS[:1])
+        self.kind: str = getattr(self.policy, "kind", student.predicts)
+        names, remembers = (GIVES.get(self.kind, ACTIONS), CARRY), self.policy.initial(1).shape[-1] > 0
+        self.inputs, self.outputs = (INPUTS, names) if remembers else (INPUTS[:1], names[:1])
+        if spec.continuous:
+            low, high = (torch.tensor(bound, dtype=torch.float32) for bound in bounds_of(spec))
+            self.register_buffer("low", low)
+            self.register_buffer("high", high)
 
     def forward(self, obs: Tensor, *memory: Tensor) -> Any:
-        """Raw observations [B, *O] to what the agent predicts of them, [B, K]; with a memory, as the module says."""
-        return self.policy(obs, *memory)  # pyright: ignore[reportCallIssue]
+        """Raw observations [B, *O] to what the graph gives, [B, A]; with a memory, as the module says."""
+        told = self.policy(obs, *memory)  # pyright: ignore[reportCallIssue]
+        if self.kind in GIVES:
+            return told
+        x, *rest = _tuple(told)
+        low, high = self.get_buffer("low"), self.get_buffer("high")
+        action = low + (greedy_action(self.kind, x) + 1) / 2 * (high - low)
+        return (action, *rest) if rest else action
 
     def answers(self, *arrays: np.ndarray) -> Arrays:
         """The same of arrays."""
-        told = self(*map(torch.from_numpy, arrays))
-        return tuple(x.numpy() for x in _tuple(told))
+        return _arrays(self(*map(torch.from_numpy, arrays)))
+
+    def predictions(self, *arrays: np.ndarray) -> Arrays:
+        """What the agent predicts, as it is: of continuous agents spreads too. Stable-Baselines3's zips hold that."""
+        return _arrays(self.policy(*map(torch.from_numpy, arrays)))  # pyright: ignore[reportCallIssue]
 
 
 def export(agent: Agent, kind: str, out: Path) -> Export:
@@ -89,11 +111,12 @@ def export(agent: Agent, kind: str, out: Path) -> Export:
         warnings.simplefilter("ignore")  # tracing and its exporters are called old by those who made them
         asked = _questions(graph, agent.spec)
         content, words, run = FORMATS[kind](graph, agent, tuple(torch.from_numpy(array[:2]) for array in asked))
-        difference = _compare(graph, run, asked) if run else None
+        expected = (graph.predictions if kind == "sb3" else graph.answers)(*asked)
+        difference = _compare(graph.outputs, expected, run, asked) if run else None
     for path, more in beside.items():
         write_bytes(path, more)
     write_bytes(out, content)
-    return Export(words, difference, tuple(beside))
+    return Export(words, (graph.outputs[0], agent.spec.actions), difference, tuple(beside))
 
 
 def _beside(agent: Agent, kind: str, out: Path) -> dict[Path, bytes]:
@@ -130,11 +153,15 @@ def _tuple(told: Any) -> tuple[Any, ...]:
     return told if isinstance(told, tuple) else (told,)
 
 
-def _compare(graph: Graph, run: Answer, asked: Arrays) -> float:
+def _arrays(told: Any) -> Arrays:
+    return tuple(x.numpy() for x in _tuple(told))
+
+
+def _compare(outputs: Sequence[str], answers: Arrays, run: Answer, asked: Arrays) -> float:
     """The largest difference on batches of several sizes. Raises UserError where it is too large."""
     batches = [_tuple(run(*(np.ascontiguousarray(array[part]) for array in asked))) for part in PARTS]
     largest = 0.0
-    for name, expected, parts in zip(graph.outputs, graph.answers(*asked), zip(*batches, strict=True), strict=True):
+    for name, expected, parts in zip(outputs, answers, zip(*batches, strict=True), strict=True):
         found = np.concatenate(parts)
         if found.shape != expected.shape or not np.isfinite(found).all():
             raise UserError(f"the file gives {name} {found.shape}, the agent's {expected.shape}; it was not written")
@@ -183,8 +210,7 @@ def _torchscript(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tup
     loaded = torch.jit.load(io.BytesIO(content))
 
     def run(*arrays: np.ndarray) -> Arrays:
-        told = loaded(*map(torch.from_numpy, arrays))
-        return tuple(x.numpy() for x in _tuple(told))
+        return _arrays(loaded(*map(torch.from_numpy, arrays)))
 
     return content, f"TorchScript, by torch {torch.__version__}", run
 

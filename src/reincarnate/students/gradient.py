@@ -14,10 +14,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from reincarnate.losses.log_probs import masked
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
-from reincarnate.losses.values import q_learning_at_once
 from reincarnate.nets import Flat
-from reincarnate.nets.fused import FusedMLP
-from reincarnate.nets.fused_stack import FusedStack
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_both, stacked_forward
 from reincarnate.students.critics import Arguments, Critic
@@ -109,24 +106,6 @@ def weigh(
     total: Tensor = sum(parts[1:], parts[0])  # pyright: ignore
     learnt = Learnt({name: m.detach() for name, m in means.items()}, each["td"].detach())
     return (total if seeds == 1 else total.sum()), learnt
-
-
-@torch.no_grad()
-def expected_at_once(net: FusedMLP | FusedStack, batch: Batch, target: Tensor, own: float | Tensor) -> Learnt:
-    """Fill a plain MLP's gradient with own · Huber's loss, where nothing else is learnt and every row counts alike.
-
-    Of a stack `own` is [S, 1], and the mean [S].
-    """
-    seeds = len(own) if isinstance(own, Tensor) and own.ndim else 1
-    share = own / (len(target) // seeds)
-
-    def loss(q: Tensor) -> tuple[Tensor, Tensor]:
-        each, slope = q_learning_at_once(q, batch.action, target)
-        slope.view(seeds, -1).mul_(share)
-        return each, slope
-
-    each = net.descend(batch.obs, loss)
-    return Learnt({"td": each.mean() if net.alone else each.view(seeds, -1).mean(-1)}, each)
 
 
 class FunctionalGradient:

@@ -17,10 +17,11 @@ from reincarnate.nets.fused_stack import FusedStack
 from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_both, stacked_forward
+from reincarnate.students.at_once import expected_at_once, learns_at_once
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.critics import Arguments, Expected
 from reincarnate.students.exploration import best_of
-from reincarnate.students.gradient import Draws, FunctionalGradient, expected_at_once, losses_of, target_of, weigh
+from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.students.value import ValueStudent
 from reincarnate.types import ActorOutput, Batch, Learnt, Term, TimeStep, Weighing
 
@@ -115,8 +116,8 @@ class StackedStudent:
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the flat gradient."""
         target = self._target_of(batch, draws)
-        if self._quick and not terms and batch.weight is None:
-            return expected_at_once(self._quick, batch, target, weights[:, :1])
+        if self._quick and learns_at_once(self._quick, self.critic, batch, terms):
+            return expected_at_once(self._quick, batch, target, terms, weights)
         inputs, features = (draws.online_noise, batch.obs, *draws.online), None
         if reads_features(terms):
             out, features = stacked_both(self.online.module, self._leaves, *inputs)

@@ -13,17 +13,18 @@ from reincarnate.errors import UserError
 from reincarnate.losses.log_probs import masked
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
-from reincarnate.nets import Flat, FusedMLP, build, fits
+from reincarnate.nets import Flat, build, quickest
 from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
+from reincarnate.students.at_once import expected_at_once, learns_at_once
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.costs import cost_of_values
-from reincarnate.students.critics import Critic, Expected, ends
+from reincarnate.students.critics import Critic, ends
 from reincarnate.students.exploration import GREEDY_VALUE, UnderNoise, epsilon_greedy
-from reincarnate.students.gradient import Draws, FunctionalGradient, expected_at_once, losses_of, target_of, weigh
+from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.students.kept import Kept
 from reincarnate.students.maps import FeatureMaps
 from reincarnate.students.rollouts import of_successors
@@ -220,9 +221,8 @@ class ValueStudent(Kept):
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient."""
         quick = self._forward(self.online)
-        alone = not terms and not self._maps and batch.weight is None
-        if alone and isinstance(quick, FusedMLP) and isinstance(self.critic, Expected):
-            return expected_at_once(quick, batch, self._target_of(batch, draws), weights[0])
+        if not self._maps and learns_at_once(quick, self.critic, batch, terms):
+            return expected_at_once(quick, batch, self._target_of(batch, draws), terms, weights)  # pyright: ignore
         assert self.online.grad is not None
         self.online.grad.zero_()
         self._set_noise(draws)
@@ -281,9 +281,9 @@ class ValueStudent(Kept):
         return target_of(self.critic, batch, draws, self.settings.double, online, frozen)
 
     def _forward(self, net: Flat) -> Callable[..., Tensor]:
-        """The quickest way through a network: one node where it is a small MLP, its modules otherwise."""
+        """The quickest way through a network: one node where it is small and plain, its modules otherwise."""
         if id(net) not in self._forwards:
-            self._forwards[id(net)] = FusedMLP(net.module) if fits(net.module) else net.module  # pyright: ignore
+            self._forwards[id(net)] = quickest(net.module) or net.module  # pyright: ignore[reportArgumentType]
         return self._forwards[id(net)]
 
     def forget_forwards(self) -> None:

@@ -1,0 +1,141 @@
+"""A plain QNetwork over MinAtar's CNN as one node of autograd, or without it: what is small is mostly bookkeeping.
+
+The same kernels in the same order as its modules', layer norms too; gradients are written straight into the flat
+gradient vector. `benchmarks/before_after.py` measures the whole.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reincarnate.nets.qnet import QNetwork
+from reincarnate.nets.torsos import MinAtarCNN, as_float
+
+Norm = nn.LayerNorm | None
+
+
+class Normed(NamedTuple):
+    """What a layer norm read, and its statistics, for its gradient."""
+
+    x: Tensor
+    mean: Tensor
+    rstd: Tensor
+
+
+class FusedCNN:
+    """The passes of a QNetwork over a MinAtarCNN, reading its parameters where they lie. Observations [B, H, W, C]."""
+
+    alone = True
+
+    def __init__(self, network: QNetwork):
+        assert fits_cnn(network)
+        torso: MinAtarCNN = network.torso  # pyright: ignore[reportAssignmentType]
+        self._conv, self._norm = torso.conv1, _norm(torso.norm1)
+        self._hidden = [(layer, _norm(norm)) for layer, norm in zip(torso.fc.layers, torso.fc.norms, strict=True)]
+        self._head, self._outputs = network.advantage, network.outputs
+        self._anchor = torch.zeros((), requires_grad=True)
+
+    def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
+        """The network's outputs; differentiable exactly where autograd is on."""
+        out = _Node.apply(self._anchor, self, obs) if torch.is_grad_enabled() else self._forward(obs, [])
+        return out if self._outputs == 1 else out.unflatten(-1, (-1, self._outputs))  # pyright: ignore
+
+    @torch.no_grad()
+    def descend(self, obs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
+        """Fill the flat gradient with a loss's, which knows its derivative by the outputs [B, A]; returns the loss."""
+        found, slope = loss(self._forward(obs, kept := []))
+        self._backward(kept, slope)
+        return found
+
+    def _forward(self, obs: Tensor, kept: list[Any]) -> Tensor:
+        """The outputs [B, A·K]; what their gradient needs is added to `kept`: each layer's input and its norm's."""
+        x = as_float(obs).permute(0, 3, 1, 2).contiguous()
+        y, normed = _normalised(F.conv2d(x, self._conv.weight, self._conv.bias), self._norm)
+        kept.append((x, normed))
+        h = y.flatten(1).relu_()
+        for layer, norm in self._hidden:
+            y, normed = _normalised(F.linear(h, layer.weight, layer.bias), norm)  # pyright: ignore
+            kept.append((h, normed))
+            h = y.relu_()
+        kept.append((h, None))
+        return F.linear(h, self._head.weight, self._head.bias)  # pyright: ignore
+
+    def _backward(self, kept: list[Any], grad: Float[Tensor, "B O"]) -> None:
+        """Write all gradients into their windows."""
+        above = kept.pop()[0]
+        grad = _linear_backward(self._head, above, grad)
+        for layer, norm in reversed(self._hidden):
+            below, normed = kept.pop()
+            grad = _norm_backward(norm, normed, torch.ops.aten.threshold_backward(grad, above, 0))
+            grad, above = _linear_backward(layer, below, grad), below
+        x, normed = kept.pop()
+        grad = torch.ops.aten.threshold_backward(grad, above, 0).view(len(x), *self._shape(x))
+        grad, conv = _norm_backward(self._norm, normed, grad), self._conv
+        sizes = [conv.out_channels], [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+        found = torch.ops.aten.convolution_backward(grad, x, conv.weight, *sizes, [False, True, True])
+        _written(conv, *found[1:])
+
+    def _shape(self, x: Tensor) -> tuple[int, int, int]:
+        less = self._conv.kernel_size[0] - 1
+        return self._conv.out_channels, x.shape[2] - less, x.shape[3] - less
+
+
+def fits_cnn(network: nn.Module) -> bool:
+    """Whether a network is one that FusedCNN computes: MinAtar's, of linear layers and ReLUs, layer norms or none."""
+    if not isinstance(network, QNetwork) or not isinstance(network.torso, MinAtarCNN):
+        return False
+    if network.value is not None or network.memory is not None or network.in_bfloat16:
+        return False
+    torso = network.torso
+    norms = [torso.norm1, *torso.fc.norms]
+    plain = torso.fc.activation == "relu" and all(isinstance(norm, nn.Identity | nn.LayerNorm) for norm in norms)
+    return plain and all(type(layer) is nn.Linear for layer in [*torso.fc.layers, network.advantage])
+
+
+def _norm(norm: nn.Module) -> Norm:
+    return norm if isinstance(norm, nn.LayerNorm) else None
+
+
+def _normalised(x: Tensor, norm: Norm) -> tuple[Tensor, Normed | None]:
+    if norm is None:
+        return x, None
+    y, mean, rstd = torch.native_layer_norm(x, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+    return y, Normed(x, mean, rstd)
+
+
+def _norm_backward(norm: Norm, normed: Normed | None, grad: Tensor) -> Tensor:
+    if norm is None or normed is None:
+        return grad
+    given = grad, normed.x, norm.normalized_shape, normed.mean, normed.rstd, norm.weight, norm.bias
+    below, *found = torch.ops.aten.native_layer_norm_backward(*given, [True, True, True])
+    _written(norm, *found)
+    return below
+
+
+def _linear_backward(layer: Any, x: Tensor, grad: Tensor) -> Tensor:
+    torch.mm(grad.t(), x, out=layer.weight.grad)
+    torch.sum(grad, 0, out=layer.bias.grad)
+    return grad.mm(layer.weight)
+
+
+def _written(layer: Any, weight: Tensor, bias: Tensor) -> None:
+    layer.weight.grad.copy_(weight)
+    layer.bias.grad.copy_(bias)
+
+
+class _Node(torch.autograd.Function):
+    """The whole network. The anchor ties it into the graph; gradients of weights are side effects of `backward`."""
+
+    @staticmethod
+    def forward(ctx: Any, anchor: Tensor, network: FusedCNN, obs: Tensor) -> Tensor:
+        ctx.network, ctx.kept = network, []
+        return network._forward(obs, ctx.kept)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
+        ctx.network._backward(ctx.kept, grads[0])
+        return None, None, None
