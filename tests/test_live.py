@@ -1,6 +1,7 @@
 """A page that follows runs while they go on, and what is said of budgets and teachers before they do."""
 
 import json
+import math
 from dataclasses import replace
 
 import pytest
@@ -12,8 +13,14 @@ from reincarnate.methods import METHODS, Scratch
 from reincarnate.run.budget import budget_remarks
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN
-from reincarnate.studies.live import PAGE, write_live
+from reincarnate.studies.live import PAGE, watch, write_live
 from reincarnate.studies.overview import report_study
+
+
+def test_a_page_is_not_written_every_never(tmp_path):
+    for every in (0.5, math.nan, math.inf):
+        with pytest.raises(UserError, match="--every must be at least 1 second"):
+            watch(tmp_path, every, True, print)
 
 
 def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):

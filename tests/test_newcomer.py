@@ -15,6 +15,7 @@ from reincarnate.cli.train_flags import parse
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, Kickstart, Scratch
 from reincarnate.run.budget import fitted
+from reincarnate.run.execute import execute
 from reincarnate.run.result import poor
 from reincarnate.run.settings import Run, from_record, record
 from reincarnate.students import DQN, PPO, PQN, SAC
@@ -27,6 +28,54 @@ TASK = ["--env", "CartPole-v1", "--env-steps"]
 @pytest.fixture(autouse=True)
 def somewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+
+
+# ---- in Python and in files ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes, said",
+    [
+        ({"compile": "no"}, "compile: expected one of auto, on, off, found 'no'"),
+        ({"env_steps": "200"}, "env_steps: expected int, found '200'"),
+        ({"student": DQN(hidden=16)}, "student.hidden: expected a tuple of int, found 16"),
+        ({"student": DQN(lr="1e-3")}, "student.lr: expected float, found '1e-3'"),
+        ({"student": "dqn"}, r"expected the settings of a student, as DQN\(\), found 'dqn'"),
+        ({"method": Scratch}, r"expected the settings of a method, Scratch\(\), found <class"),
+    ],
+)
+def test_what_python_lets_pass_is_refused_in_a_line_before_anything_is_recorded(changes, said):
+    run = Run("CartPole-v1", **{"method": Scratch(), "store": "s", **changes})
+    with pytest.raises(UserError, match=f"^[^\n]*{said}[^\n]*$"):
+        execute(run, "run")
+    assert not Path("run").exists()
+
+
+def test_one_number_in_a_file_stands_for_a_list_of_one_as_on_the_command_line():
+    Path("c.yaml").write_text("student: {name: dqn, hidden: 16}")
+    run, _, _ = parse(["scratch", "--config", "c.yaml", *TASK, "3000"])
+    assert run.student.hidden == (16,)
+    Path("c.yaml").write_text("student: {name: dqn, hidden: null}")
+    with pytest.raises(UserError, match=r"student\.hidden: expected int, found None"):
+        parse(["scratch", "--config", "c.yaml", *TASK, "3000"])
+
+
+def test_a_folder_with_one_zip_is_told_to_name_it():
+    Path("agent").mkdir()
+    Path("agent/best.zip").touch()
+    with pytest.raises(UserError, match=r"agent is a folder: name the file in it, agent/best\.zip"):
+        open_teacher("agent")
+
+
+def test_a_command_that_is_advised_is_whole_and_quoted(capsys):
+    run = Run("LunarLander-v3?gravity=-6&max_episode_steps=60", Scratch(), DQN(), env_steps=5000)
+    poorly = {
+        "normalised": None,
+        "interval": [-310, -290],
+        "reference": {"random": {"low": -300, "high": -280}, "teacher": None},
+    }
+    command = afterwards(run, [poorly], None)[-1]
+    assert shlex.split(command.partition("   ")[0])[3] == run.env
 
 
 # ---- defaults that fit the budget ---------------------------------------------------------------------

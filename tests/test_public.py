@@ -27,6 +27,13 @@ def test_exported_names_exist_and_are_documented():
             assert value.__doc__ and not value.__doc__.startswith(f"{name}("), name
 
 
+def test_every_method_and_student_that_ships_is_offered_by_its_class():
+    offered = {
+        getattr(reincarnate, name) for name in reincarnate.__all__ if isinstance(getattr(reincarnate, name), type)
+    }
+    assert {METHODS[name] for name in METHODS.ours} | {STUDENTS[name] for name in STUDENTS.ours} <= offered
+
+
 def test_every_module_and_everything_public_in_it_has_a_docstring():
     for name in MODULES:
         module = importlib.import_module(name)

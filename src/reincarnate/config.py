@@ -107,17 +107,59 @@ def _is_union(kind: Any) -> bool:
 
 def _plain(kind: Any, value: Any, where: str) -> Any:
     """A value that is no dataclass, checked against its annotation."""
-    if isinstance(value, list | tuple) and get_origin(kind) is tuple:
+    if get_origin(kind) is tuple:  # one alone may stand for a list of one, as on the command line
         inner = get_args(kind)[0]
-        return tuple(_plain(inner, item, where) for item in value)
+        return tuple(_plain(inner, item, where) for item in (value if isinstance(value, list | tuple) else [value]))
     if _wants_float(kind) and isinstance(value, int) and not isinstance(value, bool):
         if abs(value) >= 10**limits.DIGITS:
             raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
         return float(value)
     if _fits(kind, value):
         return value
-    expected = getattr(kind, "__name__", str(kind).replace("typing.", ""))
-    raise UserError(f"{where}: expected {expected}, found {value!r}")
+    raise UserError(f"{where}: expected {_named(kind)}, found {value!r}")
+
+
+def _named(kind: Any) -> str:
+    """A kind in messages."""
+    if get_origin(kind) is Literal:
+        return f"one of {', '.join(map(str, get_args(kind)))}"
+    if _is_union(kind) and kind is not Any:
+        return " or ".join(map(_named, get_args(kind)))
+    if get_origin(kind) is tuple:
+        return f"a tuple of {_named(get_args(kind)[0])}"
+    return "nothing" if kind is type(None) else getattr(kind, "__name__", str(kind))
+
+
+def refuse_other_kinds(value: Any, where: str = "") -> None:
+    """Of a dataclass that was made in Python. Raises UserError where a field holds another kind than its annotation."""
+    try:
+        hints = typing.get_type_hints(type(value), include_extras=True)
+    except NameError:  # somebody's own class, annotated with names that are not there
+        return
+    for field in dataclasses.fields(value):
+        _refuse_other(hints[field.name], getattr(value, field.name), _join(where, field.name))
+
+
+def _refuse_other(kind: Any, item: Any, where: str) -> None:
+    made = dataclasses.is_dataclass(item) and not isinstance(item, type)
+    if (registry := _registry(kind)) and not made:
+        name = item.__name__ if isinstance(item, type) else None
+        hint = f"{name}()" if name else f"as {_example(registry)}()"
+        raise UserError(f"{where}: expected the settings of a {registry.what}, {hint}, found {item!r}")
+    kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    if made:
+        refuse_other_kinds(item, where)
+    elif get_origin(kind) is tuple:
+        if not isinstance(item, list | tuple):
+            raise UserError(f"{where}: expected {_named(kind)}, found {item!r}")
+        for one in item:
+            _refuse_other(get_args(kind)[0], one, where)
+    elif not _fits(kind, item):
+        raise UserError(f"{where}: expected {_named(kind)}, found {item!r}")
+
+
+def _example(registry: Registry) -> str:
+    return registry.ours[next(iter(registry))].rpartition(":")[2]
 
 
 def _wants_float(kind: Any) -> bool:

@@ -121,12 +121,15 @@ def table_of(told: Mapping[str, object]) -> str:
     return f"<table>{rows}</table>"
 
 
-def note(text: str) -> None:
-    """Something a person should know, as it is: brackets in it are no markup; warnings stand out."""
+def note(text: str, whole: bool = False) -> None:
+    """Something a person should know, as it is: brackets in it are no markup; warnings stand out.
+
+    A command to be copied stays `whole`: its lines are not broken.
+    """
     style = "yellow" if text.startswith("warning") else None
     if quiet and style is None:
         return
-    errors.print(clean_lines(text), style=style, markup=False, highlight=False, emoji=False)
+    errors.print(clean_lines(text), style=style, markup=False, highlight=False, emoji=False, soft_wrap=whole)
 
 
 def say(text: str) -> None:

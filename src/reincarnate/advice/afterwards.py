@@ -1,7 +1,9 @@
 """What `advise` would say of a run that ended poorly: below its teacher, or no better than the random policy."""
 
+import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from reincarnate import envs
 from reincarnate.advice.facts import LEAST_BUDGET
@@ -15,8 +17,22 @@ from reincarnate.run.result import Results, poor
 from reincarnate.run.settings import Run, method_name, record
 from reincarnate.students import STUDENTS
 
-AS_IT_WAS = ("imports", "device", "store", "metric", "label", "log", "seed", "eval_episodes", "evaluations", "envs")
+AS_IT_WAS = (
+    "imports",
+    "device",
+    "compile",
+    "final_episodes",
+    "store",
+    "metric",
+    "label",
+    "log",
+    "seed",
+    "eval_episodes",
+    "evaluations",
+    "envs",
+)
 """Settings of a run that no advice is about."""
+OF_THE_STUDENT = ("hidden", "width", "torso")
 
 
 def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
@@ -28,7 +44,7 @@ def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
     if not reason or envs.parse(run.env).parts or run.env_steps < LEAST_BUDGET:
         return []
     if not (run.teacher or run.data or run.weights):
-        more = f"reincarnate advise --env {run.env} --teacher …   (or --data, --weights)"
+        more = f"reincarnate advise --env {shlex.quote(run.env)} --teacher …   (or --data, --weights)"
         return [f"{reason}: more env steps may do it, or something to start from:", more]
     question = Question(
         run.env,
@@ -65,4 +81,8 @@ def _can_be(run: Run) -> bool:
 
 def _of(run: Run, advised: Run) -> Run:
     """The advised run with what it does not speak of as it was."""
-    return replace(advised, **{name: getattr(run, name) for name in AS_IT_WAS})
+    kept: dict[str, Any] = {name: getattr(run, name) for name in AS_IT_WAS}
+    if type(advised.student) is type(run.student):
+        shape = {name: getattr(run.student, name) for name in OF_THE_STUDENT if hasattr(run.student, name)}
+        kept["student"] = replace(advised.student, **shape)
+    return replace(advised, **kept)

@@ -14,6 +14,7 @@ from reincarnate.run.settings import Run
 from reincarnate.students.settings import ReplaySettings
 
 OFFLINE = 1.6  # offline updates for each online
+LEAST_OFFLINE = 1_000  # our judgement: in fewer nothing is imitated (our studies take 3,000 to 15,000)
 SYNCS = 10  # of the target network, fewer are too few
 SHORTEST = 50.0  # updates between two: with less there is hardly a target network
 MOST_DATA = 50_000  # env steps of the teacher, unless the budget is so long that 0.4 of it are more
@@ -78,11 +79,16 @@ def _horizon(m: Measurement) -> int:
     return two_digits(max(1.0, m.teacher.episode_steps))
 
 
+def _offline_words(offline: int, online: int) -> str:
+    why = f"{OFFLINE} for each of {online:,} online" if offline > LEAST_OFFLINE else "the fewest that imitate"
+    return f"{offline:,} offline updates: {why}"
+
+
 SETTINGS = (
     Setting(
         _has("offline_updates"),
-        lambda m, run: of_method(run, offline_updates=two_digits(max(1.0, OFFLINE * m.updates))),
-        lambda m, run: f"{run.method.offline_updates:,} offline updates: {OFFLINE} for each of {m.updates:,} online",
+        lambda m, run: of_method(run, offline_updates=two_digits(max(float(LEAST_OFFLINE), OFFLINE * m.updates))),
+        lambda m, run: _offline_words(run.method.offline_updates, m.updates),
         sources.RATIO,
     ),
     Setting(

@@ -141,7 +141,7 @@ def _advise(run: Run, results: list[dict]) -> None:
     with ui.Bars() as tick:
         lines = afterwards(run, results, tick)
     for line in lines:
-        ui.note(line)
+        ui.note(line, whole=line.startswith("reincarnate "))
 
 
 def _say_result(result: dict, out: Path) -> None:

@@ -12,7 +12,7 @@ import tyro
 
 from reincarnate import __version__, envs
 from reincarnate.agents.card import command
-from reincarnate.config import from_dict, to_dict
+from reincarnate.config import from_dict, refuse_other_kinds, to_dict
 from reincarnate.envs.identity import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
@@ -42,6 +42,7 @@ class Run:
     """Task id, e.g. CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5; several side by side: A,B,C."""
     method: Annotated[AnyMethod, tyro.conf.arg(name="")]  # pyright: ignore[reportInvalidTypeForm]
     student: AnyStudent = field(default_factory=DQN)  # pyright: ignore[reportInvalidTypeForm]
+    """Who learns: its networks, what it learns from and how often."""
     teacher: Address = None
     """Where the teacher is: sb3:PATH.zip, store:DIR, py:FILE.py:NAME. Methods without one use it as the scale.
 
@@ -147,7 +148,8 @@ class Run:
 
 
 def check_settings(run: Run) -> None:
-    """Refuse numbers that cannot mean anything."""
+    """Refuse what is of another kind than it should be, and numbers that cannot mean anything."""
+    refuse_other_kinds(run)
     at_least_one = (
         "env_steps",
         "evaluations",

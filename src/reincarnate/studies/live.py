@@ -26,7 +26,7 @@ HEAD = "</title>"
 
 def watch(directory: Path, every: float, once: bool, say: Callable[[str], None]) -> Path:
     """Write DIR/live.html every so many seconds until every run is done. Raises UserError where there are no runs."""
-    if every < 1:
+    if not 1 <= every < float("inf"):
         raise UserError(f"--every must be at least 1 second, not {every:g}")
     page, told = directory / PAGE, False
     while True:

@@ -122,6 +122,8 @@ def _cell(
     weights = shared.get("weights")  # the task's: a method that learns from scratch has the same student
     shared = {**shared, **(settings.get("run") or {})}
     imports = with_imports(shared, str(path))
+    if theirs := [key for key in ("method", "seed", "label") if key in shared]:
+        raise UserError(f"{path}: {theirs[0]} among a run's settings: a study says that by its methods and seeds")
     if method["name"] not in METHODS:
         raise UserError(f"{path}: {METHODS.unknown(method['name'])}")
     if "env" not in shared:

@@ -66,6 +66,8 @@ def recognise(path: Path) -> str:
     for name in SCHEMES:
         if getattr(SCHEMES[name], "recognises", lambda _: False)(path):
             return name
+    if path.is_dir() and len(zips := sorted(path.glob("*.zip"))) == 1:  # as of an agent of RL Zoo
+        raise UserError(f"{path} is a folder: name the file in it, {zips[0]}")
     kinds = ", ".join(SCHEMES)
     raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {kinds}. {WAYS_OUT}")
 
