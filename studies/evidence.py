@@ -251,6 +251,10 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["better, all four games"] = levels(study, study.labels, "scratch")
         found["pays, the teacher stays"] = pays(study, "stays")
         found["pays, the teacher goes"] = pays(study, "anchored")
+    for name, words in (("weaned_ppo", "PPO students"), ("weaned_dqn", "DQN students of policies")):
+        if study := studies.get(name):
+            found[f"kept after weaning, {words}"] = kept(study, 0.5)
+            found[f"without an anchor, {words}"] = gains(study, ["unanchored"], ["anchored"])
     return found
 
 
