@@ -25,10 +25,27 @@ DQN = (  # all that newer code would fit to so small a budget is told
     "--student dqn --student.update-every 1 --student.batch-size 64 --student.warmup 200 --student.replay-size 20000 "
     "--student.epsilon-steps 10000"
 )
+TEACHER = "--teacher prior:minatar-breakout-dqn --wean.by fixed"  # a shipped one
+RULE = "import torch\ndef lean(obs):\n    return torch.stack([-obs[:, 2], obs[:, 2]], 1)\n"
 TASKS: dict[str, dict] = {
     "dqn, CartPole": {"flags": f"--env CartPole-v1 {DQN}", "steps": (1_000, 9_000)},
     "dqn, MinAtar": {"flags": f"--env MinAtar/Breakout-v1 {DQN}", "steps": (1_000, 9_000)},
     "pqn, MinAtar": {"flags": "--env MinAtar/Breakout-v1 --student pqn", "steps": (10_240, 102_400)},
+    "pqn taught, MinAtar": {
+        "method": f"kickstart {TEACHER}",
+        "flags": "--env MinAtar/Breakout-v1 --student pqn",
+        "steps": (10_240, 102_400),
+    },
+    "dqn taught, MinAtar": {
+        "method": f"kickstart {TEACHER}",
+        "flags": f"--env MinAtar/Breakout-v1 {DQN}",
+        "steps": (1_000, 9_000),
+    },
+    "dqn taught, CartPole": {
+        "method": "dagger --teacher py:rule.py:lean --offline-updates 1 --data-env-steps 200",
+        "flags": f"--env CartPole-v1 {DQN}",
+        "steps": (1_000, 9_000),
+    },
     "ten dqn together, CartPole": {
         "flags": f"--env CartPole-v1 {DQN} --seeds 10 --together on",
         "steps": (500, 4_500),
@@ -40,21 +57,22 @@ TASKS: dict[str, dict] = {
 }
 
 
-def started(tree: Path, flags: str, env_steps: int, folder: str, core: int) -> subprocess.Popen:
+def started(tree: Path, words: str, env_steps: int, folder: str, core: int) -> subprocess.Popen:
     """A run of one side, on one core."""
-    command = runs.command(f"scratch {flags}", env_steps, folder)
+    Path(folder, "rule.py").write_text(RULE)
+    command = runs.command(words, env_steps, folder)
     known = {**os.environ, "PYTHONPATH": str(tree.resolve() / "src"), "OMP_NUM_THREADS": "1"}
     pin, quiet = partial(os.sched_setaffinity, 0, {core}), subprocess.DEVNULL
     with open(f"{folder}/errors", "wb") as errors:
         return subprocess.Popen(command, cwd=folder, env=known, stdout=quiet, stderr=errors, preexec_fn=pin)
 
 
-def seconds(trees: dict[str, Path], flags: str, env_steps: int, core: int) -> dict[str, float]:
+def seconds(trees: dict[str, Path], words: str, env_steps: int, core: int) -> dict[str, float]:
     """CPU seconds of one run of each side, both at once on one core."""
     used = {}
     with ExitStack() as stack:
         folders = {side: stack.enter_context(tempfile.TemporaryDirectory()) for side in trees}
-        running = {side: started(tree, flags, env_steps, folders[side], core) for side, tree in trees.items()}
+        running = {side: started(tree, words, env_steps, folders[side], core) for side, tree in trees.items()}
         for side, process in running.items():
             _, status, usage = os.wait4(process.pid, 0)
             process.returncode = os.waitstatus_to_exitcode(status)
@@ -66,7 +84,8 @@ def seconds(trees: dict[str, Path], flags: str, env_steps: int, core: int) -> di
 
 def speeds(trees: dict[str, Path], task: dict, core: int) -> dict[str, harness.Measured]:
     """Env steps per CPU second of each side, of the steps by which the longer run is longer."""
-    short, long = (seconds(trees, task["flags"], steps, core) for steps in task["steps"])
+    words = f"{task.get('method', 'scratch')} {task['flags']}"
+    short, long = (seconds(trees, words, steps, core) for steps in task["steps"])
     steps = task["steps"][1] - task["steps"][0]
     return {side: {"per_cpu_second": steps / (long[side] - short[side])} for side in trees}
 

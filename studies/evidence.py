@@ -38,8 +38,8 @@ class Curves:
 class Study:
     """A study's `index.json`."""
 
-    def __init__(self, path: Path):
-        self.runs = json.loads(path.read_text())["runs"]
+    def __init__(self, *paths: Path):
+        self.runs = [run for path in paths for run in json.loads(path.read_text())["runs"]]
 
     @cached_property
     def tasks(self) -> list[str]:
@@ -251,6 +251,12 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["better, all four games"] = levels(study, study.labels, "scratch")
         found["pays, the teacher stays"] = pays(study, "stays")
         found["pays, the teacher goes"] = pays(study, "anchored")
+    if "better" in studies and "paper_pqn" in studies:  # the same teachers, budget and references
+        study = Study(*(HERE / name / "index.json" for name in ("better", "paper_pqn")))
+        found["1 methods, PQN students, a million env steps"] = levels(study, study.labels, "scratch")
+        found["1 qdagger against the others, PQN students"] = gains(study, ["qdagger"], study.labels)
+        found["2 n = 1 against λ-returns, PQN students"] = drops(studies["paper_pqn"], studies["paper_pqn"].labels)
+        found["kept after weaning, QDagger of PQN students"] = kept(studies["paper_pqn"], 0.6)
     for name, words in (("weaned_ppo", "PPO students"), ("weaned_dqn", "DQN students of policies")):
         if study := studies.get(name):
             found[f"kept after weaning, {words}"] = kept(study, 0.5)

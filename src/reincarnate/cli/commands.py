@@ -28,7 +28,7 @@ usage: reincarnate COMMAND …
   study run FILE.yaml       a matrix of runs over the same prior: tasks × methods × seeds, resumable, here or on Ray
   watch DIR                 a page that follows a study, or any runs, while they go on
   study report DIR          what a study found so far, and which of its runs are missing
-  priors list               a ready set of priors that studies name by hash; also card, fetch
+  priors list               a ready set of priors that studies name by hash; also card, fetch, play
   lineage show AGENT        what an agent stands on, and what it all cost; also verify, diff, index
   gc                        delete from the store what no run, study or agent refers to
   export AGENT              an agent as ONNX, TorchScript, safetensors or SB3's zip, checked against the agent

@@ -14,7 +14,12 @@ fish:  reincarnate completion fish > ~/.config/fish/completions/reincarnate.fish
 
 The script holds what is registered now; write it again after an update.
 """
-WORDS = {"study": ("run", "report"), "lineage": ("show", "verify", "diff", "index"), "completion": SHELLS}
+WORDS = {
+    "study": ("run", "report"),
+    "lineage": ("show", "verify", "diff", "index"),
+    "priors": ("list", "card", "fetch", "play"),
+    "completion": SHELLS,
+}
 """Commands whose second word is one of these."""
 
 
