@@ -38,9 +38,10 @@ Schedule = Callable[[Progress], float]
 class Term(Protocol):
     """A loss a method adds to the student's own: one number per example. `of`: whose prediction it reads, or None.
 
-    It may have `suits`, the kinds of the student's predictions that it can read, and `instead`, what others can be
-    taught by; `wants`, what the student's critics shall note of the batch for it (`students.judging`); and `columns`,
-    what must be known of stored rows ("return").
+    It has a hash: programs and recordings are kept by their terms. It may have `suits`, the kinds of the student's
+    predictions that it can read, and `instead`, what others can be taught by; `wants`, what the student's critics shall
+    note of the batch for it (`students.judging`); `columns`, what must be known of stored rows ("return"); and where
+    `knows_its_slope` is true `at_once`, its derivative by a value student's predictions (`students.at_once`).
     """
 
     @property
