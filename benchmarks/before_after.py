@@ -26,7 +26,6 @@ DQN = (  # all that newer code would fit to so small a budget is told
     "--student.epsilon-steps 10000"
 )
 TEACHER = "--teacher prior:minatar-breakout-dqn --wean.by fixed"  # a shipped one
-RULE = "import torch\ndef lean(obs):\n    return torch.stack([-obs[:, 2], obs[:, 2]], 1)\n"
 TASKS: dict[str, dict] = {
     "dqn, CartPole": {"flags": f"--env CartPole-v1 {DQN}", "steps": (1_000, 9_000)},
     "dqn, MinAtar": {"flags": f"--env MinAtar/Breakout-v1 {DQN}", "steps": (1_000, 9_000)},
@@ -39,11 +38,6 @@ TASKS: dict[str, dict] = {
     "dqn taught, MinAtar": {
         "method": f"kickstart {TEACHER}",
         "flags": f"--env MinAtar/Breakout-v1 {DQN}",
-        "steps": (1_000, 9_000),
-    },
-    "dqn taught, CartPole": {
-        "method": "dagger --teacher py:rule.py:lean --offline-updates 1 --data-env-steps 200",
-        "flags": f"--env CartPole-v1 {DQN}",
         "steps": (1_000, 9_000),
     },
     "ten dqn together, CartPole": {
@@ -59,7 +53,6 @@ TASKS: dict[str, dict] = {
 
 def started(tree: Path, words: str, env_steps: int, folder: str, core: int) -> subprocess.Popen:
     """A run of one side, on one core."""
-    Path(folder, "rule.py").write_text(RULE)
     command = runs.command(words, env_steps, folder)
     known = {**os.environ, "PYTHONPATH": str(tree.resolve() / "src"), "OMP_NUM_THREADS": "1"}
     pin, quiet = partial(os.sched_setaffinity, 0, {core}), subprocess.DEVNULL

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from reincarnate.nets.qnet import QNetwork
 from reincarnate.nets.torsos import MinAtarCNN, as_float
+from reincarnate.nets.towers import Graded
 
 Norm = nn.LayerNorm | None
 
@@ -33,48 +34,53 @@ class FusedCNN:
 
     def __init__(self, network: QNetwork):
         assert fits_cnn(network)
-        torso: MinAtarCNN = network.torso  # pyright: ignore[reportAssignmentType]
-        self._conv, self._norm = torso.conv1, _norm(torso.norm1)
-        self._hidden = [(layer, _norm(norm)) for layer, norm in zip(torso.fc.layers, torso.fc.norms, strict=True)]
-        self._head, self._outputs = network.advantage, network.outputs
-        self._anchor = torch.zeros((), requires_grad=True)
+        self._passes, self._outputs = _Passes(network), network.outputs
+        self._graded = Graded([self._passes])
 
     def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
         """The network's outputs; differentiable exactly where autograd is on."""
-        out = _Node.apply(self._anchor, self, obs) if torch.is_grad_enabled() else self._forward(obs, [])
+        out = self._graded(obs)[0] if torch.is_grad_enabled() else self._passes.forward(obs)[-1]
         return out if self._outputs == 1 else out.unflatten(-1, (-1, self._outputs))  # pyright: ignore
 
     @torch.no_grad()
     def descend(self, obs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
         """Fill the flat gradient with a loss's, which knows its derivative by the outputs [B, A]; returns the loss."""
-        found, slope = loss(self._forward(obs, kept := []))
-        self._backward(kept, slope)
+        *steps, out = self._passes.forward(obs)
+        found, slope = loss(out)
+        self._passes.backward(steps, slope)
         return found
 
-    def _forward(self, obs: Tensor, kept: list[Any]) -> Tensor:
-        """The outputs [B, A·K]; what their gradient needs is added to `kept`: each layer's input and its norm's."""
-        x = as_float(obs).permute(0, 3, 1, 2).contiguous()
+
+class _Passes:
+    """A convolution, hidden layers and a head; norms where there are any."""
+
+    def __init__(self, network: QNetwork):
+        torso: MinAtarCNN = network.torso  # pyright: ignore[reportAssignmentType]
+        self._conv, self._norm = torso.conv1, _norm(torso.norm1)
+        self._hidden = [(layer, _norm(norm)) for layer, norm in zip(torso.fc.layers, torso.fc.norms, strict=True)]
+        self._head = network.advantage
+
+    def forward(self, x: Tensor) -> list[Any]:
+        """Each layer's input with what its norm read, and the outputs [B, A·K] last."""
+        x = as_float(x).permute(0, 3, 1, 2).contiguous()
         y, normed = _normalised(F.conv2d(x, self._conv.weight, self._conv.bias), self._norm)
-        kept.append((x, normed))
+        steps: list[Any] = [(x, normed)]
         h = y.flatten(1).relu_()
         for layer, norm in self._hidden:
             y, normed = _normalised(F.linear(h, layer.weight, layer.bias), norm)  # pyright: ignore
-            kept.append((h, normed))
+            steps.append((h, normed))
             h = y.relu_()
-        kept.append((h, None))
-        return F.linear(h, self._head.weight, self._head.bias)  # pyright: ignore
+        return [*steps, (h, None), F.linear(h, self._head.weight, self._head.bias)]  # pyright: ignore
 
-    def _backward(self, kept: list[Any], grad: Float[Tensor, "B O"]) -> None:
+    def backward(self, steps: list[Any], grad: Float[Tensor, "B O"]) -> None:
         """Write all gradients into their windows."""
-        above = kept.pop()[0]
+        (x, first), *hidden, (above, _) = steps
         grad = _linear_backward(self._head, above, grad)
-        for layer, norm in reversed(self._hidden):
-            below, normed = kept.pop()
+        for (layer, norm), (below, normed) in zip(reversed(self._hidden), reversed(hidden), strict=True):
             grad = _norm_backward(norm, normed, torch.ops.aten.threshold_backward(grad, above, 0))
             grad, above = _linear_backward(layer, below, grad), below
-        x, normed = kept.pop()
         grad = torch.ops.aten.threshold_backward(grad, above, 0).view(len(x), *self._shape(x))
-        grad, conv = _norm_backward(self._norm, normed, grad), self._conv
+        grad, conv = _norm_backward(self._norm, first, grad), self._conv
         sizes = [conv.out_channels], [1, 1], [0, 0], [1, 1], False, [0, 0], 1
         found = torch.ops.aten.convolution_backward(grad, x, conv.weight, *sizes, [False, True, True])
         _written(conv, *found[1:])
@@ -125,17 +131,3 @@ def _linear_backward(layer: Any, x: Tensor, grad: Tensor) -> Tensor:
 def _written(layer: Any, weight: Tensor, bias: Tensor) -> None:
     layer.weight.grad.copy_(weight)
     layer.bias.grad.copy_(bias)
-
-
-class _Node(torch.autograd.Function):
-    """The whole network. The anchor ties it into the graph; gradients of weights are side effects of `backward`."""
-
-    @staticmethod
-    def forward(ctx: Any, anchor: Tensor, network: FusedCNN, obs: Tensor) -> Tensor:
-        ctx.network, ctx.kept = network, []
-        return network._forward(obs, ctx.kept)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:
-        ctx.network._backward(ctx.kept, grads[0])
-        return None, None, None

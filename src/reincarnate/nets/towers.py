@@ -5,7 +5,7 @@ the flat gradient vector. Results equal the modules' but for the order of additi
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,18 @@ from reincarnate.nets.torsos import as_float
 
 Layer = tuple[Tensor, Tensor, Tensor | None, Tensor | None]
 """weight [out, in], bias [out], and the windows of the flat gradient they write to (None where not trained)."""
+
+
+class Passes(Protocol):
+    """A network that knows its own gradient."""
+
+    def forward(self, x: Tensor) -> list[Any]:
+        """What its gradient needs, and the output [B, O] last."""
+        ...
+
+    def backward(self, steps: list[Any], grad: Float[Tensor, "B O"]) -> None:
+        """Write the gradients of its parameters into their windows; `steps` are the forward pass's but the output."""
+        ...
 
 
 class Tower(NamedTuple):
@@ -56,9 +68,9 @@ def flat(obs: Tensor) -> Float[Tensor, "B I"]:
 
 
 class Graded:
-    """Towers side by side, differentiable by autograd."""
+    """Networks over the same observations, differentiable by autograd."""
 
-    def __init__(self, towers: Sequence[Tower]):
+    def __init__(self, towers: Sequence[Passes]):
         self._towers = towers
         self._anchor = torch.zeros((), requires_grad=True)
 
@@ -68,10 +80,10 @@ class Graded:
 
 
 class _Node(torch.autograd.Function):
-    """All towers. The anchor ties them into the graph; gradients of weights are side effects of `backward`."""
+    """All of them. The anchor ties them into the graph; gradients of weights are side effects of `backward`."""
 
     @staticmethod
-    def forward(ctx: Any, anchor: Tensor, towers: Sequence[Tower], x: Tensor) -> tuple[Tensor, ...]:
+    def forward(ctx: Any, anchor: Tensor, towers: Sequence[Passes], x: Tensor) -> tuple[Tensor, ...]:
         passed = [tower.forward(x) for tower in towers]
         outs = tuple([steps.pop() for steps in passed])
         # the inputs alone: outputs know this node, and kept in it both would live for ever

@@ -52,13 +52,13 @@ def target_of(critic: Critic, batch: Batch, draws: Draws, double: bool, online: 
         return critic.target(None, None, batch)
     select, next_out = None, frozen(batch.next_obs, *draws.target)
     if double:
-        select = _best(critic.values(online(batch.next_obs, *critic.at_rest(len(batch.action)))), batch.next_mask)
+        select = best_action(critic.values(online(batch.next_obs, *critic.at_rest(len(batch.action)))), batch.next_mask)
     elif batch.next_mask is not None:
-        select = _best(critic.values(next_out), batch.next_mask)
+        select = best_action(critic.values(next_out), batch.next_mask)
     return critic.target(next_out, select, batch)
 
 
-def _best(values: Float[Tensor, "B A"], mask: Tensor | None) -> Tensor:
+def best_action(values: Float[Tensor, "B A"], mask: Tensor | None) -> Tensor:
     """The best action of each row, of those that are allowed there."""
     return masked(values, mask).argmax(-1)
 

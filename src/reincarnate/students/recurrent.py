@@ -12,14 +12,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from reincarnate.losses.log_probs import masked
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
 from reincarnate.nets.flops import LEARNING_PASSES, forward_flops
 from reincarnate.nets.histories import rows_at
 from reincarnate.nets.noisy import noise_size, set_noise
 from reincarnate.nets.qnet import recall
 from reincarnate.students.critics import Critic
-from reincarnate.students.gradient import Draws, losses_of
+from reincarnate.students.gradient import Draws, best_action, losses_of
 from reincarnate.students.sequences import lesson_of, warmed
 from reincarnate.students.value import ValueStudent
 from reincarnate.types import VALUES, Batch, Cost, Learnt, Prediction, Term, TimeStep
@@ -132,13 +131,11 @@ class RecurrentValueStudent(ValueStudent):
         select = None
         if self.settings.double:
             rest = self.critic.at_rest(ahead.numel())
-            select = self._best(self._read(self.online.module, rows_at(online[:, 1:], ahead), rest), lesson)
+            ahead_out = self._read(self.online.module, rows_at(online[:, 1:], ahead), rest)
+            select = best_action(self.critic.values(ahead_out), lesson.next_mask)
         elif lesson.next_mask is not None:
-            select = self._best(next_out, lesson)
+            select = best_action(self.critic.values(next_out), lesson.next_mask)
         return self.critic.target(next_out, select, lesson)
-
-    def _best(self, out: Tensor, lesson: Batch) -> Tensor:
-        return masked(self.critic.values(out), lesson.next_mask).argmax(-1)
 
     def _errors(self, td: Float[Tensor, "N"], rows: Batch) -> Float[Tensor, "B"]:
         """Each sequence's priority: η · the largest error + (1 − η) · their mean, of rows that are steps."""
