@@ -157,6 +157,14 @@ def test_a_poor_run_ends_with_what_advise_recommends_and_a_command_that_parses(c
     assert json.loads(Path("a/config.json").read_text())["student"]["epsilon_steps"] == 40
 
 
+@pytest.mark.parametrize("student", [PPO(hidden=(8,)), PQN(hidden=(8,))])
+def test_what_a_poor_run_is_advised_keeps_the_shape_of_its_student(student):
+    Path("rule.py").write_text("import torch\ndef lean(obs):\n    return torch.zeros(len(obs), 2)\nlean.tells = 'logits'\n")
+    run = Run("CartPole-v1", Kickstart(), student, "py:rule.py:lean", env_steps=3_000, reference_episodes=2)
+    command = afterwards(run, [result(9, 11)], lambda *_: None)[-1]
+    assert parse(shlex.split(command)[2:])[0].student.hidden == (8,)
+
+
 def test_a_teacher_of_another_task_is_no_error_at_the_end_of_a_run():
     run = Run("CartPole-v1", Kickstart(), teacher="sb3:gone.zip", env_steps=3_000)
     (line,) = afterwards(run, [result(9, 11)], lambda *_: None)

@@ -1,7 +1,7 @@
 """What `advise` would say of a run that ended poorly: below its teacher, or no better than the random policy."""
 
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,6 @@ def _of(run: Run, advised: Run) -> Run:
     """The advised run with what it does not speak of as it was."""
     kept: dict[str, Any] = {name: getattr(run, name) for name in AS_IT_WAS}
     if type(advised.student) is type(run.student):
-        shape = {name: getattr(run.student, name) for name in OF_THE_STUDENT if hasattr(run.student, name)}
+        shape = {f.name: getattr(run.student, f.name) for f in fields(run.student) if f.name in OF_THE_STUDENT}
         kept["student"] = replace(advised.student, **shape)
     return replace(advised, **kept)
