@@ -45,6 +45,8 @@ class ActorCriticNetwork(nn.Module):
         """What the actor says of raw observations [B, *O], [B, K]."""
         return self.actor(self.norm(obs))
 
+    tell = forward  # by the name that the networks of all actors have
+
     @torch.no_grad()
     def notice(self, reward: Tensor) -> None:
         """Take in rewards of one step each, of any shape."""

@@ -1,12 +1,11 @@
-"""What an on-policy student keeps: an actor with state values and statistics, and how it is asked as a policy."""
+"""What an on-policy student keeps: an actor with state values and statistics."""
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reincarnate.nets.actors import ActorCritic, ActorKind, Spread, build_actor_critic
 from reincarnate.nets.dense import DenseShape
 from reincarnate.nets.normalise import ObservationNorm, RewardNorm
-from reincarnate.types import Prediction, TaskSpec, TimeStep
+from reincarnate.types import TaskSpec
 
 
 def kind_for(spec: TaskSpec) -> ActorKind:
@@ -63,25 +62,3 @@ class PolicyNetwork(ActorCritic):
         """State values [B] of raw observations, in units of the rewards as they are learnt from."""
         torso = self.torso if self.critic_torso is None else self.critic_torso
         return self.value(torso(self.seen(obs)))[:, 0]
-
-
-class ActorPolicy(nn.Module):
-    """An actor as a policy: logits, or mean and ln σ."""
-
-    view = "student"
-
-    def __init__(self, network: PolicyNetwork, frozen: bool = False):
-        nn.Module.__init__(self)
-        self.network, self.frozen, self.kind = network, frozen, network.kind
-
-    def initial(self, n: int) -> Tensor:
-        """It remembers nothing: [n, 0]."""
-        return torch.zeros(n, 0)
-
-    def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
-        """What it says of observations [n, *O]."""
-        return Prediction(self.kind, self(step.obs)), carry
-
-    def forward(self, obs: Tensor) -> Tensor:
-        """Predictions [n, K] of raw observations."""
-        return self.network.tell(obs)

@@ -20,10 +20,11 @@ from reincarnate.nets.normalise import ObservationNorm, RewardNorm
 from reincarnate.nets.optimizers import PolicyOptimizer
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.nets.torsos import HIDDEN
+from reincarnate.students.actor_policy import ActorPolicy
 from reincarnate.students.later import LATER
 from reincarnate.students.memory_settings import MemorySettings, check_segments
 from reincarnate.students.policy import PolicyStudent
-from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
+from reincarnate.students.policy_network import PolicyNetwork, kind_for
 from reincarnate.students.recurrent_network import RecurrentActorPolicy, RecurrentNetwork, fresh
 from reincarnate.students.recurrent_policy import RecurrentPolicyStudent
 from reincarnate.students.refusals import refuse_below, refuse_empty_layers, refuse_outside
@@ -162,7 +163,7 @@ class PolicySettings(MemorySettings):
         if isinstance(network, RecurrentNetwork):
             return RecurrentActorPolicy(network, frozen=True)
         assert isinstance(network, PolicyNetwork)
-        return ActorPolicy(network, frozen=True)
+        return ActorPolicy(network, network.kind)
 
     def _network(self, spec: TaskSpec, seed: int) -> PolicyNetwork:
         flat = natural_torso(spec) == "mlp"

@@ -17,7 +17,8 @@ from reincarnate.errors import UserError
 from reincarnate.nets.actors import Spread
 from reincarnate.nets.dense import Activation, DenseShape
 from reincarnate.nets.qnet import natural_torso
-from reincarnate.students.policy_network import ActorPolicy, PolicyNetwork, kind_for
+from reincarnate.students.actor_policy import ActorPolicy
+from reincarnate.students.policy_network import PolicyNetwork, kind_for
 from reincarnate.students.policy_settings import FLAT, POLICY_GAIN
 from reincarnate.students.primal_dual_student import PrimalDualStudent
 from reincarnate.students.refusals import refuse_below, refuse_empty_layers
@@ -114,7 +115,7 @@ class PrimalDual:
     def policy(self, spec: TaskSpec, network: nn.Module) -> ActorPolicy:
         """A network with an agent's weights as a frozen policy."""
         assert isinstance(network, PolicyNetwork)
-        return ActorPolicy(network, frozen=True)
+        return ActorPolicy(network, network.kind)
 
     def _network(self, spec: TaskSpec, seed: int) -> PolicyNetwork:
         actor = DenseShape(self.hidden, self.activation, init="orthogonal", head_gain=POLICY_GAIN)
