@@ -341,6 +341,7 @@ def test_a_student_of_another_kind_shape_or_function_is_refused_with_both_printe
     go = ["train", "finetune", "--env", "CartPole-v1", "--out", str(tmp_path / "run"), *weights]
     said = line_of([*go, "--student", "ppo"], capsys)
     assert "the agent is another kind than the student" in said and "DQN (MLP 4-4)" in said and "PPO (mlp 64-64" in said
+    assert f"or let it teach: reincarnate train qdagger --teacher {weights[1]}" in said
     said = line_of([*go, "--student.hidden", "5"], capsys)
     assert "torso.layers.0.weight is [4, 4] there and [5, 4] in the student" in said and "DQN (MLP 5)" in said
     said = line_of([*go, "--student.activation", "tanh"], capsys)

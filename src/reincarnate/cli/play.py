@@ -46,6 +46,9 @@ def play(args: list[str]) -> None:
             agents = (*agents, _teacher_of(agents[0]) if beside == "teacher" else beside)
         if not 1 <= fps <= 100:
             raise UserError(f"--fps must lie between 1 and 100, not {fps}")
+        for file, ending in ((gif, ".gif"), (mp4, ".mp4")):
+            if file is not None and file.suffix.lower() != ending:
+                raise UserError(f"--{ending[1:]} {file}: the name of the file should end in {ending}")
         found = films.film(agents, _task(agents, env, trust), plays, seed, longest)
         if gif is not None:
             films.write_gif(found, gif, fps)

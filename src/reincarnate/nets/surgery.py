@@ -31,12 +31,13 @@ class Loaded:
     def __str__(self) -> str:
         shapes = [f"{name} {list(there)} there, {list(here)} here" for name, there, here in self.mismatched]
         parts = [
-            ("loaded", self.loaded),
             ("not in the weights", self.missing),
             ("not in the network", self.unused),
             ("of another shape", shapes),
         ]
-        return "\n".join("\n  ".join([f"{what}: {len(names)}", *names]) for what, names in parts)
+        left = ["\n  ".join([f"{what}: {len(names)}", *names]) for what, names in parts if names]
+        whole = "" if left else ", all that the network has"
+        return "\n".join([f"loaded: {len(self.loaded)}{whole}", *left])
 
 
 @torch.no_grad()

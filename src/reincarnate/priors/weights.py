@@ -204,6 +204,8 @@ def refuse_other(student: Student, agent: Agent, fitted: Fitted, address: str) -
         what = str(error)
         if agent.student.predicts != student.settings.predicts or spec.continuous != there.continuous:
             what = f"--weights {address}: the agent is another kind than the student"
+            if spec.continuous == there.continuous:
+                leave += f"; or let it teach: reincarnate train qdagger --teacher {address}"
         raise UserError(f"{what}: the agent is {described[0]}, the student {described[1]}; {leave}") from None
     if spec.actions != there.actions or spec.obs_shape != there.obs_shape:
         return
