@@ -159,7 +159,9 @@ def test_a_poor_run_ends_with_what_advise_recommends_and_a_command_that_parses(c
 
 @pytest.mark.parametrize("student", [PPO(hidden=(8,)), PQN(hidden=(8,))])
 def test_what_a_poor_run_is_advised_keeps_the_shape_of_its_student(student):
-    Path("rule.py").write_text("import torch\ndef lean(obs):\n    return torch.zeros(len(obs), 2)\nlean.tells = 'logits'\n")
+    Path("rule.py").write_text(
+        "import torch\ndef lean(obs):\n    return torch.zeros(len(obs), 2)\nlean.tells = 'logits'\n"
+    )
     run = Run("CartPole-v1", Kickstart(), student, "py:rule.py:lean", env_steps=3_000, reference_episodes=2)
     command = afterwards(run, [result(9, 11)], lambda *_: None)[-1]
     assert parse(shlex.split(command)[2:])[0].student.hidden == (8,)
