@@ -22,7 +22,7 @@ from reincarnate.training.players import Greedy, Player
 from reincarnate.types import Actor
 
 TASK = "Balloon/Station-v0?seeds=0-{last}"
-TEACHER, BASELINE = "balloon:perciatelli44", "scratch"
+TEACHER = "balloon:perciatelli44"
 
 
 def flown(actor: Actor, flights: int) -> dict[str, np.ndarray]:
@@ -45,18 +45,20 @@ def mean_of(values: np.ndarray) -> dict[str, float]:
 
 def compared(found: dict[str, np.ndarray], teacher: np.ndarray) -> dict[str, dict]:
     """For each method [runs, F]: its mean, as a share of the teacher's, and differences flight by flight."""
-    told = {}
-    for label, scores in found.items():
-        own = scores.mean(0)
-        told[label] = {
-            "twr50": mean_of(own),
+    own = {label: scores.mean(0) for label, scores in found.items()}
+    return {
+        label: {
+            "twr50": mean_of(own[label]),
             "each_run": [round(float(run), 4) for run in scores.mean(1)],
-            "percent_of_teacher": round(100 * float(own.mean() / teacher.mean()), 1),
-            "minus_teacher": mean_of(own - teacher),
+            "percent_of_teacher": round(100 * float(own[label].mean() / teacher.mean()), 1),
+            "minus": {
+                other: mean_of(own[label] - flights)
+                for other, flights in {"teacher": teacher, **own}.items()
+                if other != label
+            },
         }
-        if BASELINE in found and label != BASELINE:
-            told[label][f"minus_{BASELINE}"] = mean_of(own - found[BASELINE].mean(0))
-    return told
+        for label, scores in found.items()
+    }
 
 
 def by_the_teacher(flights: int) -> dict[str, Any]:

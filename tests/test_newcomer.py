@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from zips import described, dqn_weights, write_zip
 
 from reincarnate.advice.afterwards import afterwards
 from reincarnate.cli import main
@@ -183,6 +184,19 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_ways_out(address):
     Path("a.pkl").write_bytes(b"\x80\x04K\x01.")
     with pytest.raises(UserError, match=r"py:my_agent\.py:policy --env ID.*torchscript:.*onnx:"):
         open_teacher(address)
+
+
+def test_what_no_other_way_mends_names_none(tmp_path):
+    zipped = write_zip(tmp_path / "a.zip", described(obs_shape=(4,)), dqn_weights(4))
+    broken = dqn_weights(4)
+    next(iter(broken.values())).fill_(float("nan"))
+    for address in (
+        f"sb3:{zipped}?vecnorm=x",
+        f"sb3:{write_zip(tmp_path / 'b.zip', described(obs_shape=(4,)), broken)}",
+    ):
+        with pytest.raises(UserError) as error:
+            open_teacher(address)
+        assert "py:my_agent" not in str(error.value)
 
 
 def test_the_twelve_lines_of_the_manual_are_twelve_and_a_teacher():

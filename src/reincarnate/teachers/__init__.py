@@ -34,6 +34,8 @@ where `rest` follows the scheme, and may have `recognises(path) -> bool`."""
 
 FILES = ("onnx", "torchscript", "sb3", "cleanrl", "dopamine", "pgx")
 """Schemes of files that others wrote."""
+OWN_WAY = ("pip install", "?", "NaN", "not finite", "infinity")
+"""Signs of an error that says itself what to do, or of numbers that are as broken wherever they are loaded."""
 WAYS_OUT = (
     "Ways out: twelve lines of yours that load it (docs/teachers.md shows them), "
     "`reincarnate inspect py:my_agent.py:policy --env ID`; or export it where it runs, to "
@@ -78,7 +80,7 @@ def _open(scheme: str, rest: str, actions: int | None) -> Teacher:
         return SCHEMES[scheme].open_address(rest, actions)
     except UserError as error:
         told = str(error)
-        unread = scheme in FILES and "pip install" not in told and WAYS_OUT not in told
+        unread = scheme in FILES and WAYS_OUT not in told and not any(sign in told for sign in OWN_WAY)
         if not unread or not Path(rest.partition("?")[0]).exists():
             raise
         raise UserError(f"{told}. {WAYS_OUT}") from error
