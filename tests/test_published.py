@@ -7,6 +7,7 @@ import pytest
 
 from reincarnate.errors import UserError
 from reincarnate.report import load_published, title_of
+from reincarnate.report.published import load_all
 from reincarnate.studies.overview import report_study
 
 STUDIES = Path(__file__).parents[1] / "studies"
@@ -19,6 +20,13 @@ def test_a_report_made_of_its_own_json_has_the_same_numbers(tmp_path):
     assert json.loads((tmp_path / "index.json").read_text()) == json.loads(kept)
     page = (tmp_path / "index.html").read_text()
     assert f"<h1>{json.loads(kept)['title']}</h1>" in page and 'href="' not in page.partition("Every run")[2]
+
+
+def test_a_studys_folder_is_told_by_its_runs_even_where_all_are_gone(tmp_path):
+    for name in ("index.json", "study.json"):
+        (tmp_path / name).write_text("{}")
+    with pytest.raises(UserError, match="nothing there or below holds a config.json"):
+        load_all([tmp_path])
 
 
 def test_an_older_title_is_that_of_the_page_beside_it(tmp_path):

@@ -13,7 +13,7 @@ from reincarnate.report.comparable import check_comparable, gaps
 from reincarnate.report.curves import across
 from reincarnate.report.page import as_json, write_page
 from reincarnate.report.picture import figure, save_png
-from reincarnate.report.published import load_all, load_published, title_of
+from reincarnate.report.published import is_report, load_all, load_published, title_of
 from reincarnate.report.runs import FinishedRun, Loaded, Missing, load_run, load_runs
 from reincarnate.report.statistics import Interval
 from reincarnate.report.table import Row, as_markdown, as_rich, headline, summarise
@@ -34,6 +34,7 @@ __all__ = [
     "figure",
     "gaps",
     "headline",
+    "is_report",
     "json_of",
     "load_published",
     "load_run",

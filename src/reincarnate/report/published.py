@@ -48,7 +48,9 @@ def load_all(directories: Iterable[Path | str]) -> Loaded:
 
 
 def is_report(directory: Path) -> bool:
-    """Whether a report was published here without its runs."""
+    """Whether a report was published here without its runs; a study's own folder is told by its runs alone."""
+    if (directory / "study.json").exists():
+        return False
     below = (files for _, _, files in os.walk(directory))
     return (directory / "index.json").is_file() and not any("config.json" in files for files in below)
 

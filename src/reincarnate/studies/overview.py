@@ -16,7 +16,7 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
     do not stand on the same prior, protocol and budget.
     """
     kept, found = directory / "index.json", {}
-    if kept.is_file() and not (directory / "study.json").is_file():  # a report without its runs, as one publishes it
+    if report.is_report(directory):
         title, out, loaded = report.title_of(kept), out or directory, report.load_published(kept)
     else:
         record = read_study_record(directory)
