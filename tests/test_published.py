@@ -25,7 +25,7 @@ def test_a_report_made_of_its_own_json_has_the_same_numbers(tmp_path):
 def test_a_studys_folder_is_told_by_its_runs_even_where_all_are_gone(tmp_path):
     for name in ("index.json", "study.json"):
         (tmp_path / name).write_text("{}")
-    with pytest.raises(UserError, match="nothing there or below holds a config.json"):
+    with pytest.raises(UserError, match=r"nothing there or below holds a config\.json"):
         load_all([tmp_path])
 
 
