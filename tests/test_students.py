@@ -2,6 +2,8 @@
 
 import copy
 import json
+import threading
+import time
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import cycle
@@ -38,7 +40,7 @@ from reincarnate.students.settings import ReplaySettings, ValueSettings
 from reincarnate.teachers import open_teacher
 from reincarnate.training.asking import predictor_of
 from reincarnate.training.evaluate import Evaluation, play_episodes
-from reincarnate.training.players import Greedy
+from reincarnate.training.players import Greedy, Stage
 from reincarnate.types import (
     BEST,
     NOTHING,
@@ -554,6 +556,31 @@ def test_stepping_beside_the_learner_changes_no_student(config):
         run(training, overlap=overlap)
         finals.append(training.student.state()["online"])
     assert torch.equal(*finals)
+
+
+def test_who_steps_beside_the_learner_waits_for_what_the_learner_waits_for(monkeypatch):
+    passing, stepped = threading.Event(), []
+    training = training_of(replace(STOPPED["rainbow"], update_every=4), shortened(Scratch(), 200), envs=1)
+    target_of, play = training.student._target_of, Stage.play
+
+    def slow(*arguments):
+        passing.set()
+        time.sleep(0.01)
+        try:
+            return target_of(*arguments)
+        finally:
+            passing.clear()
+
+    def noted(*arguments):
+        stepped.append(passing.is_set())
+        time.sleep(0.002)
+        return play(*arguments)
+
+    monkeypatch.setattr(training.student, "_target_of", slow)
+    monkeypatch.setattr(Stage, "play", noted)
+    run(training, overlap=True)
+    assert training.student.updates > 20 and len(stepped) == 200
+    assert sum(stepped) <= training.student.updates  # at most the first step of a cycle has already begun
 
 
 # ---- resets ----------------------------------------------------------------------------------------

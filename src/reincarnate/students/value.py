@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +19,7 @@ from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
 from reincarnate.students.at_once import expected_at_once, learns_at_once
+from reincarnate.students.beside import Beside
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.costs import cost_of_values
 from reincarnate.students.critics import Critic, ends
@@ -72,7 +72,7 @@ class ValueStudent(Kept):
         self._forwards: dict[int, Callable[..., Tensor]] = {}
         self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
         self._program: FunctionalGradient | CapturedGradient | None = None
-        self._beside: ThreadPoolExecutor | None = None
+        self.beside: Beside | None = None
         self._maps: FeatureMaps | None = None  # to the features of teachers that it follows
 
     @property
@@ -226,7 +226,7 @@ class ValueStudent(Kept):
         assert self.online.grad is not None
         self.online.grad.zero_()
         self._set_noise(draws)
-        ahead = self._beside.submit(self._target_of, batch, draws) if self._beside else None
+        ahead = self.beside.begin(self._target_of, batch, draws) if self.beside else None
         out, batch, features = self._passed(batch, draws, terms)
         target = ahead.result() if ahead else self._target_of(batch, draws)
         each = losses_of(self.critic, out, target, batch, draws.online, terms, features)
@@ -294,7 +294,7 @@ class ValueStudent(Kept):
 
     def overlap(self) -> None:
         """Pass the target network beside the online one, on another thread. Changes no result."""
-        self._beside = ThreadPoolExecutor(1)
+        self.beside = Beside()
 
     def compile(self) -> None:
         """Compute gradients by one compiled program from now on, on a GPU by one recorded graph.

@@ -76,10 +76,13 @@ class Collects(Protocol):
 
 class Collector:
     """Acts on a stage. The learner never sees a transition before the cycle it was made in is over, whether or not the
-    two overlap, so that results do not depend on `overlap`."""
+    two overlap, so that results do not depend on `overlap`.
 
-    def __init__(self, stage: Stage, rng: Any, overlap: bool):
-        self.stage, self._rng = stage, rng
+    Each step may `give_way` to what the learner waits for.
+    """
+
+    def __init__(self, stage: Stage, rng: Any, overlap: bool, give_way: Callable[[], None] = lambda: None):
+        self.stage, self._rng, self._give_way = stage, rng, give_way
         self._pool = ThreadPoolExecutor(1) if overlap else None
         self.finished: list[tuple[int, float]] = []  # (copy, return) of episodes that ended, until somebody takes them
 
@@ -103,6 +106,7 @@ class Collector:
         return [self._step(explore, idle if i == last else None) for i, explore in enumerate(explores)]
 
     def _step(self, explore: float, idle: np.ndarray | None) -> Transition:
+        self._give_way()
         transition = self.stage.play(explore, self._rng, idle)
         if np.count_nonzero(self.stage.begins):  # quicker than any(), as everywhere on this path
             self.finished += self.stage.ended()

@@ -124,7 +124,9 @@ class Loop:
         if self.remote is not None:
             return self.remote.begin(self.first)
         rngs = [training.stream("act") for training in self.trainings]
-        return Collector(self._stage(number, rngs), rngs, self.overlap)
+        beside = getattr(self.first.student, "beside", None) if self.overlap else None
+        more = () if beside is None else (beside.give_way,)
+        return Collector(self._stage(number, rngs), rngs, self.overlap, *more)
 
     def _cycle(self, phase: Phase, collector: Collects, learn: Mapping[str, Callable[[int], None]], stop: int) -> None:
         """`pace.env_steps` env steps (at least one of each copy), and the updates they pay for.
