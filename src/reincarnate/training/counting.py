@@ -55,9 +55,16 @@ class Counters:
         """How far into the phase, in its own unit."""
         return self.phase_updates if phase.offline else self.phase_env_steps
 
-    def next_stop(self, phase: Phase) -> int:
-        """The next of the phase's evenly spread evaluations."""
-        stops = [math.ceil(length(phase) * k / phase.evaluations) for k in range(1, phase.evaluations + 1)]
+    def next_stop(self, phase: Phase, rollout: int = 1) -> int:
+        """The next of the phase's evenly spread evaluations.
+
+        Where rollouts (env steps) are at least as many as evaluations, each comes after a whole one: episodes begin
+        anew behind it, so that it cuts what it falls into.
+        """
+        whole = length(phase)
+        stops = [math.ceil(whole * k / phase.evaluations) for k in range(1, phase.evaluations + 1)]
+        if whole // rollout >= phase.evaluations:
+            stops = [stop // rollout * rollout for stop in stops[:-1]] + [whole]
         return next(stop for stop in stops if stop > self.done(phase))
 
     def offline_updates(self, phases: Sequence[Phase]) -> int:

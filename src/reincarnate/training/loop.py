@@ -82,12 +82,16 @@ class Loop:
             number = self.first.at.phase
             for training in self.trainings:
                 training.refresh(training.phases[number])
-            self._segment(number, self.first.at.next_stop(phases[number]), tick)
+            self._segment(number, self._next_stop(phases[number]), tick)
             for training, write, _ in pairs:
                 training.judge(training.phases[number], write)
             self.exchange.judged(self.trainings, writes)
             for training, _, barrier in pairs:
                 training.pass_on(training.phases[number], barrier)
+
+    def _next_stop(self, phase: Phase) -> int:
+        whole = "student" in self._fresh and not phase.offline
+        return self.first.at.next_stop(phase, self.first.pace.env_steps if whole else 1)
 
     # ---- a stretch between two barriers ------------------------------------------------------------
 
