@@ -1,6 +1,6 @@
 """What a student's batches are drawn from: rows of experience, cut by the student's layout, on the student's device."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -248,12 +248,15 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
 
 
 def joined(batches: list[Batch]) -> Batch:
-    """Batches one after another; what one of them lacks the whole lacks, but for weights, which are 1 there."""
+    """Batches one after another; what one of them lacks the whole lacks, but for weights, which are 1 there, and masks.
+
+    Where one says which actions are allowed, all are in those that do not.
+    """
     weights = [batch.weight for batch in batches]
     if any(weight is not None for weight in weights):
         ones = [torch.ones_like(batch.reward) for batch in batches]
         batches = [batch._replace(weight=_or(w, one)) for batch, w, one in zip(batches, weights, ones, strict=True)]
-    batches = _all_remembering(batches)
+    batches = _all_remembering([*_all_masked(batches)])
     fields = {}
     for name in Batch._fields:
         values = [getattr(batch, name) for batch in batches]
@@ -262,6 +265,16 @@ def joined(batches: list[Batch]) -> Batch:
         elif name != "rows":
             fields[name] = None if any(value is None for value in values) else torch.cat(values)
     return Batch(**fields)
+
+
+def _all_masked(batches: list[Batch]) -> Iterator[Batch]:
+    """Where some batches have masks the others get those of tasks in which everything is allowed."""
+    names = ("mask", "next_mask")
+    known = {name: mask for name in names for b in batches if (mask := getattr(b, name)) is not None}
+    for batch in batches:
+        lacking = {name: mask for name, mask in known.items() if getattr(batch, name) is None}
+        ones = {name: mask.new_ones(*batch.reward.shape, mask.shape[-1]) for name, mask in lacking.items()}
+        yield batch._replace(**ones)
 
 
 def _all_remembering(batches: list[Batch]) -> list[Batch]:

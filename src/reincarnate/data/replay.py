@@ -36,6 +36,8 @@ class Replay:
 
     carries: Carries | None = None
     mirror: Mirror | None = None  # of the frames, on the device where batches are to be
+    _whole: "Replay | None" = None  # that this is a shard of
+    _parts: tuple[tuple["Replay", slice], ...] = ()  # shards of this, and their rows
 
     def __init__(self, spec: TaskSpec, capacity: int, streams: int):
         if capacity < streams * (spec.stack + 3):
@@ -78,13 +80,15 @@ class Replay:
     def shard(self, index: int, parts: int) -> "Replay":
         """One of `parts` equal groups of streams, as a replay over the same memory: what is added here is seen there.
 
-        Columns beyond the basic ones must exist already.
+        Columns of predictions must exist already; others that are made later are parts of one another too.
         """
         part = Replay.__new__(Replay)
         part.spec, part.streams, part.rows = self.spec, self.streams // parts, self.rows
         part._codec = self._codec
         own = slice(index * part.streams, (index + 1) * part.streams)
-        part.columns = {n: c[own.start * self.rows : own.stop * self.rows] for n, c in self.columns.items()}
+        part._whole, rows = self, slice(own.start * self.rows, own.stop * self.rows)
+        self._parts = (*self._parts, (part, rows))
+        part.columns = {n: c[rows] for n, c in self.columns.items()}
         part.added, part.played, part.open = self.added[own], self.played[own], self.open[own]
         part.predicted = {name: count[own] for name, count in self.predicted.items()}
         part.kinds, part.base, part._offsets = self.kinds, self.base[: part.streams], self._offsets
@@ -209,8 +213,12 @@ class Replay:
 
     def column(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """A column [rows, *shape], made on first use."""
-        if name not in self.columns:
+        if name not in self.columns and self._whole is not None:
+            self._whole.column(name, shape, dtype)
+        elif name not in self.columns:
             self.columns[name] = np.zeros((self.rows * self.streams, *shape), dtype)
+            for part, rows in self._parts:
+                part.columns[name] = self.columns[name][rows]
         return self.columns[name]
 
     # ---- reading -----------------------------------------------------------------------------------
@@ -251,11 +259,13 @@ class Replay:
         """Positions [low, high) of a stream whose frame stack and `ahead` rows lie within what is stored.
 
         Row `added` is the next to be overwritten, so after wrapping the oldest rows lack the frames of their stacks.
+        Where actions are masked the oldest lacks its mask: what is allowed next is noted there.
         While an episode is open its last `ahead` rows wait for their successors; lessons that go on `across` episodes
         need so many rows whatever those hold.
         """
         added = int(self.added[stream])
-        low = added - self.rows + self.spec.stack - 1 if added > self.rows else 0
+        lost = max(self.spec.stack - 1, ALLOWED in self.columns)
+        low = added - self.rows + lost if added > self.rows else 0
         return low, added - (ahead if across else min(int(self.open[stream]), ahead))
 
     # ---- what policies predict -----------------------------------------------------------------------

@@ -217,6 +217,7 @@ class _Gym:
         if seed is not None and self._used and self._registration:
             _close(self._env)  # some remember more than their generator: Box2D's worlds, contacts
             self._env = _bare(self._task, self._registration)
+            self._asks = _mask_source(self._env)
         self._used = True
         found = self._env.reset(seed=seed)
         if not isinstance(found, tuple) or len(found) != 2 or not isinstance(found[1], dict):

@@ -50,7 +50,7 @@ class Distil:
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
         return divergence(
-            batch.predictions[self.of],
+            _told(batch, self.of),
             out,
             temperature=self.temperature,
             teacher_temperature=self.teacher_temperature,
@@ -66,7 +66,7 @@ class Distil:
     def at_once(self, out: Tensor, batch: Batch) -> tuple[Float[Tensor, "B"], Float[Tensor, "B A"]]:
         """The term of each example by a student's values or logits [B, A], and its derivative by them."""
         assert self.knows_its_slope and self.temperature and self.teacher_temperature
-        told = batch.predictions[self.of].x
+        told = _told(batch, self.of).x
         return categorical_kl_at_once(told, out, self.teacher_temperature, self.temperature)
 
     def __str__(self) -> str:
@@ -92,7 +92,7 @@ class Follow:
     name = "distil"
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        return divergence(batch.predictions[self.of], out, reverse=self.reverse)
+        return divergence(_told(batch, self.of), out, reverse=self.reverse)
 
     def __str__(self) -> str:
         return f"KL(own ‖ {self.of})" if self.reverse else f"KL({self.of} ‖ own)"
@@ -116,6 +116,12 @@ class Proximal(Distil):
 
     def __str__(self) -> str:
         return f"max(ρ, {1 - self.clip:g}) · {Distil.__str__(self)}"
+
+
+def _told(batch: Batch, of: str) -> Prediction:
+    """What somebody said, with −∞ of actions that the task does not allow: of those nobody has learnt anything."""
+    said = batch.predictions[of]
+    return said if batch.mask is None else Prediction(said.kind, masked(said.x, batch.mask))
 
 
 def _number(temperature: float | None) -> str:
@@ -144,8 +150,8 @@ class LargeMargin:
         return LargeMargin(self.margin, self.all_actions, BEST)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        expert = batch.predictions[self.of].x.argmax(-1) if self.of else batch.action
-        return values.large_margin(out.x, expert, self.margin, self.all_actions)
+        expert = _told(batch, self.of).x.argmax(-1) if self.of else batch.action
+        return values.large_margin(masked(out.x, batch.mask), expert, self.margin, self.all_actions)
 
     def __str__(self) -> str:
         rivals = "every action" if self.all_actions else "the best action"
@@ -163,7 +169,7 @@ class Conservative:
     suits = frozenset({VALUES, LOGITS})
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        return values.conservative(out.x, batch.action, self.temperature)
+        return values.conservative(masked(out.x, batch.mask), batch.action, self.temperature)
 
     def __str__(self) -> str:
         return f"CQL, τ = {self.temperature:g}"

@@ -25,13 +25,19 @@ def lesson_of(rows: Batch, n_step: int) -> tuple[Batch, Int64[Tensor, "B U"]]:
     reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, n_step)
     told = {name: Prediction(p.kind, p.x.flatten(0, 1)) for name, p in rows.predictions.items()}
     flat = (rows.obs.flatten(0, 1), rows.action.flatten(0, 1), reward.flatten(), discount.flatten(), None)
-    next_mask = None if rows.mask is None else _allowed_next(rows.mask, ahead)
-    return Batch(*flat, predictions=told, weight=rows.weight.flatten(), next_mask=next_mask), ahead
+    mask, next_mask = (
+        (None, None) if rows.mask is None else (_any(rows.mask).flatten(0, 1), _allowed_next(rows.mask, ahead))
+    )
+    return Batch(*flat, predictions=told, weight=rows.weight.flatten(), mask=mask, next_mask=next_mask), ahead
+
+
+def _any(mask: Tensor) -> Tensor:
+    """All actions where none is allowed: nobody said so, or no step is there."""
+    return mask | ~mask.any(-1, keepdim=True)
 
 
 def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
     """Actions [B·U, A] that are allowed in each example's successor; all where nobody said so."""
-    after = torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1)
-    after = after | ~after.any(-1, keepdim=True)
+    after = _any(torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1))
     at = ahead[..., None].expand(-1, -1, after.shape[-1])
     return after.gather(1, at).flatten(0, 1)
