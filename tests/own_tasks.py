@@ -186,6 +186,18 @@ class LegalInSight(Legal):
         return {"board": super().look(), "action_mask": self.legal()}
 
 
+class TwoSights(Plain):
+    """A student sees one, its teacher perhaps the other."""
+
+    observation_space = spaces.Dict(
+        {name: spaces.Box(0, 1, (size,), np.float32) for name, size in (("mine", 3), ("its", 1))}
+    )
+
+    def look(self):
+        seen = super().look()
+        return {"mine": seen, "its": seen[:1]}
+
+
 class LegalChoices(Plain):
     action_space = spaces.MultiDiscrete([2, 3])
 

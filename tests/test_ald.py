@@ -6,9 +6,11 @@ import torch
 from test_recurrent_students import LEARNER, POINT, POLICY, lived
 
 from reincarnate.data.memory import Memory
+from reincarnate.errors import UserError
 from reincarnate.losses.divergences import categorical_kl
 from reincarnate.methods import ALD
 from reincarnate.run.plan import describe
+from reincarnate.students import PQN
 from reincarnate.training.cast import tell_each_other
 from reincarnate.types import Progress
 
@@ -77,3 +79,8 @@ def test_rollouts_are_replayed_until_environments_restart():
 def test_the_plan_says_what_both_learn():
     line = describe(ALD(regular=0.2).phases(1000), POLICY, 8)[0]
     assert "values towards the learner's" in line and "KL(learner ‖ own)" in line and "0.2 × KL(student ‖ own)" in line
+
+
+def test_a_student_whose_actor_and_critic_share_nothing_has_no_learner_beside_it():
+    with pytest.raises(UserError, match="needs an on-policy student with a memory"):
+        ALD().settings_of("learner", PQN(memory="lstm"))

@@ -89,7 +89,7 @@ def test_the_penalty_is_paid_for_in_operations():
     assert decorrelation_flops(32, 512) < decorrelation_flops(512, 512)
     assert decorrelation_flops(32, 512) == 3 * 2 * 32 * 32 * 512
     for config, spec in ((DQN(hidden=(8,)), Catch.spec), (PPO(hidden=(8,)), Catch.spec), (SAC(hidden=(8,)), PENDULUM)):
-        plain, more = (replace(config, decorrelate=w).newborn(spec, 0).cost().online for w in (0.0, 1.0))
+        plain, more = (replace(config, decorrelate=w).newborn(spec, 0).cost(1).online for w in (0.0, 1.0))
         assert more > plain
 
 

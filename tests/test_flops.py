@@ -42,3 +42,11 @@ RULE = "import torch\ndef lean(obs):\n    return torch.stack([-obs[:, 2], obs[:,
 def test_a_run_that_compiles_nothing_does_not_import_the_compiler(tmp_path):
     (tmp_path / "rule.py").write_text(RULE)
     subprocess.run([sys.executable, "-c", RUN], cwd=tmp_path, check=True, capture_output=True)
+
+
+def test_a_batch_of_a_whole_rollout_costs_as_many_operations_as_it_has_steps():
+    spec = envs.spec("CartPole-v1")
+    for name in ("a2c", "primal_dual"):
+        student = STUDENTS[name]().newborn(spec, 0)
+        each = [student.cost(copies).online / student.settings.pace(copies).batch for copies in (1, 8, 32)]
+        assert each[0] == each[1] == each[2]

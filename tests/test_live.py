@@ -12,7 +12,7 @@ from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, Scratch
 from reincarnate.run.budget import budget_remarks
 from reincarnate.run.settings import Run
-from reincarnate.students import DQN
+from reincarnate.students import DQN, PPO
 from reincarnate.studies.live import PAGE, watch, write_live
 from reincarnate.studies.overview import report_study
 
@@ -75,4 +75,14 @@ def test_a_budget_that_exploration_or_warm_up_would_eat_is_told_with_what_to_say
     explores, waits = budget_remarks(run)
     assert "--student.epsilon-steps 600" in explores and "--student.warmup 300" in waits
     assert not budget_remarks(replace(run, env_steps=50_000))
-    assert not budget_remarks(replace(run, method=METHODS["finetune"](), weights="store:x"))  # it knows something
+    (waits,) = budget_remarks(replace(run, method=METHODS["finetune"](), weights="store:x"))  # it need not explore
+    assert "nothing is learnt in the first 1,000 of 3,000 env steps" in waits
+
+
+def test_a_rollout_that_evaluations_would_cut_is_told_with_what_to_say():
+    run = Run("CartPole-v1", Scratch(), PPO(), env_steps=4_000, evaluations=8)
+    (cut,) = budget_remarks(run)
+    assert "much is not learnt from: a rollout is 2,048 env steps, and evaluations are 500 apart" in cut
+    assert "--student.rollout 16" in cut and not budget_remarks(replace(run, student=PPO(rollout=16)))
+    (nothing,) = budget_remarks(replace(run, env_steps=2_000, evaluations=1))
+    assert nothing.startswith("nothing is learnt: ")

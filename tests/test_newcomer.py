@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -90,10 +90,21 @@ def test_a_small_budget_chooses_warm_up_exploration_and_evaluations_and_says_so(
 
 
 @pytest.mark.parametrize("student", [DQN(), PPO(), SAC()])
-@pytest.mark.parametrize("env_steps", [20_000, 50_000, 10_000_000])
+@pytest.mark.parametrize("env_steps", [25_000, 50_000, 10_000_000])
 def test_defaults_that_fit_are_left_alone(student, env_steps):
     run = Run("CartPole-v1", Scratch(), student, env_steps=env_steps)
     assert fitted(run) == (run, "")
+
+
+def test_evaluations_are_no_closer_than_rollouts():
+    run, _, options = parse(["scratch", "--student", "ppo", *TASK, "20000"])
+    assert run.evaluations == 9 and "9 evaluations a phase (10)" in options.chosen  # a rollout is 2,048 env steps
+
+
+@pytest.mark.parametrize("method", ["qdagger", "pretrain"])
+def test_who_has_learnt_offline_waits_no_longer_than_the_budget_allows(method):
+    run, _, _ = parse([method, "--teacher", "py:a.py:b", *TASK, "900"])
+    assert run.student.warmup == 90
 
 
 def test_what_a_flag_or_a_file_says_stays():
@@ -158,14 +169,19 @@ def test_a_poor_run_ends_with_what_advise_recommends_and_a_command_that_parses(c
     assert json.loads(Path("a/config.json").read_text())["student"]["epsilon_steps"] == 40
 
 
-@pytest.mark.parametrize("student", [PPO(hidden=(8,)), PQN(hidden=(8,))])
-def test_what_a_poor_run_is_advised_keeps_the_shape_of_its_student(student):
+@pytest.mark.parametrize(
+    "student", [PPO(hidden=(8,), memory="gtrxl", rollout=32), PQN(hidden=(8,), rollout=32, layer_norm=False)]
+)
+def test_what_a_poor_run_is_advised_keeps_what_advice_is_not_about(student):
     Path("rule.py").write_text(
         "import torch\ndef lean(obs):\n    return torch.zeros(len(obs), 2)\nlean.tells = 'logits'\n"
     )
-    run = Run("CartPole-v1", Kickstart(), student, "py:rule.py:lean", env_steps=3_000, reference_episodes=2)
-    command = afterwards(run, [result(9, 11)], lambda *_: None)[-1]
-    assert parse(shlex.split(command)[2:])[0].student.hidden == (8,)
+    more = {"envs": 4, "eval_epsilon": 0.1, "reference_episodes": 2}
+    run = Run("CartPole-v1", Kickstart(), student, "py:rule.py:lean", env_steps=3_000, **more)
+    advised = parse(shlex.split(afterwards(run, [result(9, 11)], lambda *_: None)[-1])[2:])[0]
+    assert advised.method != run.method and {name: getattr(advised, name) for name in more} == more
+    told = {f.name for f in fields(student) if getattr(advised.student, f.name) != getattr(student, f.name)}
+    assert told <= {"warmup", "epsilon_steps", "n_step", "target_every"}
 
 
 def test_a_teacher_of_another_task_is_no_error_at_the_end_of_a_run():

@@ -16,7 +16,8 @@ from reincarnate.run.settings import Run
 from reincarnate.store.lineage import lineage_of
 from reincarnate.store.nodes import company_words, of_agent
 from reincarnate.store.render import as_text
-from reincarnate.students import A2C, D4PG, DQN, PPO
+from reincarnate.students import A2C, D4PG, DQN, PPO, TD3
+from reincarnate.students.continuous import ContinuousStudent
 from reincarnate.training.pbt import PBT, _accepted
 from reincarnate.training.training import mutable
 
@@ -156,3 +157,19 @@ def test_a_selection_that_cannot_be_is_one_line(tmp_path, exchange, said):
     assert not (tmp_path / "a").exists()
     with pytest.raises(UserError, match="needs a population"):
         replace(exchange, share=0.2, factor=1.2).check(1)
+
+
+def test_each_member_explores_by_its_own_settings(tmp_path, monkeypatch):
+    acted, act = {}, ContinuousStudent.act
+
+    def noted(student, step, carry, explore, rng):
+        if explore < 1:  # past the warm-up
+            acted.setdefault(id(student), set()).add(explore == student.settings.noise)
+        return act(student, step, carry, explore, rng)
+
+    monkeypatch.setattr(ContinuousStudent, "act", noted)
+    student = TD3(hidden=(8,), warmup=20, batch_size=8)
+    run = Run("Pendulum-v1", Scratch(), student, env_steps=60, population=3, exchange=PBT(), log="", **QUICK)
+    run = replace(run, store=str(tmp_path / "store"))
+    execute_together(run.members(), [tmp_path / str(i) for i in range(3)])
+    assert list(acted.values()) == [{True}] * 3

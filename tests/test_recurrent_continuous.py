@@ -162,7 +162,7 @@ def test_every_such_student_learns_with_a_memory_and_rows_without_a_step_count_f
         student, memory = played(settings)
         batch = memory.sample(3, np.random.default_rng(0))
         tails = batch.weight == 0
-        assert tails.any() and student.cost().online > student.cost().act > 0
+        assert tails.any() and student.cost(1).online > student.cost(1).act > 0
         if poison:
             batch = batch._replace(reward=torch.where(tails, 100.0, batch.reward))
             if settings.predicts == "means":  # its action there is nobody's
@@ -233,7 +233,7 @@ def test_a_rollout_of_values_is_read_as_it_was_played_and_its_returns_are_those_
     taken = q.gather(1, prepared.action.flatten()[:, None])[:, 0]
     wrong = torch.nn.functional.huber_loss(taken, prepared.reward.flatten())
     assert float(learnt.means["td"]) == pytest.approx(float(wrong), rel=1e-4)
-    assert not torch.equal(before, student.online.data) and student.cost().online > 0
+    assert not torch.equal(before, student.online.data) and student.cost(1).online > 0
 
 
 def test_rows_that_fill_a_short_rollout_of_values_up_change_nothing():

@@ -20,10 +20,11 @@ from reincarnate.losses.returns import n_step_sums
 from reincarnate.losses.values import q_learning, rescale, unrescale
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.nets.qnet import recall
+from reincarnate.run.assemble import assemble
 from reincarnate.run.execute import execute, execute_together
-from reincarnate.run.prepare import prepare
+from reincarnate.run.prepare import measure_priors, prepare
 from reincarnate.run.settings import Run
-from reincarnate.students import DQN, PPO, R2D2, STUDENTS, stacker
+from reincarnate.students import DQN, PPO, PQN, R2D2, STUDENTS, stacker
 from reincarnate.students.rescaled import Rescaled
 from reincarnate.students.sequences import warmed
 from reincarnate.training.players import Stage
@@ -245,7 +246,7 @@ def test_every_value_student_learns_with_every_memory(name, memory):
     before = student.online.data.clone()
     learnt = student.update(memory_.sample(3, np.random.default_rng(0)), Weighing(), np.random.default_rng(0))
     assert torch.isfinite(learnt.each).all() and not torch.equal(before, student.online.data)
-    assert stacker(settings) is None and student.cost().online > student.cost().act > 0
+    assert stacker(settings) is None and student.cost(1).online > student.cost(1).act > 0
 
 
 # ---- what an on-policy student learns -----------------------------------------------------------------------
@@ -528,3 +529,27 @@ def test_a_copy_that_is_left_alone_has_neither_moved_nor_earned_nor_ended():
     Alone(training).add([training], [played], stage.obs)
     shown = memory.rows.columns["frame"].reshape(3, -1, 2)
     np.testing.assert_array_equal(shown[1, 0], began[1])  # what comes after its newest row is what it shows
+
+
+def with_a_teacher(method, student, tmp_path) -> Run:
+    (tmp_path / "rule.py").write_text(
+        "import torch\ndef lean(obs):\n    return torch.zeros(len(obs), 2)\nlean.tells = 'values'\n"
+    )
+    quick = {**QUICK, "data_env_steps": 600, "store": str(tmp_path / "store"), "log": ""}
+    return Run("CartPole-v1", method, student, f"py:{tmp_path / 'rule.py'}:lean", env_steps=3_000, **quick)
+
+
+@pytest.mark.parametrize("settings", [PQN(**TINY), PPO(**TINY)])
+def test_a_batch_of_prior_data_holds_the_steps_that_were_asked_for(settings, tmp_path):
+    run = with_a_teacher(METHODS["qdagger"](offline_updates=1), settings, tmp_path)
+    prepared = measure_priors(prepare(run), lambda *_: None, lambda _: None)
+    (training,), loop, _ = assemble([prepared], lambda _: None)
+    loop.close()
+    assert training.prior is not None
+    batch = training.prior.sample(settings.pace(settings.copies).batch, np.random.default_rng(0))
+    assert batch.reward.numel() == settings.batch_size and batch.reward.shape[1] == settings.segment
+
+
+def test_prior_data_is_not_mixed_into_the_rollouts_of_a_student_with_a_memory(tmp_path):
+    with pytest.raises(UserError, match="no prior data can be mixed into those"):
+        prepare(with_a_teacher(METHODS["rehearsal"](), PQN(**TINY), tmp_path))

@@ -5,10 +5,13 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from probes import on_catch
 
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.schedules import ByScore, Decaying, Guarded, KeepingUp, Linear
 from reincarnate.methods.weaning import Weaning
+from reincarnate.run.execute import _warn_of_weaning
+from reincarnate.students import DQN
 from reincarnate.training.evaluate import Scale
 from reincarnate.types import LAGGING, Phase, Progress
 
@@ -160,3 +163,12 @@ def test_the_curriculums_horizon_falls_only_when_the_student_keeps_up():
     horizon = KeepingUp(100, 0.5, tolerance=0.1)
     scores = (0.2, 0.5, 0.3, 0.45)  # up, up, 0.2 below the best, within the tolerance
     assert [horizon(Progress(scores=scores[:k])) for k in range(5)] == [100, 50, 25, 25, 12]
+
+
+@pytest.mark.parametrize(("scores", "lows", "said"), [([0.3], [0.1], False), ([1.2], [0.9], True)])
+def test_a_weight_that_fell_with_time_is_not_laid_to_the_score(scores, lows, said):
+    training, notes = on_catch(DQN(hidden=(8,)), Scratch().phases(40), 0), []
+    training.at.scores, training.at.lows, training.at.phase_env_steps = scores, lows, 40
+    line = {"kind": "eval", "phase": "online", "weight": 0.0, "normalised": scores[0]}
+    _warn_of_weaning(training, line, notes.append)
+    assert bool(notes) == said

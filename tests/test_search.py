@@ -93,3 +93,12 @@ def test_what_a_stranger_says_was_found_is_checked(here):
     Path("out/study.json").write_text(json.dumps({**value, "found": {"a": {"settings": {"student.lr": "x"}}}}))
     with pytest.raises(UserError, match=r"found.a.settings should be an object of finite numbers"):
         read_study_record(Path("out"))
+
+
+def test_a_setting_that_was_left_to_the_kind_of_teacher_can_be_searched_for(here):
+    Path("rule.py").write_text(
+        "import torch\ndef lean(obs):\n    return torch.zeros(len(obs), 2)\nlean.tells = 'logits'\n"
+    )
+    taught = STUDY.replace("scratch: {}", "kickstart: {}").replace("student.lr", "method.temperature")
+    Path("study.yaml").write_text(taught.replace("CartPole-v1\n", "CartPole-v1\n    teacher: py:rule.py:lean\n"))
+    assert search.search_of(read_study(Path("study.yaml"))) is not None

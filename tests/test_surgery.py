@@ -19,7 +19,7 @@ from reincarnate.nets.plasticity import (
     touched,
 )
 from reincarnate.nets.qnet import ImplicitQNetwork, QNetwork
-from reincarnate.nets.surgery import add_actions, add_channels, deepen, load, widen
+from reincarnate.nets.surgery import add_actions, add_channels, deepen, keep_actions, load, widen
 from reincarnate.nets.torsos import TORSOS
 
 VECTOR, GRID, SCREENS = (5,), (6, 6, 3), (4, 84, 84)
@@ -153,6 +153,14 @@ def test_old_actions_keep_their_values_when_actions_are_added(outputs, dueling, 
     if not given:
         values = other(look(*VECTOR))
         torch.testing.assert_close(values[:, 6], values[:, :3].mean(1))
+
+
+@pytest.mark.parametrize("linear", [nn.Linear, NoisyLinear])
+def test_actions_that_stay_keep_their_values_when_others_go(linear):
+    net, other = (network(actions=actions, dueling=True, linear=linear) for actions in (5, 2))
+    weights = keep_actions(net.state_dict(), [3, 1], ("advantage",))
+    other.load_state_dict(weights)
+    torch.testing.assert_close(other(look(*VECTOR)), net(look(*VECTOR))[:, [3, 1]])
 
 
 def test_noisy_heads_get_actions_too():

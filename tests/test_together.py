@@ -329,6 +329,15 @@ def test_the_teacher_in_front_of_seeds_together_counts_from_each_episodes_start(
         assert np.array_equal(rows.columns["teacher"][:n][live, 0], rows.columns["age"][:n][live] + np.float32(1))
 
 
+def test_seeds_together_learn_from_a_teacher_that_sees_what_they_do_not(here):
+    (here / "left.py").write_text(
+        "import torch\ndef left(b):\n    return torch.cat([b, -b], 1)\nleft.tells = 'values'\n"
+    )
+    run = replace(RUN, env="own_tasks:TwoSights?sees=mine", teacher="view:its:py:left.py:left", env_steps=60)
+    results = execute_together([run, replace(run, seed=1)], [here / "a", here / "b"])
+    assert [result["together"] for result in results] == [2, 2]
+
+
 def test_the_command_line_trains_several_seeds_together(here, capsys):
     flags = "--env CartPole-v1 --env-steps 120 --evaluations 2 --eval-episodes 1 --final-episodes 2 --seeds 2"
     small = "--reference-episodes 2 --student.hidden 8 --student.warmup 20"

@@ -266,3 +266,11 @@ def test_a_run_that_diverges_stops_and_says_so():
         raise_student(Scratch(), config=replace(CONFIG, lr=1e30))
     with pytest.raises(UserError, match="diverged"):
         raise_student(Scratch(), config=Rainbow(hidden=(8,), warmup=20, lr=1e30, batch_size=8))
+
+
+def test_a_loss_that_is_not_part_of_every_update_is_the_mean_of_those_it_was_part_of():
+    training = on_catch(CONFIG, Scratch().phases(40), 0)
+    for update in range(10):
+        training.learnt("student", {"td": 1.0, **({"distil": 2.0} if update < 5 else {})})
+    line = training.point(training.phases[0])
+    assert (line["loss_td"], line["loss_distil"]) == (1.0, 2.0)

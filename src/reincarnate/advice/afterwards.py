@@ -17,22 +17,8 @@ from reincarnate.run.result import Results, poor
 from reincarnate.run.settings import Run, method_name, record
 from reincarnate.students import STUDENTS
 
-AS_IT_WAS = (
-    "imports",
-    "device",
-    "compile",
-    "final_episodes",
-    "store",
-    "metric",
-    "label",
-    "log",
-    "seed",
-    "eval_episodes",
-    "evaluations",
-    "envs",
-)
-"""Settings of a run that no advice is about."""
-OF_THE_STUDENT = ("hidden", "width", "torso")
+OF_THE_RUN = ("method", "teacher", "data", "weights", "data_env_steps")
+"""Settings of a run that advice is about; of its student those that were fitted to the budget."""
 
 
 def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
@@ -53,12 +39,14 @@ def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
     )
     try:
         measured = measure(question, tick)
-        found = [(rule, _of(run, fit(rule.method, measured)[0])) for rule in choose(measured)]
-        advised = [one for one in found if _can_be(one[1])]
+        found = [(rule, _of(run, fit(rule.method, measured)[0], measured.student)) for rule in choose(measured)]
+        refused = [_refused(advised) for _, advised in found]
+        advised = [one for one, why in zip(found, refused, strict=True) if not why]
     except UserError as error:  # what can be trained is not always what can be asked about
         return [f"{reason}; advise cannot say more: {error}"]
     if not advised:
-        return [f"{reason}; advise has no rule for such a task yet"]
+        other = f"what advise recommends cannot be: {refused[0]}" if found else "advise has no rule for such a task yet"
+        return [f"{reason}; {other}"]
     first, rest = advised[0], [one for one in advised if one[1] != run]
     if not rest or (first[1] == run and rest[0][0].name == "baseline"):
         return [f"{reason}; this is what advise recommends: more env steps may do it (--env-steps)"]
@@ -70,19 +58,19 @@ def afterwards(run: Run, results: Results, tick: Tick) -> list[str]:
     return [said, record(better)["command"]]
 
 
-def _can_be(run: Run) -> bool:
-    """Whether its student can follow its method."""
+def _refused(run: Run) -> str:
+    """Why it cannot be trained; "" where it can."""
     try:
         prepare(run)
-    except UserError:
-        return False
-    return True
+    except UserError as error:
+        return str(error)
+    return ""
 
 
-def _of(run: Run, advised: Run) -> Run:
-    """The advised run with what it does not speak of as it was."""
-    kept: dict[str, Any] = {name: getattr(run, name) for name in AS_IT_WAS}
-    if type(advised.student) is type(run.student):
-        shape = {f.name: getattr(run.student, f.name) for f in fields(run.student) if f.name in OF_THE_STUDENT}
-        kept["student"] = replace(advised.student, **shape)
-    return replace(advised, **kept)
+def _of(run: Run, advised: Run, usual: Any) -> Run:
+    """The advised run with what it does not speak of as it was; it began from a student's `usual` settings."""
+    told = {name: getattr(advised, name) for name in OF_THE_RUN}
+    if type(advised.student) is not type(run.student):
+        return replace(run, student=advised.student, **told)
+    names = [f.name for f in fields(usual) if getattr(advised.student, f.name) != getattr(usual, f.name)]
+    return replace(run, student=replace(run.student, **{n: getattr(advised.student, n) for n in names}), **told)

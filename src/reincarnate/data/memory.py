@@ -35,8 +35,9 @@ class Storage:
 class Memory:
     """Rows and how they are cut. A stored memory is the actor's: batches hold it where the `reader` is the student.
 
-    Transitions and sequences are drawn with replacement, as often as one likes. The newest rollout is prepared once by
-    the student (`begin`), then passed in random order, and forgotten with the next but `keeps` - 1.
+    Transitions and sequences are drawn with replacement, as often as one likes; `in_steps`, so many sequences as hold
+    the steps that are asked for. The newest rollout is prepared once by the student (`begin`), then passed in random
+    order, and forgotten with the next but `keeps` - 1.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Memory:
         device: torch.device = CPU,
         reader: str = "student",
         keeps: int = 1,
+        in_steps: bool = False,
     ):
         self.rows, self.layout, self.device, self.reader, self.keeps = rows, layout, device, reader, keeps
         self.sampler = sampler or Uniform(layout.ahead, _stride(layout))
@@ -57,6 +59,7 @@ class Memory:
         self._at = 0  # how far it came
         self._mark = rows.added.copy()  # where the last rollout ended
         self._returns: ReturnsToGo | None = None
+        self._length = layout.length if in_steps and isinstance(layout, Sequences) else 1
 
     def mirror(self) -> None:
         """Keep the frames on the student's device as well."""
@@ -132,7 +135,7 @@ class Memory:
             return self._pass(n, rng)
         if self._returns:
             self._returns.renew()
-        stream, position, rows, weight = self.draw(n, rng)
+        stream, position, rows, weight = self.draw(max(1, n // self._length), rng)
         self.complete(self.rows, ask, stream, position)
         assert not isinstance(self.layout, Rollout)
         batch = self.layout.gather(self.rows, stream, position, list(ask))

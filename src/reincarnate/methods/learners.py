@@ -27,7 +27,7 @@ class Learner:
         """The learner's settings. Raises UserError for a student that learns from no segments."""
         assert name == "learner", name
         known = {f.name for f in fields(student)}
-        if not {"memory", "rollout"} <= known or student.memory == "none":
+        if not {"memory", "rollout", "shared"} <= known or student.memory == "none":
             raise UserError(
                 "a learner beside the student needs an on-policy student with a memory, whose segments it reads: "
                 "--student ppo --student.memory lstm"

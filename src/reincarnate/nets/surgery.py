@@ -241,14 +241,18 @@ def add_channels(
 def keep_actions(weights: Weights, rows: Sequence[int | None], heads: Names, atoms: int = 1) -> dict[str, Tensor]:
     """Heads whose actions are these of the old ones, in this order; None is a new one, the mean of all old ones.
 
-    For an agent of several tasks on one with fewer actions, or with the same ones in another order.
+    For an agent of several tasks on one with fewer actions, or with the same ones in another order. What the mean of a
+    dueling head's advantages loses, `value` is given (see `add_actions`).
     """
     new = copies(weights)
     for head in heads:
         for name in tensors(weights, head):
             old = weights[name].detach().unflatten(0, (-1, atoms))
             chosen = [old.mean(0) if row is None else old[row] for row in rows]
-            new[name] = torch.stack(chosen).flatten(0, 1)
+            kept = torch.stack(chosen)
+            new[name], value = kept.flatten(0, 1), name.replace(head, "value", 1)
+            if head == "advantage" and value in weights and not name.endswith("_sigma"):
+                new[value] = new[value] + kept.mean(0) - old.mean(0)
     return new
 
 

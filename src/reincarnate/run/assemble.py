@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from reincarnate import envs
-from reincarnate.data.layouts import AnyLayout
+from reincarnate.data.layouts import AnyLayout, Rollout
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
@@ -13,7 +13,6 @@ from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.errors import UserError
 from reincarnate.losses.logged import RETURN
-from reincarnate.nets.probe import blank
 from reincarnate.priors.weights import reuse
 from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
@@ -22,9 +21,9 @@ from reincarnate.run.remote_actors import actors_of
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
 from reincarnate.run.stopping import stopping
+from reincarnate.run.suits import kind_of
 from reincarnate.students import stacker
 from reincarnate.teachers.features import features_of
-from reincarnate.training.asking import predictor_of
 from reincarnate.training.exchange import Exchange
 from reincarnate.training.loop import Loop
 from reincarnate.training.population import Alone, Apart, Stacked, Team
@@ -119,8 +118,7 @@ def _memories(prepared: Prepared, seeds: int) -> tuple[list[Memory], Memory | No
     rows = storage.rows // run.copies * run.copies * seeds
     whole = _own(memory_for(spec, layout, replace(storage, rows=rows), seeds * run.copies, device), prepared)
     if run.asks_teacher and prepared.teacher is not None:
-        said = predictor_of(prepared.teacher)(blank(spec))
-        whole.rows.predictions_of("teacher", said.kind, said.x.shape[-1])
+        whole.rows.predictions_of("teacher", kind_of(prepared.teacher, spec), spec.actions)
     parts = [whole.rows.shard(i, seeds) for i in range(seeds)]
     samplers: list[Sampler] = [whole.sampler.like(part) for part in parts]
     return [Memory(p, layout, s, device) for p, s in zip(parts, samplers, strict=True)], whole
@@ -166,7 +164,7 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
-    prior = _held(Memory(data, _layout_of_data(run), device=prepared.device), prepared) if data else None
+    prior = _prior(prepared, data) if data else None
     if prior is not None and not len(prior):
         raise UserError(f"the data holds {prior.rows.transitions:,} steps, and no lesson of {prior.layout.ahead} rows")
     _follow_returns(run, [memory] + ([prior] if prior else []))
@@ -186,6 +184,13 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         unroll=run.phases,
         stop=stopping(run.stop_at),
     )
+
+
+def _prior(prepared: Prepared, data: Replay) -> Memory:
+    """The data as it is learnt from; batches of students that learn from rollouts count steps."""
+    run = prepared.run
+    told = {"device": prepared.device, "in_steps": isinstance(run.student.layout(), Rollout)}
+    return _held(Memory(data, _layout_of_data(run), **told), prepared)
 
 
 def _layout_of_data(run: Run) -> AnyLayout:

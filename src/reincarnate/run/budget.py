@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from reincarnate.data.layouts import Rollout
 from reincarnate.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,10 +75,17 @@ def _anneals(run: Run) -> bool:
 
 
 def _waits(run: Run) -> bool:
-    return any(p.newborn and p.acts == "student" and not (p.offline or p.warm) for p in run.phases())
+    return any(p.acts == "student" and p.learns and not (p.offline or p.warm) for p in run.phases())
+
+
+def _rollout(run: Run) -> int:
+    """Env steps of a rollout; 1 of students that learn from a replay."""
+    return run.student.pace(run.copies).env_steps if isinstance(run.student.layout(), Rollout) else 1
 
 
 def _warmup(run: Run) -> int | None:
+    if run.weights is not None:
+        return None  # an agent that goes on keeps its own
     least = max(longest_warmup(run.env_steps), getattr(run.student, "batch_size", 0))
     return least if _waits(run) and run.student.warmup > least else None
 
@@ -87,7 +95,7 @@ def _exploration(run: Run) -> int | None:
 
 
 def _evaluations(run: Run) -> int | None:
-    fit = max(LEAST, run.env_steps // APART)
+    fit = max(LEAST, run.env_steps // max(APART, _rollout(run)))
     return fit if fit < run.evaluations else None
 
 
@@ -148,4 +156,20 @@ def budget_remarks(run: Run) -> list[str]:
         fit = max(longest_warmup(steps), getattr(settings, "batch_size", 0))
         if fit < wait:
             said.append(f"nothing is learnt in the first {wait:,} of {steps:,} env steps: --student.warmup {fit}")
-    return said
+    return said + _lost(run)
+
+
+def _lost(run: Run) -> list[str]:
+    """Of rollouts that evaluations cut: what is left of one is not learnt from, for episodes begin anew behind them."""
+    rollout, online = _rollout(run), [p for p in run.phases() if p.learns and not p.offline]
+    if rollout == 1 or not online:
+        return []
+    apart = run.env_steps // max(1, run.evaluations)
+    if rollout <= apart:
+        return []
+    steps = 1 << max(0, (apart // run.copies // 2).bit_length() - 1)  # a power of two, for two rollouts in between
+    what = "nothing is learnt" if rollout > run.env_steps else "much is not learnt from"
+    return [
+        f"{what}: a rollout is {rollout:,} env steps, and evaluations are {apart:,} apart: --student.rollout {steps}, "
+        "or fewer --evaluations"
+    ]

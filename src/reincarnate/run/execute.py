@@ -357,6 +357,7 @@ def _saturation(training: Training, line: Record) -> str | None:
 def _warn_of_weaning(training: Training, line: Record, note: Note) -> None:
     """λ that falls to zero at the first look: a student as good already, a teacher too weak, or a wrong scale."""
     first = line["kind"] == "eval" and line["phase"] == "online" and len(training.at.scores) == 1
-    if first and line["weight"] == 0 and training.at.phase_env_steps:
+    by_score = max(training.at.scores + training.at.lows, default=0.0) >= 1
+    if first and by_score and line["weight"] == 0 and training.at.phase_env_steps:
         score = f"normalised {line['normalised']:.2f} over the evaluation's few episodes"
         note(f"warning: weaned at the first online evaluation ({score}); --wean.no-sticky is slower")

@@ -82,7 +82,7 @@ def estimate(phases: list[Phase], student: Settings, spec: TaskSpec, copies: int
 
 def estimates(phases: list[Phase], student: Settings, spec: TaskSpec, copies: int) -> list[float]:
     """The same by each of `TRIALS` trials, in turn, so that a moment when the machine is busy shows."""
-    update, step, close = _an_update(student, spec), *_a_step(student, spec, copies)
+    update, step, close = _an_update(student, spec, copies), *_a_step(student, spec, copies)
     due, env_steps = sum(updates(p, student, copies) for p in phases), sum(p.env_steps for p in phases)
     try:
         return [
@@ -93,9 +93,8 @@ def estimates(phases: list[Phase], student: Settings, spec: TaskSpec, copies: in
         close()
 
 
-def _an_update(config: Settings, spec: TaskSpec) -> Callable[[], object]:
+def _an_update(config: Settings, spec: TaskSpec, copies: int) -> Callable[[], object]:
     """Makes an update on experience that is made up."""
-    copies = config.copies
     student, pace, rng = config.newborn(spec, 0), config.pace(copies), np.random.default_rng(0)
     memory = memory_for(spec, config.layout(), config.storage(spec, copies), copies)
     nobody, zeros = RandomPlayer(spec), np.zeros((copies, *spec.obs_shape), spec.obs_dtype)

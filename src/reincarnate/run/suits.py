@@ -126,7 +126,7 @@ def _name(run: Run) -> str:
     return type(run.student).__name__
 
 
-def _kind(teacher: Teacher, spec: TaskSpec) -> str:
+def kind_of(teacher: Teacher, spec: TaskSpec) -> str:
     """Of its predictions: files may hold a spread that its card, which says what it plays by, does not name."""
     if teacher.view != "student":
         return teacher.card.tells
@@ -135,7 +135,7 @@ def _kind(teacher: Teacher, spec: TaskSpec) -> str:
 
 def tells_alike(teacher: Teacher, student: Student) -> bool:
     """Whether both tell predictions of one kind."""
-    return _kind(teacher, student.spec) == getattr(student, "kind", student.settings.predicts)
+    return kind_of(teacher, student.spec) == getattr(student, "kind", student.settings.predicts)
 
 
 def _spreads(student: Student) -> bool:

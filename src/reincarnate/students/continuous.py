@@ -389,7 +389,7 @@ class ContinuousStudent(OptimizedByPart):
         parts = {name: slice(end - n, end) for name, n, end in zip(self.online, sizes, bounds, strict=True)}
         return self.freeze_by_part(prefixes, parts)
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations."""
         return cost_of_actor_critic(self)
 

@@ -55,11 +55,11 @@ def cost_of_actor_critic(student: "ContinuousStudent") -> Cost:
     return Cost(act, learn, learn)
 
 
-def cost_of_policy(student: "PolicyStudent") -> Cost:
+def cost_of_policy(student: "PolicyStudent", copies: int) -> Cost:
     """An on-policy student's; prior data's successors take a pass of the critic's more."""
     net, obs, settings = student.network, student.blank(), student.settings
     act, value = (float(forward_flops(_Part(part), obs)) for part in (net.tell, net.values))
-    whole, batch = float(forward_flops(net, obs)), settings.pace(settings.copies).batch
+    whole, batch = float(forward_flops(net, obs)), settings.pace(copies).batch
     learn = whole * batch * LEARNING_PASSES
     if settings.decorrelate:
         layers = {id(layer): layer.shape[-1] for layer in net.features(net.seen(obs))}

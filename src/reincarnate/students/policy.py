@@ -348,9 +348,9 @@ class PolicyStudent(Kept):
         self.optimizer = Frozen(self.optimizer, mask.bool().to(self.device))  # pyright: ignore
         return int(mask.sum()), mask.numel()
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations; see `nets.flops`. Prior data's successors take a pass of the critic's more."""
-        return cost_of_policy(self)
+        return cost_of_policy(self, copies)
 
 
 def unfit_on_policy(phases: Sequence[Phase], kind: str, spec: TaskSpec) -> str | None:

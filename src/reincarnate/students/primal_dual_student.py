@@ -200,8 +200,8 @@ class PrimalDualStudent(OptimizedByPart):
         """Leave parameters with these prefixes alone from now on. Returns how many of how many are frozen."""
         return self.freeze_by_part(prefixes, self._parts)
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations; see `nets.flops`. Values are asked at both ends of a step, and once more for δ."""
         whole = float(forward_flops(self.network, self.blank()))
-        batch = self.settings.pace(self.settings.copies).batch
+        batch = self.settings.pace(copies).batch
         return Cost(whole / 2, 2 * whole * LEARNING_PASSES * batch, 2 * whole * LEARNING_PASSES * batch)

@@ -158,7 +158,7 @@ class RecurrentValueStudent(ValueStudent):
     def compile(self) -> None:
         """Nothing: lengths of episodes differ, and with them what is computed."""
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations; see `nets.flops`. Burn-in is two forward passes more of its rows."""
         s, rng = self.settings, np.random.default_rng(0)
         obs = self.blank()

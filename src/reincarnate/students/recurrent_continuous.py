@@ -96,7 +96,7 @@ class RecurrentContinuousStudent(ContinuousStudent):
         critics = self.network.critic.features(here, rows.action.flatten(0, 1))  # pyright: ignore[reportArgumentType]
         return {"actor": self.network.actor.features(here)[steps], "critic": critics[:, steps]}
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations; see `nets.flops`. A sequence's are counted as so many rows', its burn-in's too.
 
         For a critics' step the actor and the lagging critics read successors; for an actor's the critics read once.

@@ -145,13 +145,13 @@ class RecurrentPolicyStudent(PolicyStudent):
 
     # ---- what others tell of it ----------------------------------------------------------------------
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations; see `nets.flops`. A segment's are counted as so many rows'."""
         obs = self.blank()
         begins = torch.zeros(1, dtype=torch.bool, device=self.device)
         act = float(forward_flops(_Part(self._net.tell_recalling), obs, begins, self.initial(1)))
         whole = float(forward_flops(_Part(self._net.recall), obs, begins, self._net.initial(1)))
-        learn = whole * self.settings.pace(self.settings.copies).batch * LEARNING_PASSES
+        learn = whole * self.settings.pace(copies).batch * LEARNING_PASSES
         return Cost(act, learn, learn + whole, whole)
 
 

@@ -16,7 +16,7 @@ from reincarnate.students.critics import Critic
 from reincarnate.students.gradient import Draws, losses_of
 from reincarnate.students.recurrent import RecurrentValueStudent, of_features, weighed
 from reincarnate.students.rollouts import begun, read, real, segments
-from reincarnate.types import PLAIN, Batch, Cost, Learnt, TaskSpec, Term, Weighing
+from reincarnate.types import PLAIN, Batch, Cost, Learnt, Phase, TaskSpec, Term, Weighing
 
 if TYPE_CHECKING:
     from reincarnate.students.families import PQN
@@ -33,6 +33,12 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
     def __init__(self, settings: "PQN", critic: Critic, spec: TaskSpec, seed: int, device: torch.device):
         RecurrentValueStudent.__init__(self, settings, critic, spec, seed, device)
         self._carry: Tensor | None = None  # after the last rollout; of no meaning once environments have restarted
+
+    def unfit(self, phases: Sequence[Phase]) -> str | None:
+        """Why it cannot learn what a method asks of it, or None."""
+        if any(phase.prior_share for phase in phases):
+            return "a pqn student with a memory reads its own rollouts; no prior data can be mixed into those"
+        return None
 
     @torch.no_grad()
     def prepare(self, rollout: Batch, weighing: Weighing = PLAIN) -> Batch:
@@ -91,7 +97,7 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         told = recall(self.acting.module, batch.obs, batch.begins, carry)[0].flatten(0, 1)
         return {"": real(told, batch.weight)}
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations. Own experience has its targets by `prepare`, which reads each step once."""
-        told = RecurrentValueStudent.cost(self)
+        told = RecurrentValueStudent.cost(self, copies)
         return told._replace(online=told.online * LEARNING_PASSES / (LEARNING_PASSES + 1), prepare=told.act)

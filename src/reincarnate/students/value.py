@@ -394,6 +394,6 @@ class ValueStudent(Kept):
         self.optimizer = Frozen(self.optimizer, mask.bool().to(self.device))  # pyright: ignore
         return int(mask.sum()), mask.numel()
 
-    def cost(self) -> Cost:
+    def cost(self, copies: int) -> Cost:
         """Floating-point operations."""
         return cost_of_values(self)

@@ -44,10 +44,12 @@ def search_of(study: Study) -> Search | None:
         return None
     try:
         search = from_dict(Search, asked, NAMES, "search")
+        told = {cell.directory: one.run for cell, one in zip(study.cells, study.prepared, strict=bool(study.prepared))}
         for cell in _arms(study).values():
             run = search.run_of(cell.run)
             check_settings(run)
-            run.exchange.suits(run.student, run.method)
+            trained = told.get(cell.directory, run)  # what was left to the kind of teacher is known there
+            run.exchange.suits(trained.student, trained.method)
     except UserError as error:
         raise UserError(f"the study's search: {error}") from None
     own = {cell.run.seed for cell in study.cells}

@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from torch import Tensor
 
-from reincarnate.training.players import Player, Stage, Transition
+from reincarnate.training.players import Explore, Player, Stage, Transition
 from reincarnate.types import Actor, ActorOutput, Guide, Progress, TimeStep
 
 
@@ -69,7 +69,7 @@ class Collects(Protocol):
     @property
     def obs(self) -> np.ndarray: ...  # what the copies show now
     def during(
-        self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
+        self, explores: list[Explore], work: Callable[[], None], idle: np.ndarray | None = None
     ) -> list[Transition]: ...
     def rest(self) -> None: ...  # a stretch is over
 
@@ -87,7 +87,7 @@ class Collector:
         self.finished: list[tuple[int, float]] = []  # (copy, return) of episodes that ended, until somebody takes them
 
     def during(
-        self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
+        self, explores: list[Explore], work: Callable[[], None], idle: np.ndarray | None = None
     ) -> list[Transition]:
         """Act once per exploration, do `work` meanwhile (or afterwards), and return what was experienced.
 
@@ -101,11 +101,11 @@ class Collector:
         work()
         return future.result()
 
-    def _act(self, explores: list[float], idle: np.ndarray | None) -> list[Transition]:
+    def _act(self, explores: list[Explore], idle: np.ndarray | None) -> list[Transition]:
         last = len(explores) - 1
         return [self._step(explore, idle if i == last else None) for i, explore in enumerate(explores)]
 
-    def _step(self, explore: float, idle: np.ndarray | None) -> Transition:
+    def _step(self, explore: Explore, idle: np.ndarray | None) -> Transition:
         self._give_way()
         transition = self.stage.play(explore, self._rng, idle)
         if np.count_nonzero(self.stage.begins):  # quicker than any(), as everywhere on this path

@@ -25,7 +25,7 @@ def flops_of_run(
 
     `data` is the prior data, which the teacher may have been asked about.
     """
-    spec, cost = training.student.spec, training.student.cost()
+    spec, cost = training.student.spec, training.student.cost(training.copies)
     asked = observations_asked(training, data)
     teacher = teacher_flops(training.teacher, spec) if training.teacher and asked else 0.0
     told = None if teacher is None else teacher * asked
@@ -33,7 +33,7 @@ def flops_of_run(
     acting = cost.act * (at.env_steps + eval_env_steps)
     learning = cost.online * (at.updates - offline) + cost.offline * offline + cost.prepare * at.env_steps
     for name in training.cast.keys() - {"student"}:
-        pace, other = training.pace_of(name), training.cast[name].cost()
+        pace, other = training.pace_of(name), training.cast[name].cost(training.copies)
         learning += other.online * pace.updates * (at.env_steps // pace.env_steps) + other.prepare * at.env_steps
     return {"acting": acting, "learning": learning, "teacher": told}
 

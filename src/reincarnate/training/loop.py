@@ -20,7 +20,7 @@ from reincarnate.training.counting import steps_ahead, updates_due
 from reincarnate.training.diagnostics import EXAMPLES
 from reincarnate.training.distant import Distant
 from reincarnate.training.exchange import Exchange, Quiet
-from reincarnate.training.players import Player, Stage
+from reincarnate.training.players import Explore, Player, Stage
 from reincarnate.training.points import Points
 from reincarnate.training.population import Generators, Team
 from reincarnate.training.remote_actors import RemoteActors
@@ -65,6 +65,7 @@ class Loop:
         self.exchange, self.remote = exchange or Quiet(), remote
         self._enough: set[str] = set()  # of the cast, whose memory has a batch by now
         self._fresh = {name for name, memory in self.first.memories.items() if memory.fresh}
+        self._apart = False  # whether those who act have settings of their own
         self._reader: Features | None = None
         self._writes: Sequence[Write] = ()
 
@@ -99,6 +100,8 @@ class Loop:
         phase, at = self.first.phases[number], self.first.at
         self._enough.clear()
         self.exchange.begin(self.trainings)
+        acting = [training.cast[phase.acts].settings for training in self.trainings]
+        self._apart = any(settings != acting[0] for settings in acting)
         learn = {name: self._learner(number, name) for name in ("student", *phase.others)}
         points = Points(self.trainings, self._writes, phase, stop, partial(self._point, number))
         if phase.offline:
@@ -140,7 +143,7 @@ class Loop:
         first, n = self.first, self.copies
         before = first.at.phase_env_steps
         steps = self._steps(stop - before)
-        explores = [first.exploration(phase, before + i * n) for i in range(steps)]
+        explores = [self._exploration(phase, before + i * n) for i in range(steps)]
         spent = min(steps * n, stop - before)
         due = self._due(phase, before, before + spent)
         fresh = self._fresh
@@ -160,6 +163,12 @@ class Loop:
             team.publish()
         for training, ended in zip(self.trainings, self._returns(collector), strict=True):
             training.played(spent, ended)
+
+    def _exploration(self, phase: Phase, env_steps: int) -> Explore:
+        """How much the students explore; each by itself where an exchange gave them settings of their own."""
+        if not self._apart:
+            return self.first.exploration(phase, env_steps)
+        return tuple(training.exploration(phase, env_steps) for training in self.trainings)
 
     def _steps(self, left: int) -> int:
         """Of each copy in the next cycle; who acts elsewhere takes more of them with the same weights."""

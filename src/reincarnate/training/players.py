@@ -26,6 +26,9 @@ from reincarnate.types import (
     VectorEnv,
 )
 
+Explore = float | tuple[float, ...]
+"""How much whoever acts explores, in its own unit; of actors side by side perhaps each by itself."""
+
 
 def way_of_playing(card: TeacherCard, how: str) -> str:
     """ "greedy" or "sample": as asked, or for "auto" as its makers do; unknown, a policy samples, others are greedy."""
@@ -98,7 +101,7 @@ class Stage:
     def _view(self, name: str) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(self.env.view(name)))
 
-    def play(self, explore: float, rng: Any, idle: np.ndarray | None = None) -> Transition:
+    def play(self, explore: Any, rng: Any, idle: np.ndarray | None = None) -> Transition:
         """One step of every copy; those that are `idle` are left alone."""
         now, before, which = self.now(), self.carry, None
         self.steps += 1

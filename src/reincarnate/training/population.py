@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reincarnate.data.memory import Memory, joined, on_device
 from reincarnate.data.replay import Replay
-from reincarnate.training.players import Transition
+from reincarnate.training.players import Explore, Transition
 from reincarnate.training.training import Training
 from reincarnate.types import (
     BEST,
@@ -181,11 +181,12 @@ class _Each:
     def initial(self, n: int) -> Tensor:
         return torch.cat([actor.initial(n // len(self._actors)) for actor in self._actors])
 
-    def act(self, step: TimeStep, carry: Tensor, explore: float, rng: Any) -> ActorOutput:
+    def act(self, step: TimeStep, carry: Tensor, explore: Explore, rng: Any) -> ActorOutput:
         outputs, copies = [], len(step.begins) // len(self._actors)
-        for i, (actor, own_rng) in enumerate(zip(self._actors, rng, strict=True)):
+        explores = explore if isinstance(explore, tuple) else (explore,) * len(self._actors)
+        for i, (actor, its, own_rng) in enumerate(zip(self._actors, explores, rng, strict=True)):
             own = slice(i * copies, (i + 1) * copies)
-            outputs.append(actor.act(_part(step, own), carry[own], explore, own_rng))
+            outputs.append(actor.act(_part(step, own), carry[own], its, own_rng))
         names = outputs[0].notes
         return ActorOutput(
             np.concatenate([output.action for output in outputs]),

@@ -14,7 +14,7 @@ import torch
 
 from reincarnate.envs.vector import concatenated
 from reincarnate.errors import UserError
-from reincarnate.training.players import Transition
+from reincarnate.training.players import Explore, Transition
 from reincarnate.training.rollout_worker import Reply, Request, WorkerState, weights_of
 from reincarnate.training.training import Training
 from reincarnate.types import Prediction, Step, Student, TaskSpec
@@ -87,7 +87,7 @@ class RemoteActors:
         return self
 
     def during(
-        self, explores: list[float], work: Callable[[], None], idle: np.ndarray | None = None
+        self, explores: list[Explore], work: Callable[[], None], idle: np.ndarray | None = None
     ) -> list[Transition]:
         """As a collector: act once per exploration, do `work` meanwhile, and return what was experienced."""
         self._backend.publish(weights_of(self._student))

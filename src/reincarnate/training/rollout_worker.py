@@ -13,14 +13,14 @@ from torch import Tensor
 
 from reincarnate.training.collector import Collector
 from reincarnate.training.gossip import Vector
-from reincarnate.training.players import Stage, Transition
+from reincarnate.training.players import Explore, Stage, Transition
 from reincarnate.types import Actor, ActorOutput, Student, TimeStep, VectorEnv
 
 
 class Request(NamedTuple):
     """Act once for each of `explores`; copies that are `idle` have no part in the last step."""
 
-    explores: list[float]
+    explores: list[Explore]
     idle: np.ndarray | None
 
 

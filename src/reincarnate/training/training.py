@@ -51,7 +51,7 @@ class Training:
     method: Method | None = None  # what the phases were unrolled from, and how, where settings of it may change
     unroll: Callable[[Method], list[Phase]] | None = None
     _sums: dict[str, Tensor | float] = field(default_factory=dict)
-    _learned: dict[str, int] = field(default_factory=dict)
+    _counts: dict[str, int] = field(default_factory=dict)  # updates that a loss was a part of
     _returns: list[float] = field(default_factory=list)
     _seen: dict[str, float] = field(default_factory=dict)  # what diagnostics found as the stretch ended
     _told: tuple[dict[str, Tensor | float], dict[str, int], int] = field(default_factory=lambda: ({}, {}, 0))
@@ -174,7 +174,7 @@ class Training:
         for name, value in means.items():
             key = name if who == "student" else f"{who}_{name}"
             self._sums[key] = self._sums[key] + value if key in self._sums else value
-        self._learned[who] = self._learned.get(who, 0) + 1
+            self._counts[key] = self._counts.get(key, 0) + 1
         if who == "student":
             self.at.updates += 1
             self.at.phase_updates += 1
@@ -268,37 +268,29 @@ class Training:
         if not phase.offline:
             rates[self.student.settings.explores] = self.exploration(phase, self.at.phase_env_steps)
         write({**self._where(phase, "train"), **means, **rates, **played, **self._seen})
-        self._sums, self._learned, self._returns, self._seen = {}, {}, [], {}
+        self._sums, self._counts, self._returns, self._seen = {}, {}, [], {}
         self._told = {}, {}, 0
 
     def point(self, phase: Phase) -> Record:
         """A line between two barriers: mean losses and returns since the last one, and what was seen."""
-        sums, learned, episodes = self._told
+        sums, counts, episodes = self._told
         means = {}
         for name, total in self._sums.items():
-            who = self._who(name)
-            if count := self._learned.get(who, 0) - learned.get(who, 0):
+            if count := self._counts[name] - counts.get(name, 0):
                 means[f"loss_{name}"] = float(total - sums.get(name, 0.0)) / count
         ended = self._returns[episodes:]
         played = {"return": float(np.mean(ended)), "episodes": len(ended)} if ended else {}
         line = {**self._where(phase, "point"), "weight": self.weight(phase), **means, **played, **self._seen}
-        self._told, self._seen = (dict(self._sums), dict(self._learned), len(self._returns)), {}
+        self._told, self._seen = (dict(self._sums), dict(self._counts), len(self._returns)), {}
         return line
 
     def _means(self) -> dict[str, float]:
         """Each loss since the last report. Raises UserError where one is no number, some updates late."""
-        means = {f"loss_{name}": float(total) / self._count(name) for name, total in self._sums.items()}
+        means = {f"loss_{name}": float(total) / self._counts[name] for name, total in self._sums.items()}
         if not all(map(math.isfinite, means.values())):
             told = ", ".join(f"{name} = {value:g}" for name, value in means.items())
             raise UserError(f"training has diverged after {self.at.updates:,} updates ({told}); lower the lr")
         return means
-
-    def _count(self, name: str) -> int:
-        return self._learned.get(self._who(name), 1)
-
-    def _who(self, name: str) -> str:
-        """Whose loss it is."""
-        return next((who for who in self.cast if name.startswith(f"{who}_")), "student")
 
     def _where(self, phase: Phase, kind: str) -> Record:
         seconds = round(time.perf_counter() - self._clock, 3)
