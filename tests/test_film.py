@@ -42,6 +42,9 @@ def test_two_agents_play_side_by_side_into_a_gif(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["play", *two, "--env", "CartPole-v1", "--gif", "x.png"])
     assert "--gif x.png: the name of the file should end in .gif" in capsys.readouterr().err.replace("\n", " ")
+    with pytest.raises(SystemExit):
+        main(["play", *two, "--env", "CartPole-v1", "--gif", "x.gif", "--seed", "-1"])
+    assert "--seed must not be negative: -1" in capsys.readouterr().err and not (tmp_path / "x.gif").exists()
 
 
 def test_the_shipped_agent_is_drawn_on_its_own_task_and_shown_in_a_window(tmp_path, monkeypatch, capsys):

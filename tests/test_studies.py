@@ -78,6 +78,7 @@ def test_who_names_weights_and_no_student_gets_the_agents_own_also_from_scratch(
     ("seeds: 2", "seeds: 0", "seeds must be"),
     ("seeds: 2", "seeds: [1, 1]", "seeds must be"),
     ("seeds: 2", "seeds: many", "seeds must be"),
+    ("seeds: 2", "seeds: [0, 9223372036854775808]", "seeds must be below 2.63, not 9223372036854775808"),
     ("scratch: {}", "scratch: 3", "settings of method 'scratch'"),
     ("  - env: CartPole-v1\n    teacher", "    env: CartPole-v1\n    teacher", "tasks must be a list"),
     ("scratch: {}", "gentle.: {method: scratch}\n  gentle,: {method: scratch}\n  gentle;: {method: scratch}", "share the name"),
