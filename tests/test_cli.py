@@ -189,6 +189,28 @@ def test_resume_refuses_what_is_no_run_or_is_finished(capsys):
     assert "finished" in refused(["resume", "run"], capsys)
 
 
+def test_an_output_that_exists_names_resume_only_where_that_goes_on(capsys):
+    into = ["train", "scratch", *FAST, "--out"]
+    Path("plain dir").mkdir()
+    assert "resume" not in refused([*into, "plain dir"], capsys)
+    Path("plain dir/s1").mkdir()
+    Path("plain dir/s1/config.json").touch()
+    assert "(`reincarnate resume 'plain dir'` goes on)" in refused([*into, "plain dir"], capsys)
+    Path("plain dir/s1/done").touch()
+    assert "resume" not in refused([*into, "plain dir"], capsys)
+
+
+def test_resume_says_what_a_folder_without_an_unfinished_run_is(capsys):
+    for run in ("runs/s0", "runs/s1", "a study/CartPole-v1/scratch-s0"):
+        Path(run).mkdir(parents=True)
+        Path(run, "config.json").touch()
+        Path(run, "done").touch()
+    assert "runs: all 2 runs in it are finished" in refused(["resume", "runs"], capsys)
+    Path("a study/study.json").touch()
+    told = refused(["resume", "a study"], capsys)
+    assert "a study's folder: `reincarnate study run FILE --out 'a study'` goes on" in told
+
+
 def test_a_weak_teacher_is_reported_aloud(capsys):
     Path("bad.py").write_text("import torch\ndef f(obs):\n    return torch.tensor([[1.0, 0.0]]).expand(len(obs), 2)\n")
     main(["train", "kickstart", *FAST, "--teacher", "py:bad.py:f", "--teacher-plays", "greedy", "--out", "run"])
