@@ -47,6 +47,16 @@ def test_two_agents_play_side_by_side_into_a_gif(tmp_path, monkeypatch, capsys):
     assert "--seed must not be negative: -1" in capsys.readouterr().err and not (tmp_path / "x.gif").exists()
 
 
+def test_a_run_without_a_teacher_is_told_to_name_what_plays_beside_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text('{"teacher": null}')
+    with pytest.raises(SystemExit):
+        main(["play", "run", "--beside", "teacher", "--gif", "x.gif"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "run is of no run with a teacher; name another agent: --beside ADDRESS" in said
+
+
 def test_the_shipped_agent_is_drawn_on_its_own_task_and_shown_in_a_window(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")

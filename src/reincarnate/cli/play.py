@@ -70,7 +70,8 @@ def _teacher_of(agent: str) -> str:
     folder = folder_of(agent)
     found = next((path for path in (folder, folder.parent) if (path / "config.json").is_file()), None)
     where = (found or folder) / "config.json"
-    teacher = Record(load_record(where), where).text("teacher", "") if found else ""
+    record = Record(load_record(where) if found else {}, where)
+    teacher = None if record.get("teacher", None) is None else record.text("teacher")  # null: a run without one
     if not teacher:
         raise UserError(f"{agent} is of no run with a teacher; name another agent: --beside ADDRESS")
     return teacher
