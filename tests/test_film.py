@@ -1,5 +1,7 @@
 """Looking at agents: frames of tasks that render, side by side, in files and in a window."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +10,7 @@ from reincarnate.cli import main
 from reincarnate.envs.minatar.drawing import drawn
 from reincarnate.errors import UserError
 from reincarnate.sharing.film import film, show, write_gif, write_mp4
-from reincarnate.training.film import HEAD
+from reincarnate.training.film import HEAD, as_gif
 
 PRIOR = "prior:minatar-breakout-dqn"
 RULE = """
@@ -45,6 +47,20 @@ def test_two_agents_play_side_by_side_into_a_gif(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["play", *two, "--env", "CartPole-v1", "--gif", "x.gif", "--seed", "-1"])
     assert "--seed must not be negative: -1" in capsys.readouterr().err and not (tmp_path / "x.gif").exists()
+
+
+@pytest.mark.parametrize(("fps", "held"), [(20, 50), (30, 30), (40, 20), (50, 20), (60, 20)])
+def test_a_gif_holds_its_pictures_for_whole_hundredths_of_a_second_two_at_least(fps, held):
+    frames = [np.full((8, 8, 3), 80 * i, np.uint8) for i in range(3)]
+    with Image.open(io.BytesIO(as_gif(frames, fps))) as gif:
+        assert gif.info["duration"] == held
+
+
+def test_more_pictures_a_second_than_a_gif_shows_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["play", PRIOR, "--gif", "x.gif", "--fps", "60", "--longest", "3"])
+    assert "--fps 60: a GIF shows at most 50 pictures a second" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_without_a_teacher_is_told_to_name_what_plays_beside_it(tmp_path, monkeypatch, capsys):
