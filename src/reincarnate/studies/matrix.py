@@ -1,6 +1,7 @@
 """What a study is: a YAML file unrolled into runs, everything checked before anything starts."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -142,5 +143,7 @@ def _cell(
 
 
 def _plain(name: str) -> str:
-    """A name as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9.=_]+", "-", name)
+    """A name as part of a file's name: letters, their marks, and digits of any script stay."""
+    letters = unicodedata.normalize("NFC", name)
+    kept = "".join(x if x in ".=_" or unicodedata.category(x)[0] in "LMN" else " " for x in letters)
+    return re.sub(" +", "-", kept)
