@@ -4,7 +4,8 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -12,6 +13,7 @@ import yaml
 
 from reincarnate.errors import UserError
 from reincarnate.files import limits
+from reincarnate.files.numbers import whole_number
 from reincarnate.files.records import loads
 from reincarnate.files.regular import read_bounded
 from reincarnate.plugins import Names, Registry
@@ -109,14 +111,34 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
     """A value that is no dataclass, checked against its annotation."""
     if get_origin(kind) is tuple:  # one alone may stand for a list of one, as on the command line
         inner = get_args(kind)[0]
-        return tuple(_plain(inner, item, where) for item in (value if isinstance(value, list | tuple) else [value]))
-    if _wants_float(kind) and isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) >= 10**limits.DIGITS:
-            raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
+        return tuple(_plain(inner, item, where) for item in _items(inner, value))
+    if _wants(int, kind) and isinstance(value, float | str):
+        value = _whole(value)
+        _refuse_long(value, where)
+    if _wants(float, kind) and isinstance(value, int) and not isinstance(value, bool):
+        _refuse_long(value, where)
         return float(value)
     if _fits(kind, value):
         return value
     raise UserError(f"{where}: expected {_named(kind)}, found {value!r}")
+
+
+def _items(kind: Any, value: Any) -> Sequence[Any]:
+    """The items of a list; where there may be several whole numbers a comma parts them, as on the command line."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [part for x in items for part in (x.split(",") if kind is int and isinstance(x, str) else [x])]
+
+
+def _whole(value: float | str) -> Any:
+    """A whole number as people write it (2e4, 20_000, 20,000) as an int; anything else as it is."""
+    with suppress(ValueError):
+        return whole_number(str(value))
+    return value
+
+
+def _refuse_long(value: Any, where: str) -> None:
+    if isinstance(value, int) and abs(value) >= 10**limits.DIGITS:
+        raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
 
 
 def _named(kind: Any) -> str:
@@ -162,9 +184,9 @@ def _example(registry: Registry) -> str:
     return registry.ours[next(iter(registry))].rpartition(":")[2]
 
 
-def _wants_float(kind: Any) -> bool:
-    """A float, or that or nothing."""
-    return kind is float or (_is_union(kind) and kind is not Any and set(get_args(kind)) == {float, type(None)})
+def _wants(number: type, kind: Any) -> bool:
+    """A number of this type, or that or nothing."""
+    return kind is number or (_is_union(kind) and kind is not Any and set(get_args(kind)) == {number, type(None)})
 
 
 def _fits(kind: Any, value: Any) -> bool:
