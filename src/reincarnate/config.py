@@ -39,7 +39,7 @@ def from_dict(kind: Any, value: Any, names: Mapping[str, Any], where: str = "") 
     """The dataclass `kind` from its dict. Raises UserError naming the key that is unknown, missing or ill-typed.
 
     A dict with a `name` becomes the dataclass registered under it; only keys that differ from the default are needed.
-    What is annotated with a registry can be nothing else than one of that.
+    What is annotated with a registry can be nothing else than one of that, and may be its name alone.
     """
     if registry := _registry(kind):
         return _registered(registry, value, names, where)
@@ -61,10 +61,10 @@ def _registry(kind: Any) -> Registry | None:
 
 
 def _registered(registry: Registry, value: Any, names: Mapping[str, Any], where: str) -> Any:
+    """One of a registry, by its settings with its name, or by its name alone."""
+    value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or "name" not in value:
-        raise UserError(
-            f"{where or 'config'}: expected the settings of a {registry.what} with its name, found {value!r}"
-        )
+        raise UserError(f"{where or 'config'}: expected the settings of {registry.one} with its name, found {value!r}")
     name = value["name"]
     if not isinstance(name, str) or name not in registry:
         raise UserError(f"{where or 'config'}: {registry.unknown(name)}")
@@ -167,7 +167,7 @@ def _refuse_other(kind: Any, item: Any, where: str) -> None:
     if (registry := _registry(kind)) and not made:
         name = item.__name__ if isinstance(item, type) else None
         hint = f"{name}()" if name else f"as {_example(registry)}()"
-        raise UserError(f"{where}: expected the settings of a {registry.what}, {hint}, found {item!r}")
+        raise UserError(f"{where}: expected the settings of {registry.one}, {hint}, found {item!r}")
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if made:
         refuse_other_kinds(item, where)
