@@ -125,6 +125,14 @@ def test_a_dry_run_prints_phases_and_cost_and_writes_nothing(capsys):
     assert sorted(Path.cwd().iterdir()) == before
 
 
+def test_a_dry_run_tells_the_temperature_that_suits_the_teacher(capsys):
+    main(["train", "kickstart", *TAUGHT, "--dry-run"])
+    text = capsys.readouterr().out
+    assert "KL(teacher ‖ student), τ = 0.1 / 0.1 (teacher)" in text and "to be told" not in text
+    main(["train", "kickstart", *TAUGHT, "--temperature", "auto", "--dry-run"])
+    assert "τ = to be told" in capsys.readouterr().out  # it is measured when the run begins
+
+
 @pytest.mark.parametrize(
     "key, line",
     [

@@ -119,6 +119,7 @@ def _dry_run(run: Run, chosen: str) -> None:
     for warning in prepared.warnings:
         ui.note(f"warning: {warning}")
     _say_budget(run, chosen)
+    run = prepared.run  # as its teacher suits it
     for line in describe(run.phases(), run.student, run.copies):
         print(line)
     evaluations = 1 + sum(phase.evaluations for phase in run.phases())
