@@ -1,6 +1,8 @@
 """Looking at agents: frames of tasks that render, side by side, in files and in a window."""
 
 import io
+import os
+import sys
 
 import numpy as np
 import pytest
@@ -84,6 +86,16 @@ def test_the_shipped_agent_is_drawn_on_its_own_task_and_shown_in_a_window(tmp_pa
     show(found, fps=100)
     write_gif(found, tmp_path / "a.gif", 20)
     assert (tmp_path / "a.gif").stat().st_size > 500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a screen has no variable")
+def test_pictures_are_drawn_without_a_screen_and_without_a_complaint_of_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    film(["py:rule.py:lean"], "CartPole-v1", longest=3)
+    assert capfd.readouterr().err == "" and "SDL_VIDEODRIVER" not in os.environ
 
 
 def test_without_ffmpeg_a_gif_is_named(tmp_path, monkeypatch):
