@@ -562,6 +562,7 @@ def test_a_trial_is_a_tenth_of_the_budget_but_some_thousand_env_steps():
         (["--teacher", "py:rule.py:lean", "--budget", "0"], "--budget must be at least 100"),
         (["--teacher", "py:rule.py:lean", "--episodes", "1"], "--episodes must be at least 2"),
         (["--teacher", "py:rule.py:lean", "--seed", "-1"], "--seed must not be negative"),
+        (["--teacher", "py:rule.py:lean", "--seed", "99999999999999999999999"], "--seed must be below 2^63"),
         (["--teacher", "py:rule.py:lean", "--plays", "well"], "--plays 'well'"),
         (["--teacher", "py:rule.py:lean", "--student", "dqm"], "did you mean dqn"),
         (["--teacher", "py:rule.py:lean", "--out", "there"], "are for --try"),

@@ -125,6 +125,14 @@ def test_a_dry_run_prints_phases_and_cost_and_writes_nothing(capsys):
     assert sorted(Path.cwd().iterdir()) == before
 
 
+def test_a_dry_run_tells_the_temperature_that_suits_the_teacher(capsys):
+    main(["train", "kickstart", *TAUGHT, "--dry-run"])
+    text = capsys.readouterr().out
+    assert "KL(teacher ‖ student), τ = 0.1 / 0.1 (teacher)" in text and "to be told" not in text
+    main(["train", "kickstart", *TAUGHT, "--temperature", "auto", "--dry-run"])
+    assert "τ = to be told" in capsys.readouterr().out  # it is measured when the run begins
+
+
 @pytest.mark.parametrize(
     "key, line",
     [
@@ -187,6 +195,28 @@ def test_resume_refuses_what_is_no_run_or_is_finished(capsys):
     main(["train", "scratch", *FAST, "--out", "run"])
     capsys.readouterr()  # what was remarked there
     assert "finished" in refused(["resume", "run"], capsys)
+
+
+def test_an_output_that_exists_names_resume_only_where_that_goes_on(capsys):
+    into = ["train", "scratch", *FAST, "--out"]
+    Path("plain dir").mkdir()
+    assert "resume" not in refused([*into, "plain dir"], capsys)
+    Path("plain dir/s1").mkdir()
+    Path("plain dir/s1/config.json").touch()
+    assert "(`reincarnate resume 'plain dir'` goes on)" in refused([*into, "plain dir"], capsys)
+    Path("plain dir/s1/done").touch()
+    assert "resume" not in refused([*into, "plain dir"], capsys)
+
+
+def test_resume_says_what_a_folder_without_an_unfinished_run_is(capsys):
+    for run in ("runs/s0", "runs/s1", "a study/CartPole-v1/scratch-s0"):
+        Path(run).mkdir(parents=True)
+        Path(run, "config.json").touch()
+        Path(run, "done").touch()
+    assert "runs: all 2 runs in it are finished" in refused(["resume", "runs"], capsys)
+    Path("a study/study.json").touch()
+    told = refused(["resume", "a study"], capsys)
+    assert "a study's folder: `reincarnate study run FILE --out 'a study'` goes on" in told
 
 
 def test_a_weak_teacher_is_reported_aloud(capsys):

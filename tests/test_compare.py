@@ -218,6 +218,12 @@ def test_runs_that_differ_in_more_than_method_and_seed_are_refused(study, where,
     assert str(odd) in str(error.value) and str(value)[:9] in str(error.value)
 
 
+@pytest.mark.parametrize(("seed", "told"), [(-1, "must not be negative: -1"), (2**63, "must be below 2.63")])
+def test_a_seed_that_nothing_can_be_drawn_from_is_refused(study, seed, told):
+    with pytest.raises(UserError, match=f"seed {told}"):
+        compare([study], None, seed=seed)
+
+
 def test_the_same_seed_twice_is_refused(tmp_path):
     fake_run(tmp_path / "a", seed=3)
     fake_run(tmp_path / "b", seed=3)

@@ -91,12 +91,21 @@ def test_iqn_chooses_by_the_fractions_that_value_and_double_by_the_midpoints():
     np.testing.assert_allclose(asked[1:], [[[0.3, 0.9]], [[0.25, 0.75]]])  # the online network chooses at midpoints
 
 
-def test_a_rollout_that_a_barrier_cut_is_passed_as_often_as_any(tmp_path):
+def updates_of_rollouts(evaluations: int, tmp_path) -> list[int]:
+    """Up to each evaluation, of 48 env steps in rollouts of 16."""
     student = PQN(hidden=(4,), rollout=4, batch_size=8, epochs=2)
-    settings = {**SMALL, "env_steps": 48, "evaluations": 2, "store": str(tmp_path / "store")}
+    settings = {**SMALL, "env_steps": 48, "evaluations": evaluations, "store": str(tmp_path / "store")}
     execute(Run("CartPole-v1", Scratch(), student, envs=4, **settings), tmp_path / "run")
-    trained = [line["updates"] for line in metrics(tmp_path / "run", "train")]
-    assert trained == [4, 10]  # 16 steps: 2 · 16 / 8; 8 are lost at the barrier; then 16, and 8: 2 · 8 / 8
+    return [line["updates"] for line in metrics(tmp_path / "run", "train")]
+
+
+def test_evaluations_come_between_rollouts_where_there_are_enough(tmp_path):
+    assert updates_of_rollouts(2, tmp_path) == [4, 12]  # after 16 and 48 steps; 2 · 16 / 8 each
+
+
+def test_a_rollout_that_a_barrier_cut_is_passed_as_often_as_any(tmp_path):
+    # stretches of 12: of the first nothing is due, the others end a rollout's worth, 12 of its 16 steps: 2 · 12 / 8
+    assert updates_of_rollouts(4, tmp_path) == [0, 3, 6, 9]
 
 
 def test_an_epsilon_greedy_step_of_several_copies_is_greedy_in_some():

@@ -1,5 +1,9 @@
 """Looking at agents: frames of tasks that render, side by side, in files and in a window."""
 
+import io
+import os
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,7 +12,7 @@ from reincarnate.cli import main
 from reincarnate.envs.minatar.drawing import drawn
 from reincarnate.errors import UserError
 from reincarnate.sharing.film import film, show, write_gif, write_mp4
-from reincarnate.training.film import HEAD
+from reincarnate.training.film import HEAD, as_gif
 
 PRIOR = "prior:minatar-breakout-dqn"
 RULE = """
@@ -42,6 +46,33 @@ def test_two_agents_play_side_by_side_into_a_gif(tmp_path, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main(["play", *two, "--env", "CartPole-v1", "--gif", "x.png"])
     assert "--gif x.png: the name of the file should end in .gif" in capsys.readouterr().err.replace("\n", " ")
+    with pytest.raises(SystemExit):
+        main(["play", *two, "--env", "CartPole-v1", "--gif", "x.gif", "--seed", "-1"])
+    assert "--seed must not be negative: -1" in capsys.readouterr().err and not (tmp_path / "x.gif").exists()
+
+
+@pytest.mark.parametrize(("fps", "held"), [(20, 50), (30, 30), (40, 20), (50, 20), (60, 20)])
+def test_a_gif_holds_its_pictures_for_whole_hundredths_of_a_second_two_at_least(fps, held):
+    frames = [np.full((8, 8, 3), 80 * i, np.uint8) for i in range(3)]
+    with Image.open(io.BytesIO(as_gif(frames, fps))) as gif:
+        assert gif.info["duration"] == held
+
+
+def test_more_pictures_a_second_than_a_gif_shows_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit):
+        main(["play", PRIOR, "--gif", "x.gif", "--fps", "60", "--longest", "3"])
+    assert "--fps 60: a GIF shows at most 50 pictures a second" in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_run_without_a_teacher_is_told_to_name_what_plays_beside_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/config.json").write_text('{"teacher": null}')
+    with pytest.raises(SystemExit):
+        main(["play", "run", "--beside", "teacher", "--gif", "x.gif"])
+    said = " ".join(capsys.readouterr().err.split())
+    assert "run is of no run with a teacher; name another agent: --beside ADDRESS" in said
 
 
 def test_the_shipped_agent_is_drawn_on_its_own_task_and_shown_in_a_window(tmp_path, monkeypatch, capsys):
@@ -55,6 +86,16 @@ def test_the_shipped_agent_is_drawn_on_its_own_task_and_shown_in_a_window(tmp_pa
     show(found, fps=100)
     write_gif(found, tmp_path / "a.gif", 20)
     assert (tmp_path / "a.gif").stat().st_size > 500
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a screen has no variable")
+def test_pictures_are_drawn_without_a_screen_and_without_a_complaint_of_it(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER", "XDG_RUNTIME_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    film(["py:rule.py:lean"], "CartPole-v1", longest=3)
+    assert capfd.readouterr().err == "" and "SDL_VIDEODRIVER" not in os.environ
 
 
 def test_without_ffmpeg_a_gif_is_named(tmp_path, monkeypatch):

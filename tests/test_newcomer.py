@@ -19,8 +19,9 @@ from reincarnate.run.budget import fitted
 from reincarnate.run.execute import execute
 from reincarnate.run.result import poor
 from reincarnate.run.settings import Run, from_record, record
-from reincarnate.students import DQN, PPO, PQN, SAC
+from reincarnate.students import DQN, PPO, PQN, SAC, STUDENTS
 from reincarnate.teachers import open_teacher
+from reincarnate.training.exchange import EXCHANGES
 
 DOCS = Path(__file__).parents[1] / "docs"
 TASK = ["--env", "CartPole-v1", "--env-steps"]
@@ -59,6 +60,32 @@ def test_one_number_in_a_file_stands_for_a_list_of_one_as_on_the_command_line():
     Path("c.yaml").write_text("student: {name: dqn, hidden: null}")
     with pytest.raises(UserError, match=r"student\.hidden: expected int, found None"):
         parse(["scratch", "--config", "c.yaml", *TASK, "3000"])
+
+
+@pytest.mark.parametrize("text", ["2e4", "20_000", "20,000", "20000.0", '"2e4"'])
+def test_a_file_may_write_whole_numbers_as_flags_do(text):
+    Path("c.yaml").write_text(f"env: CartPole-v1\nenv_steps: {text}\nstudent: {{hidden: ['64,32', 8.0]}}")
+    run, _, _ = parse(["scratch", "--config", "c.yaml"])
+    assert (run.env_steps, run.student.hidden) == (20_000, (64, 32, 8)) and type(run.env_steps) is int
+
+
+@pytest.mark.parametrize("text", ["2.5", "2,00", "1e60", ".inf", "1e400", "true"])
+def test_what_is_no_whole_number_is_refused_in_a_file_too(text):
+    Path("c.yaml").write_text(f"env: CartPole-v1\nenv_steps: {text}")
+    with pytest.raises(UserError, match=r"env_steps: (expected int, found|a number of over 40 digits)"):
+        parse(["scratch", "--config", "c.yaml"])
+
+
+def test_a_file_may_name_a_student_and_an_exchange_by_their_names_alone():
+    Path("c.yaml").write_text("env: CartPole-v1\nmethod: scratch\nstudent: rainbow\nexchange: gossip\npopulation: 2")
+    run, _, _ = parse(["scratch", "--config", "c.yaml"])
+    assert (type(run.student), run.exchange) == (STUDENTS["rainbow"], EXCHANGES["gossip"]())
+    Path("c.yaml").write_text("env: CartPole-v1\nexchange: gosip")
+    with pytest.raises(UserError, match=r"exchange: unknown exchange 'gosip'; did you mean gossip\?"):
+        parse(["scratch", "--config", "c.yaml"])
+    Path("c.yaml").write_text("env: CartPole-v1\nexchange: 3")
+    with pytest.raises(UserError, match="expected the settings of an exchange with its name, found 3"):
+        parse(["scratch", "--config", "c.yaml"])
 
 
 def test_a_folder_with_one_zip_is_told_to_name_it():

@@ -308,6 +308,7 @@ def test_a_store_that_knows_no_run_is_left_alone(store, capsys):
 @pytest.mark.parametrize("args, words", [
     (["gc", "--store", "nowhere"], "there is no such store"),
     (["gc", "--days", "-1"], "--days must not be negative"),
+    (["gc", "--dry-run", "--days", "nan"], "--days must not be negative: nan"),
     (["lineage", "index", "nowhere"], "nowhere is not a folder"),
     (["lineage", "out/a"], "lineage needs a verb"),
     (["lineage", "show", "a", "--roots", "nowhere"], "--roots nowhere is not a folder"),

@@ -1052,6 +1052,7 @@ def test_compiling_without_a_compiler_is_refused_before_anything_is_written(tmp_
         ("--student.high inf", "--student.high must be a finite number"),
         ("--wean.lr-final nan", "--wean.lr-final must be a finite number"),
         ("--seed -1", "--seed must not be negative"),
+        ("--seed 99999999999999999999999", "--seed must be below 2^63"),
         ("--threads -1", "--threads must not be negative"),
     ],
 )

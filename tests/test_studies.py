@@ -53,6 +53,13 @@ def test_a_study_unrolls_seed_by_seed_so_that_every_prefix_compares_all_methods(
     assert cells[1].run.method.weight == 0.5 and cells[2].run.seed == 1
 
 
+def test_names_of_methods_keep_the_letters_of_any_script_in_their_directories():
+    names = "по очкам: {method: scratch}\n  линейно: {method: scratch}\n  लि: {method: scratch}"
+    Path("study.yaml").write_text(STUDY.replace("scratch: {}", names).replace("seeds: 2", "seeds: 1"))
+    there = [cell.directory.name for cell in read_study(Path("study.yaml")).cells]
+    assert there == ["по-очкам-s0", "линейно-s0", "लि-s0", "gentle-s0"]
+
+
 def test_who_names_weights_and_no_student_gets_the_agents_own_also_from_scratch():
     write_zip(Path("agent.zip"), described(obs_shape=(4,)), dqn_weights(4))
     head, _, _ = STUDY.partition("  student:")
@@ -78,6 +85,7 @@ def test_who_names_weights_and_no_student_gets_the_agents_own_also_from_scratch(
     ("seeds: 2", "seeds: 0", "seeds must be"),
     ("seeds: 2", "seeds: [1, 1]", "seeds must be"),
     ("seeds: 2", "seeds: many", "seeds must be"),
+    ("seeds: 2", "seeds: [0, 9223372036854775808]", "seeds must be below 2.63, not 9223372036854775808"),
     ("scratch: {}", "scratch: 3", "settings of method 'scratch'"),
     ("  - env: CartPole-v1\n    teacher", "    env: CartPole-v1\n    teacher", "tasks must be a list"),
     ("scratch: {}", "gentle.: {method: scratch}\n  gentle,: {method: scratch}\n  gentle;: {method: scratch}", "share the name"),

@@ -65,6 +65,18 @@ described.card = {"algorithm": "guessing", "actions": 3, "obs_shape": [3], "prot
 
 number = 7
 
+class Unsteady:  # sound at its first call, and otherwise at those after it
+    def __init__(self, how):
+        self.how, self.calls = how, 0
+
+    def __call__(self, obs):
+        self.calls += 1
+        if self.calls == 1:
+            return obs
+        if self.how == "raises":
+            raise RuntimeError("tired")
+        return {"wider": torch.cat([obs, obs], 1), "fewer": obs[:1], "numpy": obs.numpy(), "whole": obs.long()}[self.how]
+
 class Scaled(nn.Module):
     def __init__(self, scale="1", path=""):
         super().__init__()
@@ -227,6 +239,23 @@ def test_what_cannot_be_opened_says_why(source: str, rest: str, words: str):
 def test_what_it_tells_is_checked_at_the_first_call(source: str, name: str, words: str):
     with pytest.raises(UserError, match=words):
         told(f"{source}:{name}")
+
+
+@pytest.mark.parametrize(
+    ("how", "words"),
+    [
+        ("raises", "Unsteady.how=raises: failed on observations: RuntimeError: tired"),
+        ("wider", r"gave float32 \[2, 6\], not logits of shape \[2, 3\]"),
+        ("fewer", r"gave float32 \[1, 3\], not logits of shape \[2, 3\]"),
+        ("numpy", "gave a ndarray, not a tensor"),
+        ("whole", "not all finite floating-point numbers"),
+    ],
+)
+def test_what_it_tells_is_checked_at_every_later_call_too(source: str, how: str, words: str):
+    teacher = open_teacher(f"{source}:Unsteady?how={how}")
+    says(teacher, OBS)
+    with pytest.raises(UserError, match=words):
+        says(teacher, OBS)
 
 
 def test_code_that_cannot_be_imported_says_why(tmp_path: Path):

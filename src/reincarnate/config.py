@@ -4,7 +4,8 @@ import dataclasses
 import json
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -12,6 +13,7 @@ import yaml
 
 from reincarnate.errors import UserError
 from reincarnate.files import limits
+from reincarnate.files.numbers import whole_number
 from reincarnate.files.records import loads
 from reincarnate.files.regular import read_bounded
 from reincarnate.plugins import Names, Registry
@@ -37,7 +39,7 @@ def from_dict(kind: Any, value: Any, names: Mapping[str, Any], where: str = "") 
     """The dataclass `kind` from its dict. Raises UserError naming the key that is unknown, missing or ill-typed.
 
     A dict with a `name` becomes the dataclass registered under it; only keys that differ from the default are needed.
-    What is annotated with a registry can be nothing else than one of that.
+    What is annotated with a registry can be nothing else than one of that, and may be its name alone.
     """
     if registry := _registry(kind):
         return _registered(registry, value, names, where)
@@ -59,10 +61,10 @@ def _registry(kind: Any) -> Registry | None:
 
 
 def _registered(registry: Registry, value: Any, names: Mapping[str, Any], where: str) -> Any:
+    """One of a registry, by its settings with its name, or by its name alone."""
+    value = {"name": value} if isinstance(value, str) else value
     if not isinstance(value, dict) or "name" not in value:
-        raise UserError(
-            f"{where or 'config'}: expected the settings of a {registry.what} with its name, found {value!r}"
-        )
+        raise UserError(f"{where or 'config'}: expected the settings of {registry.one} with its name, found {value!r}")
     name = value["name"]
     if not isinstance(name, str) or name not in registry:
         raise UserError(f"{where or 'config'}: {registry.unknown(name)}")
@@ -109,14 +111,34 @@ def _plain(kind: Any, value: Any, where: str) -> Any:
     """A value that is no dataclass, checked against its annotation."""
     if get_origin(kind) is tuple:  # one alone may stand for a list of one, as on the command line
         inner = get_args(kind)[0]
-        return tuple(_plain(inner, item, where) for item in (value if isinstance(value, list | tuple) else [value]))
-    if _wants_float(kind) and isinstance(value, int) and not isinstance(value, bool):
-        if abs(value) >= 10**limits.DIGITS:
-            raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
+        return tuple(_plain(inner, item, where) for item in _items(inner, value))
+    if _wants(int, kind) and isinstance(value, float | str):
+        value = _whole(value)
+        _refuse_long(value, where)
+    if _wants(float, kind) and isinstance(value, int) and not isinstance(value, bool):
+        _refuse_long(value, where)
         return float(value)
     if _fits(kind, value):
         return value
     raise UserError(f"{where}: expected {_named(kind)}, found {value!r}")
+
+
+def _items(kind: Any, value: Any) -> Sequence[Any]:
+    """The items of a list; where there may be several whole numbers a comma parts them, as on the command line."""
+    items = value if isinstance(value, list | tuple) else [value]
+    return [part for x in items for part in (x.split(",") if kind is int and isinstance(x, str) else [x])]
+
+
+def _whole(value: float | str) -> Any:
+    """A whole number as people write it (2e4, 20_000, 20,000) as an int; anything else as it is."""
+    with suppress(ValueError):
+        return whole_number(str(value))
+    return value
+
+
+def _refuse_long(value: Any, where: str) -> None:
+    if isinstance(value, int) and abs(value) >= 10**limits.DIGITS:
+        raise UserError(f"{where}: a number of over {limits.DIGITS} digits")
 
 
 def _named(kind: Any) -> str:
@@ -145,7 +167,7 @@ def _refuse_other(kind: Any, item: Any, where: str) -> None:
     if (registry := _registry(kind)) and not made:
         name = item.__name__ if isinstance(item, type) else None
         hint = f"{name}()" if name else f"as {_example(registry)}()"
-        raise UserError(f"{where}: expected the settings of a {registry.what}, {hint}, found {item!r}")
+        raise UserError(f"{where}: expected the settings of {registry.one}, {hint}, found {item!r}")
     kind = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     if made:
         refuse_other_kinds(item, where)
@@ -162,9 +184,9 @@ def _example(registry: Registry) -> str:
     return registry.ours[next(iter(registry))].rpartition(":")[2]
 
 
-def _wants_float(kind: Any) -> bool:
-    """A float, or that or nothing."""
-    return kind is float or (_is_union(kind) and kind is not Any and set(get_args(kind)) == {float, type(None)})
+def _wants(number: type, kind: Any) -> bool:
+    """A number of this type, or that or nothing."""
+    return kind is number or (_is_union(kind) and kind is not Any and set(get_args(kind)) == {number, type(None)})
 
 
 def _fits(kind: Any, value: Any) -> bool:

@@ -121,7 +121,7 @@ class Registry(Mapping[str, Any]):
     def register(self, name: str, value: Any) -> None:
         """Add one under a name. Raises UserError for a name that is taken and for what cannot be one."""
         if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z][\w.+/-]*", name):
-            raise UserError(f"{name!r} cannot be the name of a {self.what}: letters, digits and -._/ only")
+            raise UserError(f"{name!r} cannot be the name of {self.one}: letters, digits and -._/ only")
         known = self._added.get(name)
         if known is not None and _place(known) == _place(value):
             known = None  # its module was imported anew
@@ -131,6 +131,11 @@ class Registry(Mapping[str, Any]):
         if wrong := self._check(value):
             raise UserError(f"{_place(value)} cannot be the {self.what} {name!r}: {wrong}")
         self._added[name] = value
+
+    @property
+    def one(self) -> str:
+        """What it holds, with its article: "a method", "an exchange"."""
+        return f"{'an' if self.what[0] in 'aeiou' else 'a'} {self.what}"
 
     def find(self, name: Any) -> Any:
         """What a name stands for. Raises UserError for an unknown one, with near matches."""

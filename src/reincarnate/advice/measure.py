@@ -30,7 +30,7 @@ from reincarnate.priors.remarks import remarks
 from reincarnate.priors.teacher_report import HOWS
 from reincarnate.priors.temperature import measure as measure_temperature
 from reincarnate.run.settings import default_student
-from reincarnate.seeds import stream
+from reincarnate.seeds import check_seed, stream
 from reincarnate.students import PQN, SAC, STUDENTS
 from reincarnate.teachers.fit import check_fit, open_for
 from reincarnate.teachers.stored import StoredTeacher
@@ -105,8 +105,7 @@ def _checked(question: Question) -> type | None:
         raise UserError(f"--budget must be at least {LEAST_BUDGET} env steps, not {question.budget}")
     if question.episodes < 2:
         raise UserError(f"--episodes must be at least 2, for an interval, not {question.episodes}")
-    if question.seed < 0:
-        raise UserError(f"--seed must not be negative: {question.seed}")
+    check_seed(question.seed)
     if question.plays not in HOWS:
         raise UserError(f"--plays {question.plays!r} is unknown; known: {', '.join(HOWS)}")
     return None if question.student is None else STUDENTS.find(question.student)

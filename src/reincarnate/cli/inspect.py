@@ -9,7 +9,7 @@ from reincarnate.cli.parsing import cli, print_json
 from reincarnate.errors import UserError
 from reincarnate.priors.data_report import DataReport, data_table, describe_data, open_data
 from reincarnate.priors.teacher_report import describe_teacher, teacher_table
-from reincarnate.seeds import stream
+from reincarnate.seeds import check_seed, stream
 from reincarnate.teachers.fit import open_for
 
 
@@ -66,8 +66,7 @@ def inspect(args: list[str]) -> None:
 
 def _inspected(address: str, env: str | None, uri: str | None, seed: int) -> DataReport:
     """What data holds. Raises UserError."""
-    if seed < 0:
-        raise UserError(f"--seed must not be negative: {seed}")
+    check_seed(seed)
     spec = envs.spec(env) if env else None
     data = open_data(address, spec)
     teacher = open_for(uri, spec or data.spec) if uri else None

@@ -14,9 +14,9 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from reincarnate.errors import UserError
+from reincarnate.files.numbers import whole_number
 
 BOX = "│╭╮╰╯|+ "  # what a parser draws around its lines
-THOUSANDS = re.compile(r"[+-]?\d{1,3}(,\d{3})+")  # 20,000; but 64,64 is two numbers
 EDGE = re.compile(r"[╭╰]─")  # its upper one holds a title that the text says again
 RULE = re.compile(r"[─-]{5,}")
 FLAGS = re.compile(r"^[│|\s]*((?:-\w, )?--[a-z][\w.-]*(?:, --[a-z][\w.-]*)*)", re.M)  # where a line of help begins
@@ -87,25 +87,6 @@ def flags_of(command: Callable[[list[str]], object], args: list[str]) -> list[st
         command([*args, "--help"])
     listed = (flag for line in FLAGS.findall(said.getvalue()) for flag in line.split(", "))
     return sorted({flag for flag in listed if flag.startswith("--")})
-
-
-def whole_number(text: str) -> int:
-    """A whole number as people write it: 100000, 100_000, 100,000, 1e5. Raises ValueError for what is none."""
-    plain = (text.replace(",", "") if THOUSANDS.fullmatch(text) else text).replace("_", "")
-    try:
-        return int(plain)
-    except ValueError:
-        value = _number(plain)
-    if not value.is_integer():  # an infinite one is none either
-        raise ValueError(f"{text!r} is no whole number")
-    return int(value)
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 NUMBERS = ConstructorRegistry()

@@ -39,6 +39,7 @@ def play(args: list[str]) -> None:
             trust: Also run the code that an agent names which was not made on this machine. Look at that code first.
         """
         from reincarnate.sharing import film as films
+        from reincarnate.training.film import MOST_FPS
 
         if not agents:
             raise UserError("nothing to play: name an agent")
@@ -46,6 +47,8 @@ def play(args: list[str]) -> None:
             agents = (*agents, _teacher_of(agents[0]) if beside == "teacher" else beside)
         if not 1 <= fps <= 100:
             raise UserError(f"--fps must lie between 1 and 100, not {fps}")
+        if gif is not None and fps > MOST_FPS:
+            raise UserError(f"--fps {fps}: a GIF shows at most {MOST_FPS} pictures a second; more are for an --mp4")
         for file, ending in ((gif, ".gif"), (mp4, ".mp4")):
             if file is not None and file.suffix.lower() != ending:
                 raise UserError(f"--{ending[1:]} {file}: the name of the file should end in {ending}")
@@ -70,7 +73,8 @@ def _teacher_of(agent: str) -> str:
     folder = folder_of(agent)
     found = next((path for path in (folder, folder.parent) if (path / "config.json").is_file()), None)
     where = (found or folder) / "config.json"
-    teacher = Record(load_record(where), where).text("teacher", "") if found else ""
+    record = Record(load_record(where) if found else {}, where)
+    teacher = None if record.get("teacher", None) is None else record.text("teacher")  # null: a run without one
     if not teacher:
         raise UserError(f"{agent} is of no run with a teacher; name another agent: --beside ADDRESS")
     return teacher

@@ -202,7 +202,7 @@ def gc(args: list[str]) -> None:
             roots: More folders with runs or agents.
             store: The store.
         """
-        if days < 0:
+        if not days >= 0:  # nan is neither
             raise UserError(f"--days must not be negative: {days:g}")
         found, asked = collecting.collectable(store, roots, 0.0 if all else days, ui.note)
         if found:

@@ -17,7 +17,7 @@ from reincarnate.cli.train_flags import directories, overview, parse
 from reincarnate.config import to_dict, to_yaml
 from reincarnate.files.records import Record
 from reincarnate.run.budget import budget_remarks
-from reincarnate.run.directory import RunDirectory
+from reincarnate.run.directory import RunDirectory, unfinished
 from reincarnate.run.execute import execute, execute_together, gains, refuse_apart
 from reincarnate.run.plan import describe, estimates
 from reincarnate.run.prepare import prepare, threads
@@ -119,6 +119,7 @@ def _dry_run(run: Run, chosen: str) -> None:
     for warning in prepared.warnings:
         ui.note(f"warning: {warning}")
     _say_budget(run, chosen)
+    run = prepared.run  # as its teacher suits it
     for line in describe(run.phases(), run.student, run.copies):
         print(line)
     evaluations = 1 + sum(phase.evaluations for phase in run.phases())
@@ -168,9 +169,7 @@ def resume(args: list[str]) -> None:
             directory: The run's folder, or one with several.
             trust: Also run the code that a run names which did not begin on this machine. Look at that code first.
         """
-        seeds = sorted(path.parent for path in directory.glob("[!.]*/config.json") if not _over(path.parent))
-        alone = (directory / "config.json").exists() or not seeds
-        places = [directory] if alone else seeds
+        places = unfinished(directory) or [directory]  # where nothing is left, opening it says why
         with _saying_how_to_go_on(directory, places):
             _resume(places, trust)
 
@@ -188,11 +187,6 @@ def _resume(places: list[Path], trust: bool) -> None:
                 results = [execute(runs[0], wheres[0], resume=True, tick=tick, note=ui.note)]
         for result, where in zip(results, wheres, strict=True):
             _say_result(result, where)
-
-
-def _over(run: Path) -> bool:
-    """Finished, or a link: that is looked into only by its own name."""
-    return (run / "done").exists() or run.is_symlink()
 
 
 def _units(places: list[Path], trust: bool) -> list[list[tuple[Run, Path]]]:

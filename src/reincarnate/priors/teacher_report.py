@@ -19,7 +19,7 @@ from reincarnate.errors import UserError
 from reincarnate.files.finished import videos_of
 from reincarnate.priors.played import Tick
 from reincarnate.priors.remarks import remarks
-from reincarnate.seeds import stream
+from reincarnate.seeds import check_seed, stream
 from reincarnate.store.trust import bring, refuse_strange_task
 from reincarnate.surroundings import own_torch
 from reincarnate.teachers.fit import check_fit, open_for, suited
@@ -52,8 +52,7 @@ def play(
         raise UserError(f"--plays {how!r} is unknown; known: {', '.join(HOWS)}")
     if episodes < 1:
         raise UserError(f"--episodes must be at least 1, not {episodes}")
-    if seed < 0:
-        raise UserError(f"--seed must not be negative: {seed}")
+    check_seed(seed)
     if how == "sample" and teacher.card.tells == MEANS:
         raise UserError("--plays sample: continuous actions are taken as they are told; leave it out")
 
@@ -316,8 +315,7 @@ def render_agent(
     uri: str, env_id: str | None, path: Path, how: str = "auto", seed: int = 0, trust: bool = False
 ) -> str:
     """Draw one episode of an agent; a line about it. As `evaluate_agent`; see `envs.render`. Raises UserError."""
-    if seed < 0:
-        raise UserError(f"--seed must not be negative: {seed}")
+    check_seed(seed)
     teacher, spec = _brought(uri, env_id, trust)
     player, rng = Player.of_teacher(teacher, spec, how), stream(seed, "render")
     carry, begins = player.initial(1), True

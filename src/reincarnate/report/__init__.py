@@ -17,6 +17,7 @@ from reincarnate.report.published import is_report, load_all, load_published, ti
 from reincarnate.report.runs import FinishedRun, Loaded, Missing, load_run, load_runs
 from reincarnate.report.statistics import Interval
 from reincarnate.report.table import Row, as_markdown, as_rich, headline, summarise
+from reincarnate.seeds import check_seed
 
 __all__ = [
     "Aggregates",
@@ -71,6 +72,7 @@ def compare(
 
 def publish(loaded: Loaded, out: Path | None, seed: int = 0, title: str = "") -> list[Row]:
     """As `compare`, for runs that are loaded already; `title` heads the page."""
+    check_seed(seed)
     check_comparable(loaded.runs, loaded.by_clock)
     rows = summarise(loaded.runs, np.random.default_rng(seed), loaded.missing)
     if out is not None:

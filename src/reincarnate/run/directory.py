@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +52,7 @@ class RunDirectory:
     def reopen(cls, path: Path, keep: int = KEEP) -> "RunDirectory":
         """An unfinished run. Raises UserError where there is none, or it is finished."""
         if not (path / "config.json").exists():
-            raise UserError(f"{path} is not a run: it has no config.json")
+            raise UserError(_no_run(path))
         _refuse_finished(path)
         _refuse_foreign(path)
         return cls(path, keep)
@@ -184,8 +185,29 @@ class RunDirectory:
 
 
 def _taken(path: Path) -> str:
-    hint = "it holds a finished run" if (path / "done").exists() else f"`reincarnate resume {path}` goes on"
-    return f"{path} exists already; choose another --out ({hint})"
+    hint = " (it holds a finished run)" if (path / "done").exists() else ""
+    if unfinished(path):
+        hint = f" (`reincarnate resume {shlex.quote(str(path))}` goes on)"
+    return f"{path} exists already; choose another --out{hint}"
+
+
+def unfinished(path: Path) -> list[Path]:
+    """The unfinished run in a folder, or else those right below it; a link is looked into only by its own name."""
+    runs = [path] if (path / "config.json").exists() else _below(path)
+    return [run for run in runs if not (run / "done").exists()]
+
+
+def _below(path: Path) -> list[Path]:
+    return sorted(file.parent for file in path.glob("[!.]*/config.json") if not file.parent.is_symlink())
+
+
+def _no_run(path: Path) -> str:
+    """What a folder is that holds nothing to go on with."""
+    if runs := _below(path):
+        return f"{path}: all {len(runs)} runs in it are finished" if len(runs) > 1 else f"{runs[0]} is finished"
+    if (path / "study.json").exists():
+        return f"{path} is a study's folder: `reincarnate study run FILE --out {shlex.quote(str(path))}` goes on"
+    return f"{path} is not a run: it has no config.json"
 
 
 def _refuse_finished(path: Path) -> None:

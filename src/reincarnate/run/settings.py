@@ -23,6 +23,7 @@ from reincarnate.run.addresses import Address, Place, address_of
 from reincarnate.run.budget import to_be_said
 from reincarnate.run.loggers import check_loggers
 from reincarnate.run.stopping import stopping
+from reincarnate.seeds import check_seed
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
@@ -166,7 +167,8 @@ def check_settings(run: Run) -> None:
     for name in ("data_epsilon", "eval_epsilon"):
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
-    for name in ("envs", "seed", "threads", "actors"):
+    check_seed(run.seed)
+    for name in ("envs", "threads", "actors"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
     if run.compile == "on" and not (can_compile() or torch.cuda.is_available()):

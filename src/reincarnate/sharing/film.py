@@ -12,7 +12,7 @@ import numpy as np
 from reincarnate import envs
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import write_bytes
-from reincarnate.seeds import stream
+from reincarnate.seeds import check_seed, stream
 from reincarnate.surroundings import own_torch
 from reincarnate.teachers.fit import check_fit, open_for
 from reincarnate.training.film import Frame, as_gif, frames_of, headed
@@ -36,6 +36,7 @@ def film(uris: Sequence[str], env_id: str, plays: str = "auto", seed: int = 0, l
     """
     if longest < 1:
         raise UserError(f"--longest must be at least 1, not {longest}")
+    check_seed(seed)
     shows = [_episode(uri, env_id, plays, seed, longest) for uri in uris]
     lasts: list[tuple[Frame, float]] = [(np.zeros((0, 0, 3), np.uint8), 0.0)] * len(shows)
     frames, running = [], [True] * len(shows)

@@ -1,6 +1,7 @@
 """What a study is: a YAML file unrolled into runs, everything checked before anything starts."""
 
 import re
+import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -14,6 +15,7 @@ from reincarnate.files.records import shown
 from reincarnate.methods import METHODS
 from reincarnate.run.prepare import Prepared, prepare_all
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
+from reincarnate.seeds import check_seed
 
 MOST_SEEDS = 10_000
 KEYS = ("title", "tasks", "methods", "seeds", "run", "search", "by_clock")
@@ -108,9 +110,11 @@ def _seeds(path: Path, value: Any) -> list[int]:
     seeds = list(range(min(value, MOST_SEEDS + 1))) if type(value) is int else value
     if isinstance(seeds, list) and len(seeds) > MOST_SEEDS:
         raise UserError(f"{path}: over {MOST_SEEDS:,} seeds")
-    whole = isinstance(seeds, list) and all(type(seed) is int and seed >= 0 for seed in seeds)
+    whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: seeds must be a number above 0 or a list of different ones, not {value!r}")
+    for seed in seeds:
+        check_seed(seed, f"{path}: seeds")
     return seeds
 
 
@@ -139,5 +143,7 @@ def _cell(
 
 
 def _plain(name: str) -> str:
-    """A name as part of a file's name."""
-    return re.sub(r"[^A-Za-z0-9.=_]+", "-", name)
+    """A name as part of a file's name: letters, their marks, and digits of any script stay."""
+    letters = unicodedata.normalize("NFC", name)
+    kept = "".join(x if x in ".=_" or unicodedata.category(x)[0] in "LMN" else " " for x in letters)
+    return re.sub(" +", "-", kept)

@@ -45,14 +45,16 @@ from reincarnate.types import (
 TELLS = {"logits": LOGITS, "probabilities": LOGITS, "values": VALUES, "actions": ACTIONS}
 TELLS |= {kind: kind for kind in (MEANS, GAUSSIAN, SQUASHED)}
 CARD_KEYS = {f.name for f in fields(TeacherCard)} - {"uri", "format", "tells", "sha256", "safety", "warnings"}
+NO_NUMBERS = "gave {} that are not all finite floating-point numbers"
 
 
 class PythonTeacher:
-    """Your callable, frozen; what it tells is lifted to logits or values, and checked on the first call."""
+    """Your callable, frozen; what it tells is checked at every call, and lifted to logits or values."""
 
     def __init__(self, policy: Callable[..., Any], card: TeacherCard, tells: str):
         self.card, self.view = card, str(getattr(policy, "view", "student"))
-        self._policy, self._tells, self._checked = policy, tells, False
+        self._policy, self._tells, self._called = policy, tells, False
+        self._width = _width(card)  # where the card does not say it, the first call does
         self.features: Callable[[Tensor], Tensor] | None = getattr(policy, "features", None)
         self._begin: Callable[[int], Tensor] | None = getattr(policy, "initial_state", None)
         self._like: Tensor | None = None  # its memory of one episode, in its own shape
@@ -78,13 +80,9 @@ class PythonTeacher:
     def predict(self, step: TimeStep, carry: Tensor) -> tuple[Prediction, Tensor]:
         """What it says of raw observations [n, *O]; where an episode begins, its memory begins anew.
 
-        UserError: the callable fails, or gives something other than it says, found at the first call.
+        UserError: the callable fails, or gives something other than it says.
         """
-        obs, state = step.seen(self.view), self._memory(step.begins, carry)
-        if self._checked:
-            out, state = self._call(obs, state)
-        else:
-            out, state = self._first_call(obs, state)
+        out, state = self._answer(step.seen(self.view), self._memory(step.begins, carry))
         return self._said(self._lift(out)), carry if state is None else state.flatten(1)
 
     def _said(self, told: Tensor) -> Prediction:
@@ -108,15 +106,19 @@ class PythonTeacher:
         assert self._like is not None
         return carry.unflatten(1, self._like.shape[1:])
 
-    def _first_call(self, obs: Tensor, state: Tensor | None) -> tuple[Any, Tensor | None]:
+    def _answer(self, obs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """What the callable says, of the kind and shape it should be; only its first numbers are looked at."""
         try:
             out, state = self._call(obs, state)
         except Exception as error:
-            raise UserError(f"{self.card.uri}: failed on its first observations: {_reason(error)}") from error
-        _check_output(out, len(obs), self.card, self._tells)
+            which = "observations" if self._called else "its first observations"
+            raise UserError(f"{self.card.uri}: failed on {which}: {_reason(error)}") from error
+        _check_output(out, len(obs), self._width, self.card.uri, self._tells)
         if self._like is not None:
             _check_memory(state, (len(obs), *self._like.shape[1:]), self.card)
-        self._checked = True
+        if not self._called:
+            _check_numbers(out, self.card.uri, self._tells)
+            self._called, self._width = True, out.shape[-1]
         return out, state
 
     def _call(self, obs: Tensor, state: Tensor | None) -> tuple[Any, Tensor | None]:
@@ -253,19 +255,25 @@ def _digest(module: ModuleType, source: Path | None, arguments: dict[str, str]) 
     return sha256(*parts)
 
 
-def _check_output(out: Any, n: int, card: TeacherCard, tells: str) -> None:
+def _check_output(out: Any, n: int, width: int | None, uri: str, tells: str) -> None:
+    """UserError: no tensor, or one of another kind or shape than what it tells; `width` None lets any pass."""
     wrong = None
     if not isinstance(out, Tensor):
         wrong = f"gave {_given(out)}, not a tensor"
     elif tells == "actions":
         if out.shape != (n,) or out.is_floating_point():
             wrong = f"gave {_described(out)} for {n} observations, not as many whole numbers"
-    elif out.ndim != 2 or len(out) != n or out.shape[1] != (_width(card) or out.shape[1]):
-        wrong = f"gave {_described(out)}, not {tells} of shape [{n}, {_width(card) or 'actions'}]"
-    elif not out.is_floating_point() or not out.isfinite().all():
-        wrong = f"gave {tells} that are not all finite floating-point numbers"
+    elif out.ndim != 2 or len(out) != n or out.shape[1] != (width or out.shape[1]):
+        wrong = f"gave {_described(out)}, not {tells} of shape [{n}, {width or 'actions'}]"
+    elif not out.is_floating_point():
+        wrong = NO_NUMBERS.format(tells)
     if wrong:
-        raise UserError(f"{card.uri}: {wrong}")
+        raise UserError(f"{uri}: {wrong}")
+
+
+def _check_numbers(out: Tensor, uri: str, tells: str) -> None:
+    if not out.isfinite().all():
+        raise UserError(f"{uri}: {NO_NUMBERS.format(tells)}")
 
 
 def _check_memory(state: Any, shape: tuple[int, ...], card: TeacherCard) -> None:

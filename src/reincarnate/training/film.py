@@ -13,6 +13,7 @@ from reincarnate.types import Actor
 LEAST = 240  # pixels of a picture's shorter side: smaller ones are enlarged by whole numbers
 HEAD = 18  # pixels of the line above a picture
 SAMPLED, COLOURS = 16, 128  # frames that a GIF's one palette is chosen from, and its colours
+MOST_FPS = 50  # of a GIF: a picture that stands for a hundredth of a second is slowed down by those who show it
 Frame = np.ndarray
 
 
@@ -67,10 +68,13 @@ def headed(shown: Frame, name: str, total: float) -> Frame:
 
 
 def as_gif(frames: Sequence[Frame], fps: int) -> bytes:
-    """A GIF that begins again at its end. One palette, without dithering, so that only what moves takes room."""
+    """A GIF that begins again at its end; faster than `MOST_FPS` there is none.
+
+    One palette, without dithering, so that only what moves takes room.
+    """
     chosen = [frames[i] for i in sorted({*np.linspace(0, len(frames) - 1, SAMPLED).astype(int).tolist()})]
     palette = Image.fromarray(np.concatenate(chosen)[::2, ::2]).quantize(COLOURS)  # every other point is enough
     images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
-    content = io.BytesIO()
-    images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=round(1000 / fps), loop=0)
+    content, duration = io.BytesIO(), 10 * max(100 // MOST_FPS, round(100 / fps))  # a GIF holds hundredths of a second
+    images[0].save(content, "GIF", save_all=True, append_images=images[1:], duration=duration, loop=0)
     return content.getvalue()
