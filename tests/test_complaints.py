@@ -179,7 +179,7 @@ def everything(training: Training) -> dict:
     """All that a training's student, memory and counters hold, by the path to it."""
     found: dict = {}
     memory: Any = training.memory.rows
-    for part in ("cast", "memories", "at", "_sums", "_returns", "_learned", "seed"):
+    for part in ("cast", "memories", "at", "_sums", "_returns", "_counts", "seed"):
         walk(getattr(training, part), part, found, set())
     if "teacher" in memory.columns:  # rows that the teacher has not seen yet hold no word of it
         count = int(memory.predicted["teacher"][0])
