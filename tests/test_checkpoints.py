@@ -200,7 +200,7 @@ def test_the_best_agent_is_kept_beside_the_last(folder, tmp_path):
     assert (best.about["score"], best.about["env_steps"], best.about["evaluation"]) == (9.0, 80, 3)
     assert last.about["env_steps"] == 160 and last.kept and not best.kept  # weights only
     card = (tmp_path / "run/agent-best/card.md").read_text()
-    assert "9 over 1 episodes, the best evaluation of its run (number 3)" in card and "80 env steps" in card
+    assert "9 over 1 episode, the best evaluation of its run (number 3)" in card and "80 env steps" in card
     address = f"store:{tmp_path / 'run/agent-best'}"
     assert open_teacher(address).card.sha256 == best.sha256
     execute(small_run(folder, teacher=address, env_steps=60, evaluations=1), tmp_path / "next")  # the next generation

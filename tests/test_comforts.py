@@ -189,3 +189,8 @@ def test_a_flag_that_cannot_be_read_is_one_line(args, said, capsys, tmp_path, mo
     told = capsys.readouterr()
     assert stop.value.code == 2 and told.err.startswith("error: ") and len(told.err.strip().splitlines()) == 1
     assert said in told.err and not list(tmp_path.iterdir())
+
+
+def test_a_single_episode_has_no_interval():
+    assert ui.with_interval(30, (30, 30), 1) == "30 in one episode, which has no interval"
+    assert ui.with_interval(30, (20, 40), 2) == "30  95 % [20, 40] over 2 episodes"

@@ -3,7 +3,7 @@
 import html
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -141,3 +141,10 @@ def plain(text: str) -> None:
     """A line of progress for a log file; a terminal has bars instead."""
     if not errors.is_terminal and not quiet:
         print(clean_lines(text), file=sys.stderr, flush=True)
+
+
+def with_interval(mean: float, interval: Sequence[float], episodes: int) -> str:
+    """A mean over episodes with its 95 % interval, in words; a single episode has none."""
+    if episodes < 2:
+        return f"{mean:.4g} in one episode, which has no interval"
+    return f"{mean:.4g}  95 % [{interval[0]:.4g}, {interval[1]:.4g}] over {episodes} episodes"

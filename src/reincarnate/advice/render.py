@@ -14,6 +14,7 @@ from reincarnate.advice.trial import Trial
 from reincarnate.config import to_dict
 from reincarnate.files.atomic import FORMAT
 from reincarnate.run.settings import NAMES
+from reincarnate.ui import with_interval
 
 
 def as_json(
@@ -150,7 +151,7 @@ def cost_text(cost: Cost) -> str:
 
 def score_text(score: Score) -> str:
     """A mean with its interval."""
-    return f"{score.mean:.4g}  95 % [{score.low:.4g}, {score.high:.4g}] over {score.episodes} episodes"
+    return with_interval(score.mean, (score.low, score.high), score.episodes)
 
 
 def _two_columns(title: str) -> Table:

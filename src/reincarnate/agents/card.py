@@ -5,6 +5,7 @@ from typing import Any
 
 from reincarnate.files import limits
 from reincarnate.files.text import fenced, markdown
+from reincarnate.ui import with_interval
 
 
 def command(config: dict[str, Any], defaults: dict[str, Any]) -> str:
@@ -58,8 +59,7 @@ def _flag(prefix: str, key: str, value: Any, usual: Any) -> list[str]:
 
 def final_score(result: dict[str, Any]) -> str:
     """The final evaluation of a result, in words."""
-    low, high = result["interval"]
-    score = f"{result['score']:.4g}, 95 % interval [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
+    score = with_interval(result["score"], result["interval"], len(result["returns"]))
     if result["normalised"] is not None:
         score += f" (normalised {result['normalised']:.3f}: random 0, teacher 1)"
     measures, metric = result.get("measures", {}), result.get("metric")
@@ -68,9 +68,10 @@ def final_score(result: dict[str, Any]) -> str:
 
 def best_score(best: dict[str, Any], episodes: int) -> str:
     """The evaluation that an agent was chosen by, in words."""
+    over = f"{episodes} episode{'s' * (episodes != 1)}"
     return (
-        f"{best['score']:.4g} over {episodes} episodes, the best evaluation of its run (number {best['evaluation']}): "
-        "chosen for being high, so most likely higher than another one would be"
+        f"{best['score']:.4g} over {over}, the best evaluation of its run (number {best['evaluation']}): chosen for being "
+        "high, so most likely higher than another one would be"
     )
 
 

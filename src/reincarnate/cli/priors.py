@@ -92,7 +92,7 @@ def _played(told: dict | None) -> str:
 
 
 def _interval(told: dict) -> str:
-    return f"{told['mean']:.4g}  95 % [{told['low']:.4g}, {told['high']:.4g}] over {told['episodes']} episodes"
+    return ui.with_interval(told["mean"], (told["low"], told["high"]), told["episodes"])
 
 
 def _fetch(args: list[str]) -> None:

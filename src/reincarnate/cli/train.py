@@ -146,8 +146,7 @@ def _advise(run: Run, results: list[dict]) -> None:
 
 
 def _say_result(result: dict, out: Path) -> None:
-    low, high = result["interval"]
-    text = f"score {result['score']:.4g} [{low:.4g}, {high:.4g}] over {len(result['returns'])} episodes"
+    text = f"score {ui.with_interval(result['score'], result['interval'], len(result['returns']))}"
     if result["normalised"] is not None:
         text += f"; normalised {result['normalised']:.3f} (random 0, teacher 1)"
     for name, told in result.get("measures", {}).items():

@@ -27,6 +27,7 @@ from reincarnate.teachers.lifts import action_gap, entropy
 from reincarnate.training.evaluate import Evaluation, evaluate
 from reincarnate.training.players import Player, way_of_playing
 from reincarnate.types import MEANS, ActorOutput, TaskSpec, Teacher, TeacherCard, TimeStep
+from reincarnate.ui import with_interval
 
 HOWS = ("auto", "greedy", "sample")
 AT_BOUNDS = 0.999  # of the way from the middle of an action's range to its end
@@ -163,8 +164,7 @@ def teacher_table(report: TeacherReport) -> Table:
     table.add_section()
     table.add_row("fits", f"{report.env}: yes{', with warnings' if report.fits_with_warnings else ''}")
     _add_warnings(table, report.warnings)
-    low, high = result.interval()
-    score = f"{result.mean:.4g}  95 % [{low:.4g}, {high:.4g}] over {len(result.returns)} episodes"
+    score = with_interval(result.mean, result.interval(), len(result.returns))
     table.add_row("score", f"{score}, plays {report.plays}")
     if beside := result.beside():
         table.add_row("beside it", beside)
@@ -262,9 +262,8 @@ class AgentScore:
         return asdict(self)
 
     def __str__(self) -> str:
-        low, high = self.interval
-        score = f"{self.score:.4g}  95 % [{low:.4g}, {high:.4g}]"
-        line = f"{self.env}: {score} over {len(self.returns)} episodes, {self.env_steps:,} env steps"
+        score = with_interval(self.score, self.interval, len(self.returns))
+        line = f"{self.env}: {score}, {self.env_steps:,} env steps"
         return f"{line}; {self.beside}" if self.beside else line
 
     def _repr_html_(self) -> str:

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 from typing import Any
 
-from reincarnate.ui import table_of
+from reincarnate.ui import table_of, with_interval
 
 
 class Result(dict[str, Any]):
     """A run's result, as `result.json` holds it; in a notebook a small table."""
 
     def _repr_html_(self) -> str:
-        low, high = self["interval"]
         told = {"method": self["method"], "task": self["env"], "seed": self["seed"]}
-        told["score"] = f"{self['score']:.4g} [{low:.4g}, {high:.4g}] over {len(self['returns'])} episodes"
+        told["score"] = with_interval(self["score"], self["interval"], len(self["returns"]))
         if self["normalised"] is not None:
             told["normalised"] = f"{self['normalised']:.3f} (random 0, teacher 1)"
         told["env steps"] = f"{self['env_steps']:,}"
