@@ -70,8 +70,8 @@ def best_score(best: dict[str, Any], episodes: int) -> str:
     """The evaluation that an agent was chosen by, in words."""
     over = f"{episodes} episode{'s' * (episodes != 1)}"
     return (
-        f"{best['score']:.4g} over {over}, the best evaluation of its run (number {best['evaluation']}): chosen for being "
-        "high, so most likely higher than another one would be"
+        f"{best['score']:.4g} over {over}, the best evaluation of its run (number {best['evaluation']}): chosen for "
+        "being high, so most likely higher than another one would be"
     )
 
 

@@ -48,7 +48,7 @@ def search_of(study: Study) -> Search | None:
         for cell in _arms(study).values():
             run = search.run_of(cell.run)
             check_settings(run)
-            trained = told.get(cell.directory, run)  # what was left to the kind of teacher is known there
+            trained = told.get(cell.directory) or run  # what was left to the kind of teacher is known there
             run.exchange.suits(trained.student, trained.method)
     except UserError as error:
         raise UserError(f"the study's search: {error}") from None
