@@ -29,9 +29,8 @@ def flown(actor: Actor, flights: int) -> dict[str, np.ndarray]:
     """TWR50 and return of each official seed [flights]."""
     env = envs.make(TASK.format(last=flights - 1), flights)
     found = play_episodes(env, actor, flights, np.random.default_rng(0))
-    if found.env_steps != 960 * flights:
-        raise SystemExit("a balloon was lost: its score is no longer in the order of the seeds")
-    return {"twr50": np.array(found.own), "return": np.array(found.returns)}
+    order = np.argsort(found.copies)  # one flight a copy; a balloon that was lost ends before the others
+    return {"twr50": np.array(found.own)[order], "return": np.array(found.returns)[order]}
 
 
 def mean_of(values: np.ndarray) -> dict[str, float]:

@@ -22,7 +22,7 @@ class Evaluation:
 
     `own` are the episodes' scores by the task's own measure, `name`, where it has one. `metric` says which of the two
     `mean` and `interval` are of. Of several tasks `tasks` says by its number which each episode was of; the score is
-    the mean of the tasks' scores.
+    the mean of the tasks' scores. `copies` says which copy of the environment each was played in.
     """
 
     returns: tuple[float, ...]
@@ -31,6 +31,7 @@ class Evaluation:
     name: str | None = None
     metric: str = RETURN
     tasks: tuple[int, ...] = ()
+    copies: tuple[int, ...] = ()
 
     def by(self, metric: str) -> "Evaluation":
         """The same, measured by the return or by the task's own score."""
@@ -166,7 +167,7 @@ def play_episodes(
     task = getattr(env, "task", None)
     share = np.full(env.n, episodes // env.n) + (np.arange(env.n) < episodes % env.n)
     stage = Stage(env, actor, env.reset(rng))
-    returns, own, tasks = list[float](), list[float](), list[int]()
+    returns, own, tasks, copies = list[float](), list[float](), list[int](), list[int]()
     name = env.spec.score
     if name and stage.scores is None:
         raise UserError(f"{env.spec.id} names the score {name!r}, but its environment has no attribute `score`")
@@ -179,12 +180,13 @@ def play_episodes(
         for i, total in ended:
             if busy[i]:
                 returns.append(total)
+                copies.append(i)
                 own += [float(scores[i])] if scores is not None else []
                 tasks += [] if task is None else [int(task[i])]
                 share[i] -= 1
         if ended:
             on_episode(len(returns))
-    return Evaluation(tuple(returns), steps, tuple(own), name, tasks=tuple(tasks))
+    return Evaluation(tuple(returns), steps, tuple(own), name, tasks=tuple(tasks), copies=tuple(copies))
 
 
 def evaluate(
