@@ -19,6 +19,7 @@ from reincarnate.run.execute import execute
 from reincarnate.run.settings import Run, from_record, record
 from reincarnate.students import DQN
 from reincarnate.training.evaluate import Evaluation, evaluate, play_episodes
+from reincarnate.training.players import RandomPlayer
 from reincarnate.types import ActorOutput, TaskSpec
 
 LENGTH = 5
@@ -181,3 +182,10 @@ def test_a_kept_measurement_without_the_own_score_is_refused():
     file.write_text(json.dumps({k: v for k, v in json.loads(file.read_text()).items() if k != "own"}))
     with pytest.raises(UserError, match="holds 0 scores by neatness; delete it"):
         reference(SPEC, None, "auto", 3, store, lambda *_: None)
+
+
+def test_an_evaluation_tells_in_which_copy_each_episode_was_played():
+    env = envs.make("CartPole-v1", 5)
+    found = play_episodes(env, RandomPlayer(env.spec), 5, np.random.default_rng(0))
+    assert sorted(found.copies) == [0, 1, 2, 3, 4] and list(found.copies) != sorted(found.copies)
+    assert list(found.returns) == sorted(found.returns)  # the shortest ended first
