@@ -39,19 +39,12 @@ def play(args: list[str]) -> None:
             trust: Also run the code that an agent names which was not made on this machine. Look at that code first.
         """
         from reincarnate.sharing import film as films
-        from reincarnate.training.film import MOST_FPS
 
         if not agents:
             raise UserError("nothing to play: name an agent")
         if beside is not None:
             agents = (*agents, _teacher_of(agents[0]) if beside == "teacher" else beside)
-        if not 1 <= fps <= 100:
-            raise UserError(f"--fps must lie between 1 and 100, not {fps}")
-        if gif is not None and fps > MOST_FPS:
-            raise UserError(f"--fps {fps}: a GIF shows at most {MOST_FPS} pictures a second; more are for an --mp4")
-        for file, ending in ((gif, ".gif"), (mp4, ".mp4")):
-            if file is not None and file.suffix.lower() != ending:
-                raise UserError(f"--{ending[1:]} {file}: the name of the file should end in {ending}")
+        _check(gif, mp4, fps)
         found = films.film(agents, _task(agents, env, trust), plays, seed, longest)
         if gif is not None:
             films.write_gif(found, gif, fps)
@@ -63,6 +56,19 @@ def play(args: list[str]) -> None:
             ui.say(f"{agent}: return {total:.4g}")
 
     cli(command, args, "reincarnate play")
+
+
+def _check(gif: Path | None, mp4: Path | None, fps: int) -> None:
+    """Raises UserError for a pace that cannot be shown, and a file that would be of another kind than its name."""
+    from reincarnate.training.film import MOST_FPS
+
+    if not 1 <= fps <= 100:
+        raise UserError(f"--fps must lie between 1 and 100, not {fps}")
+    if gif is not None and fps > MOST_FPS:
+        raise UserError(f"--fps {fps}: a GIF shows at most {MOST_FPS} pictures a second; more are for an --mp4")
+    for file, ending in ((gif, ".gif"), (mp4, ".mp4")):
+        if file is not None and file.suffix.lower() != ending:
+            raise UserError(f"--{ending[1:]} {file}: the name of the file should end in {ending}")
 
 
 def _teacher_of(agent: str) -> str:
