@@ -13,6 +13,8 @@ from reincarnate import envs
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.memory import Memory, joined
 from reincarnate.data.replay import Replay
+from reincarnate.losses.logged import Clone
+from reincarnate.losses.mimic import PolicyRegression
 from reincarnate.losses.terms import Conservative, Distil, Follow, LargeMargin
 from reincarnate.methods import METHODS, Kickstart
 from reincarnate.run.directory import RunDirectory
@@ -77,6 +79,17 @@ def test_a_margins_expert_and_rivals_are_allowed(all_actions, expected):
 
 def test_cql_pushes_down_allowed_actions_alone():
     loss = Conservative(1.0)(Prediction(VALUES, STUDENT), batch_of())
+    torch.testing.assert_close(loss, torch.tensor([math.log(2)]))
+
+
+def test_actor_mimic_regresses_on_allowed_actions_alone():
+    # teacher (3/4, 1/4), student (1/2, 1/2): the cross-entropy is ln 2
+    loss = PolicyRegression(1.0)(Prediction(VALUES, STUDENT), batch_of())
+    torch.testing.assert_close(loss, torch.tensor([math.log(2)]))
+
+
+def test_cloning_weighs_what_was_done_against_allowed_actions_alone():
+    loss = Clone()(Prediction(LOGITS, STUDENT), batch_of())
     torch.testing.assert_close(loss, torch.tensor([math.log(2)]))
 
 

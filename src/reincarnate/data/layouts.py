@@ -6,6 +6,7 @@ from functools import cache
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from reincarnate.data.replay import ALLOWED, BASIC, ENDED, TAIL, TERMINATED, Replay
@@ -191,12 +192,12 @@ def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray |
     """A batch with what else was stored beside its steps."""
     columns, names = rows.columns, rows.columns.keys() - {*BASIC, *rows.kinds}
     notes = {name: torch.from_numpy(columns[name][at]) for name in names if name not in (ALLOWED, TASK)}
-    return batch._replace(
-        notes=notes,
-        mask=torch.from_numpy(columns[ALLOWED][at]) if ALLOWED in columns else None,
-        next_mask=_allowed_after(columns[ALLOWED][after]) if ALLOWED in columns and after is not None else None,
-        task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None,
-    )
+    batch = batch._replace(notes=notes, task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None)
+    if ALLOWED not in columns:
+        return batch
+    allowed = columns[ALLOWED]
+    next_mask = None if after is None else all_where_none(torch.from_numpy(allowed[after]))
+    return batch._replace(mask=torch.from_numpy(allowed[at]), next_mask=next_mask)
 
 
 def _with_next_action(batch: Batch, rows: Replay, after: np.ndarray) -> Batch:
@@ -204,6 +205,6 @@ def _with_next_action(batch: Batch, rows: Replay, after: np.ndarray) -> Batch:
     return batch._replace(notes={**batch.notes, NEXT_ACTION: _actions(rows, after), NEXT_ACTED: acted})
 
 
-def _allowed_after(mask: np.ndarray) -> Tensor:
-    """What is allowed in successors; everything where nothing is known, as of an episode's end in older data."""
-    return torch.from_numpy(mask | ~mask.any(-1, keepdims=True))
+def all_where_none(mask: Bool[Tensor, "*L A"]) -> Bool[Tensor, "*L A"]:
+    """All actions where none is allowed: nothing is known of an end in older data, nor where no step is."""
+    return mask | ~mask.any(-1, keepdim=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from reincarnate.losses.divergences import action_error, greedy_action
-from reincarnate.losses.log_probs import log_prob_of_data
+from reincarnate.losses.log_probs import log_prob_of_data, masked
 from reincarnate.losses.offline import exponential_weight, sampled_conservative, weighted_imitation
 from reincarnate.types import GAUSSIAN, LOGITS, MEANS, SQUASHED, Batch, Prediction
 
@@ -37,7 +37,7 @@ class Clone:
         """How unlikely the student finds what was done."""
         if out.kind == MEANS or (self.loss == "error" and out.kind != LOGITS):
             return action_error(greedy_action(out.kind, out.x), batch.action)
-        return -log_prob_of_data(out.kind, out.x, batch.action)
+        return -log_prob_of_data(out.kind, masked(out.x, batch.mask), batch.action)
 
     def __str__(self) -> str:
         return "−ln π of the data's action" if self.loss == "likelihood" else "(the data's action − the student's)²"

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from reincarnate.losses.terms import told
 from reincarnate.types import FEATURES, LOGITS, VALUES, Batch, Prediction
 
 MAPPED = "mapped_features"  # among a batch's notes: the student's features as its map to the teacher's has them
@@ -43,7 +44,7 @@ class PolicyRegression:
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "*L"]:
         """One number for each example."""
         assert self.teacher_temperature, "a temperature that nobody has told yet"
-        return policy_regression(batch.predictions[self.of].x, out.x, self.teacher_temperature)
+        return policy_regression(told(batch, self.of).x, out.x, self.teacher_temperature)
 
     def __str__(self) -> str:
         tau = "to be told" if self.teacher_temperature is None else f"{self.teacher_temperature:g}"

@@ -22,6 +22,12 @@ NAMES = {BEST: "anchor", START: "clone"}
 """What a divergence is called in metrics that is not from the teacher."""
 
 
+def told(batch: Batch, of: str) -> Prediction:
+    """What somebody said, with −∞ of actions that the task does not allow: of those nobody has learnt anything."""
+    said = batch.predictions[of]
+    return said if batch.mask is None else Prediction(said.kind, masked(said.x, batch.mask))
+
+
 @dataclass(frozen=True)
 class Distil:
     """From what a teacher says to what the student says, per example; see `divergences.divergence`.
@@ -50,7 +56,7 @@ class Distil:
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
         assert self.temperature and self.teacher_temperature, "a temperature that nobody has measured yet"
         return divergence(
-            _told(batch, self.of),
+            told(batch, self.of),
             out,
             temperature=self.temperature,
             teacher_temperature=self.teacher_temperature,
@@ -66,8 +72,8 @@ class Distil:
     def at_once(self, out: Tensor, batch: Batch) -> tuple[Float[Tensor, "B"], Float[Tensor, "B A"]]:
         """The term of each example by a student's values or logits [B, A], and its derivative by them."""
         assert self.knows_its_slope and self.temperature and self.teacher_temperature
-        told = _told(batch, self.of).x
-        return categorical_kl_at_once(told, out, self.teacher_temperature, self.temperature)
+        said = told(batch, self.of).x
+        return categorical_kl_at_once(said, out, self.teacher_temperature, self.temperature)
 
     def __str__(self) -> str:
         if self.of == BEST:
@@ -92,7 +98,7 @@ class Follow:
     name = "distil"
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        return divergence(_told(batch, self.of), out, reverse=self.reverse)
+        return divergence(told(batch, self.of), out, reverse=self.reverse)
 
     def __str__(self) -> str:
         return f"KL(own ‖ {self.of})" if self.reverse else f"KL({self.of} ‖ own)"
@@ -116,12 +122,6 @@ class Proximal(Distil):
 
     def __str__(self) -> str:
         return f"max(ρ, {1 - self.clip:g}) · {Distil.__str__(self)}"
-
-
-def _told(batch: Batch, of: str) -> Prediction:
-    """What somebody said, with −∞ of actions that the task does not allow: of those nobody has learnt anything."""
-    said = batch.predictions[of]
-    return said if batch.mask is None else Prediction(said.kind, masked(said.x, batch.mask))
 
 
 def _number(temperature: float | None) -> str:
@@ -150,7 +150,7 @@ class LargeMargin:
         return LargeMargin(self.margin, self.all_actions, BEST)
 
     def __call__(self, out: Prediction, batch: Batch) -> Float[Tensor, "B"]:
-        expert = _told(batch, self.of).x.argmax(-1) if self.of else batch.action
+        expert = told(batch, self.of).x.argmax(-1) if self.of else batch.action
         return values.large_margin(masked(out.x, batch.mask), expert, self.margin, self.all_actions)
 
     def __str__(self) -> str:

@@ -196,10 +196,16 @@ def add_actions(
             row = old.mean(0) if given is None else _given(given, name, old[0])
             grown = torch.cat([old, row.expand(actions - len(old), *row.shape)])
             new[name] = grown.flatten(0, 1)
-            value = name.replace(head, "value", 1)
-            if given is not None and head == "advantage" and value in weights:
-                new[value] = new[value] + grown.mean(0) - old.mean(0)
+            if given is not None:
+                _make_up(new, name, head, grown.mean(0) - old.mean(0))
     return new
+
+
+def _make_up(weights: dict[str, Tensor], name: str, head: str, change: Tensor) -> None:
+    """Give `value` the change of a dueling head's mean advantage, which is taken from each: all values stay."""
+    value = name.replace(head, "value", 1)
+    if head == "advantage" and value in weights:
+        weights[value] = weights[value] + change
 
 
 def _by_action(name: str, tensor: Tensor, actions: int, atoms: int) -> Tensor:
@@ -250,9 +256,9 @@ def keep_actions(weights: Weights, rows: Sequence[int | None], heads: Names, ato
             old = weights[name].detach().unflatten(0, (-1, atoms))
             chosen = [old.mean(0) if row is None else old[row] for row in rows]
             kept = torch.stack(chosen)
-            new[name], value = kept.flatten(0, 1), name.replace(head, "value", 1)
-            if head == "advantage" and value in weights and not name.endswith("_sigma"):
-                new[value] = new[value] + kept.mean(0) - old.mean(0)
+            new[name] = kept.flatten(0, 1)
+            if not name.endswith("_sigma"):
+                _make_up(new, name, head, kept.mean(0) - old.mean(0))
     return new
 
 

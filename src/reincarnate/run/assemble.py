@@ -5,7 +5,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 
 from reincarnate import envs
-from reincarnate.data.layouts import AnyLayout, Rollout
+from reincarnate.data.layouts import AnyLayout
 from reincarnate.data.memory import Memory, memory_for
 from reincarnate.data.replay import Replay
 from reincarnate.data.sampling import Sampler
@@ -164,7 +164,8 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
     student = cast["student"]
     if prepared.teacher and follows_features(run):
         student.follow(features_of(prepared.teacher, prepared.spec).sizes)  # pyright: ignore[reportAttributeAccessIssue]
-    prior = _prior(prepared, data) if data else None
+    told = {"device": prepared.device, "in_steps": memory.fresh}  # as batches of rollouts are
+    prior = _held(Memory(data, _layout_of_data(run), **told), prepared) if data else None
     if prior is not None and not len(prior):
         raise UserError(f"the data holds {prior.rows.transitions:,} steps, and no lesson of {prior.layout.ahead} rows")
     _follow_returns(run, [memory] + ([prior] if prior else []))
@@ -184,13 +185,6 @@ def _training(prepared: Prepared, memory: Memory, data: Replay | None) -> Traini
         unroll=run.phases,
         stop=stopping(run.stop_at),
     )
-
-
-def _prior(prepared: Prepared, data: Replay) -> Memory:
-    """The data as it is learnt from; batches of students that learn from rollouts count steps."""
-    run = prepared.run
-    told = {"device": prepared.device, "in_steps": isinstance(run.student.layout(), Rollout)}
-    return _held(Memory(data, _layout_of_data(run), **told), prepared)
 
 
 def _layout_of_data(run: Run) -> AnyLayout:

@@ -161,11 +161,8 @@ def budget_remarks(run: Run) -> list[str]:
 
 def _lost(run: Run) -> list[str]:
     """Of rollouts that evaluations cut: what is left of one is not learnt from, for episodes begin anew behind them."""
-    rollout, online = _rollout(run), [p for p in run.phases() if p.learns and not p.offline]
-    if rollout == 1 or not online:
-        return []
-    apart = run.env_steps // max(1, run.evaluations)
-    if rollout <= apart:
+    rollout, apart = _rollout(run), run.env_steps // max(1, run.evaluations)
+    if rollout <= max(1, apart) or not any(p.learns and not p.offline for p in run.phases()):
         return []
     steps = 1 << max(0, (apart // run.copies // 2).bit_length() - 1)  # a power of two, for two rollouts in between
     what = "nothing is learnt" if rollout > run.env_steps else "much is not learnt from"

@@ -156,7 +156,7 @@ class ContinuousSettings(SequenceSettings):
 
     def policy(self, spec: TaskSpec, network: ActorCriticNetwork) -> ActorPolicy | RecurrentActorPolicy:
         """A network with an agent's weights as a frozen policy."""
-        return RecurrentActorPolicy(network, True) if self.remembers else ActorPolicy(network, self.predicts)
+        return RecurrentActorPolicy(network) if self.remembers else ActorPolicy(network, self.predicts)
 
     def _build(self, spec: TaskSpec, seed: int) -> ActorCriticNetwork:
         return build(self, spec, seed, self._actor_shape(), self._critic_shape(), self._spread(), self._entropy())

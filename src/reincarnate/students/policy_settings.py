@@ -161,7 +161,7 @@ class PolicySettings(MemorySettings):
     def policy(self, spec: TaskSpec, network: nn.Module) -> ActorPolicy | RecurrentActorPolicy:
         """A network with an agent's weights as a frozen policy."""
         if isinstance(network, RecurrentNetwork):
-            return RecurrentActorPolicy(network, frozen=True)
+            return RecurrentActorPolicy(network)
         assert isinstance(network, PolicyNetwork)
         return ActorPolicy(network, network.kind)
 

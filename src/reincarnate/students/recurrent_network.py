@@ -83,17 +83,17 @@ class RecurrentNetwork(PolicyNetwork):
 
 
 class RecurrentActorPolicy(nn.Module):
-    """An actor with a memory as a policy; also its graph, memory in and memory out.
+    """An actor with a memory as a frozen policy; also its graph, memory in and memory out.
 
     Of a `RecurrentNetwork`, or of an off-policy student's `nets.remembering.RecurrentActorCritic`.
     """
 
-    view = "student"
+    view, frozen = "student", True
 
-    def __init__(self, network: nn.Module, frozen: bool = False):
+    def __init__(self, network: nn.Module):
         nn.Module.__init__(self)
         self.network: Any = network
-        self.frozen, self.kind = frozen, self.network.kind
+        self.kind = self.network.kind
 
     def initial(self, n: int) -> Tensor:
         """The actor's memory of n new episodes."""

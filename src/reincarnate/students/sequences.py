@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from reincarnate.data.layouts import all_where_none
 from reincarnate.losses.returns import n_step_sums
 from reincarnate.types import Batch, Prediction
 
@@ -25,19 +26,15 @@ def lesson_of(rows: Batch, n_step: int) -> tuple[Batch, Int64[Tensor, "B U"]]:
     reward, discount, ahead = n_step_sums(rows.reward, rows.discount, rows.ended, n_step)
     told = {name: Prediction(p.kind, p.x.flatten(0, 1)) for name, p in rows.predictions.items()}
     flat = (rows.obs.flatten(0, 1), rows.action.flatten(0, 1), reward.flatten(), discount.flatten(), None)
-    mask, next_mask = (
-        (None, None) if rows.mask is None else (_any(rows.mask).flatten(0, 1), _allowed_next(rows.mask, ahead))
-    )
-    return Batch(*flat, predictions=told, weight=rows.weight.flatten(), mask=mask, next_mask=next_mask), ahead
-
-
-def _any(mask: Tensor) -> Tensor:
-    """All actions where none is allowed: nobody said so, or no step is there."""
-    return mask | ~mask.any(-1, keepdim=True)
+    lesson = Batch(*flat, predictions=told, weight=rows.weight.flatten())
+    if rows.mask is None:
+        return lesson, ahead
+    allowed = all_where_none(rows.mask).flatten(0, 1)
+    return lesson._replace(mask=allowed, next_mask=_allowed_next(rows.mask, ahead)), ahead
 
 
 def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
     """Actions [B·U, A] that are allowed in each example's successor; all where nobody said so."""
-    after = _any(torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1))
+    after = all_where_none(torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1))
     at = ahead[..., None].expand(-1, -1, after.shape[-1])
     return after.gather(1, at).flatten(0, 1)

@@ -81,8 +81,8 @@ class Collector:
     Each step may `give_way` to what the learner waits for.
     """
 
-    def __init__(self, stage: Stage, rng: Any, overlap: bool, give_way: Callable[[], None] = lambda: None):
-        self.stage, self._rng, self._give_way = stage, rng, give_way
+    def __init__(self, stage: Stage, rng: Any, overlap: bool, give_way: Callable[[], None] | None = None):
+        self.stage, self._rng, self._give_way = stage, rng, give_way or (lambda: None)
         self._pool = ThreadPoolExecutor(1) if overlap else None
         self.finished: list[tuple[int, float]] = []  # (copy, return) of episodes that ended, until somebody takes them
 

@@ -132,8 +132,7 @@ class Loop:
             return self.remote.begin(self.first)
         rngs = [training.stream("act") for training in self.trainings]
         beside = getattr(self.first.student, "beside", None) if self.overlap else None
-        more = () if beside is None else (beside.give_way,)
-        return Collector(self._stage(number, rngs), rngs, self.overlap, *more)
+        return Collector(self._stage(number, rngs), rngs, self.overlap, beside and beside.give_way)
 
     def _cycle(self, phase: Phase, collector: Collects, learn: Mapping[str, Callable[[int], None]], stop: int) -> None:
         """`pace.env_steps` env steps (at least one of each copy), and the updates they pay for.
