@@ -22,6 +22,7 @@ from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import Run
 from reincarnate.students import DQN, R2D2
 from reincarnate.students.sequences import lesson_of
+from reincarnate.training.diagnostics import _of_actions
 from reincarnate.types import LOGITS, VALUES, Batch, Prediction, TaskSpec
 
 SPEC = TaskSpec("masked", (1,), "float32", 3, 1, None, {})
@@ -91,6 +92,15 @@ def test_actor_mimic_regresses_on_allowed_actions_alone():
 def test_cloning_weighs_what_was_done_against_allowed_actions_alone():
     loss = Clone()(Prediction(LOGITS, STUDENT), batch_of())
     torch.testing.assert_close(loss, torch.tensor([math.log(2)]))
+
+
+def test_diagnostics_are_of_allowed_actions_alone():
+    found = _of_actions(Prediction(VALUES, STUDENT), batch_of(), 1.0, 1.0)
+    assert found["entropy"] == pytest.approx(math.log(2)) and found["action_gap"] == found["value_scale"] == 0
+    assert found["agreement_teacher"] == 1  # 9 and 5 are of the action that is not there
+    assert found["kl_teacher"] == pytest.approx(0.75 * math.log(1.5) + 0.25 * math.log(0.5), abs=1e-6)
+    alone = _of_actions(Prediction(VALUES, STUDENT), batch_of(torch.tensor([[False, False, True]])), 1.0, 1.0)
+    assert alone == {"entropy": 0, "value_scale": 5, "agreement_teacher": 1, "kl_teacher": 0}  # nothing to choose
 
 
 def test_the_lessons_of_sequences_keep_their_masks_and_allow_all_where_no_step_is():

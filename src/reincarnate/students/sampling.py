@@ -1,14 +1,13 @@
 """What an on-policy student does: a draw from what it says, in the task's own units."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from reincarnate.data.layouts import from_unit
-from reincarnate.nets.actors import acted
 from reincarnate.students import exploration
 from reincarnate.types import LOGITS, NOTHING, TaskSpec
 
@@ -22,11 +21,12 @@ def draw(
 
     Raises Unsound where the prediction is NaN or infinite.
     """
-    exploration.sound(x)
     said = exploration.to_host(x)
+    if not math.isfinite(np.add.reduce(said, None)):
+        exploration.sound(x)
     if kind == LOGITS:
         logits = said if mask is None else np.where(mask.numpy(), said, -np.inf)
         return (logits + rng.gumbel(size=logits.shape)).argmax(-1), NOTHING  # Gumbel-max: ~ softmax
-    noise = torch.from_numpy(rng.standard_normal((len(said), spec.actions), np.float32))
-    action, base = acted(kind, torch.from_numpy(said), noise)
-    return from_unit(spec, action.numpy()), {BASE: base.numpy()}
+    mean, log_std = said[:, : spec.actions], said[:, spec.actions :]
+    base = mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
+    return from_unit(spec, np.tanh(base) if kind == "squashed" else base), {BASE: base}

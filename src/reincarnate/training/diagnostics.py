@@ -12,6 +12,8 @@ from torch import Tensor
 
 from reincarnate.losses.decorrelation import feature_statistics
 from reincarnate.losses.divergences import DISCRETE, categorical_kl
+from reincarnate.losses.log_probs import categorical_entropy, masked
+from reincarnate.losses.terms import told
 from reincarnate.types import Batch, Objective, Prediction, Student, TimeStep, Weighing
 
 EXAMPLES = 128  # in the batch
@@ -83,18 +85,18 @@ def _of_features(features: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 def _of_actions(said: Prediction, batch: Batch, tau: float, teacher_tau: float) -> dict[str, float]:
-    log_p = (said.x / tau).log_softmax(-1)
-    best = said.x.topk(min(2, said.x.shape[-1]), -1).values
-    found = {
-        "entropy": _mean(-(log_p.exp() * log_p).sum(-1)),
-        "action_gap": float((best[:, 0] - best[:, -1]).median()),
-        "value_scale": _mean(said.x.abs()),
-    }
+    """Of the actions that the task allows."""
+    x = masked(said.x, batch.mask)
+    best = x.topk(min(2, x.shape[-1]), -1).values
+    found = {"entropy": _mean(categorical_entropy(x / tau)), "value_scale": _mean(said.x[x.isfinite()].abs())}
+    gaps = (best[:, 0] - best[:, -1])[best[:, -1].isfinite()]
+    if len(gaps):  # else there is never more than one action
+        found["action_gap"] = float(gaps.median())
     for name, other in batch.predictions.items():
         if other.kind in DISCRETE:
-            x, own_tau = other.x.to(said.x.device), teacher_tau if name == "teacher" else tau
-            found[f"agreement_{name}"] = _mean((x.argmax(-1) == said.x.argmax(-1)).float())
-            found[f"kl_{name}"] = _mean(categorical_kl(x, said.x, own_tau, tau))
+            theirs, own_tau = told(batch, name).x.to(x.device), teacher_tau if name == "teacher" else tau
+            found[f"agreement_{name}"] = _mean((theirs.argmax(-1) == x.argmax(-1)).float())
+            found[f"kl_{name}"] = _mean(categorical_kl(theirs, x, own_tau, tau))
     return found
 
 
