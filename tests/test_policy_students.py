@@ -13,11 +13,13 @@ from safetensors.torch import load_file
 from reincarnate import envs
 from reincarnate.agents.agent import open_agent
 from reincarnate.data.memory import Storage, memory_for
+from reincarnate.envs.checks import Unsound
 from reincarnate.errors import UserError
 from reincarnate.losses.log_probs import categorical_log_prob, gaussian_log_prob
 from reincarnate.losses.terms import Distil, Proximal
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.methods.checks import THROUGHOUT
+from reincarnate.nets.few import FEW
 from reincarnate.nets.optimizers import UncentredRMSProp
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import prepare
@@ -247,6 +249,27 @@ def test_the_quick_way_through_small_networks_has_their_numbers_and_gradients(sp
     torch.testing.assert_close(students[0].online.grad, students[1].online.grad)
     torch.testing.assert_close(learnt[0].means, learnt[1].means)
     assert students[0].online.grad.abs().sum() > 0 and learnt[0].each.shape == (18,)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("spec", [POINT, ARM], ids=["categorical", "gaussian"])
+def test_few_observations_are_answered_with_the_networks_numbers_as_they_are_now(spec, activation):
+    student = replace(TINY, hidden=(8, 5), activation=activation).newborn(spec, 0)
+    for n in (1, FEW // 8, FEW // 8 + 1):
+        obs = torch.randn(n, *spec.obs_shape, generator=torch.Generator().manual_seed(n))
+        said = student.predict(TimeStep(obs, torch.ones(n, dtype=torch.bool)), student.initial(n))[0].x
+        torch.testing.assert_close(said, student.network.tell(obs))
+        student.online.data.add_(0.1)
+        student.publish()
+
+
+def test_weights_without_bounds_are_told_of_and_no_warning_is_given():
+    student = replace(TINY, hidden=(8, 5), activation="relu").newborn(ARM, 0)
+    student.online.data.fill_(1e30)
+    student.publish()
+    rng = np.random.default_rng(0)
+    with pytest.raises(Unsound, match="predicts"):
+        student.act(TimeStep(torch.ones(1, *ARM.obs_shape), torch.ones(1).bool()), student.initial(1), 0.0, rng)
 
 
 # ---- what its settings do -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from reincarnate.nets.actors import ActorCritic, CategoricalHead, GaussianHead
 from reincarnate.nets.dense import Dense
+from reincarnate.nets.few import FewRows
 from reincarnate.nets.towers import Graded, Tower, flat
 
 
@@ -23,6 +24,8 @@ class FusedActorCritic:
         self.critic = _tower(network.critic_torso, network.value)  # pyright: ignore[reportArgumentType]
         self.log_std = None if isinstance(head, CategoricalHead) else head.log_std
         self._graded = Graded([self.actor, self.critic])
+        on_host = network.value.weight.device.type == "cpu"
+        self._few = FewRows(self.actor, self.log_std) if on_host else None  # pyright: ignore[reportArgumentType]
 
     def __call__(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions [B, K] and values [B], differentiable."""
@@ -44,6 +47,8 @@ class FusedActorCritic:
 
     def tell(self, obs: Tensor) -> Tensor:
         """Predictions [B, K], without gradient."""
+        if self._few and self._few.suits(len(obs)):
+            return torch.from_numpy(self._few(flat(obs).numpy()))
         return self._told(self.actor.forward(flat(obs))[-1])
 
     def values(self, obs: Tensor) -> Tensor:

@@ -28,5 +28,6 @@ def draw(
         logits = said if mask is None else np.where(mask.numpy(), said, -np.inf)
         return (logits + rng.gumbel(size=logits.shape)).argmax(-1), NOTHING  # Gumbel-max: ~ softmax
     mean, log_std = said[:, : spec.actions], said[:, spec.actions :]
-    base = mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
+    with np.errstate(over="ignore"):  # of a spread; `from_unit` bounds what is done
+        base = mean + np.exp(log_std) * rng.standard_normal(mean.shape, np.float32)
     return from_unit(spec, np.tanh(base) if kind == "squashed" else base), {BASE: base}
