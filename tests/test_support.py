@@ -53,7 +53,16 @@ def test_returns_of_data_are_those_of_its_rows_discounted_and_clipped():
     ]
     columns = {name: np.concatenate([part[name] for part in rows]) for name in rows[0]}
     low, high = of_rows(Replay.over(spec, columns), 0.5)
-    assert (low, high) == (-1.5, 2.0)  # -1 - 0.5; 2 at the end, and 1 + 0.5 (-2 + 0.5 · 2) = 0.5 at the beginning
+    # 2 at the end, and 1 + 0.5 (-2 + 0.5 · 2) = 0.5 at the beginning; after the cut the mean -0.2 for ever: -0.4
+    assert (low, high) == pytest.approx((-1.6, 2.0))  # -1 + 0.5 (-1 + 0.5 · -0.4)
+
+
+def test_where_a_limit_ends_episodes_what_would_follow_counts_by_hand():
+    pendulum = Reference(Evaluation((-150.0, -210.0), 2 * 30), Evaluation((-30.0,), 30))
+    assert of_reference(pendulum, 0.99, 30) == pytest.approx((-210 / 30 * 100 * 1.25, 0.0))
+    assert of_reference(pendulum, 0.99, 200) == pytest.approx((-210 * 1.25, 0.0))  # it ended by itself
+    full = Evaluation((500.0,), 500)  # of a long episode 2 · r (1 − γ^L) / (1 − γ) is more
+    assert of_reference(Reference(full, full), 0.99, 500)[1] == pytest.approx(200 * (1 - 0.99**500))
 
 
 @pytest.mark.parametrize("settings", [Rainbow(), Modern(), Modern(loss="categorical")])

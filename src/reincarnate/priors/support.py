@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from reincarnate.data import Dataset, Replay
-from reincarnate.data.replay import ENDED, TAIL
+from reincarnate.data.replay import ENDED, TAIL, TERMINATED
 from reincarnate.priors.reference import Reference
 from reincarnate.students.critics import spanned
 from reincarnate.training.evaluate import Evaluation
@@ -20,6 +20,7 @@ from reincarnate.types import TaskSpec
 
 BUNCHED = 2.0  # a discounted return may be so many times that of the same rewards spread evenly over the episode
 BEYOND = 1.25  # and so many times the whole return: a student may pass whom it was measured by
+MOSTLY = 0.9  # of the limit: episodes that long on average are ended by it
 DIGITS = 2  # to which a bound is rounded, outwards
 Range = tuple[float, float]
 
@@ -47,7 +48,7 @@ def choose(settings: Any, spec: TaskSpec, reference: Reference, data: Dataset | 
         return None
     found, gamma = {}, settings.gamma
     if spec.reward_clip is None:  # scores are of rewards as they are
-        found["the reference scores"] = of_reference(reference, gamma)
+        found["the reference scores"] = of_reference(reference, gamma, spec.protocol.get("max_episode_steps"))
     if data is not None:
         found["the data"] = of_rows(data.rows(), gamma)
     clip = max(1.0, spec.reward_clip or 1.0)
@@ -63,30 +64,37 @@ def with_support(settings: Any, support: Support) -> Any:
     return replace(settings, low=support.low, high=support.high)
 
 
-def of_reference(reference: Reference, gamma: float) -> Range:
-    """Discounted returns to expect by the scores, which are not discounted.
+def of_reference(reference: Reference, gamma: float, limit: int | None = None) -> Range:
+    """Discounted returns to expect by the scores, which are not discounted; `limit` is the episodes' in env steps.
 
     Without a teacher nobody knows how good a student can be: as far above 0 as the random policy is from it, and what
     its mean reward would be worth for ever.
     """
-    low, high = _of_evaluation(reference.random, gamma)
+    low, high = _of_evaluation(reference.random, gamma, limit)
     if reference.teacher is not None:
-        other = _of_evaluation(reference.teacher, gamma)
+        other = _of_evaluation(reference.teacher, gamma, limit)
         return min(low, other[0]), max(high, other[1])
-    steps = _steps(reference.random)
-    forever = abs(reference.random.mean) / steps / (1 - gamma) if gamma < 1 else 0.0
+    forever = abs(reference.random.mean) * _forever(_steps(reference.random), gamma)
     return low, max(high, -low, forever)
 
 
-def _of_evaluation(evaluation: Evaluation, gamma: float) -> Range:
+def _of_evaluation(evaluation: Evaluation, gamma: float, limit: int | None) -> Range:
     """The least and the greatest, and 0, which is what an episode's end is worth.
 
-    Rewards r spread evenly over an episode of L steps, G = L·r, are worth r·(1 − γ^L)/(1 − γ).
+    Rewards r spread evenly over an episode of L steps, G = L·r, are worth r·(1 − γ^L)/(1 − γ); where it is the limit
+    that ends episodes, students learn what would have followed: r/(1 − γ).
     """
     steps = _steps(evaluation)
     share = 1.0 if gamma == 1 else (1 - gamma**steps) / ((1 - gamma) * steps)
     bound = min(BUNCHED * share, BEYOND)
+    if limit is not None and steps >= MOSTLY * limit:
+        bound = max(bound, BEYOND * _forever(steps, gamma))
     return min(0.0, min(evaluation.returns) * bound), max(0.0, max(evaluation.returns) * bound)
+
+
+def _forever(steps: float, gamma: float) -> float:
+    """Of an episode's even rewards, what they are worth if it never ends, by its return."""
+    return 1 / (steps * (1 - gamma)) if gamma < 1 else 0.0
 
 
 def _steps(evaluation: Evaluation) -> float:
@@ -94,12 +102,17 @@ def _steps(evaluation: Evaluation) -> float:
 
 
 def of_rows(rows: Replay, gamma: float) -> Range:
-    """The least and the greatest discounted return from any row of closed episodes in one stream, and 0."""
-    reward, flags = np.asarray(rows.columns["reward"], np.float64).tolist(), rows.columns["flags"]
-    over = (np.asarray(flags) & (ENDED | TAIL) != 0).tolist()
+    """The least and the greatest discounted return from any row of closed episodes in one stream, and 0.
+
+    Episodes that were cut would have gone on with the mean reward.
+    """
+    reward, flags = np.asarray(rows.columns["reward"], np.float64), np.asarray(rows.columns["flags"])
+    over, cut = (flags & (TERMINATED | TAIL) != 0).tolist(), (flags & ENDED != 0).tolist()
+    paid = reward[flags & TAIL == 0]
+    after = float(paid.mean()) / (1 - gamma) if len(paid) and gamma < 1 else 0.0
     low = high = worth = 0.0
-    for paid, ends in zip(reversed(reward), reversed(over), strict=True):
-        worth = paid + (0.0 if ends else gamma * worth)
+    for own, ends, stops in zip(reversed(reward.tolist()), reversed(over), reversed(cut), strict=True):
+        worth = own + (0.0 if ends else gamma * (after if stops else worth))
         low, high = min(low, worth), max(high, worth)
     return low, high
 
