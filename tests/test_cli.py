@@ -222,7 +222,9 @@ def test_resume_says_what_a_folder_without_an_unfinished_run_is(capsys):
 def test_a_weak_teacher_is_reported_aloud(capsys):
     Path("bad.py").write_text("import torch\ndef f(obs):\n    return torch.tensor([[1.0, 0.0]]).expand(len(obs), 2)\n")
     main(["train", "kickstart", *FAST, "--teacher", "py:bad.py:f", "--teacher-plays", "greedy", "--out", "run"])
-    assert "no better than the random policy" in " ".join(capsys.readouterr().err.split())
+    said = capsys.readouterr()
+    assert "no better than the random policy" in " ".join(said.err.split())
+    assert "normalised" not in said.out  # there is no scale
 
 
 @pytest.mark.slow  # in `test_checkpoints.py` without a file system of its own

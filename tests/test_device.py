@@ -20,6 +20,7 @@ from reincarnate.methods import Scratch
 from reincarnate.run.prepare import check_frames_device, device_of, prepare
 from reincarnate.run.settings import Run
 from reincarnate.students import STUDENTS, exploration, stacker
+from reincarnate.training.asking import of_frozen
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.population import Stacked
 from reincarnate.training.training import Training
@@ -156,6 +157,25 @@ def test_batches_of_seeds_that_are_stacked_are_on_their_device():
     rngs = [np.random.default_rng(seed) for seed in range(2)]
     batch, _ = team._draw(memories, 4, rngs, {})
     assert batch.obs.device == DOUBLE and batch.obs.shape[0] == 8
+
+
+class Elsewhere:
+    """Observations on another device than the host."""
+
+    def cpu(self) -> torch.Tensor:
+        return torch.ones(2, 4)
+
+
+def test_a_frozen_policy_is_asked_on_the_host_and_answers_on_the_batchs_device():
+    asked = []
+
+    def predict(obs: torch.Tensor, task: torch.Tensor | None) -> Prediction:
+        asked.append(obs.device.type)
+        return Prediction(VALUES, obs)
+
+    nothing = torch.zeros(2, device=DOUBLE)
+    batch = Batch(Elsewhere(), nothing, nothing, nothing, None)  # pyright: ignore[reportArgumentType]
+    assert of_frozen(predict, batch).x.device == DOUBLE and asked == ["cpu"]
 
 
 def trained(student: Any, memory: Memory) -> Training:

@@ -21,6 +21,7 @@ from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.prepare import measure_priors, prepare_all
 from reincarnate.run.settings import Run, check_settings
 from reincarnate.students import A2C, DQN, PPO, PQN
+from reincarnate.training import gossip
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.exchange import Quiet
 from reincarnate.training.gossip import Gossip, InStep, Parameters, Peer, average, spread
@@ -97,6 +98,16 @@ def population(config, n: int, env_steps: int = 60, evaluations: int = 1):
     for training in trainings[1:]:
         training.student.load(trainings[0].student.weights())
     return trainings
+
+
+@pytest.mark.parametrize("evaluations", [1, 4])
+def test_how_often_members_mix_does_not_depend_on_how_often_they_are_evaluated(evaluations, monkeypatch):
+    config, turns = PPO(hidden=(4,), rollout=4, batch_size=8, epochs=1), []
+    monkeypatch.setattr(gossip, "senders", lambda kind, n, member, turn: turns.append(turn) or [1 - member])
+    trainings = population(config, 2, env_steps=8 * 12, evaluations=evaluations)  # 12 cycles
+    loop = Loop(trainings, {"student": Apart(trainings)}, catch(4), exchange=InStep(Gossip(every=4), 2))
+    loop.run([lambda line: None] * 2, [lambda: None] * 2, lambda phase: None)
+    assert turns == [0, 0, 1, 1, 2, 2]
 
 
 def vectors(trainings) -> torch.Tensor:

@@ -1,5 +1,7 @@
 """Actor-Mimic's losses by hand, its maps, and its weights on a new task."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -87,6 +89,29 @@ def test_a_student_learns_a_map_to_each_teachers_features_and_keeps_it_through_a
     twin.restore(student.state())
     assert twin.update(batch, weighing, RNG).means["features"] == student.update(batch, weighing, RNG).means["features"]
     assert not any("maps" in name for name in student.weights())  # no part of the agent
+
+
+def test_features_are_those_of_the_learners_own_pass_whoever_passes_the_network_meanwhile():
+    config, spec, batch = DQN(hidden=(16,)), envs.spec("CartPole-v1"), followed()
+    student = config.newborn(spec, 0)
+    student.follow((3, 2))
+    network = student.network
+    passed = []
+
+    def beside(module, given, out):
+        """As a thread does that passes the successors of the batch."""
+        if not passed:
+            passed.append(True)
+            thread = threading.Thread(target=lambda: network(batch.obs + 1))
+            thread.start()
+            thread.join()
+
+    handle = network.register_forward_hook(beside)
+    _, _, seen = student._maps.forward(network, batch, ())
+    handle.remove()
+    _, _, own = student._maps.forward(network, batch, ())
+    assert passed
+    torch.testing.assert_close(seen, own)
 
 
 def test_following_features_draws_nothing_from_the_students_own_streams():

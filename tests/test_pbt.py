@@ -19,6 +19,7 @@ from reincarnate.store.render import as_text
 from reincarnate.students import A2C, D4PG, DQN, PPO, TD3
 from reincarnate.students.continuous import ContinuousStudent
 from reincarnate.training.pbt import PBT, _accepted
+from reincarnate.training.points import Points
 from reincarnate.training.training import mutable
 
 SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
@@ -54,6 +55,37 @@ def test_the_worst_takes_over_the_best_and_its_settings_moved():
     assert trainings[1].at.copied[0]["from"] == 2 and not lines[0] + lines[2] + lines[3]
     trainings[1].student.online.data.add_(1.0)  # a copy: not the same memory
     assert not torch.equal(trainings[1].student.online.data, trainings[2].student.online.data)
+
+
+def test_the_best_evaluation_is_of_the_weights_that_its_checkpoint_holds():
+    trainings, exchange = members([3.0, 1.0])
+    trainings[1].at.best_barrier, trainings[1].at.best_score = 2, 1.0  # its best so far, just evaluated
+    exchange.judged(trainings, [pytest.fail, lambda line: None])
+    assert (trainings[1].at.best_barrier, trainings[1].at.best_score) == (2, 3.0)
+    trainings, exchange = members([3.0, 1.0])
+    trainings[1].at.best_barrier, trainings[1].at.best_score = 1, 4.0  # an earlier one stays
+    exchange.judged(trainings, [pytest.fail, lambda line: None])
+    assert (trainings[1].at.best_barrier, trainings[1].at.best_score) == (1, 4.0)
+
+
+def test_nobody_takes_over_when_nothing_is_left_to_learn():
+    trainings, exchange = members([3.0, 1.0])
+    for training in trainings:
+        training.at.phase_env_steps = 40
+    exchange.judged(trainings, [pytest.fail, pytest.fail])
+
+
+def test_points_tell_each_members_own_weight():
+    trainings, _ = members([0.0, 1.0])
+    run, lines = Run("CartPole-v1", Kickstart().suited("values"), DQN(**SMALL), teacher="none", env_steps=400), []
+    for training, weight in zip(trainings, (2.0, 1.5), strict=True):
+        training.method, training.unroll, training.phases = run.method, run.phases, run.phases()
+        training.change({"method.weight": weight})
+    points = Points(trainings, [lines.append] * 2, 0, 200, lambda number: None)
+    for training in trainings:
+        training.at.phase_env_steps = 150
+    points()
+    assert [line["weight"] for line in lines] == [2.0, 1.5]
 
 
 def test_equals_are_left_alone():

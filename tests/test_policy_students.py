@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 import torch
 from interrupting import check_it_goes_on
+from probes import on_catch
+from probes import run as run_on_catch
 from safetensors.torch import load_file
 
 from reincarnate import envs
@@ -26,8 +28,9 @@ from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
 from reincarnate.seeds import stream
 from reincarnate.sharing.export import export
-from reincarnate.students import A2C, PPO, STUDENTS, PolicySettings, PPOCleanRL, PPOContinuous
+from reincarnate.students import A2C, PPO, PQN, STUDENTS, PolicySettings, PPOCleanRL, PPOContinuous
 from reincarnate.teachers import open_teacher
+from reincarnate.training.evaluate import Evaluation
 from reincarnate.types import Batch, Objective, Phase, Prediction, TaskSpec, TimeStep, Weighing
 
 POINT = TaskSpec("Point", (2,), "float32", 3, 1, None, {})
@@ -64,6 +67,11 @@ def rollout(student, copies=3, steps=6, seed=0):
         obs = np.where((over | limit)[:, None], rng.normal(size=(copies, 2)).astype(np.float32), true_next)
     rows.foresee(obs)
     return student.settings.layout().gather(rows, [])
+
+
+def even(index):
+    """An evaluation that costs nothing."""
+    return Evaluation((0.0, 1.0), 2)
 
 
 def by_time(x):
@@ -647,3 +655,30 @@ def test_an_unfit_phase_is_said_of_the_student_alone():
     assert student.unfit([Phase("online", env_steps=1, objective=Objective(), guide=THROUGHOUT)]) is None
     assert "mixed" in student.unfit([Phase("online", env_steps=1, prior_share=0.5)])
     assert isinstance(TINY, PolicySettings) and stream(0, "x").random() == stream(0, "x").random()
+
+
+# ---- rollouts that nobody can learn from -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "student", [PQN(hidden=(4,), rollout=8, batch_size=16), replace(TINY, rollout=8, batch_size=16)]
+)
+def test_a_stretch_of_fewer_steps_than_copies_is_passed_over(student):
+    training = on_catch(student, [Phase("online", env_steps=200, evaluations=40)], copies=16, evaluate=even)
+    run_on_catch(training)
+    assert training.at.env_steps == 200 and training.at.updates == 0
+
+
+def test_what_was_played_before_the_first_update_is_in_no_rollout():
+    config, lengths = PQN(hidden=(4,), rollout=8, batch_size=16, epochs=1, warmup=320), []
+    training = on_catch(config, [Phase("online", env_steps=480, evaluations=1)], copies=4, evaluate=even)
+    gather = type(training.memory).begin
+
+    def begin(memory, student, *more):
+        gather(memory, student, *more)
+        lengths.append(memory.prepared.reward.numel())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(training.memory), "begin", begin)
+        run_on_catch(training)
+    assert lengths == [32] * 5 and training.at.updates == 10  # 320 of 480 env steps are waited for

@@ -412,6 +412,7 @@ def test_a_feed_forward_teacher_s_word_of_a_sequence_is_its_word_of_each_row(rul
         (replace(VALUE, burn_in=-1), "--student.burn-in -1 is too small"),
         (replace(VALUE, replay_size=20), "--student.replay-size 20 is too small"),
         (replace(VALUE, augment="shift"), "--student.augment"),
+        (PQN(memory="gru", augment="shift"), "--student.augment"),
         (replace(VALUE, memory="gtrxl", memory_length=0), "memory_length is 0"),
         (replace(VALUE, memory="gtrxl", memory_heads=4), "cannot have 4 heads"),
         (R2D2(memory="none"), "without one: dqn"),

@@ -150,6 +150,15 @@ def test_the_mass_at_the_ends_by_hand(settings):
     assert DQN(hidden=(4,)).newborn(CARTPOLE, 0).target_ends(rewards_of(3.0), rng) is None
 
 
+def test_rewards_that_are_scaled_lie_nowhere_before_their_scale_is_known():
+    spec, rng = envs.spec("Pendulum-v1"), np.random.default_rng(0)
+    student, obs, zeros = ModernSAC(hidden=(4,)).newborn(spec, 0), torch.zeros(8, 3), torch.zeros(8)
+    batch = Batch(obs, torch.zeros(8, 1), zeros - 15, zeros, obs)
+    assert student.target_ends(batch, rng) is None
+    student.network.notice(batch.reward)
+    assert max(student.target_ends(batch, rng)) < 0.5
+
+
 @pytest.mark.parametrize(("high", "warned"), [(1.5, 1), (None, 0)])
 def test_a_support_that_saturates_in_training_is_warned_of_once_in_one_line(tmp_path, high, warned):
     """Offline, on data of CartPole whose returns reach 10 and more."""

@@ -101,6 +101,15 @@ class Memory:
         told = {name: _of_rollout(rollout, predict) for name, predict in ask.items() if name not in watched}
         rollout = rollout._replace(predictions={**rollout.predictions, **told})
         self.keep(student.prepare(on_device(rollout, self.device), weighing))
+        self.skip()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every copy has acted since the last rollout."""
+        return bool((self.rows.added > self._mark).all())
+
+    def skip(self) -> None:
+        """What was experienced until now is in no rollout to come."""
         self._mark = self.rows.added.copy()
 
     def keep(self, prepared: Batch) -> None:
@@ -182,7 +191,7 @@ class Memory:
     def cut(self) -> None:
         """Environments have restarted: a rollout that was not learnt from is lost."""
         self._prepared, self._kept, self._passing = None, [], None
-        self._mark = self.rows.added.copy()
+        self.skip()
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What changes all over, so that each checkpoint holds it whole: priorities, if any, and actors' memories.
@@ -206,7 +215,7 @@ class Memory:
         """Put the counters of `state()` back."""
         if not self.fresh:
             self.rows.restore(state)
-        self._mark = self.rows.added.copy()
+        self.skip()
 
 
 def memory_for(spec: TaskSpec, layout: AnyLayout, storage: Storage, streams: int, device: torch.device = CPU) -> Memory:

@@ -53,6 +53,6 @@ class ActorCriticNetwork(nn.Module):
         self.largest_reward.copy_(torch.maximum(self.largest_reward, reward.abs().max()))
 
     def scaled(self, reward: Tensor, worth: float, gamma: float) -> Tensor:
-        """Rewards, where the largest that was noticed, earned for ever, is worth so much; until one is, all are 0."""
+        """Rewards, where the largest that was noticed, earned for ever, is worth so much; until one is, as they are."""
         forever = self.largest_reward / (1 - gamma)
         return reward * torch.where(forever > 0, worth / forever, torch.ones_like(forever))

@@ -28,7 +28,7 @@ from reincarnate.store.nodes import made_by
 from reincarnate.store.origin import origin
 from reincarnate.store.trust import vouch
 from reincarnate.training.counting import Counters
-from reincarnate.training.evaluate import Evaluation, Scales, evaluate
+from reincarnate.training.evaluate import Evaluation, Scale, Scales, evaluate
 from reincarnate.training.flops import flops_of_run
 from reincarnate.training.latency import acting_ms
 from reincarnate.training.players import Greedy
@@ -153,7 +153,7 @@ def _result(
         "flops": flops_of_run(training, at, at.eval_env_steps + final.env_steps, data),
         "score": final.mean,
         "interval": [low, high],
-        "normalised": scale.of(final)[0] if scale else None,
+        "normalised": scale.of(final)[0] if scale and scale.tells else None,
         **_by_task(prepared, final),
         "returns": list(final.returns),
         **_measured(run, reference, final),
@@ -174,11 +174,13 @@ def _measured(run: Run, reference: Reference, final: Evaluation) -> dict[str, An
     if final.name is None:
         return {}
     scales = {name: reference.by(name).scale for name in final.measures()}
-    told = {
-        name: said | {"normalised": scale.normalise(said["mean"]) if (scale := scales[name]) else None}
-        for name, said in final.measures().items()
-    }
+    told = {name: said | {"normalised": _told(scales[name], said["mean"])} for name, said in final.measures().items()}
     return {"metric": run.metric, "measures": told, "own": list(final.own)}
+
+
+def _told(scale: Scale | None, score: float) -> float | None:
+    """A score as results tell it: None where no teacher gives a scale."""
+    return scale.normalise(score) if scale and scale.tells else None
 
 
 def _by_task(prepared: Prepared, final: Evaluation) -> dict[str, Any]:
@@ -189,7 +191,7 @@ def _by_task(prepared: Prepared, final: Evaluation) -> dict[str, Any]:
     scale, references, told = reference.scale, reference.by_task(names), {}
     for i, (name, part) in enumerate(zip(names, final.parts, strict=True)):
         low, high = part.interval()
-        own = scale.tasks[i].normalise(part.mean) if isinstance(scale, Scales) else None
+        own = _told(scale.tasks[i], part.mean) if isinstance(scale, Scales) else None
         numbers = {"score": part.mean, "interval": [low, high], "normalised": own, "episodes": len(part.returns)}
         told[name] = {**numbers, "reference": references[name]}
     return {"tasks": told}

@@ -188,8 +188,7 @@ class ContinuousStudent(OptimizedByPart):
         every = self.settings.actor_every if weighing.own else 1
         if self.updates % every == 0 and (weighing.own * weighing.policy or terms):
             losses = self._learn_policy(seen, batch, weighing._replace(terms=terms), noise)
-            # a sum over updates, of which so many pass without: its mean shall be the loss's
-            means |= {name: _mean(loss, batch) * every for name, loss in losses.items()}
+            means |= {name: _mean(loss, batch) for name, loss in losses.items()}
             losses.pop(ALIKE, None)
             each = sum(losses.values(), torch.zeros_like(batch.reward)) if each is None else each
         if weighing.own and self.updates % self.settings.target_every == 0:
@@ -345,7 +344,9 @@ class ContinuousStudent(OptimizedByPart):
             target.data.lerp_(self.online[name].data, tau)
 
     def target_ends(self, batch: Batch, rng: np.random.Generator) -> tuple[float, float] | None:
-        """The share of the targets' mass on the first and on the last atom of bounded critics. Changes nothing."""
+        """Shares of the targets' mass on bounded critics' ends; None before rewards' scale is known."""
+        if self.settings.worth and not self.network.largest_reward:
+            return None
         return ends(self.critic, self._target(self._see(batch), batch, Noise(rng, self.device)))
 
     # ---- what is changed from outside ----------------------------------------------------------------

@@ -1,6 +1,7 @@
 """Linear maps from a student's last hidden layer to each teacher's, learnt beside it and kept by no agent."""
 
 from collections.abc import Callable, Sequence
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,13 @@ class FeatureMaps:
         assert self._flat.grad is not None
         self._flat.grad.zero_()
         seen: list[Tensor] = []
-        hook = network.get_submodule(self._layer).register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+        here = get_ident()  # a thread beside this one may pass the same network, for targets
+
+        def see(_: nn.Module, given: tuple[Tensor, ...]) -> None:
+            if get_ident() == here:
+                seen.append(given[0])
+
+        hook = network.get_submodule(self._layer).register_forward_pre_hook(see)
         try:
             out = network(batch.obs, *arguments)
         finally:

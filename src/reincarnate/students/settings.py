@@ -182,6 +182,12 @@ class RecallingSettings(MemorySettings, ValueSettings):
 
     recalling: ClassVar[type[RecurrentValueStudent]] = RecurrentValueStudent
 
+    def check_memory(self) -> None:
+        """Raises UserError for a memory that cannot be built, or goes with screens that are moved."""
+        MemorySettings.check_memory(self)
+        if self.augment != "none":
+            raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
+
     def newborn(self, spec: TaskSpec, seed: int, device: torch.device = CPU) -> ValueStudent:
         """A fresh student for a task; its weights are a function of `seed`. Raises UserError where they clash."""
         if not self.remembers:
@@ -216,8 +222,6 @@ class ReplaySettings(SequenceSettings, RecallingSettings):
         ValueSettings.check(self, copies)
         if self.remembers:
             self.check_sequences(self.batch_size)
-            if self.augment != "none":
-                raise UserError("--student.augment moves single screens; a student with a --student.memory needs none")
         smallest = self.least_rows(self.batch_size, self.n_step, copies)
         refuse_below(
             self, {"update_every": 1, "updates_each": 1, "replay_size": smallest, "priority": 0, "importance": 0}

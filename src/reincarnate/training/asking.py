@@ -41,6 +41,12 @@ def _asked(policy: Policy, device: torch.device) -> Predictor:
     return predict
 
 
+def of_frozen(predict: Predictor, batch: Batch) -> Prediction:
+    """A frozen policy's word on a batch. It is asked on the host, as of stored rows: it may know no device."""
+    said = predict(batch.obs.cpu(), None if batch.task is None else batch.task.cpu())
+    return Prediction(said.kind, said.x.to(batch.reward.device))
+
+
 def of_live(policy: Policy, batch: Batch) -> Prediction:
     """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so."""
     carry, shape = policy.initial(len(batch.obs)), batch.reward.shape

@@ -76,8 +76,16 @@ class Counters:
         """Count an evaluation."""
         self.barrier += 1
         self.eval_env_steps += env_steps
+        self.stands_at(score)
+
+    def stands_at(self, score: float) -> None:
+        """Note what the weights scored that the checkpoint of this evaluation is to hold."""
         if self.best_barrier == 0 or score >= self.best_score:
             self.best_barrier, self.best_score = self.barrier, score
+
+    def is_last(self, phases: Sequence[Phase]) -> bool:
+        """Whether nothing is left to be done."""
+        return self.phase == len(phases) - 1 and self.done(phases[-1]) >= length(phases[-1])
 
     def next_phase(self) -> "Counters":
         """The counters as the next phase begins."""

@@ -122,6 +122,11 @@ class Scale:
             return 1.0 if score >= self.teacher else 0.0
         return (score - self.random) / (self.teacher - self.random)
 
+    @property
+    def tells(self) -> bool:
+        """Whether scores can be told on it: the teacher is better than random."""
+        return self.teacher > self.random
+
     def of(self, result: Evaluation) -> tuple[float, float, float]:
         """An evaluation's normalised score, and the ends of its 95 % interval."""
         low, high = result.interval()
@@ -142,6 +147,11 @@ class Scales(Scale):
         """Of each task's own scale."""
         random, teacher = (float(np.mean([getattr(scale, name) for scale in tasks])) for name in ("random", "teacher"))
         return cls(random, teacher, tuple(tasks))
+
+    @property
+    def tells(self) -> bool:
+        """Whether scores can be told on it: every teacher is better than random."""
+        return all(scale.tells for scale in self.tasks)
 
     def each(self, result: Evaluation) -> tuple[float, ...]:
         """Each task's normalised score."""

@@ -14,7 +14,7 @@ Note = Callable[[str], None]
 class Exchange(Protocol):
     """What happens between members, in the loop's own words; it may change their students.
 
-    `begin`: a stretch between two barriers begins, and whatever is counted begins anew, as random streams do.
+    `begin`: a stretch between two barriers begins, and what no checkpoint tells begins anew, as random streams do.
     `__call__`: a cycle of all members is over. `judged`: all have been evaluated and are about to be saved. `told`:
     numbers for the metrics of a stretch that has ended.
     """

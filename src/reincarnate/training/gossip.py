@@ -105,6 +105,12 @@ def spread(vectors: Tensor) -> float:
 # ---- in one process ----------------------------------------------------------------------------------------
 
 
+def cycles_of(training: Training) -> int:
+    """About how many cycles of this phase are over, from what a checkpoint holds; a barrier may cut the last."""
+    phase = training.phases[training.at.phase]
+    return training.at.done(phase) // (1 if phase.offline else max(training.pace.env_steps, training.copies))
+
+
 class InStep:
     """All members mix at once, each with what the others were before. With `arrives` 1 the mean over them is kept."""
 
@@ -114,9 +120,9 @@ class InStep:
         self._rng = stream(0, "gossip")
 
     def begin(self, trainings: Sequence[Training]) -> None:
-        """Turns and staleness are counted anew."""
+        """Cycles go on from where the phase stands; staleness is counted anew."""
         first = trainings[0]
-        self._cycles, self._stale[:] = 0, 0
+        self._cycles, self._stale[:] = cycles_of(first), 0
         self._rng = first.stream("gossip")
 
     def __call__(self, trainings: Sequence[Training]) -> None:

@@ -13,7 +13,7 @@ from reincarnate.envs.checks import Unsound
 from reincarnate.envs.vector import begin_together
 from reincarnate.errors import UserError
 from reincarnate.teachers.features import Features, features_of
-from reincarnate.training.asking import as_it_was, of_live, predictor_of
+from reincarnate.training.asking import as_it_was, of_frozen, of_live, predictor_of
 from reincarnate.training.cast import tell_each_other
 from reincarnate.training.collector import Collector, Collects, Guided
 from reincarnate.training.counting import steps_ahead, updates_due
@@ -103,7 +103,7 @@ class Loop:
         acting = [training.cast[phase.acts].settings for training in self.trainings]
         self._apart = any(settings != acting[0] for settings in acting)
         learn = {name: self._learner(number, name) for name in ("student", *phase.others)}
-        points = Points(self.trainings, self._writes, phase, stop, partial(self._point, number))
+        points = Points(self.trainings, self._writes, number, stop, partial(self._point, number))
         if phase.offline:
             while at.phase_updates < stop:
                 learn["student"](1)
@@ -155,9 +155,12 @@ class Loop:
         if phase.learns or not fresh:
             self.teams["student"].add(self.trainings, experience, collector.obs)
         if fresh:
-            newest = sorted(due.keys() & fresh)
+            newest = sorted(name for name in due.keys() & fresh if self.first.memories[name].ready)
             self._begin(newest)
             self._learn_newest(newest, learn, due)
+            for name in (name for name in fresh if self._waits(phase, name, before)):
+                for training in self.trainings:
+                    training.memories[name].skip()
         for team in self.teams.values():
             team.publish()
         for training, ended in zip(self.trainings, self._returns(collector), strict=True):
@@ -208,11 +211,14 @@ class Loop:
             return {}
         due = {}
         for name in ("student", *phase.others):
-            pace = self.first.pace_of(name)
-            count = updates_due(pace, before, after)
-            if count and before >= (0 if phase.warm else pace.warmup):
+            count = updates_due(self.first.pace_of(name), before, after)
+            if count and not self._waits(phase, name, before):
                 due[name] = count
         return due
+
+    def _waits(self, phase: Phase, name: str, env_steps: int) -> bool:
+        """Whether it learns nothing yet, so many env steps into a phase."""
+        return not phase.warm and env_steps < self.first.pace_of(name).warmup
 
     def _returns(self, collector: Collects) -> list[list[float]]:
         found: list[list[float]] = [[] for _ in self.trainings]
@@ -259,9 +265,9 @@ class Loop:
             if name in training.live:
                 said[name] = of_live(training.live[name], batch)
             elif name == "teacher" and not training.watches and batch.reward.ndim == 1:
-                said[name] = self._teacher_of(batch.obs, batch.task)
+                said[name] = of_frozen(self._teacher_of, batch)
             elif name == FEATURES and batch.reward.ndim == 1:
-                said[name] = self._features_of(batch.obs, batch.task)
+                said[name] = of_frozen(self._features_of, batch)
         return batch._replace(predictions=said)
 
     # ---- who acts ----------------------------------------------------------------------------------

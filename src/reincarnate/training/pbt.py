@@ -79,9 +79,9 @@ class Selection:
         """Nothing between evaluations."""
 
     def judged(self, trainings: Sequence[Training], writes: Sequence[Write]) -> None:
-        """The worst take over from the best."""
+        """The worst take over from the best, if any of them has still to learn."""
         first = trainings[0]
-        if (first.at.barrier - 1) % self._settings.every:
+        if (first.at.barrier - 1) % self._settings.every or first.at.is_last(first.phases):
             return
         rng = first.stream("pbt")
         order = sorted(range(len(trainings)), key=lambda i: trainings[i].score)  # worst first; of equals the earlier

@@ -218,7 +218,8 @@ class Training:
             self.method, self.phases = changed, self.unroll(changed)
 
     def copied(self, other: "Training") -> Record:
-        """Note that another's students were taken over: a line of metrics."""
+        """Note that another's students were taken over, as they were just evaluated: a line of metrics."""
+        self.at.stands_at(other.score)
         told = {"from": other.seed, "score": self.score, "its_score": other.score, "settings": dict(self.at.changes)}
         self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, **told})
         return {**self._where(self.phases[self.at.phase], "copy"), **told}
