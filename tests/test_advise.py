@@ -268,6 +268,12 @@ def test_a_remark_is_made_where_it_holds_and_not_elsewhere(name, measured):
     assert name not in said(made(teacher=TEACHER, weights=WEIGHTS, data=DATA))
 
 
+def test_no_temperature_is_advised_where_actions_are_continuous():
+    weak = taught(trained_env_steps=20_000)
+    assert "--temperature" in said(weak)["weak teacher"]
+    assert "--temperature" not in said(replace(weak, continuous=True))["weak teacher"]
+
+
 def test_weights_that_fit_no_student_leave_their_agent_as_a_teacher():
     assert methods(made(teacher=TEACHER, weights=replace(WEIGHTS, same_network=False))) == EXPECTED["distil, then wean"]
 
@@ -315,6 +321,11 @@ def test_weaning_is_guarded_for_a_strong_teacher_and_not_for_ever_for_a_weak_one
     assert (strong.by, strong.sticky, strong.guard) == ("score", True, 0.2)
     assert (weak.by, weak.sticky) == ("score", False)
     assert (strong.lr_final, weak.lr_final) == (0.1, 1.0)
+
+
+def test_a_dqn_that_a_policy_taught_is_held_by_its_own_best_when_it_leaves():
+    assert fit(QDagger(), taught(tells=LOGITS, plays="sample"))[0].method.wean.anchor == 1.5
+    assert fit(QDagger(), taught())[0].method.wean.anchor == QDagger().wean.anchor
 
 
 def test_a_teacher_leads_for_about_an_episode():
