@@ -9,7 +9,7 @@ from reincarnate import envs
 from reincarnate.cli.task_flags import with_task
 from reincarnate.data.layouts import Transitions
 from reincarnate.data.replay import Replay
-from reincarnate.envs.frames import LUMA
+from reincarnate.envs.frames import LUMA, framing
 from reincarnate.errors import UserError
 from reincarnate.nets.qnet import natural_torso, torso_maker
 from reincarnate.students import A2C, DQN, PPO, SAC
@@ -44,6 +44,15 @@ def test_colours_stand_behind_each_other_and_grey_screens_lead():
     assert step.obs[0, :, 0, 0].tolist() == [2, 3, 4, 5]
     single, _ = begun("own_tasks:Screen?greyscale=true")
     assert (single.spec.obs_shape, single.spec.stack) == ((96, 96, 1), 1)
+
+
+def test_screens_whose_colours_come_first_are_stacked_in_front_as_sb3_has_them():
+    kept = framing((3, 8, 9), "uint8", 2, False, "Mine-v0")
+    assert kept.shape == (6, 8, 9)
+    frames = kept.fresh()
+    one, two = (np.full((3, 8, 9), value, np.uint8) for value in (1, 2))
+    frames(one)
+    assert [int(plane.max()) for plane in frames(two)] == [1, 1, 1, 2, 2, 2]
 
 
 def test_grey_is_what_the_eye_takes_for_as_bright():

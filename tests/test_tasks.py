@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import own_tasks
 import pytest
+from gymnasium.envs.registration import WrapperSpec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -137,6 +138,30 @@ def test_a_family_from_outside_is_one_registration(monkeypatch):
 
 
 # ---- what a task is ----------------------------------------------------------------------------------
+
+
+def test_a_longer_limit_than_the_registered_one_holds_beneath_a_registrations_own_wrappers():
+    own = WrapperSpec("Idle", "gymnasium.wrappers:RecordEpisodeStatistics", {})
+    gym.register("Short-v0", entry_point=own_tasks.Never, max_episode_steps=5, additional_wrappers=(own,))
+    try:
+        for address, limit in (("Short-v0", 5), ("Short-v0?max_episode_steps=9", 9)):
+            env = envs.make(address, 1)
+            env.reset(np.random.default_rng(0))
+            assert [bool(env.step(np.zeros(1, np.int64)).truncated[0]) for _ in range(limit)].index(True) == limit - 1
+    finally:
+        del gym.registry["Short-v0"]
+
+
+@pytest.mark.parametrize(
+    "task, packages",
+    [
+        ("MiniGrid-Empty-5x5-v0", {"minigrid"}),
+        ("popgym-CountRecallEasy-v0", {"popgym"}),
+        ("dm_control/cartpole-balance-v0", {"dm-control", "mujoco"}),
+    ],
+)
+def test_a_tasks_identity_names_the_packages_that_it_is_of(task, packages):
+    assert envs.identity(task)["code"].keys() == packages
 
 
 def test_a_task_registered_later_is_known_and_one_registered_anew_is_seen_as_it_is_now():

@@ -175,6 +175,11 @@ def test_a_factory_gets_its_arguments_as_text(source: str):
     assert torch.equal(told(f"{source}:make?kind=good"), 2 * OBS)
 
 
+def test_two_teachers_of_one_file_are_not_one(tmp_path: Path):
+    (tmp_path / "two.py").write_text("import torch\ndef a(obs):\n    return torch.zeros(len(obs), 2)\nb = a\n")
+    assert len({open_teacher(f"py:{tmp_path / 'two.py'}:{name}").card.sha256 for name in ("a", "b")}) == 2
+
+
 def test_the_hash_covers_the_source_its_arguments_and_the_files_they_name(source: str, tmp_path: Path):
     weights = tmp_path / "weights.bin"
     weights.write_bytes(b"one")

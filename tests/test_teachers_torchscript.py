@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from reincarnate.cli import main
 from reincarnate.errors import UserError
+from reincarnate.files.atomic import sha256_file
 from reincarnate.teachers import open_teacher, torchscript
 from reincarnate.types import Teacher
 
@@ -472,3 +473,10 @@ def test_any_change_of_bytes_ends_in_a_teacher_or_one_line(tmp_path_factory, cha
         told(open_teacher(f"torchscript:{path}", 2))
     except UserError as error:
         assert "\n" not in str(error)
+
+
+def test_a_file_that_is_read_in_another_way_is_another_teacher(tmp_path):
+    address = saved(mlp(), tmp_path / "a.pt", OBS)
+    ways = ("", "?tells=logits", "?tells=probabilities", "?output=0")
+    assert len({open_teacher(address + way).card.sha256 for way in ways}) == 4
+    assert open_teacher(address).card.sha256 == sha256_file(tmp_path / "a.pt")

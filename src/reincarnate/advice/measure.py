@@ -158,6 +158,7 @@ def _preferences(question: Question, spec: TaskSpec, teacher: Teacher, tick: Tic
     how = way_of_playing(teacher.card, question.plays)
     who = {"teacher": teacher.card.sha256, "plays": how, "temperature": own}
     request = {"kind": "preferences", **who, "protocol": spec.protocol, "seed": PRIOR_SEED}
+    request["task"] = envs.identity(spec.id)
     path = question.store / "preferences" / f"{sha256_json(request)[:16]}.json"
     if path.exists():
         kept = Record(load_record(path), path).record("measured")

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import warnings
 from typing import Any, NamedTuple
 
 import gymnasium as gym
@@ -19,6 +20,7 @@ from reincarnate.types import TaskSpec, VectorEnv
 
 TAKES_SETTINGS = True
 LONGEST = 10_000  # env steps of an episode where nobody names a limit: a policy that walks into a wall must end too
+NO_PICTURES = ".*render_mode=.* that is not in the possible render_modes"
 PROBE = 1_000  # random steps in which an episode of a task without a limit must end once
 
 
@@ -138,9 +140,7 @@ def _described(task: TaskSettings, registration: EnvSpec, faces: Faces) -> TaskS
 def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
     """An environment in its wrappers, without TimeLimit and order checks, which cost more than CartPole itself."""
     try:
-        env: Any = gym.make(registration, disable_env_checker=True, **task.kwargs)
-        while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
-            env = env.env
+        env = _unlimited(_made(registration, task.kwargs))
         for name in task.wrappers:
             env = _wrapped(env, name)
         _ = env.observation_space, env.action_space  # a task without them says so here
@@ -155,6 +155,24 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         words = str(error)
         hint = "; --env-kwargs.NAME VALUE gives it an argument" if "missing" in words and "argument" in words else ""
         raise UserError(said + hint) from error
+    return env
+
+
+def _made(registration: EnvSpec, kwargs: dict[str, Any]) -> Any:
+    """What Gymnasium makes. Of a task that is to be drawn and cannot, `envs.watching` says so in a line of its own."""
+    if "render_mode" not in kwargs:
+        return gym.make(registration, disable_env_checker=True, **kwargs)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=NO_PICTURES)
+        return gym.make(registration, disable_env_checker=True, **kwargs)
+
+
+def _unlimited(env: Any) -> Any:
+    """The same without TimeLimit and order checks, wherever among its registration's wrappers they are."""
+    while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
+        env = env.env
+    if isinstance(env, gym.Wrapper):
+        env.env = _unlimited(env.env)
     return env
 
 

@@ -20,6 +20,7 @@ from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
 PREFIX, VERSION = "dm_control/", "-v0"
+PACKAGES = ("dm-control", "mujoco")  # distributions that its tasks' code is of
 UNLIMITED = 1e10  # MuJoCo's mjMAXVAL: what dm_control calls the bounds of an actuator without limits
 
 

@@ -26,9 +26,8 @@ class Framing(NamedTuple):
 class Frames:
     """One copy's last observations, the oldest first, zeros before the episode's start."""
 
-    def __init__(self, shape: tuple[int, ...], dtype: str, count: int, grey: bool, leading: bool):
+    def __init__(self, shape: tuple[int, ...], dtype: str, count: int, grey: bool, leading: bool, axis: int):
         self._grey, self._leading, self._shape = grey, leading, shape
-        axis = 0 if leading or len(shape) == 1 else -1
         self._axis, self._each = axis, 1 if leading else shape[axis] // count
         self._kept = np.zeros(shape, dtype)
 
@@ -54,13 +53,17 @@ class Frames:
 def framing(shape: tuple[int, ...], dtype: str, count: int, grey: bool, env_id: str) -> Framing:
     """How observations of a shape are shown. UserError: greyscale asked of what is no screen in colour.
 
-    Vectors and colours stand one behind the other, as SB3's VecFrameStack has them; grey screens lead, as Atari's.
+    Vectors and colours stand one behind the other, as SB3's VecFrameStack has them (of screens whose colours come first
+    in front); grey screens lead, as Atari's.
     """
     if grey and (len(shape) != SCREEN_AXES or shape[-1] != COLOURS or dtype != "uint8"):
         raise UserError(f"{env_id} shows {dtype}{list(shape)}; --greyscale is for screens, uint8 [rows, columns, 3]")
     if count == 1 and not grey:
         return Framing(shape, 1, None)
     leading = grey and count > 1
+    first = len(shape) == SCREEN_AXES and dtype == "uint8" and shape[0] < min(shape[1:])  # channels, SB3's rule
+    axis = 0 if leading or first or len(shape) == 1 else -1
     in_grey = (count, *shape[:-1]) if leading else (*shape[:-1], 1)
-    whole = in_grey if grey else (*shape[:-1], shape[-1] * count)
-    return Framing(whole, count if leading else 1, lambda: Frames(whole, dtype, count, grey, leading))
+    beside = (shape[0] * count, *shape[1:]) if first else (*shape[:-1], shape[-1] * count)
+    whole = in_grey if grey else beside
+    return Framing(whole, count if leading else 1, lambda: Frames(whole, dtype, count, grey, leading, axis))

@@ -31,7 +31,8 @@ def identity(env: Any) -> dict[str, Any]:
     if hasattr(family, "identity"):  # several tasks: each by itself
         return family.identity(named)
     if not getattr(family, "TAKES_SETTINGS", False):
-        packages = getattr(family, "PACKAGES", PACKAGES.get(family.__name__.rpartition(".")[2], ()))
+        known = getattr(family, "PACKAGES", PACKAGES.get(family.__name__.rpartition(".")[2], ()))
+        packages = family.packages(named) if hasattr(family, "packages") else known
         return {"id": named, "code": {name: version_of(name) for name in packages}}
     registration = family.registered(named)
     entry = registration.entry_point

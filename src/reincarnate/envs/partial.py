@@ -13,7 +13,8 @@ from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
 from reincarnate.types import TaskSpec, VectorEnv
 
-PACKAGES = {"MiniGrid-": "minigrid", "popgym-": "popgym"}
+PREFIXES = {"MiniGrid-": "minigrid", "popgym-": "popgym"}
+"""Of ids, and whose package they are."""
 PLANES = (11, 6, 3)  # MiniGrid's kinds of object, colours and states of a door
 
 
@@ -21,10 +22,15 @@ class Ids:
     """Any id with one of the prefixes may be asked for; those are listed whose package is loaded already."""
 
     def __iter__(self) -> Iterator[str]:
-        return (env_id for env_id in gym.registry if env_id.startswith(tuple(PACKAGES)))
+        return (env_id for env_id in gym.registry if env_id.startswith(tuple(PREFIXES)))
 
     def __contains__(self, env_id: object) -> bool:
-        return isinstance(env_id, str) and env_id.startswith(tuple(PACKAGES))
+        return isinstance(env_id, str) and env_id.startswith(tuple(PREFIXES))
+
+
+def packages(env_id: str) -> tuple[str, ...]:
+    """The distributions that a task's code is of."""
+    return tuple(package for prefix, package in PREFIXES.items() if env_id.startswith(prefix))
 
 
 def ids() -> Ids:
@@ -61,7 +67,7 @@ def make(env_id: str, n: int, view: str) -> VectorEnv:
 
 
 def _made(env_id: str) -> Any:
-    package = next(name for prefix, name in PACKAGES.items() if env_id.startswith(prefix))
+    package = next(name for prefix, name in PREFIXES.items() if env_id.startswith(prefix))
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")  # MiniGrid's pygame greets on import
     try:
         importlib.import_module(package)

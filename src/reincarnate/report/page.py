@@ -231,13 +231,13 @@ def _origins(runs: Sequence[FinishedRun]) -> Iterable[str]:
             "teacher": _distinct(run.config.get("teacher") for run in own),
             "hash of the teacher": _distinct(run.prior.get("teacher") for run in own),
             "hash of the data": _distinct(run.prior.get("data") for run in own),
-            "final evaluation": f"{own[0].config.get('eval_episodes')} episodes",
+            "final evaluation": f"{own[0].config.get('final_episodes')} episodes",
             "random policy's score": json.dumps(own[0].result["reference"]["random"]),
             "teacher's score": _distinct(json.dumps(x) for x in teachers if x),
             **_greedy(own),
             "protocol": json.dumps(own[0].result.get("protocol")),
             "hash of the protocol": _distinct(run.result.get("protocol_hash") for run in own),
-            "versions": _distinct(json.dumps(run.result.get("versions")) for run in own),
+            "versions": _distinct(json.dumps(run.config.get("versions")) for run in own),
         }
         pairs = "".join(f"<dt>{k}</dt><dd><code>{escape(fact)}</code></dd>" for k, fact in facts.items())
         yield f"<h3>{escape(env)}</h3><dl>{pairs}</dl>"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reincarnate.envs.task import divided
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors, sha256_json
 from reincarnate.files.records import Record, is_text, load_record
@@ -38,6 +39,11 @@ class References:
 
     hashes: set[str] = field(default_factory=set)
     tasks: set[str] = field(default_factory=set)
+
+    def plays(self, task: str) -> bool:
+        """Whether a task is played, whatever its settings, alone or beside others."""
+        pieces = {piece.partition("?")[0] for address in self.tasks for piece in divided(address)}
+        return task.partition("?")[0] in pieces
 
     def logits(self) -> set[str]:
         """Names of all files of logits that they may use."""
@@ -131,7 +137,7 @@ def _unused(path: Path, kind: str, refers: References, logits: set[str]) -> str 
         gone = record.hash("data") not in refers.hashes
         return f"where {request.text('kind')} lies" if gone else None
     who = request.text("who")
-    used = task in refers.tasks and (who == "random" or who in refers.hashes)
+    used = refers.plays(task) and (who == "random" or who in refers.hashes)
     return None if used else f"{task}, score of {who[:12]}"
 
 

@@ -43,6 +43,12 @@ class Asked:
     output: str = ""
     bounds: tuple[tuple[float, ...], tuple[float, ...]] | None = None
 
+    @property
+    def reading(self) -> bytes:
+        """How the file is to be read, where that is asked for: read in another way it is another teacher."""
+        how = (self.tells, self.output, self.bounds)
+        return repr(how).encode() if any(how) else b""
+
 
 def read_address(rest: str, scheme: str) -> Asked:
     """The address after its scheme. UserError: an unknown key, or a value that cannot be."""

@@ -231,7 +231,7 @@ def _card(
         tells=TELLS[tells],
         network=known.get("network", type(policy).__name__),
         parameters=known.get("parameters", count),
-        sha256=_digest(module, source, arguments),
+        sha256=_digest(module, source, rest.partition("?")[0].rpartition(":")[2], arguments),
         obs_shape=None if shape is None else tuple(shape),
         obs_dtype=known.get("obs_dtype"),
         actions=known.get("actions", actions if tells == "actions" or tells in CONTINUOUS else None),
@@ -246,9 +246,9 @@ def _card(
     )
 
 
-def _digest(module: ModuleType, source: Path | None, arguments: dict[str, str]) -> str:
-    """Of the source, and of each argument: the content of the file it names, else the text itself."""
-    parts = [read_file(source) if source else module.__name__.encode()]
+def _digest(module: ModuleType, source: Path | None, name: str, arguments: dict[str, str]) -> str:
+    """Of the source, which of it is the teacher, and each argument: the file's content that it names, else the text."""
+    parts = [read_file(source) if source else module.__name__.encode(), b"\0", name.encode()]
     for key, value in sorted(arguments.items()):
         content = read_file(Path(value)) if Path(value).is_file() else value.encode()
         parts += [b"\0", key.encode(), b"=", sha256(content).encode()]

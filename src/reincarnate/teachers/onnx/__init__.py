@@ -120,7 +120,7 @@ def _open(rest: str, asked: Asked, actions: int | None) -> OnnxTeacher:
         tells=TELLS[lift.word],
         network=", ".join(f"{count} {name}" for name, count in found.operators.most_common(6)),
         parameters=found.parameters,
-        sha256=sha256(payload, more),
+        sha256=sha256(payload, more, asked.reading),
         obs_shape=shape,
         obs_dtype=dtype,
         actions=known,

@@ -21,7 +21,7 @@ from reincarnate.files.safe import MIB, parse_json, read_file, read_members, rea
 from reincarnate.teachers.frozen import Memoryless, as_gaussian, as_prediction, device_of
 from reincarnate.teachers.heads import Acts, Bounded, Gaussian
 from reincarnate.teachers.sb3.belonging import Found, find
-from reincarnate.teachers.sb3.evidence import read_evidence
+from reincarnate.teachers.sb3.evidence import WRITTEN_WITH, read_evidence
 from reincarnate.teachers.sb3.format import SavedAgent, read_text
 from reincarnate.teachers.sb3.network import build_network
 from reincarnate.teachers.sb3.recurrent import Remembering, build_recurrent
@@ -36,6 +36,7 @@ MEMBERS = {
     "pytorch_variables.pth": MIB,
     "tensors.pth": MIB,  # its name before 1.0
     "_stable_baselines3_version": 1024,
+    WRITTEN_WITH: 64,
 }
 LARGEST_LOG_ALPHA = 50.0  # beyond, e to that is no worth of anything
 SAFE = "weights and JSON only; nothing was unpickled"
@@ -167,7 +168,8 @@ def _opened(path: str, more: tuple[str, ...] = ()) -> tuple[Sb3Teacher, Source]:
         alpha = _alpha(members.get("pytorch_variables.pth") or members.get("tensors.pth") or b"")
     except UserError as error:
         raise UserError(f"{file}: {error}") from None
-    found = find(file, read_evidence(data, saved.entries), saved.obs_shape, asked, saved.entries)
+    evidence = read_evidence(data, saved.entries, members.get(WRITTEN_WITH, b""))
+    found = find(file, evidence, saved.obs_shape, asked, saved.entries)
     version = members.get("_stable_baselines3_version", b"unknown").decode("ascii", "replace").strip()[:20]
     card = replace(_card(path, payload, version, saved, words, parts, found), alpha=alpha)
     source = Source(file, card, data, saved, tensors, found.statistics, members)

@@ -157,13 +157,17 @@ class _Search:
         fitting = {name: one for name, one in found.items() if one.fits(self.shape)}
         verdicts = {name: self.evidence.proves(one) for name, one in fitting.items()}
         if proven := [name for name, verdict in verdicts.items() if verdict]:
-            return _taken(fitting[proven[0]], proven[0], "they turn its last raw observation into the one it saw")
+            return _taken(fitting[proven[0]], proven[0], self._proof(fitting[proven[0]]))
         left = {name: one for name, one in fitting.items() if verdicts[name] is None}
         if not left:
             return self._none_left(found, fitting, trained)
         if mine := [name for name in self.own if name in left]:
             return self._checked(left[mine[0]], mine[0], "they bear its name")
         return self._shared(left)
+
+    def _proof(self, one: Statistics) -> str:
+        written = one.sha256 == self.evidence.written_with
+        return "it was written with them" if written else "they turn its last raw observation into the one it saw"
 
     def _read(self, name: str) -> Statistics:
         try:
@@ -192,7 +196,7 @@ class _Search:
         fitting = {name: one for name in names if (one := self._read(name)).fits(self.shape)}
         proven = [name for name, one in fitting.items() if self.evidence.proves(one)]
         if proven:
-            return _taken(fitting[proven[0]], proven[0], "they turn its last raw observation into the one it saw")
+            return _taken(fitting[proven[0]], proven[0], self._proof(fitting[proven[0]]))
         left = [name for name, one in fitting.items() if self.evidence.proves(one) is None]
         if len(left) == 1 and not self.strangers:
             return self._checked(fitting[left[0]], left[0], "the only ones beside the only agent")

@@ -24,6 +24,8 @@ NEAR = 0.05
 """The same, where the statistics may have seen one more observation than the agent, which moves young ones further."""
 COUNTED = 0.01
 """Part of the steps by which the number of observations seen may differ from them: episodes are begun anew."""
+WRITTEN_WITH = "vecnormalize.sha256"
+"""A member of zips that `export` wrote: the hash of the statistics that it wrote beside."""
 SETTINGS = MIB
 TEXT = 8 * MIB
 
@@ -35,6 +37,8 @@ class Evidence:
     `wrapped`: whether it was trained in a `VecNormalize` (SB3 keeps raw observations beside those it sees only then);
     None where it does not say. `seen` are its last observations [n, *O], as its network got them, and `raw` what they
     were made of, where both were kept. `training` is the moment its training began, `steps` and `copies` its length.
+    `written_with` is the hash of the statistics that were exported with it: a rollout student's stop short of its
+    steps, and others' count what they learnt from, so that numbers would prove nothing.
     """
 
     wrapped: bool | None
@@ -43,6 +47,7 @@ class Evidence:
     training: float | None
     steps: int | None
     copies: int
+    written_with: str = ""
 
     def proves(self, statistics: Statistics) -> bool | None:
         """Whether these statistics made the observations that the zip holds; None where that cannot be told.
@@ -50,6 +55,8 @@ class Evidence:
         Off-policy agents keep the raw observation of the very one they saw last, so that they can also disprove it;
         of others the statistics' own last observation is compared, which is as old only if both were saved together.
         """
+        if statistics.sha256 == self.written_with:
+            return True
         if not statistics.normalises or self.seen is None:
             return None
         if self.raw is not None:
@@ -73,7 +80,7 @@ def _close(
     return bool((np.abs(statistics(raw) - seen) <= tolerance * (1 + np.abs(seen))).all())
 
 
-def read_evidence(data: dict[str, Any], entries: Sequence[Entry] = ()) -> Evidence:
+def read_evidence(data: dict[str, Any], entries: Sequence[Entry] = (), written_with: bytes = b"") -> Evidence:
     """Of a zip's text. Arrays lie in pickles, of which only the numbers are taken; a Dict's stand side by side."""
     module = str((data.get("policy_class") or {}).get("__module__", "")) if "policy_class" in data else ""
     off_policy = any(f".{name}." in module for name in OFF_POLICY)
@@ -89,6 +96,7 @@ def read_evidence(data: dict[str, Any], entries: Sequence[Entry] = ()) -> Eviden
         training=float(start) if isinstance(start, int | float) and not isinstance(start, bool) else None,
         steps=steps if isinstance(steps, int) and steps >= 0 else None,
         copies=copies if isinstance(copies, int) and 0 < copies < 10**6 else 1,
+        written_with=written_with.decode("ascii", "replace"),
     )
 
 

@@ -93,10 +93,14 @@ def schedule_note(
 
 
 def rhythm(data: Mapping[str, Any]) -> dict[str, int]:
-    """Env steps between updates and updates at once; {} where the zip does not tell them in steps."""
+    """Env steps between updates and updates at once; {} where the zip does not tell them in steps.
+
+    Stable-Baselines3 counts steps of all copies at once.
+    """
     frequency, each = _frequency(data.get("train_freq")), data.get("gradient_steps")
     if frequency is None or isinstance(each, bool) or not isinstance(each, int) or not -1 <= each <= 10_000 or not each:
         return {}
+    frequency *= int(number(data, Field("n_envs", True, 1, 10_000)) or 1)
     return {"update_every": frequency, "updates_each": frequency if each < 0 else each}
 
 

@@ -99,7 +99,7 @@ def open_address(rest: str, actions: int | None = None) -> TorchScriptTeacher:
         tells=TELLS[lift.word],
         network=f"{str(module.original_name)[:40]}, up to {calls} calls of {len(operators)} kinds of operators",
         parameters=sum(parameter.numel() for parameter in module.parameters()),
-        sha256=sha256(payload),
+        sha256=sha256(payload, asked.reading),
         obs_shape=None,
         obs_dtype=None,
         actions=known if word == "actions" or (bounds and len(bounds[0]) > 1) else None,
