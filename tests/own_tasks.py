@@ -43,6 +43,17 @@ class Three(Plain):
         return self.np_random.random(5).astype(np.float32)
 
 
+class Drawless(Plain):
+    """Takes a way to be drawn, and draws nothing."""
+
+    def __init__(self, render_mode: str | None = None):
+        super().__init__()
+        self.render_mode = render_mode
+
+    def render(self):
+        return None
+
+
 class Never(Plain):
     def __init__(self):
         super().__init__(length=10**9)

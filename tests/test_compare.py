@@ -195,6 +195,16 @@ def test_settings_that_differ_make_two_methods_of_one_name(tmp_path):
     assert labels == ["qdagger (temperature=1.0)", "qdagger (temperature=0.5)"]
 
 
+def test_students_of_different_kinds_are_named_by_their_kind_and_by_settings_only_among_their_like(tmp_path):
+    td3, ppo = {"name": "td3", "lr": 3e-4, "actor_every": 2}, {"name": "ppo", "lr": 1e-3, "clip": 0.2}
+    fake_run(tmp_path / "a", seed=0, config={"student": td3})
+    fake_run(tmp_path / "b", seed=0, config={"student": ppo})
+    assert [run.label for run in load_runs([tmp_path]).runs] == ["qdagger (student td3)", "qdagger (student ppo)"]
+    fake_run(tmp_path / "c", seed=0, config={"student": {**ppo, "clip": 0.1}, "method.temperature": 0.5})
+    told = ["student ppo, student.clip=0.2, temperature=1.0", "student ppo, student.clip=0.1, temperature=0.5"]
+    assert [run.label for run in load_runs([tmp_path]).runs] == [f"qdagger ({x})" for x in ["student td3", *told]]
+
+
 # ---- refusing ----------------------------------------------------------------------------------------
 
 

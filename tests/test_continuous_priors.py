@@ -196,6 +196,20 @@ def test_they_teach_students_of_every_kind(name, source, tmp_path):
         assert np.isfinite(execute(run, tmp_path / f"{name}{i}")["score"])
 
 
+def test_a_temperature_that_is_asked_for_with_continuous_actions_is_told_to_change_nothing(source, tmp_path):
+    def told(**settings) -> list[str]:
+        method = Kickstart(**settings)
+        found = prepare(run_of(method, small(TD3), tmp_path, teacher=f"{source}:means")).warnings
+        return [line for line in found if "temperature" in line]
+
+    assert told() == []
+    assert told(temperature=1.0)[0].startswith(
+        "--temperature 1 changes nothing: continuous actions have no temperature"
+    )
+    both = told(temperature=0.5, teacher_temperature=1.0)
+    assert both[0].startswith("--temperature 0.5 and --teacher-temperature 1 change nothing")
+
+
 def test_a_privileged_teacher_sees_what_the_student_does_not(source, tmp_path):
     task, teacher = "Privileged-v0?sees=noise", f"view:goal:{source}:privileged"
     spec = envs.spec(task)

@@ -1,5 +1,6 @@
 """An agent written as a zip is opened by Stable-Baselines3 itself, plays the same actions there, and learns on."""
 
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from reincarnate import envs
 from reincarnate.agents.agent import Agent, save_agent
 from reincarnate.cli import main
 from reincarnate.errors import UserError
@@ -17,7 +19,22 @@ from reincarnate.files.sb3_pickles import ALLOWED
 from reincarnate.nets.normalise import ObservationNorm
 from reincarnate.priors.weights import open_weights
 from reincarnate.sharing.export import export, probes
-from reincarnate.students import A2C, D4PG, DQN, PPO, QRDQN, SAC, TD3, TQC, ModernSAC, PPOContinuous, Rainbow
+from reincarnate.sharing.sb3_spaces import spaces_of
+from reincarnate.students import (
+    A2C,
+    D4PG,
+    DQN,
+    PPO,
+    QRDQN,
+    SAC,
+    TD3,
+    TQC,
+    ModernSAC,
+    PPOContinuous,
+    PrimalDual,
+    Rainbow,
+)
+from reincarnate.teachers import open_teacher
 from reincarnate.types import TaskSpec
 
 with warnings.catch_warnings():
@@ -132,7 +149,112 @@ def test_statistics_lie_beside_the_zip_and_sb3_loads_them(settings, tmp_path: Pa
     assert again.student.freeze_norm and again.spec.bounds == PENDULUM.bounds
 
 
+def test_statistics_written_beside_a_zip_are_told_by_what_they_are_of_and_known_as_its_own(tmp_path: Path, capsys):
+    for settings, words in (
+        (PPOContinuous(**{**BRIEF, "batch_size": 4}), "its observations and of its rewards"),
+        (SAC(**REPLAYED, normalise=True), "its observations"),
+    ):
+        folder = tmp_path / type(settings).__name__
+        agent, out = stored(folder, settings, PENDULUM), folder / "x.zip"
+        main(["export", str(agent.path), "--to", "sb3", "--out", str(out)])
+        assert f"x_vecnormalize.pkl: the statistics of {words}\n" in capsys.readouterr().out
+        warned = open_teacher(f"sb3:{out}").card.warnings
+        assert warned == ("observations are normalised by x_vecnormalize.pkl (it was written with them)",)
+
+
+def custom(*names: str) -> str:
+    named = ", ".join(f'"{name}": env.{name}' for name in names)
+    return f"custom_objects={{{named}}})"
+
+
+class Odd(gym.Env):
+    """Five steps of a task whose spaces `SPACES` names."""
+
+    def __init__(self, which: str = "2d", high: float = 3.0):
+        self.action_space, self.observation_space = SPACES[which], gym.spaces.Box(-high, high, (3,), np.float32)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.t = 0
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        assert self.action_space.contains(action), action
+        self.t += 1
+        return np.zeros(3, np.float32), 0.0, False, self.t == 5, {}
+
+
+SPACES: dict[str, gym.Space] = {
+    "2d": gym.spaces.Box(-2, 2, (2, 2), np.float32),
+    "several": gym.spaces.MultiDiscrete([2, 3]),
+    "later": gym.spaces.Discrete(3, start=5),
+    "float64": gym.spaces.Box(-2, 2, (2,), np.float64),
+}
+
+
+@pytest.fixture
+def odd():
+    for which in SPACES:
+        gym.register(f"Odd-{which}-v0", Odd, kwargs={"which": which})
+    yield
+    for which in SPACES:
+        del gym.registry[f"Odd-{which}-v0"]
+
+
+@pytest.mark.parametrize("address", ["Pendulum-v1?max_episode_steps=50", "Pendulum-v1?g=9.8&max_episode_steps=50"])
+def test_an_exported_agent_of_a_task_with_a_shorter_limit_opens_with_its_environment(address, tmp_path: Path, capsys):
+    agent, out = stored(tmp_path, SAC(**REPLAYED), replace(PENDULUM, id=address)), tmp_path / "x.zip"
+    main(["export", str(agent.path), "--to", "sb3", "--out", str(out)])
+    assert "warning" not in capsys.readouterr().err
+    loaded(stable_baselines3.SAC, out, gym.make("Pendulum-v1")).learn(12)
+
+
+@pytest.mark.parametrize("id", ["nobody:Pendulum-v1?import=nobody", "nobody:Make", "Odd-2d-v0?which=2d", "A-v0,B-v0"])
+def test_what_a_task_shows_is_not_looked_up_where_that_would_run_what_the_agent_names(id: str, odd, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "builtins.__import__", lambda name, *rest, real=__import__: (asked.append(name), real(name, *rest))[1]
+    )
+    found = spaces_of(replace(PENDULUM, id=id))
+    assert "nobody" not in asked and "nobody" not in sys.modules
+    wide = [remark for remark in found.remarks if "not known here" in remark]
+    assert bool(wide) == (not id.startswith("nobody:Pendulum")) and isinstance(found.observations, gym.spaces.Box)
+    assert not wide or custom("observation_space", "action_space") in wide[0]
+
+
+def test_the_way_out_of_unknown_spaces_is_told_and_works(odd, tmp_path: Path, capsys):
+    spec = replace(PENDULUM, id="nobody:Odd", actions=4, bounds=((-2.0,) * 4, (2.0,) * 4))
+    agent, out = stored(tmp_path, SAC(**REPLAYED), spec), tmp_path / "x.zip"
+    main(["export", str(agent.path), "--to", "sb3", "--out", str(out)])
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1 and custom("observation_space", "action_space") in said
+    env = gym.make("Odd-2d-v0")
+    with pytest.raises(ValueError, match="spaces do not match"):
+        loaded(stable_baselines3.SAC, out, env)
+    told = {"observation_space": env.observation_space, "action_space": env.action_space}
+    stable_baselines3.SAC.load(out, env=env, device="cpu", custom_objects=told).learn(12)
+
+
+def test_actions_that_sb3_has_in_another_form_are_told_with_a_way_out_that_works(odd, tmp_path: Path):
+    for which, settings in (("2d", TD3(**REPLAYED)), ("several", DQN(**REPLAYED)), ("later", DQN(**REPLAYED))):
+        spec = envs.spec(f"Odd-{which}-v0")
+        out = tmp_path / which / "x.zip"
+        remarks = export(stored(tmp_path / which, settings, spec), "sb3", out).remarks
+        env, kind = gym.make(spec.id), stable_baselines3.TD3 if which == "2d" else stable_baselines3.DQN
+        assert len(remarks) == 1
+        told = {"action_space": env.action_space} if which == "2d" else None
+        if told:
+            assert custom("action_space") in remarks[0]
+        else:
+            env = eval(remarks[0].partition("give SB3 ")[2], {"gymnasium": gym, "np": np, "env": env})
+        kind.load(out, env=env, device="cpu", custom_objects=told).learn(12)
+    plain = spaces_of(envs.spec("Odd-float64-v0"))
+    assert plain.actions == SPACES["float64"] and not plain.remarks
+
+
 REFUSED = [
+    (PrimalDual(**SMALL), CART, "has no PrimalDual agents; PPO, A2C"),
+    (PrimalDual(**SMALL), PENDULUM, "has no PrimalDual agents; PPO, A2C"),
     (Rainbow(**SMALL), CART, "has no Rainbow agents; PPO, A2C"),
     (DQN(**SMALL, layer_norm=True), CART, "DQN has no layer norms"),
     (DQN(hidden=(8,), torso="nature-same"), replace(SCREEN, obs_shape=(4, 84, 84)), "no torso NatureSameCNN"),

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -96,6 +97,18 @@ def test_pictures_are_drawn_without_a_screen_and_without_a_complaint_of_it(tmp_p
         monkeypatch.delenv(name, raising=False)
     film(["py:rule.py:lean"], "CartPole-v1", longest=3)
     assert capfd.readouterr().err == "" and "SDL_VIDEODRIVER" not in os.environ
+
+
+def test_a_task_that_draws_no_pictures_is_one_line_and_no_complaint_of_gymnasiums(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rule.py").write_text(RULE)
+    with warnings.catch_warnings(record=True) as complaints, pytest.raises(SystemExit):
+        warnings.simplefilter("always")
+        main(["play", "py:rule.py:lean", "--env", "own_tasks:Drawless", "--gif", "x.gif"])
+    assert not [one for one in complaints if "render_mode" in str(one.message)]
+    assert (
+        capsys.readouterr().err.strip() == "error: own_tasks:Drawless?render_mode=rgb_array draws no pictures of itself"
+    )
 
 
 def test_without_ffmpeg_a_gif_is_named(tmp_path, monkeypatch):

@@ -60,6 +60,27 @@ def test_opened_teachers_agents_paths_and_functions_become_addresses(made, tmp_p
     assert rc.Run("CartPole-v1", rc.Kickstart(), teacher=code["lean"]).teacher == f"py:{tmp_path}/rule_of_thumb.py:lean"
 
 
+def test_lists_in_settings_are_taken_for_tuples(made, tmp_path):
+    place = made[1].parent / "store"
+    student = rc.DQN(hidden=[8], warmup=20, batch_size=8)
+    run = rc.Run("CartPole-v1", rc.Scratch(), student, store=place, imports=[], **TINY)
+    assert run == rc.Run("CartPole-v1", rc.Scratch(), SMALL, store=place, **TINY)
+    assert np.isfinite(rc.execute(run, tmp_path / "run")["score"])
+    with pytest.raises(rc.UserError, match=r"^student\.lr: expected float, found \[0\.001\]$"):
+        rc.execute(rc.Run("CartPole-v1", rc.Scratch(), rc.DQN(lr=[1e-3]), store=place, **TINY), tmp_path / "x")
+
+
+def test_a_dataset_is_opened_by_a_path_as_text_and_an_agents_by_the_agent(made, tmp_path):
+    run = rc.Run("CartPole-v1", rc.Scratch(), SMALL, store=tmp_path / "store", keep="all", **TINY)
+    rc.execute(run, tmp_path / "run")
+    kept = rc.open_agent(f"store:{tmp_path / 'run'}").data()
+    assert kept is not None and rc.open_dataset(str(kept.path)).id == kept.id == rc.open_dataset(kept.path).id
+    with pytest.raises(rc.UserError, match=r"manifest\.json"):
+        rc.open_dataset("nope")
+    with pytest.raises(rc.UserError, match=r"names an agent, and no dataset: open_agent\('store:runs/a'\)\.data\(\)"):
+        rc.open_dataset("store:runs/a")
+
+
 def test_what_no_record_could_name_is_refused(from_python):
     for teacher in (lambda obs: obs, types.SimpleNamespace(card=3)):
         with pytest.raises(rc.UserError, match=r"^teacher"):

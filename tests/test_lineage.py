@@ -28,6 +28,7 @@ from reincarnate.report.runs import load_run
 from reincarnate.store import Amount, lineage_of
 from reincarnate.store.lineage import known_places, read_agent
 from reincarnate.store.nodes import COSTS, exact, from_record, of_agent, of_data, record, total
+from reincarnate.store.verify import verify
 from reincarnate.students import IQN, PQN, Rainbow
 from reincarnate.teachers import open_teacher
 from reincarnate.training.flops import teacher_flops
@@ -369,6 +370,42 @@ def test_a_teacher_in_python_is_not_run_to_be_looked_at(tmp_path, monkeypatch, c
     Path("rule.py").write_text("open('ran', 'w')\n" + rule)
     main(["lineage", "verify", "x"])
     assert "not checked" in capsys.readouterr().out and not Path("ran").exists()
+
+
+def test_a_teacher_with_a_view_and_each_of_several_are_looked_at_where_they_lie(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("one", "two"):
+        write_zip(Path(f"{name}.zip"), described(obs_shape=(4,)), dqn_weights(4, hidden=len(name) + ord(name[0]) % 5))
+    Path("rule.py").write_text("import torch\ndef lean(obs):\n    return torch.stack([-obs[:, 2], obs[:, 2]], 1)\n")
+    several, view, rule = "several:mean:sb3:one.zip,sb3:two.zip", "view:x:sb3:one.zip", "py:rule.py:lean"
+    addresses = {"s": several, "v": view, "b": f"several:mean:{rule},{rule}", "p": f"view:x:{rule}"}
+    for name, address in addresses.items():
+        parent = {"role": "teacher", "sha256": open_teacher(address, 2).card.sha256, "address": address}
+        put_agent(Path(name), name, prior={"parents": [parent]})
+
+    def states() -> list[str]:
+        return [list(verify(lineage(name), 2))[1].state for name in addresses]
+
+    assert states() == ["sound", "sound", "not checked", "not checked"]
+    flip(Path("two.zip"), 60)
+    assert states()[:2] == ["wrong", "sound"]
+    Path("two.zip").unlink()
+    assert states()[:2] == ["missing", "sound"]
+
+
+def test_an_address_is_printed_as_it_is_and_never_as_a_picture(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    put_agent(
+        Path("a"), "a", prior={"parents": [{"role": "teacher", "sha256": sha("t"), "address": "view:b:py:x.py:f"}]}
+    )
+    main(["lineage", "show", "a"])
+    assert "view:b:py:x.py:f" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main(["lineage", "show", "view:b:c"])
+    assert "view:b:c" in capsys.readouterr().err
+    write_zip(Path("x.zip"), described(obs_shape=(4,)), dqn_weights(4))
+    main(["inspect", "view:b:sb3:x.zip"])
+    assert "teacher view:b:sb3:x.zip" in capsys.readouterr().out
 
 
 def test_diff_says_only_what_changed(here, capsys):

@@ -25,7 +25,7 @@ from reincarnate.methods.schedules import Geometric
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
-from reincarnate.students import PPO, SAC, STUDENTS, TD3, ModernSAC, judging
+from reincarnate.students import D4PG, PPO, SAC, STUDENTS, TD3, TQC, ModernSAC, judging
 from reincarnate.students.noise import Noise
 from reincarnate.students.policy import PolicyStudent
 from reincarnate.teachers import open_teacher
@@ -151,7 +151,18 @@ def test_iql_asks_about_no_action_that_the_data_has_not():
     assert means[0]["td"].item() == pytest.approx(td.item(), rel=1e-4)
     weight = offline.exponential_weight(noted, 3.0, 100.0)
     loss = (weight * (net.actor(batch.obs) - batch.action).square().sum(-1)).mean()
-    assert means[1]["weighted_cloning"].item() == pytest.approx(2 * loss.item(), rel=1e-4)  # every second update
+    assert means[1]["weighted_cloning"].item() == pytest.approx(loss.item(), rel=1e-4)
+
+
+def test_iql_and_the_expectile_say_what_critics_they_need():
+    for student, name in ((D4PG(), "D4PG"), (TQC(), "TQC"), (ModernSAC(), "ModernSAC")):
+        with pytest.raises(UserError, match=f"iql needs critics of plain values; {name}'s are distributions: td3, sac"):
+            IQL().equipped(student, None)
+        with pytest.raises(UserError, match=r"--student.expectile 0.7 needs critics of plain values: td3, sac"):
+            replace(student, expectile=0.7).check(1)
+    assert IQL().equipped(ModernSAC(loss="squared"), None).expectile == 0.7
+    with pytest.raises(UserError, match=r"^--student.expectile must be below 1, not 1.5$"):
+        TD3(expectile=1.5).check(1)
 
 
 def test_values_of_state_learn_the_expectile_of_the_datas_actions():

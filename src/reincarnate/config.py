@@ -152,6 +152,31 @@ def _named(kind: Any) -> str:
     return "nothing" if kind is type(None) else getattr(kind, "__name__", str(kind))
 
 
+def with_tuples(value: Any) -> Any:
+    """Settings that were made in Python, themselves and those within, with tuples where lists stand for them."""
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    held = {field.name: getattr(value, field.name) for field in dataclasses.fields(value) if field.init}
+    fresh = {name: _tupled(type(value), name, item) for name, item in held.items()}
+    changed = {name: item for name, item in fresh.items() if item is not held[name]}
+    return dataclasses.replace(value, **changed) if changed else value
+
+
+def _tupled(owner: type, name: str, item: Any) -> Any:
+    """A field of `owner` with a tuple for a list, where it should hold one."""
+    if not isinstance(item, list):
+        return with_tuples(item)
+    with suppress(NameError):  # somebody's own class, annotated with names that are not there
+        kind = typing.get_type_hints(owner)[name]
+        if any(get_origin(option) is tuple for option in (get_args(kind) if _is_union(kind) else [kind])):
+            return _deep(item)
+    return item
+
+
+def _deep(item: Any) -> Any:
+    return tuple(map(_deep, item)) if isinstance(item, list) else item
+
+
 def refuse_other_kinds(value: Any, where: str = "") -> None:
     """Of a dataclass that was made in Python. Raises UserError where a field holds another kind than its annotation."""
     try:

@@ -17,7 +17,13 @@ from reincarnate.files.text import clean_lines
 
 
 class SafeConsole(Console):
-    """A console on which no text commands the terminal: names and messages of strangers reach it from many places."""
+    """A console on which no text commands the terminal: names and messages of strangers reach it from many places.
+
+    Nor does `:name:` become a picture: addresses are full of colons.
+    """
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings, emoji=False)
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """What rich makes of it, all that cannot be printed as spaces."""

@@ -66,9 +66,10 @@ def _poor_weights(m: Measurement) -> bool:
 
 
 def _weak(m: Measurement) -> str:
+    hint = "" if m.continuous else "; if imitation goes badly, try --temperature 1"
     return (
         f"the teacher was trained for {m.trained:,} env steps, the student will be for {m.budget:,}: expect to outgrow "
-        "it; if imitation goes badly, try --temperature 1"
+        f"it{hint}"
     )
 
 

@@ -28,6 +28,7 @@ def export(args: list[str]) -> None:
             out: The file; it must not exist.
         """
         from reincarnate.sharing import export as exporting
+        from reincarnate.sharing.sb3_pickles import statistics_of
 
         opened = open_agent(folder_of(agent))
         done = exporting.export(opened, to, out)
@@ -41,7 +42,9 @@ def export(args: list[str]) -> None:
             )
         else:
             said += f"; differs from the agent by at most {done.difference:.1e} on {exporting.PROBES} observations"
-        said += "".join(f"\n{path}: the statistics of its observations, and of rewards" for path in done.beside)
+        for line in done.remarks:
+            ui.note(f"warning: {line}", whole=True)
+        said += "".join(f"\n{path}: {statistics_of(opened)}" for path in done.beside)
         ui.say(f"{said}\n{out}, {out.stat().st_size:,} bytes, agent {opened.sha256}")
 
     cli(command, args, "reincarnate export")

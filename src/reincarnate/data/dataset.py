@@ -134,8 +134,13 @@ def whole_episodes(replay: Replay, stream: int) -> np.ndarray:
     return at[starts[0] :] if len(starts) else at[:0]
 
 
-def open_dataset(path: Path) -> Dataset:
+def open_dataset(path: Path | str) -> Dataset:
     """Open a stored dataset, every column hashed once. UserError: it is none, or is not what its manifest says."""
+    if str(path).startswith("store:"):
+        raise UserError(
+            f"{path} names an agent, and no dataset: open_agent({str(path)!r}).data() is the replay it kept"
+        )
+    path = Path(path)
     manifest = load_record(within(path, "manifest.json"))
     if manifest.get("kind") != "dataset":
         raise UserError(f"{path} is not a dataset of reincarnate's")

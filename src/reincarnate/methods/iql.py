@@ -37,4 +37,9 @@ class IQL(Method):
         """With state values. Raises UserError where the student cannot have them."""
         if not hasattr(student, "expectile"):
             raise UserError(f"iql needs a student that can have state values: td3 or sac, not {type(student).__name__}")
+        if not student.plain_values:
+            raise UserError(
+                f"iql needs critics of plain values; {type(student).__name__}'s are distributions: td3, sac, or "
+                "modern_sac with --student.loss squared"
+            )
         return replace(student, expectile=checked("--expectile", positive("--expectile", self.expectile)))

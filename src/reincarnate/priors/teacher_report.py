@@ -152,7 +152,7 @@ def inspect_teacher(
 
 def teacher_table(report: TeacherReport) -> Table:
     """All of a report, one line a thing."""
-    table = Table(title=f"teacher {report.uri}", show_header=False, title_justify="left", min_width=60)
+    table = Table(title=f"teacher {escape(report.uri)}", show_header=False, title_justify="left", min_width=60)
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in _described(report):

@@ -16,6 +16,7 @@ from reincarnate.report.statistics import Interval
 from reincarnate.training.evaluate import RETURN, Scale
 
 MOST_SECONDS = 1e10  # three centuries
+KIND = "student.name"  # the setting that says what student it is
 UNFINISHED, FAILED, NO_SCORE, NOT_BEGUN = "not finished", "failed", "no score", "not begun"
 
 
@@ -330,11 +331,18 @@ def _label(runs: list[FinishedRun]) -> list[FinishedRun]:
             continue
         same = [other for other in runs if not other.config.get("label")]
         peers = [_settings(other) for other in same if (other.method, other.env) == (run.method, run.env)]
-        keys = sorted({key for peer in peers for key in peer})
-        differ = [key for key in keys if len({json.dumps(peer.get(key)) for peer in peers}) > 1]
-        told = ", ".join(f"{key}={_settings(run).get(key)}" for key in differ)
+        told = ", ".join(_told_apart(_settings(run), peers))
         labelled.append(replace(run, label=f"{run.method} ({told})" if told else run.method))
     return labelled
+
+
+def _told_apart(own: dict[str, Any], peers: list[dict[str, Any]]) -> list[str]:
+    """What tells a run's settings from its peers': the kind of student, and what differs among those of its kind."""
+    kind = own.get(KIND)
+    alike = [peer for peer in peers if peer.get(KIND) == kind]
+    keys = sorted({key for peer in alike for key in peer})
+    differ = [key for key in keys if len({json.dumps(peer.get(key)) for peer in alike}) > 1]
+    return [f"student {kind}"] * (len(alike) < len(peers)) + [f"{key}={own.get(key)}" for key in differ]
 
 
 def _settings(run: FinishedRun) -> dict[str, Any]:

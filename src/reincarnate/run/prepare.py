@@ -10,8 +10,10 @@ import torch
 from reincarnate import envs
 from reincarnate.agents.agent import Agent
 from reincarnate.agents.imported import Imported
+from reincarnate.config import refuse_other_kinds
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
+from reincarnate.methods.weaning import Imitates
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
 from reincarnate.priors.played import Tick
@@ -87,7 +89,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     suited.student.check(run.copies)
     student = suited.student.newborn(spec, run.seed)  # raises where torso and task clash
     _check_cast(suited, spec)
-    warnings += _changes(run, suited) + tuple(getattr(run.student, "remarks", lambda spec: ())(spec))
+    warnings += _changes(run, suited) + _idle(run, spec) + tuple(getattr(run.student, "remarks", lambda spec: ())(spec))
     agent = weights.open_weights(run.weights, spec) if run.weights else None
     if agent:
         load_weights(run, spec, agent, student)
@@ -122,11 +124,22 @@ def _changes(asked: Run, suited: Run) -> tuple[str, ...]:
     return (f"{method_name(asked)} sets the student's {told}",) if names else ()
 
 
+def _idle(run: Run, spec: TaskSpec) -> tuple[str, ...]:
+    """What was set of the method and changes nothing, in words: continuous actions have no temperature."""
+    if not spec.continuous or not isinstance(run.method, Imitates):
+        return ()
+    settings = {name: getattr(run.method, name, None) for name in ("temperature", "teacher_temperature")}
+    told = [f"--{name.replace('_', '-')} {x:g}" for name, x in settings.items() if isinstance(x, int | float)]
+    why = "continuous actions have no temperature; of a teacher that tells a spread the KL is taken, else an error"
+    return (f"{' and '.join(told)} change{'' if told[1:] else 's'} nothing: {why}",) if told else ()
+
+
 def prepare_all(runs: Sequence[Run]) -> list[Prepared]:
     """Several runs; those that differ in their seed alone are opened once."""
     known: dict[Run, Prepared] = {}
     opened: dict[str, Teacher] = {}
     for run in runs:
+        refuse_other_kinds(run)  # a list in the place of a number has no hash
         alike = replace(run, seed=0)
         if alike not in known:
             known[alike] = prepare(run, opened)

@@ -12,7 +12,7 @@ import tyro
 
 from reincarnate import __version__, envs
 from reincarnate.agents.card import command
-from reincarnate.config import from_dict, refuse_other_kinds, to_dict
+from reincarnate.config import from_dict, refuse_other_kinds, to_dict, with_tuples
 from reincarnate.envs.identity import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
@@ -121,6 +121,10 @@ class Run:
         for name in ("teacher", "data", "weights"):  # from Python also paths, and what has been opened
             object.__setattr__(self, name, address_of(getattr(self, name), name))
         object.__setattr__(self, "store", str(self.store))
+        for name in ("method", "student", "exchange"):
+            object.__setattr__(self, name, with_tuples(getattr(self, name)))
+        if isinstance(self.imports, list):
+            object.__setattr__(self, "imports", tuple(self.imports))
 
     @property
     def copies(self) -> int:

@@ -35,6 +35,7 @@ from reincarnate.nets.plain import plain
 from reincarnate.priors.weights import open_weights
 from reincarnate.sharing import sb3
 from reincarnate.sharing.sb3_pickles import statistics
+from reincarnate.sharing.sb3_spaces import spaces_of
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.types import LOGITS, VALUES, Settings, TaskSpec
 
@@ -53,12 +54,13 @@ ACTIONS, CARRY = "actions", "carry_after"
 
 class Export(NamedTuple):
     """What was written: the format in words, what its graph gives of so many numbers, the largest difference from the
-    agent (None: not compared), more files."""
+    agent (None: not compared), more files, what whoever loads it must know."""
 
     words: str
     gives: tuple[str, int]
     difference: float | None
     beside: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Graph(nn.Module):
@@ -116,7 +118,8 @@ def export(agent: Agent, kind: str, out: Path) -> Export:
     for path, more in beside.items():
         write_bytes(path, more)
     write_bytes(out, content)
-    return Export(words, (graph.outputs[0], agent.spec.actions), difference, tuple(beside))
+    remarks = spaces_of(agent.spec).remarks if kind == "sb3" else ()
+    return Export(words, (graph.outputs[0], agent.spec.actions), difference, tuple(beside), remarks)
 
 
 def _beside(agent: Agent, kind: str, out: Path) -> dict[Path, bytes]:

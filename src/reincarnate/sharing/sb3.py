@@ -13,8 +13,11 @@ import torch
 from torch import nn
 
 from reincarnate.agents.agent import Agent
+from reincarnate.files.safe import sha256
 from reincarnate.sharing.sb3_forms import form_of
-from reincarnate.sharing.sb3_pickles import actions, class_entry, kwargs_entry, observations, space_entry
+from reincarnate.sharing.sb3_pickles import class_entry, kwargs_entry, space_entry, statistics
+from reincarnate.sharing.sb3_spaces import spaces_of
+from reincarnate.teachers.sb3.evidence import WRITTEN_WITH
 
 VERSION = "2.9.2"  # whose form this is
 
@@ -22,7 +25,7 @@ VERSION = "2.9.2"  # whose form this is
 def zipped(agent: Agent) -> tuple[bytes, str]:
     """The zip, and what it is. UserError: an agent that no algorithm of SB3's can be."""
     form = form_of(agent)
-    settings, spec = agent.student, agent.spec
+    settings, spaces = agent.student, spaces_of(agent.spec)
     steps = agent.about.get("env_steps")
     data = {
         "policy_class": class_entry(form.module, form.name),
@@ -34,7 +37,7 @@ def zipped(agent: Agent) -> tuple[bytes, str]:
         **{"_episode_num": 0, "use_sde": getattr(settings, "sde", False), "sde_sample_freq": -1},
         **{"_current_progress_remaining": 1.0, "_stats_window_size": 100, "_n_updates": 0, "n_envs": 1},
         **dict.fromkeys(("ep_info_buffer", "ep_success_buffer")),
-        **{"observation_space": space_entry(observations(spec)), "action_space": space_entry(actions(spec))},
+        **{"observation_space": space_entry(spaces.observations), "action_space": space_entry(spaces.actions)},
         **{"gamma": settings.gamma, **form.data},
     }
     buffer = io.BytesIO()
@@ -45,6 +48,8 @@ def zipped(agent: Agent) -> tuple[bytes, str]:
         for name, count in form.optimisers.items():
             archive.writestr(f"{name}.pth", _saved(_optimiser(count, settings, form.rmsprop)))
         archive.writestr("_stable_baselines3_version", VERSION)
+        if beside := statistics(agent):  # SB3 does not look at it, and leaves it out when it saves the agent again
+            archive.writestr(WRITTEN_WITH, sha256(beside))
     return buffer.getvalue(), f"a zip of Stable-Baselines3 {VERSION}'s form, {form.name}"
 
 

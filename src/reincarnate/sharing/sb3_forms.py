@@ -54,7 +54,7 @@ def form_of(agent: Agent) -> Form:
     settings, network = agent.student, agent.network()
     if getattr(settings, "remembers", False):
         raise UserError(f"Stable-Baselines3 has no memories; {CLASSES} without one can be written")
-    if isinstance(network, PolicyNetwork):
+    if isinstance(settings, PolicySettings) and isinstance(network, PolicyNetwork):
         return _policy(settings, network, agent.spec)
     if isinstance(settings, ContinuousSettings):
         return _actor_critic(settings, network)

@@ -12,34 +12,10 @@ import numpy as np
 
 from reincarnate.agents.agent import Agent
 from reincarnate.nets.normalise import CLIP, EPSILON, ObservationNorm
+from reincarnate.sharing.sb3_spaces import spaces_of
 from reincarnate.students.policy_network import PolicyNetwork
-from reincarnate.types import TaskSpec
 
 PROTOCOL = 3  # the newest in which a value may be written apart from those around it
-
-
-def observations(spec: TaskSpec) -> gymnasium.Space:
-    """The task's own, where Gymnasium knows it and it looks the same; else as wide as the dtype allows."""
-    if ":" not in spec.id and spec.id in gymnasium.registry:
-        try:
-            env = gymnasium.make(spec.id)
-            space = env.observation_space
-            env.close()
-        except Exception:  # whatever it is that keeps a task from being made
-            space = None
-        if isinstance(space, gymnasium.spaces.Box) and space.shape == spec.obs_shape:
-            return gymnasium.spaces.Box(space.low, space.high, dtype=space.dtype)  # pyright: ignore[reportArgumentType]
-    dtype = np.dtype(spec.obs_dtype)
-    low, high = {"u": (0, 255), "b": (0, 1)}.get(dtype.kind, (-np.inf, np.inf))
-    return gymnasium.spaces.Box(low, high, spec.obs_shape, dtype)  # pyright: ignore[reportArgumentType]
-
-
-def actions(spec: TaskSpec) -> gymnasium.Space:
-    """The task's actions."""
-    if spec.bounds is None:
-        return gymnasium.spaces.Discrete(spec.actions)
-    low, high = (np.array(bound, np.float32) for bound in spec.bounds)
-    return gymnasium.spaces.Box(low, high, dtype=np.float32)
 
 
 def space_entry(space: gymnasium.Space) -> dict[str, Any]:
@@ -87,15 +63,13 @@ def statistics(agent: Agent) -> bytes | None:
 
     Only plain values, arrays and spaces lie in it, and the names of `VecNormalize` and `RunningMeanStd`.
     """
-    network: Any = agent.network()
-    obs = network.obs_norm if isinstance(network, PolicyNetwork) else getattr(network, "norm", None)
-    obs = obs if isinstance(obs, ObservationNorm) else None
-    reward = getattr(network, "reward_norm", None)
+    obs, reward = _norms(agent)
     if obs is None and reward is None:
         return None
     module = "stable_baselines3.common.running_mean_std"
+    spaces = spaces_of(agent.spec)
     plain_values: dict[str, Any] = {
-        **{"num_envs": 1, "observation_space": observations(agent.spec), "action_space": actions(agent.spec)},
+        **{"num_envs": 1, "observation_space": spaces.observations, "action_space": spaces.actions},
         **{"reset_infos": [{}], "_seeds": [None], "_options": [{}], "render_mode": None, "metadata": {}},
         **{"norm_obs": obs is not None, "norm_obs_keys": None, "clip_obs": CLIP, "clip_reward": CLIP},
         **{"gamma": agent.student.gamma, "epsilon": EPSILON, "training": True, "norm_reward": reward is not None},
@@ -107,6 +81,19 @@ def statistics(agent: Agent) -> bytes | None:
         entries += _value_of(key) + _instance(module, "RunningMeanStd", _dictionary(value))
     whole = _instance("stable_baselines3.common.vec_env.vec_normalize", "VecNormalize", _table(entries))
     return HEAD + whole + pickle.STOP
+
+
+def statistics_of(agent: Agent) -> str:
+    """What an agent's statistics are of, in words."""
+    told = zip(_norms(agent), ("its observations", "its rewards"), strict=True)
+    return f"the statistics of {' and of '.join(words for norm, words in told if norm is not None)}"
+
+
+def _norms(agent: Agent) -> tuple[ObservationNorm | None, Any]:
+    """What normalises an agent's observations, and its rewards."""
+    network: Any = agent.network()
+    obs = network.obs_norm if isinstance(network, PolicyNetwork) else getattr(network, "norm", None)
+    return obs if isinstance(obs, ObservationNorm) else None, getattr(network, "reward_norm", None)
 
 
 def _moments(norm: Any, shape: tuple[int, ...]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from reincarnate.store.nodes import (
     pulled_from,
     total,
 )
-from reincarnate.store.scan import RUN, Found, Tell, local, look, scan
+from reincarnate.store.scan import RUN, Found, Tell, local, look, parts, scan
 
 KINDS = {"weights": AGENT, "replay": AGENT, "data": DATA}  # of a parent in a role; teachers may be anything
 
@@ -160,6 +160,9 @@ def _candidates(parent: Parent, told: Node | None, places: Places) -> Iterator[t
         if found.kind != RUN:
             yield found.path, found.kind
     for address in (parent.address, told.address if told else None):
+        if composed := _composed(address):
+            yield composed, TEACHER
+            continue
         folder = local(address)
         if folder is None or not os.path.exists(folder):
             continue
@@ -173,6 +176,15 @@ def _candidates(parent: Parent, told: Node | None, places: Places) -> Iterator[t
                 yield path, DATA
         if folder.is_file():
             yield folder, TEACHER
+
+
+def _composed(address: str | None) -> Path | None:
+    """Where a teacher lies that is made of others, or shown a view: the first of its parts, if all of them are here."""
+    named = parts(address)
+    if not named or named == [address]:
+        return None
+    places = [place for part in named if (place := local(part)) and os.path.exists(place)]
+    return places[0] if len(places) == len(named) else None
 
 
 def _merged(own: Node, told: Node | None) -> Node:

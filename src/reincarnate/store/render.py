@@ -31,7 +31,7 @@ def show(lineage: Lineage) -> RenderableType:
 def as_text(lineage: Lineage, width: int = 110) -> str:
     """The tree without colours and without what lies where here, for those who are elsewhere."""
     buffer = io.StringIO()
-    Console(file=buffer, width=width, color_system=None).print(tree(lineage, here=False), highlight=False)
+    Console(file=buffer, width=width, color_system=None, emoji=False).print(tree(lineage, here=False), highlight=False)
     return "\n".join(line.rstrip() for line in buffer.getvalue().splitlines()) + "\n"
 
 

@@ -94,10 +94,33 @@ def _agent(folder: Path, value: dict[str, Any]) -> Iterator[Found]:
             yield Found(path.absolute(), TEACHER, teacher.sha256, teacher.task, f"{teacher.name}, {teacher.detail}")
 
 
-def local(address: str | None) -> Path | None:
-    """The file or folder that an address names, if it names one: `sb3:FILE`, `store:DIR`, a plain path, `py:FILE:…`."""
+def split_view(address: str) -> tuple[str, str]:
+    """`view:KEY:` of an address, "" where it has none, and the address of the teacher that is shown that view."""
+    scheme, _, rest = address.partition(":")
+    view, colon, inner = rest.partition(":")
+    return (f"view:{view}:", inner) if scheme == "view" and colon else ("", address)
+
+
+def parts(address: str | None) -> list[str]:
+    """The teachers that an address names, without their views: several of `several:HOW:ADDRESS,ADDRESS`, else one."""
     if not address:
+        return []
+    _, inner = split_view(address)
+    scheme, _, rest = inner.partition(":")
+    if scheme != "several":
+        return [inner]
+    return [split_view(one.strip())[1] for one in rest.partition(":")[2].split(",")]
+
+
+def local(address: str | None) -> Path | None:
+    """The file or folder that an address names, if it names one: `sb3:FILE`, `store:DIR`, a plain path, `py:FILE:…`.
+
+    Of `view:KEY:ADDRESS` that of the address; of several teachers none.
+    """
+    named = parts(address)
+    if len(named) != 1:
         return None
+    address = named[0]
     scheme, colon, rest = address.partition(":")
     if scheme == "prior" and colon:
         if rest in priors():

@@ -12,6 +12,7 @@ from reincarnate.files.finished import check_done
 from reincarnate.store.lineage import Lineage
 from reincarnate.store.nodes import AGENT, DATA, Node
 from reincarnate.store.render import short_path
+from reincarnate.store.scan import local, parts, split_view
 from reincarnate.teachers import SCHEMES, open_teacher, recognise
 
 READ = frozenset(SCHEMES.ours) - {"py", "hf"}  # kinds of teachers that are read without running anybody's code
@@ -51,11 +52,32 @@ def _check(node: Node, path: Path, actions: int | None) -> Checked:
         check_agent(path)
     elif node.kind == DATA:
         check_dataset(path, node.sha256)
-    elif (node.address or "").startswith("py:") or path.suffix == ".py":
-        return Checked(node, UNCHECKED, f"{path} is code, which is not run to look at it")
+    elif code := _code(node, path):
+        return Checked(node, UNCHECKED, f"{code} is code, which is not run to look at it")
+    elif len(parts(node.address)) > 1:
+        return Checked(node, SOUND, _check_several(node, actions))
     else:
         _check_teacher(node, path, actions)
     return Checked(node, SOUND, short_path(path))
+
+
+def _code(node: Node, path: Path) -> Path | None:
+    """Of a teacher that is written in Python, or has such a one among its parts, the file."""
+    named = parts(node.address)
+    written = [part for part in named if part.startswith("py:")]
+    if len(named) > 1:
+        return local(written[0]) if written else None
+    return path if written or path.suffix == ".py" else None
+
+
+def _check_several(node: Node, actions: int | None) -> str:
+    """Several teachers in one, each where its address says; returns where. UserError: they are others by now."""
+    places = {part: place for part in parts(node.address) if (place := local(part))}
+    for part, place in places.items():
+        _refuse_unread(part.partition(":")[0] if ":" in part else recognise(place.absolute()), place)
+    where = ", ".join(map(short_path, places.values()))
+    _compare(str(node.address), node, where, actions)
+    return where
 
 
 def check_agent(folder: Path) -> str:
@@ -85,12 +107,21 @@ def _check_teacher(node: Node, path: Path, actions: int | None) -> None:
     """A file whose hash it is, or a teacher whose reader says so; of the address only how it is to be read is taken."""
     if path.is_file() and sha256_file(path) == node.sha256:
         return
-    scheme, _, rest = (node.address or "").partition(":")
+    view, address = split_view(node.address or "")
+    scheme, _, rest = address.partition(":")
     _, question, query = rest.partition("?")  # how it is to be read is part of what it is
     place = path.absolute()  # so that no name of a file can be taken for a scheme
     kind = scheme if scheme in READ else recognise(place)
+    _refuse_unread(kind, path)
+    _compare(f"{view}{kind}:{place}{question}{query}", node, str(path), actions)
+
+
+def _refuse_unread(kind: str, path: Path) -> None:
     if kind not in READ:
         raise UserError(f"{path} is read by {kind}:, which may run code or ask the network; it is not looked at")
-    found = open_teacher(f"{kind}:{place}{question}{query}", actions).card.sha256
+
+
+def _compare(address: str, node: Node, place: str, actions: int | None) -> None:
+    found = open_teacher(address, actions).card.sha256
     if found != node.sha256:
-        raise UserError(f"{path} has changed: {found[:12]}… but was {node.sha256[:12]}…")
+        raise UserError(f"{place} has changed: {found[:12]}… but was {node.sha256[:12]}…")

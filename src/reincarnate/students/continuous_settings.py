@@ -89,9 +89,11 @@ class ContinuousSettings(SequenceSettings):
         refuse_outside(self, "gamma", "tau")
         if self.adam_eps <= 0 or self.tau == 0:
             raise UserError("--student.adam-eps and --student.tau must be above 0")
-        if self.expectile and (self.expectile >= 1 or not isinstance(self.critic(), ExpectedReturn)):
+        if self.expectile >= 1:
+            raise UserError(f"--student.expectile must be below 1, not {self.expectile:g}")
+        if self.expectile and not self.plain_values:
             raise UserError(
-                f"--student.expectile {self.expectile:g} must be below 1, and of critics of plain values: "
+                f"--student.expectile {self.expectile:g} needs critics of plain values: "
                 "td3, sac, or modern_sac with --student.loss squared"
             )
         if self.asked > self.critics:
@@ -105,6 +107,11 @@ class ContinuousSettings(SequenceSettings):
     def critic(self) -> StateActionCritic:
         """How the critics' outputs are read and learnt."""
         return ExpectedReturn()
+
+    @property
+    def plain_values(self) -> bool:
+        """Whether its critics tell numbers, and no distributions."""
+        return isinstance(self.critic(), ExpectedReturn)
 
     # ---- what the loop asks --------------------------------------------------------------------------
 
