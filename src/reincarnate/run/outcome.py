@@ -191,7 +191,7 @@ def _by_task(prepared: Prepared, final: Evaluation) -> dict[str, Any]:
     scale, references, told = reference.scale, reference.by_task(names), {}
     for i, (name, part) in enumerate(zip(names, final.parts, strict=True)):
         low, high = part.interval()
-        own = _told(scale.tasks[i], part.mean) if isinstance(scale, Scales) else None
+        own = scale.tasks[i].normalise(part.mean) if isinstance(scale, Scales) else None
         numbers = {"score": part.mean, "interval": [low, high], "normalised": own, "episodes": len(part.returns)}
         told[name] = {**numbers, "reference": references[name]}
     return {"tasks": told}

@@ -220,20 +220,16 @@ def _named_by(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
 def fingerprint(rest: str) -> str | None:
     """The hash that the teacher `py:rest` will have on its card, none of it imported; None where it is not found.
 
-    It is that of the source, and of each argument: the content of the file it names, else the text itself.
+    See `teachers.python.fingerprint_of`.
     """
     target, _, query = rest.partition("?")
-    place = target.rpartition(":")[0]
+    place, _, name = target.rpartition(":")
     source = Path(place) if place.endswith(".py") else _source(place)
     if source is None or not source.is_file():
         return None
-    from reincarnate.teachers.python import _arguments
+    from reincarnate.teachers.python import _arguments, fingerprint_of
 
-    parts = [read_bounded(source)]
-    for name, value in sorted(_arguments(rest, query).items()):
-        content = read_bounded(Path(value)) if Path(value).is_file() else value.encode()
-        parts += [b"\0", name.encode(), b"=", sha256(content).encode()]
-    return sha256(*parts)
+    return fingerprint_of(read_bounded(source), name, _arguments(rest, query))
 
 
 def _source(module: str) -> Path | None:

@@ -247,8 +247,12 @@ def _card(
 
 
 def _digest(module: ModuleType, source: Path | None, name: str, arguments: dict[str, str]) -> str:
+    return fingerprint_of(read_file(source) if source else module.__name__.encode(), name, arguments)
+
+
+def fingerprint_of(content: bytes, name: str, arguments: dict[str, str]) -> str:
     """Of the source, which of it is the teacher, and each argument: the file's content that it names, else the text."""
-    parts = [read_file(source) if source else module.__name__.encode(), b"\0", name.encode()]
+    parts = [content, b"\0", name.encode()]
     for key, value in sorted(arguments.items()):
         content = read_file(Path(value)) if Path(value).is_file() else value.encode()
         parts += [b"\0", key.encode(), b"=", sha256(content).encode()]
