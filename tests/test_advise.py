@@ -6,6 +6,8 @@ import shlex
 from dataclasses import replace
 from pathlib import Path
 
+import gymnasium as gym
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -601,3 +603,38 @@ def test_recommending_takes_its_costs_from_a_trial_here(monkeypatch):
     assert [one.cost.seconds for one in found] == [20.0, 10.0, 10.0]
     assert record(found[0].run)["command"] == found[0].command
     assert found[0].cost.evaluation_episodes == 21 * 20 + 50 and found[1].cost.data_env_steps == 0
+
+
+class Loud(gym.Env):
+    """Observations of a size; a teacher whose values they are prefers by as much."""
+
+    size = 1.0
+    observation_space, action_space = gym.spaces.Box(-10, 10, (2,), np.float32), gym.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        super().reset(seed=seed)
+        return self.look(), {}
+
+    def look(self):
+        return (self.size * self.np_random.uniform(-1, 1, 2)).astype(np.float32)
+
+    def step(self, action):
+        return self.look(), 1.0, False, False, {}
+
+
+class Louder(Loud):
+    size = 8.0
+
+
+def test_how_decided_a_teacher_is_on_a_task_is_not_taken_for_another_of_its_name(tmp_path):
+    (tmp_path / "seen.py").write_text("def values(obs):\n    return obs\nvalues.tells = 'values'\n")
+    teacher, gaps = open_teacher(f"py:{tmp_path / 'seen.py'}:values", 2), []
+    for kind in (Loud, Louder):
+        gym.register("Loud-v0", entry_point=kind, max_episode_steps=20)
+        try:
+            question = Question("Loud-v0", store=tmp_path / "store")
+            found = measuring._preferences(question, envs.spec("Loud-v0"), teacher, lambda *_: None)
+        finally:
+            del gym.registry["Loud-v0"]
+        gaps.append(found["gap"])
+    assert gaps[1] == pytest.approx(8 * gaps[0], rel=0.2)

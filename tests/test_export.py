@@ -19,7 +19,7 @@ from reincarnate.data.layouts import from_unit
 from reincarnate.errors import UserError
 from reincarnate.losses.divergences import greedy_action
 from reincarnate.sharing import export as exporting
-from reincarnate.sharing.export import OPSET, export, probes
+from reincarnate.sharing.export import OPSET, Made, export, probes
 from reincarnate.students import DQN, IQN, PPO, PQN, QRDQN, SAC, TD3, Modern, Rainbow
 from reincarnate.teachers import open_teacher
 from reincarnate.types import TaskSpec
@@ -146,12 +146,12 @@ def test_a_file_that_differs_from_the_agent_is_never_written(tmp_path, monkeypat
     agent = open_agent(stored(tmp_path, STUDENTS["dqn"], CART))
 
     def wrong(graph, agent, example):
-        return b"file", "wrong", lambda obs: graph(torch.from_numpy(obs)).numpy() + 0.01
+        return Made(b"file", "wrong", lambda obs: graph(torch.from_numpy(obs)).numpy() + 0.01)
 
     monkeypatch.setitem(exporting.FORMATS, "onnx", wrong)
     with pytest.raises(UserError, match=r"differ from the agent's by up to 0\.01"):
         export(agent, "onnx", tmp_path / "x.onnx")
-    monkeypatch.setitem(exporting.FORMATS, "onnx", lambda *_: (b"", "", lambda obs: np.zeros((len(obs), 3))))
+    monkeypatch.setitem(exporting.FORMATS, "onnx", lambda *_: Made(b"", "", lambda obs: np.zeros((len(obs), 3))))
     with pytest.raises(UserError, match="it was not written"):
         export(agent, "onnx", tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()

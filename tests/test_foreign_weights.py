@@ -22,6 +22,7 @@ from reincarnate.losses.log_probs import log_prob_of, squashed_log_prob
 from reincarnate.methods import METHODS
 from reincarnate.priors.weights import open_weights
 from reincarnate.students import PPO, SAC
+from reincarnate.teachers.sb3 import hyper
 from reincarnate.types import TimeStep
 
 with warnings.catch_warnings():
@@ -447,3 +448,11 @@ def test_frozen_statistics_stay_as_they_are(settings, env, frozen, tmp_path):
     execute(Run(env, METHODS["scratch"](), settings, store=str(tmp_path / "store"), **few), tmp_path / "run")
     counts = [t for name, t in open_agent(tmp_path / "run").network().state_dict().items() if "moments.count" in name]
     assert counts and all((float(count) < 1) == frozen for count in counts)
+
+
+def test_a_rhythm_in_steps_of_several_copies_is_told_in_env_steps(monkeypatch):
+    monkeypatch.setattr(hyper, "_frequency", lambda told: 4)
+    for copies, each, wanted in ((1, 1, (4, 1, 250)), (8, 1, (32, 1, 31)), (8, -1, (32, 32, 1000))):
+        data = {"n_envs": copies, "gradient_steps": each, "target_update_interval": 1000}
+        pace = hyper.rhythm(data)
+        assert (pace["update_every"], pace["updates_each"], hyper.target_updates(data, pace)["target_every"]) == wanted

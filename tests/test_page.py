@@ -36,6 +36,13 @@ THREE = ("qdagger", "kickstart", "scratch")
 MANY = (*THREE, *"abcd")
 
 
+def test_the_page_tells_the_final_evaluation_and_the_versions_that_its_runs_record(tmp_path):
+    fake_run(tmp_path / "runs", config={"final_episodes": 50, "versions": {"torch": "2.13.0"}})
+    compare([tmp_path / "runs"], tmp_path / "out", tell=quiet)
+    text = unescape((tmp_path / "out" / "index.html").read_text())
+    assert "<dt>final evaluation</dt><dd><code>50 episodes</code>" in text and '{"torch": "2.13.0"}' in text
+
+
 def run_in_browser(page: str, script: str, folder: Path, *flags: str):
     """What a script leaves as JSON in the page's title."""
     assert CHROMIUM

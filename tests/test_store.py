@@ -16,6 +16,7 @@ from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
 from reincarnate.store import Index, register
+from reincarnate.store.gc import References, orphans
 from reincarnate.store.index import NAME
 from reincarnate.store.lineage import find_agent, known_places
 from reincarnate.store.scan import look
@@ -171,6 +172,17 @@ def put_score(who: str, task: str = "CartPole-v1") -> Path:
     path = STORE / "scores" / f"{sha256_json(request)[:16]}.json"
     put(path, {"request": request, "returns": [1.0], "env_steps": 3})
     return path
+
+
+@pytest.mark.parametrize("played", ["MinAtar/Breakout-v1,MinAtar/Asterix-v1", "Balloon/Station-v0?wind=simplex"])
+def test_scores_of_tasks_that_are_played_beside_others_or_with_settings_are_kept(played):
+    pieces = [piece.partition("?")[0] for piece in played.split(",")]
+    for piece in pieces:
+        put_score("random", piece)
+    refers = References()
+    assert len(orphans(STORE, refers, 0)) == len(pieces)
+    refers.play(played)
+    assert orphans(STORE, refers, 0) == []
 
 
 def put_request(data: str) -> Path:

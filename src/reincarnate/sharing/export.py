@@ -34,8 +34,7 @@ from reincarnate.losses.divergences import greedy_action
 from reincarnate.nets.plain import plain
 from reincarnate.priors.weights import open_weights
 from reincarnate.sharing import sb3
-from reincarnate.sharing.sb3_pickles import statistics
-from reincarnate.sharing.sb3_spaces import spaces_of
+from reincarnate.sharing.sb3_pickles import normalises
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.types import LOGITS, VALUES, Settings, TaskSpec
 
@@ -60,6 +59,18 @@ class Export(NamedTuple):
     gives: tuple[str, int]
     difference: float | None
     beside: tuple[Path, ...] = ()
+    remarks: tuple[str, ...] = ()
+
+
+class Made(NamedTuple):
+    """A file's content, what it is, and it answering, read back (None: nothing here can read it); what lies beside it
+    and what whoever loads it must know.
+    """
+
+    content: bytes
+    words: str
+    run: Answer | None
+    beside: bytes | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -112,24 +123,27 @@ def export(agent: Agent, kind: str, out: Path) -> Export:
     with torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracing and its exporters are called old by those who made them
         asked = _questions(graph, agent.spec)
-        content, words, run = FORMATS[kind](graph, agent, tuple(torch.from_numpy(array[:2]) for array in asked))
+        made = FORMATS[kind](graph, agent, tuple(torch.from_numpy(array[:2]) for array in asked))
         expected = (graph.predictions if kind == "sb3" else graph.answers)(*asked)
-        difference = _compare(graph.outputs, expected, run, asked) if run else None
-    for path, more in beside.items():
-        write_bytes(path, more)
-    write_bytes(out, content)
-    remarks = spaces_of(agent.spec).remarks if kind == "sb3" else ()
-    return Export(words, (graph.outputs[0], agent.spec.actions), difference, tuple(beside), remarks)
+        difference = _compare(graph.outputs, expected, made.run, asked) if made.run else None
+    for path in beside:
+        assert made.beside is not None
+        write_bytes(path, made.beside)
+    write_bytes(out, made.content)
+    return Export(made.words, (graph.outputs[0], agent.spec.actions), difference, beside, made.remarks)
 
 
-def _beside(agent: Agent, kind: str, out: Path) -> dict[Path, bytes]:
-    """What else is written: of SB3's zips the statistics, under a name that ours and their readers know it by."""
+def _beside(agent: Agent, kind: str, out: Path) -> tuple[Path, ...]:
+    """Where else is written: of SB3's zips the statistics, under a name that ours and their readers know them by."""
     if kind != "sb3":
-        return {}
+        return ()
     if out.suffix != ".zip":
         raise UserError(f"--out {out}: Stable-Baselines3 looks for a file whose name ends in .zip")
-    content = statistics(agent)
-    return {} if content is None else {out.with_name(f"{out.stem}_vecnormalize.pkl"): content}
+    return (_statistics_at(out),) if normalises(agent) else ()
+
+
+def _statistics_at(path: Path) -> Path:
+    return path.with_name(f"{path.stem}_vecnormalize.pkl")
 
 
 def probes(spec: TaskSpec) -> np.ndarray:
@@ -178,7 +192,7 @@ def _compare(outputs: Sequence[str], answers: Arrays, run: Answer, asked: Arrays
 # ---- formats: content, what it is, and how to run it ----------------------------------------------------
 
 
-def _onnx(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer | None]:
+def _onnx(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> Made:
     onnx, runtime = _library("onnx"), None
     buffer = io.BytesIO()
     try:
@@ -201,12 +215,13 @@ def _onnx(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[byte
     try:
         runtime = _library("onnxruntime")
     except UserError:
-        return content, words, None
+        return Made(content, words, None)
     session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
-    return content, words, lambda *arrays: tuple(session.run(None, dict(zip(graph.inputs, arrays, strict=True))))
+    run = lambda *arrays: tuple(session.run(None, dict(zip(graph.inputs, arrays, strict=True))))
+    return Made(content, words, run)
 
 
-def _torchscript(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer]:
+def _torchscript(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> Made:
     buffer = io.BytesIO()
     torch.jit.save(torch.jit.trace(graph, example, check_trace=False), buffer)
     content = without_places(buffer.getvalue())
@@ -215,7 +230,7 @@ def _torchscript(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tup
     def run(*arrays: np.ndarray) -> Arrays:
         return _arrays(loaded(*map(torch.from_numpy, arrays)))
 
-    return content, f"TorchScript, by torch {torch.__version__}", run
+    return Made(content, f"TorchScript, by torch {torch.__version__}", run)
 
 
 def without_places(archive: bytes) -> bytes:
@@ -228,12 +243,12 @@ def without_places(archive: bytes) -> bytes:
     return kept.getvalue()
 
 
-def _safetensors(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer]:
+def _safetensors(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> Made:
     """All that makes the agent up: its weights as they are, settings and task as JSON in the header."""
     weights = {name: tensor.contiguous() for name, tensor in agent.network().state_dict().items()}
     content = save(weights, metadata_of(agent))
     loaded = _from_safetensors(content)
-    return content, "safetensors, settings in the header", loaded.answers
+    return Made(content, "safetensors, settings in the header", loaded.answers)
 
 
 def metadata_of(agent: Agent) -> dict[str, str]:
@@ -254,15 +269,17 @@ def _from_safetensors(content: bytes) -> Graph:
     return Graph(network.eval().requires_grad_(False), student, spec)
 
 
-def _sb3(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> tuple[bytes, str, Answer]:
+def _sb3(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> Made:
     """Read back as somebody else's agent, with nothing unpickled."""
-    content, words = sb3.zipped(agent)
+    zipped = sb3.zipped(agent)
     with TemporaryDirectory() as folder:
         path = Path(folder) / "agent.zip"
-        for file, written in {path: content, **_beside(agent, "sb3", path)}.items():
-            file.write_bytes(written)
+        path.write_bytes(zipped.content)
+        if zipped.beside is not None:
+            _statistics_at(path).write_bytes(zipped.beside)
         policy = open_weights(f"sb3:{path}", agent.spec).policy()
-    return content, words, lambda obs: (policy(torch.from_numpy(obs)).numpy(),)  # pyright: ignore[reportCallIssue]
+    run = lambda obs: (policy(torch.from_numpy(obs)).numpy(),)  # pyright: ignore[reportCallIssue]
+    return Made(zipped.content, zipped.words, run, zipped.beside, zipped.remarks)
 
 
 def _library(name: str) -> Any:

@@ -7,7 +7,7 @@ of one of their policies: pickles made here of nothing else (`sb3_pickles`).
 import io
 import json
 import zipfile
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -22,8 +22,17 @@ from reincarnate.teachers.sb3.evidence import WRITTEN_WITH
 VERSION = "2.9.2"  # whose form this is
 
 
-def zipped(agent: Agent) -> tuple[bytes, str]:
-    """The zip, and what it is. UserError: an agent that no algorithm of SB3's can be."""
+class Zip(NamedTuple):
+    """The zip, what it is, the statistics to lie beside it (None: there are none), what whoever loads it must know."""
+
+    content: bytes
+    words: str
+    beside: bytes | None
+    remarks: tuple[str, ...]
+
+
+def zipped(agent: Agent) -> Zip:
+    """An agent as a zip. UserError: one that no algorithm of SB3's can be."""
     form = form_of(agent)
     settings, spaces = agent.student, spaces_of(agent.spec)
     steps = agent.about.get("env_steps")
@@ -48,9 +57,10 @@ def zipped(agent: Agent) -> tuple[bytes, str]:
         for name, count in form.optimisers.items():
             archive.writestr(f"{name}.pth", _saved(_optimiser(count, settings, form.rmsprop)))
         archive.writestr("_stable_baselines3_version", VERSION)
-        if beside := statistics(agent):  # SB3 does not look at it, and leaves it out when it saves the agent again
-            archive.writestr(WRITTEN_WITH, sha256(beside))
-    return buffer.getvalue(), f"a zip of Stable-Baselines3 {VERSION}'s form, {form.name}"
+        if beside := statistics(agent, spaces):
+            archive.writestr(WRITTEN_WITH, sha256(beside))  # SB3 passes it over, and leaves it out as it saves
+    words = f"a zip of Stable-Baselines3 {VERSION}'s form, {form.name}"
+    return Zip(buffer.getvalue(), words, beside, spaces.remarks)
 
 
 def _saved(value: Any) -> bytes:

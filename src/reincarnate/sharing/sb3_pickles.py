@@ -12,7 +12,7 @@ import numpy as np
 
 from reincarnate.agents.agent import Agent
 from reincarnate.nets.normalise import CLIP, EPSILON, ObservationNorm
-from reincarnate.sharing.sb3_spaces import spaces_of
+from reincarnate.sharing.sb3_spaces import Spaces
 from reincarnate.students.policy_network import PolicyNetwork
 
 PROTOCOL = 3  # the newest in which a value may be written apart from those around it
@@ -58,16 +58,20 @@ def global_(module: str, name: str) -> bytes:
     return pickle.GLOBAL + f"{module}\n{name}\n".encode()
 
 
-def statistics(agent: Agent) -> bytes | None:
+def normalises(agent: Agent) -> bool:
+    """Whether it has statistics."""
+    return any(norm is not None for norm in _norms(agent))
+
+
+def statistics(agent: Agent, spaces: Spaces) -> bytes | None:
     """A pickle of `VecNormalize` with the agent's statistics, for `VecNormalize.load`; None where it has none.
 
     Only plain values, arrays and spaces lie in it, and the names of `VecNormalize` and `RunningMeanStd`.
     """
-    obs, reward = _norms(agent)
-    if obs is None and reward is None:
+    if not normalises(agent):
         return None
+    obs, reward = _norms(agent)
     module = "stable_baselines3.common.running_mean_std"
-    spaces = spaces_of(agent.spec)
     plain_values: dict[str, Any] = {
         **{"num_envs": 1, "observation_space": spaces.observations, "action_space": spaces.actions},
         **{"reset_infos": [{}], "_seeds": [None], "_options": [{}], "render_mode": None, "metadata": {}},

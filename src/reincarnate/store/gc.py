@@ -38,18 +38,21 @@ class References:
     """What agents and runs that exist refer to: hashes of data and teachers, tasks that are played."""
 
     hashes: set[str] = field(default_factory=set)
-    tasks: set[str] = field(default_factory=set)
+    tasks: set[str] = field(default_factory=set)  # ids, whatever the settings, alone or beside others
 
-    def plays(self, task: str) -> bool:
-        """Whether a task is played, whatever its settings, alone or beside others."""
-        pieces = {piece.partition("?")[0] for address in self.tasks for piece in divided(address)}
-        return task.partition("?")[0] in pieces
+    def play(self, address: str) -> None:
+        """Note what is played at an address."""
+        self.tasks |= {_id_of(piece) for piece in divided(address)}
 
     def logits(self) -> set[str]:
         """Names of all files of logits that they may use."""
         pairs = [(data, teacher) for data in self.hashes for teacher in self.hashes]
         requests = [{"kind": "logits", "data": data, "teacher": teacher} for data, teacher in pairs]
         return {f"{sha256_json(request)[:16]}.npy" for request in requests}
+
+
+def _id_of(address: str) -> str:
+    return address.partition("?")[0]
 
 
 def references(found: Iterable[Found], tell: Tell = lambda _: None) -> References:
@@ -73,7 +76,7 @@ def references(found: Iterable[Found], tell: Tell = lambda _: None) -> Reference
 
 def _of_agent(value: dict[str, Any], refers: References) -> None:
     node, ancestors = of_agent(value), ancestors_in(value)
-    refers.tasks.add(node.task)
+    refers.play(node.task)
     refers.hashes |= {node.sha256, *ancestors, *(parent.sha256 for parent in node.parents)}
     refers.hashes |= {parent.sha256 for ancestor in ancestors.values() for parent in ancestor.parents}
 
@@ -83,7 +86,7 @@ def _of_run(folder: Path, refers: References) -> None:
     for name in ("config.json", "result.json"):
         if name == "config.json" or (folder / name).exists():
             record = Record(load_record(within(folder, name)), folder / name)
-            refers.tasks.add(record.text("env", ""))
+            refers.play(record.text("env", ""))
             prior = record.record("prior", None) if record.get("prior", None) is not None else Record({}, folder / name)
             refers.hashes |= {prior.text(kind) for kind in ("teacher", "data", "weights") if prior.get(kind, None)}
 
@@ -92,7 +95,7 @@ def _of_study(study: Record, refers: References) -> None:
     """A study pins the priors of runs that it has not begun yet."""
     pinned = study.record("pins")
     for task in pinned:
-        refers.tasks.add(task)
+        refers.play(task)
         for kind in ("teacher", "data", "weights"):
             refers.hashes |= set(pinned.record(task).mapping(kind, is_text, "an object of hashes", {}).values())
 
@@ -137,7 +140,7 @@ def _unused(path: Path, kind: str, refers: References, logits: set[str]) -> str 
         gone = record.hash("data") not in refers.hashes
         return f"where {request.text('kind')} lies" if gone else None
     who = request.text("who")
-    used = refers.plays(task) and (who == "random" or who in refers.hashes)
+    used = _id_of(task) in refers.tasks and (who == "random" or who in refers.hashes)
     return None if used else f"{task}, score of {who[:12]}"
 
 

@@ -154,7 +154,7 @@ def open_address(rest: str, actions: int | None = None) -> PythonTeacher:
     tells = getattr(policy, "tells", "logits")
     if tells not in TELLS:
         raise UserError(f"py:{rest}: it tells {tells!r}; one of {', '.join(TELLS)} was expected")
-    card = _card(rest, policy, tells, actions, module, arguments)
+    card = _card(rest, policy, tells, actions, module, name, arguments)
     if tells == "actions" and card.actions is None:
         raise UserError(f"py:{rest}: it only names actions, so its card must say how many there are")
     return PythonTeacher(policy, card, tells)
@@ -216,6 +216,7 @@ def _card(
     tells: str,
     actions: int | None,
     module: ModuleType,
+    name: str,
     arguments: dict[str, str],
 ) -> TeacherCard:
     known = dict(getattr(policy, "card", {}))
@@ -231,7 +232,7 @@ def _card(
         tells=TELLS[tells],
         network=known.get("network", type(policy).__name__),
         parameters=known.get("parameters", count),
-        sha256=_digest(module, source, rest.partition("?")[0].rpartition(":")[2], arguments),
+        sha256=fingerprint_of(read_file(source) if source else module.__name__.encode(), name, arguments),
         obs_shape=None if shape is None else tuple(shape),
         obs_dtype=known.get("obs_dtype"),
         actions=known.get("actions", actions if tells == "actions" or tells in CONTINUOUS else None),
@@ -244,10 +245,6 @@ def _card(
         bounds=known.get("bounds"),
         alpha=known.get("alpha"),
     )
-
-
-def _digest(module: ModuleType, source: Path | None, name: str, arguments: dict[str, str]) -> str:
-    return fingerprint_of(read_file(source) if source else module.__name__.encode(), name, arguments)
 
 
 def fingerprint_of(content: bytes, name: str, arguments: dict[str, str]) -> str:
