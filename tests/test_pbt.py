@@ -20,7 +20,9 @@ from reincarnate.students import A2C, D4PG, DQN, PPO, TD3
 from reincarnate.students.continuous import ContinuousStudent
 from reincarnate.training.pbt import PBT, _accepted
 from reincarnate.training.points import Points
+from reincarnate.training.snapshot import Snapshot
 from reincarnate.training.training import mutable
+from reincarnate.types import BEST
 
 SMALL = {"hidden": (8,), "warmup": 20, "batch_size": 8, "update_every": 2, "replay_size": 2000}
 QUICK = {"evaluations": 2, "eval_episodes": 2, "final_episodes": 1, "reference_episodes": 2}
@@ -55,6 +57,23 @@ def test_the_worst_takes_over_the_best_and_its_settings_moved():
     assert trainings[1].at.copied[0]["from"] == 2 and not lines[0] + lines[2] + lines[3]
     trainings[1].student.online.data.add_(1.0)  # a copy: not the same memory
     assert not torch.equal(trainings[1].student.online.data, trainings[2].student.online.data)
+
+
+def test_who_takes_over_is_held_to_the_best_of_those_it_took_over_and_not_to_its_own():
+    trainings, exchange = members([3.0, 1.0])
+    for training in trainings:
+        training.best = training.first = Snapshot(training.student, training.student.weights())
+    mine, other = trainings[1], trainings[0]
+    assert not same_weights(mine.best, other.best)
+    exchange.judged(trainings, [pytest.fail, lambda line: None])
+    assert same_weights(mine.best, other.best) and same_weights(mine.first, other.first)
+    assert mine.best is not other.best and mine.live[BEST] is not other.live[BEST]
+
+
+def same_weights(one, other):
+    return all(
+        torch.equal(mine, its) for mine, its in zip(one.weights().values(), other.weights().values(), strict=True)
+    )
 
 
 def test_the_best_evaluation_is_of_the_weights_that_its_checkpoint_holds():

@@ -17,6 +17,7 @@ from reincarnate.data.layouts import Sequences
 from reincarnate.data.memory import Storage, memory_for
 from reincarnate.errors import UserError
 from reincarnate.losses.returns import n_step_sums
+from reincarnate.losses.terms import Conservative, Distil, LargeMargin
 from reincarnate.losses.values import q_learning, rescale, unrescale
 from reincarnate.methods import METHODS, Kickstart, QDagger, Scratch
 from reincarnate.nets.qnet import recall
@@ -29,7 +30,7 @@ from reincarnate.students.rescaled import Rescaled
 from reincarnate.students.sequences import warmed
 from reincarnate.training.players import Stage
 from reincarnate.training.population import Alone
-from reincarnate.types import Step, TaskSpec, TimeStep, VectorEnv, Weighing
+from reincarnate.types import VALUES, Batch, Prediction, Step, TaskSpec, TimeStep, VectorEnv, Weighing
 
 POINT = TaskSpec("Point", (2,), "float32", 3, 1, None, {})
 CORRIDOR = "Memory/TMaze-v0?length=2"
@@ -312,6 +313,46 @@ def test_rows_that_fill_a_short_rollout_up_change_nothing():
     poisoned = whole._replace(obs=torch.where(whole.weight[..., None] > 0, whole.obs, 1e3))
     again = student.losses(poisoned, Weighing())
     assert all(torch.allclose(each[name], again[name], atol=1e-6) for name in each)
+
+
+def test_a_rollout_of_the_warm_up_is_read_so_that_the_next_begins_with_the_memory_it_was_acted_with():
+    student = PQN(**TINY, rollout=8, segment=4, batch_size=16).newborn(POINT, 0)
+    env: VectorEnv = Points()
+    memory = memory_for(POINT, student.settings.layout(), Storage(3 * 400), env.n)
+    stage = Stage(env, student, env.reset(np.random.default_rng(0)))
+    memory.pass_over(student)  # nothing was played yet
+    for _ in range(2):
+        for _ in range(8):
+            stage.play(0.5, np.random.default_rng(1)).store(memory.rows)
+        memory.rows.foresee(stage.obs)
+        memory.pass_over(student)
+        assert torch.allclose(student._carry, stage.carry, atol=1e-6) and not memory.ready
+
+
+def test_what_is_allowed_in_rows_that_fill_a_segment_up_is_nothing_to_learn_from():
+    settings = PQN(**TINY, rollout=16, segment=16, batch_size=16)
+    g, terms = torch.Generator().manual_seed(0), [Distil(1.0, 1.0), LargeMargin(1.0, True), Conservative(1.0)]
+    shape = 3, 10  # a rollout that a barrier cut
+    allowed = torch.ones(*shape, 3, dtype=torch.bool)
+    rollout = Batch(
+        obs=torch.randn(*shape, 2, generator=g),
+        action=torch.randint(0, 3, shape, generator=g),
+        reward=torch.ones(shape),
+        discount=torch.full(shape, 0.9),
+        next_obs=torch.randn(*shape, 2, generator=g),
+        predictions={"teacher": Prediction(VALUES, torch.randn(*shape, 3, generator=g))},
+        begins=torch.zeros(shape, dtype=torch.bool),
+        ended=torch.zeros(shape, dtype=torch.bool),
+        mask=allowed,
+        next_mask=allowed,
+    )
+    found = []
+    for given_ in (rollout, rollout._replace(mask=None, next_mask=None)):
+        student = settings.newborn(POINT, 0)
+        weighing = Weighing(terms=[(1.0, term) for term in terms])
+        learnt = student.update(student.prepare(given_), weighing, np.random.default_rng(0))
+        found.append({name: float(mean) for name, mean in learnt.means.items()})
+    assert found[0] == pytest.approx(found[1]) and np.isfinite(list(found[0].values())).all()
 
 
 # ---- runs -----------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ from reincarnate.envs.task import divided, parse
 from reincarnate.envs.vector import IDLE
 from reincarnate.errors import UserError
 from reincarnate.methods import ActorMimic, Kickstart
+from reincarnate.priors.played import collect
 from reincarnate.priors.teacher_report import evaluate_agent
 from reincarnate.priors.weights import refill
 from reincarnate.run.execute import execute
@@ -118,7 +119,7 @@ def test_tasks_that_do_not_go_together_are_one_line(address, said):
 
 def test_vectors_are_padded_and_copies_must_be_shared_out():
     assert envs.spec("CartPole-v1,Acrobot-v1").obs_shape == (6,) and envs.spec("CartPole-v1,Acrobot-v1").actions == 3
-    with pytest.raises(UserError, match="3 copies cannot be shared by 2 tasks; --envs must be a multiple"):
+    with pytest.raises(UserError, match="3 copies cannot be shared by 2 tasks: it must be a multiple of 2"):
         envs.make(BOTH, 3)
     assert Run(BOTH, ActorMimic()).copies == 2 and Run(f"{BOTH},MinAtar/Asterix-v1", ActorMimic(), PQN()).copies == 33
 
@@ -325,6 +326,18 @@ def test_other_methods_teach_several_tasks_too(tmp_path, rule):
         lines = (tmp_path / direction / "metrics.jsonl").read_text().splitlines()
         taught = [line["loss_distil"] for line in map(json.loads, lines) if "loss_distil" in line]
         assert taught and np.isfinite(taught).all()
+
+
+@pytest.mark.parametrize(("tasks", "env_steps", "copies"), [(3, 1600, 15), (3, 100, 3), (2, 300, 2), (1, 1600, 16)])
+def test_teachers_play_each_task_in_as_many_copies(tasks, env_steps, copies, rule):
+    names = [CART, "Acrobot-v1", "MountainCar-v0"][:tasks]
+    own = [rule(actions=envs.spec(name).actions) for name in names]
+    address = ",".join(f"{name}={rule_}" for name, rule_ in zip(names, own, strict=True)) if tasks > 1 else own[0]
+    spec = envs.spec(",".join(names))
+    played = collect(
+        spec, open_for(address, spec), "greedy", env_steps, 0.0, np.random.default_rng(0), lambda *told: None
+    )
+    assert played.streams == copies and played.transitions >= env_steps
 
 
 def test_what_several_tasks_cannot_share_is_refused_before_anything_runs(tmp_path, rule):

@@ -29,7 +29,7 @@ from reincarnate.losses import distributions
 from reincarnate.losses.terms import Distil
 from reincarnate.methods import METHODS, Scratch
 from reincarnate.nets import build
-from reincarnate.nets.optimizers import Adam, RMSProp, clip_norm
+from reincarnate.nets.optimizers import Adam, Frozen, RMSProp, clip_norm
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.settings import NAMES, Run
 from reincarnate.seeds import stream
@@ -930,6 +930,18 @@ def test_centred_rmsprop_by_hand():
     for grad, expected in ((2.0, 0.5527864), (1.0, 0.3438058)):
         own.step(data, torch.tensor([grad]), 0.1)
         assert data.item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_frozen_parameters_have_no_part_in_the_norm_that_is_clipped():
+    frozen = Frozen(Adam(3, 1e-8), torch.tensor([True, False, False]))
+    grad = torch.tensor([100.0, 3.0, 4.0])
+    clip_norm(grad, 1.0, frozen)
+    torch.testing.assert_close(grad, torch.tensor([0.0, 0.6, 0.8]))
+    for kind in (DQN, PQN):
+        student = kind(hidden=(5,), max_grad_norm=0.01).newborn(POINT, 0)
+        student.freeze(["torso"])
+        student.update(random_batch(POINT), Weighing(), np.random.default_rng(0))
+        assert float(student.online.grad.norm()) == pytest.approx(0.01, rel=1e-3)
 
 
 def test_gradients_are_clipped_by_their_norm():

@@ -108,6 +108,13 @@ class Memory:
         """Whether every copy has acted since the last rollout."""
         return bool((self.rows.added > self._mark).all())
 
+    def pass_over(self, student: Student) -> None:
+        """Nothing is learnt from the newest rollout; who remembers reads it all the same, to go on from its end."""
+        if self.ready and student.initial(1).shape[-1]:
+            assert isinstance(self.layout, Rollout)
+            student.prepare(on_device(self.layout.gather(self.rows, [], self._mark), self.device))
+        self.skip()
+
     def skip(self) -> None:
         """What was experienced until now is in no rollout to come."""
         self._mark = self.rows.added.copy()

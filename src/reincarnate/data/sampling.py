@@ -12,6 +12,8 @@ Drawn = tuple[np.ndarray | int, np.ndarray, np.ndarray | None, Tensor | None]
 """(streams, positions, rows of the table, importance weights): positions count rows ever written to a stream; a
 single stream is the integer 0 instead of an array of zeros; the last two are None unless priorities ask for them."""
 
+NOTHING_YET = "nothing to sample yet"
+
 
 class Uniform:
     """Every row that begins a lesson is as likely as any other. `ahead`: rows that must follow it.
@@ -26,6 +28,8 @@ class Uniform:
         """`n` rows, with replacement. Raises ValueError where there is none."""
         if self.stride:
             return *self._sequences(replay, n, rng), None, None
+        if replay.streams == 1:
+            return 0, self._of_one(replay, n, rng), None, None
         stream, position = self._guess(replay, n, rng)
         flags, base = replay.columns["flags"], replay.base[stream]
         while True:
@@ -33,22 +37,26 @@ class Uniform:
             if not np.count_nonzero(tails):
                 return stream, position, None, None
             again = np.flatnonzero(tails)
-            stream_again, position[again] = self._guess(replay, len(again), rng)
-            if isinstance(stream, np.ndarray):
-                stream[again] = stream_again
-                base = replay.base[stream]
+            stream[again], position[again] = self._guess(replay, len(again), rng)
+            base = replay.base[stream]
 
-    def _guess(self, replay: Replay, n: int, rng: np.random.Generator) -> tuple[np.ndarray | int, np.ndarray]:
+    def _of_one(self, replay: Replay, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Positions in a single stream: what a small network is fed by, so in few calls."""
+        low, high = replay.span(0, self.ahead)
+        if high <= low:
+            raise ValueError(NOTHING_YET)
+        flags, position = replay.columns["flags"], rng.integers(low, high, size=n)
+        while np.count_nonzero(tails := flags[position % replay.rows] & TAIL):
+            again = tails.nonzero()[0]
+            position[again] = rng.integers(low, high, size=len(again))
+        return position
+
+    def _guess(self, replay: Replay, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Rows drawn uniformly from all streams, tails among them."""
-        if replay.streams == 1:
-            low, high = replay.span(0, self.ahead)
-            if high <= low:
-                raise ValueError("nothing to sample yet")
-            return 0, rng.integers(low, high, size=n)
         lows, highs = np.array([replay.span(s, self.ahead) for s in range(replay.streams)]).T
         ends = np.cumsum(np.maximum(highs - lows, 0))
         if ends[-1] == 0:
-            raise ValueError("nothing to sample yet")
+            raise ValueError(NOTHING_YET)
         pick = rng.integers(ends[-1], size=n)
         stream = np.searchsorted(ends, pick, side="right")
         starts = np.concatenate([[0], ends[:-1]])
@@ -60,7 +68,7 @@ class Uniform:
         firsts, ends = np.array([(-(-low // self.stride), -(-high // self.stride)) for low, high in spans]).T
         sums = np.cumsum(np.maximum(ends - firsts, 0))
         if sums[-1] == 0:
-            raise ValueError("nothing to sample yet")
+            raise ValueError(NOTHING_YET)
         pick = rng.integers(sums[-1], size=n)
         stream = np.searchsorted(sums, pick, side="right")
         before = np.concatenate([[0], sums[:-1]])

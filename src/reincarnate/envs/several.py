@@ -145,7 +145,7 @@ def make(address: str, n: int, view: str) -> VectorEnv:
     if view != "student":
         raise UserError(f"several tasks side by side offer no view {view!r} for a teacher")
     if n % len(found):
-        raise UserError(f"{n} copies cannot be shared by {len(found)} tasks; --envs must be a multiple of that")
+        raise UserError(f"{n} copies cannot be shared by {len(found)} tasks: it must be a multiple of {len(found)}")
     members: list[VectorEnv] = []
     try:
         for part in settings_of(address).parts:

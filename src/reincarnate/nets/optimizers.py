@@ -118,8 +118,13 @@ def _by_rate(lr: Rate, *stacks: Tensor) -> list[tuple[Any, ...]]:
     return [(rate, *[[stack[i] for i in rows] for stack in stacks]) for rate, rows in own.items()]
 
 
-def clip_norm(grad: Float32[Tensor, "*S P"], limit: float) -> None:
-    """Scale each row of gradients, in place, so that its norm is at most `limit`."""
+def clip_norm(grad: Float32[Tensor, "*S P"], limit: float, optimizer: object = None) -> None:
+    """Scale each row of gradients, in place, so that its norm is at most `limit`.
+
+    Parameters that the optimiser leaves alone have no part in the norm, as where they ask for no gradient.
+    """
+    if isinstance(optimizer, Frozen):
+        grad.masked_fill_(optimizer.mask, 0.0)
     norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)  # `grad.norm` says the same after more questions
     grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
 

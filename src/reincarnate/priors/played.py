@@ -10,6 +10,7 @@ import numpy as np
 from reincarnate import envs
 from reincarnate.agents.bundles import Bundle, find
 from reincarnate.data import Dataset, Replay, open_dataset, save_dataset
+from reincarnate.envs.several import names_of
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_json
 from reincarnate.files.records import Record, load_record
@@ -34,7 +35,9 @@ def collect(
     tick: Tick,
 ) -> Replay:
     """Let the teacher play `env_steps`, at random with probability `epsilon`, and note what it predicts everywhere."""
-    env = envs.make(spec.id, min(COLLECT_COPIES, max(1, env_steps // 100)), teacher.view)
+    tasks = max(1, len(names_of(spec)))  # each has as many copies as any
+    wanted = min(COLLECT_COPIES, env_steps // 100)
+    env = envs.make(spec.id, max(1, wanted // tasks) * tasks, teacher.view)
     rounds = -(-env_steps // env.n)
     # An episode takes at least one row more than it has steps; untouched rows cost no memory.
     replay = Replay(spec, 2 * (rounds + spec.stack + 2) * env.n, env.n)

@@ -334,7 +334,7 @@ class ContinuousStudent(OptimizedByPart):
         part.grad.zero_()
         loss.backward()
         if self.settings.max_grad_norm and name != "entropy":
-            clip_norm(part.grad, self.settings.max_grad_norm)
+            clip_norm(part.grad, self.settings.max_grad_norm, self._optimizers[name])
         self._optimizers[name].step(part.data, part.grad, lr)
 
     @torch.no_grad()

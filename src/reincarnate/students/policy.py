@@ -302,7 +302,7 @@ class PolicyStudent(Kept):
         if still:
             grad.mul_(self._critic)
         if s.max_grad_norm:
-            clip_norm(grad, s.max_grad_norm)
+            clip_norm(grad, s.max_grad_norm, self.optimizer)
         left = max(0.0, 1 - self.seen / s.anneal_env_steps) if s.anneal_env_steps else 1.0
         data = self.online.data
         before = data.clone() if still else data

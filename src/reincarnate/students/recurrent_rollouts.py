@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from reincarnate.data.layouts import all_where_none
 from reincarnate.losses.log_probs import masked
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import reads_features
@@ -83,7 +84,7 @@ class RecurrentRolloutStudent(RecurrentValueStudent):
         """Segments [S, L] as examples [S·L]; rows that fill a segment up have weight 0."""
         told = {name: p._replace(x=p.x.flatten(0, 1)) for name, p in batch.predictions.items()}
         weight = torch.ones_like(batch.reward) if batch.weight is None else batch.weight
-        mask = None if batch.mask is None else batch.mask.flatten(0, 1)
+        mask = None if batch.mask is None else all_where_none(batch.mask).flatten(0, 1)
         flat = (batch.obs.flatten(0, 1), batch.action.flatten(), batch.reward.flatten(), batch.discount.flatten(), None)
         return Batch(*flat, predictions=told, weight=weight.flatten(), mask=mask)
 

@@ -106,7 +106,7 @@ class StackedStudent:
         learnt = learn(batch, draws, [term for _, term in terms], weights)
         assert self.online.grad is not None
         if self.settings.max_grad_norm:
-            clip_norm(self.online.grad, self.settings.max_grad_norm)
+            clip_norm(self.online.grad, self.settings.max_grad_norm, self.optimizer)
         rates = [self.settings.lr * weighing.lr_scale for weighing in weighings]
         self.optimizer.step(self.online.data, self.online.grad, rates)
         for student in self.students:

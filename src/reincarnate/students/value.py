@@ -182,7 +182,7 @@ class ValueStudent(Kept):
         """Move the parameters along the gradient that was found, and count."""
         assert self.online.grad is not None
         if self.settings.max_grad_norm:
-            clip_norm(self.online.grad, self.settings.max_grad_norm)
+            clip_norm(self.online.grad, self.settings.max_grad_norm, self.optimizer)
         self.optimizer.step(self.online.data, self.online.grad, self.settings.lr * lr_scale)
         if self._maps:
             self._maps.step(self.settings.lr * lr_scale)

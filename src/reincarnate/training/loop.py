@@ -160,7 +160,7 @@ class Loop:
             self._learn_newest(newest, learn, due)
             for name in (name for name in fresh if self._waits(phase, name, before)):
                 for training in self.trainings:
-                    training.memories[name].skip()
+                    training.memories[name].pass_over(training.cast[name])
         for team in self.teams.values():
             team.publish()
         for training, ended in zip(self.trainings, self._returns(collector), strict=True):

@@ -218,7 +218,12 @@ class Training:
             self.method, self.phases = changed, self.unroll(changed)
 
     def copied(self, other: "Training") -> Record:
-        """Note that another's students were taken over, as they were just evaluated: a line of metrics."""
+        """Note that another's students were taken over, as they were just evaluated: a line of metrics.
+
+        What terms hold the student to, its own best and how it began, is the other's from now on too.
+        """
+        theirs = (other.best, other.first)
+        self.best, self.first = (one and Snapshot(self.student, one.weights()) for one in theirs)
         self.at.stands_at(other.score)
         told = {"from": other.seed, "score": self.score, "its_score": other.score, "settings": dict(self.at.changes)}
         self.at.copied.append({"env_steps": self.at.env_steps, "updates": self.at.updates, **told})
