@@ -234,6 +234,17 @@ def test_a_seed_that_nothing_can_be_drawn_from_is_refused(study, seed, told):
         compare([study], None, seed=seed)
 
 
+def test_what_goes_by_one_name_is_one_thing(tmp_path):
+    for seed, weight in ((0, 0.5), (1, 3.0)):
+        method = {"label": "mine", "method": {"name": "qdagger", "weight": weight}}
+        fake_run(tmp_path, seed=seed, config=method)
+    older = {"label": "mine", "method": {"name": "qdagger"}}  # of before there was such a setting
+    fake_run(tmp_path, seed=2, config=older)
+    with pytest.raises(UserError, match=r"cannot be compared, weight within 'mine' differs: 0.5 in .*; 3.0 in "):
+        check_comparable(load_runs([tmp_path]).runs)
+    check_comparable(load_runs([tmp_path / f"Acrobot-v1-qdagger-{seed}" for seed in (0, 2)]).runs)
+
+
 def test_the_same_seed_twice_is_refused(tmp_path):
     fake_run(tmp_path / "a", seed=3)
     fake_run(tmp_path / "b", seed=3)

@@ -7,7 +7,7 @@ from typing import Any
 
 from reincarnate.errors import UserError
 from reincarnate.report.curves import clocked
-from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, unscored
+from reincarnate.report.runs import FinishedRun, Missing, by_env, by_label, is_normalised, settings_of, unscored
 
 _HELD_EQUAL: dict[str, Callable[[FinishedRun], Any]] = {
     "protocol_hash": lambda run: run.result.get("protocol_hash"),
@@ -36,7 +36,7 @@ def check_comparable(runs: Sequence[FinishedRun], by_clock: bool = False) -> Non
     """Nothing, if runs of one task differ only in method, student and seed; else UserError says in what more.
 
     Held equal: the environment's protocol, the budget of env steps, evaluations (how many, their episodes and
-    ε, the final episodes), within a method the copies of the task, the hashes of
+    ε, the final episodes), within a method its settings and the copies of the task, the hashes of
     teacher, data and weights, and the reference scores. A run without one of these goes with any. A seed
     that one method ran twice is refused too: a copy is not an independent run. `by_clock`: methods may have budgets of
     their own, where all tell their seconds, on machines that call themselves alike.
@@ -52,6 +52,7 @@ def check_comparable(runs: Sequence[FinishedRun], by_clock: bool = False) -> Non
         for same in by_label(group).values():
             _refuse(same, "envs (copies of the task)", lambda run: run.config.get("envs"))
             _refuse(same, "env_steps", lambda run: run.env_steps)
+            _refuse_other_settings(same)
         _refuse_copies(group)
         _refuse_members(group)
 
@@ -63,6 +64,14 @@ def _refuse(runs: list[FinishedRun], field: str, value: Callable[[FinishedRun], 
     if len(seen) > 1:
         each = "; ".join(f"{text} in {run.path}" for text, run in seen.items())
         raise UserError(f"these runs of {runs[0].env} cannot be compared, {field} differs: {each}")
+
+
+def _refuse_other_settings(same: list[FinishedRun]) -> None:
+    """What goes by one name is one thing; of a setting that older runs do not know nothing can be said."""
+    told = [settings_of(run) for run in same]
+    for key in sorted({key for settings in told for key in settings}):
+        known = [run for run, settings in zip(same, told, strict=True) if key in settings]
+        _refuse(known, f"{key} within {same[0].label!r}", lambda run, key=key: settings_of(run)[key])
 
 
 def _refuse_copies(runs: list[FinishedRun]) -> None:

@@ -330,8 +330,8 @@ def _label(runs: list[FinishedRun]) -> list[FinishedRun]:
             labelled.append(replace(run, label=run.config["label"]))
             continue
         same = [other for other in runs if not other.config.get("label")]
-        peers = [_settings(other) for other in same if (other.method, other.env) == (run.method, run.env)]
-        told = ", ".join(_told_apart(_settings(run), peers))
+        peers = [settings_of(other) for other in same if (other.method, other.env) == (run.method, run.env)]
+        told = ", ".join(_told_apart(settings_of(run), peers))
         labelled.append(replace(run, label=f"{run.method} ({told})" if told else run.method))
     return labelled
 
@@ -345,7 +345,8 @@ def _told_apart(own: dict[str, Any], peers: list[dict[str, Any]]) -> list[str]:
     return [f"student {kind}"] * (len(alike) < len(peers)) + [f"{key}={own.get(key)}" for key in differ]
 
 
-def _settings(run: FinishedRun) -> dict[str, Any]:
+def settings_of(run: FinishedRun) -> dict[str, Any]:
+    """A run's method, student and company, flat."""
     student = {f"student.{key}": value for key, value in (run.config.get("student") or {}).items()}
     told = {f"exchange.{key}": value for key, value in (run.config.get("exchange") or {}).items()}
     members = {"population": run.config["population"]} if "population" in run.config else {}
