@@ -1,6 +1,7 @@
 """Several tasks side by side: one padded face, masks, a teacher for each, scores of each; and several teachers of one."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from reincarnate.envs.several import seats
 from reincarnate.envs.task import divided, parse
 from reincarnate.envs.vector import IDLE
 from reincarnate.errors import UserError
-from reincarnate.methods import ActorMimic, Kickstart
+from reincarnate.methods import ActorMimic, Kickstart, Scratch
 from reincarnate.priors.played import collect
 from reincarnate.priors.teacher_report import evaluate_agent
 from reincarnate.priors.weights import refill
+from reincarnate.report import load_runs
+from reincarnate.report.scales import on_one_scale
 from reincarnate.run.execute import execute
 from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import Run
@@ -317,6 +320,27 @@ def test_a_stopped_run_of_two_tasks_goes_on_to_the_same_bits(tmp_path, rule, stu
     assert again["returns"] == whole["returns"]
     weights = [(tmp_path / name / "agent" / "weights.safetensors").read_bytes() for name in ("whole", "cut")]
     assert weights[0] == weights[1]
+
+
+def test_a_student_alone_stands_on_the_scale_of_those_that_were_taught(tmp_path, rule):
+    execute(small(tmp_path, rule), tmp_path / "runs" / "taught")
+    alone = execute(small(tmp_path, rule, Scratch(), teacher=None), tmp_path / "runs" / "alone")
+    runs = {run.method: run for run in load_runs([tmp_path / "runs"]).runs}
+    references = [task["reference"] for task in runs["actor_mimic"].result["tasks"].values()]
+    ends = [(told["random"]["mean"], told["teacher"]["mean"]) for told in references]
+
+    def on_scale(scores):
+        return np.mean([Scale(*pair).normalise(score) for pair, score in zip(ends, scores, strict=True)])
+
+    assert alone["normalised"] is None
+    own = [task["score"] for task in alone["tasks"].values()]
+    assert runs["scratch"].normalised == pytest.approx(on_scale(own))
+    for run in runs.values():
+        assert run.evaluations and all(len(e.parts) == 2 for e in run.evaluations)
+        assert [e.normalised for e in run.evaluations] == pytest.approx([on_scale(e.parts) for e in run.evaluations])
+    unknown = tuple(replace(e, parts=(), normalised=None) for e in runs["scratch"].evaluations)  # of an older run
+    older = replace(runs["scratch"], teacher=None, evaluations=unknown)
+    assert not on_one_scale([runs["actor_mimic"], older])[1].evaluations  # rather none than on another scale
 
 
 def test_other_methods_teach_several_tasks_too(tmp_path, rule):

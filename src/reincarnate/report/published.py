@@ -10,7 +10,8 @@ from typing import Any
 from reincarnate.errors import UserError
 from reincarnate.files.records import shown
 from reincarnate.report.fields import get, optional, read_record, read_text
-from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, load_runs, made, on_one_scale, seconds_of
+from reincarnate.report.runs import Evaluation, FinishedRun, Loaded, Missing, load_runs, made, seconds_of
+from reincarnate.report.scales import on_one_scale
 
 CURVE = ("phase", "env_steps", "updates", "score", "normalised", "seconds")  # older ones end before the seconds
 

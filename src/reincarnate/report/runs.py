@@ -1,5 +1,6 @@
 """Finished runs, read from their directories."""
 
+import itertools
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -12,8 +13,9 @@ from reincarnate.errors import UserError
 from reincarnate.files.finished import check_done
 from reincarnate.files.records import Record, is_text, shown
 from reincarnate.report.fields import NotFinite, finite, get, integer, number, optional, parse, read_record, read_text
+from reincarnate.report.scales import on_one_scale
 from reincarnate.report.statistics import Interval
-from reincarnate.training.evaluate import RETURN, Scale
+from reincarnate.training.evaluate import RETURN
 
 MOST_SECONDS = 1e10  # three centuries
 KIND = "student.name"  # the setting that says what student it is
@@ -49,6 +51,7 @@ class Evaluation:
     score: float
     normalised: float | None
     seconds: float | None = None
+    parts: tuple[float, ...] = ()  # of several tasks each one's score, raw; a report's own curves do not tell them
 
 
 @dataclass(frozen=True)
@@ -307,10 +310,16 @@ def _evaluations(path: Path) -> tuple[Evaluation, ...]:
             score=number(record, "score", where),
             normalised=optional(record, "normalised", where),
             seconds=seconds_of(record.get("seconds"), where),
+            parts=_parts(record, where),
         )
         for where, record in records
         if record.get("kind") == "eval"
     )
+
+
+def _parts(record: dict[str, Any], where: str) -> tuple[float, ...]:
+    names = itertools.takewhile(record.__contains__, (f"score_{i}" for i in itertools.count()))
+    return tuple(number(record, name, where) for name in names)
 
 
 def seconds_of(value: Any, where: Path | str) -> float | None:
@@ -351,20 +360,6 @@ def settings_of(run: FinishedRun) -> dict[str, Any]:
     told = {f"exchange.{key}": value for key, value in (run.config.get("exchange") or {}).items()}
     members = {"population": run.config["population"]} if "population" in run.config else {}
     return run.config["method"] | student | members | told
-
-
-def on_one_scale(runs: list[FinishedRun]) -> list[FinishedRun]:
-    """Runs that were given no teacher too, where others of their task were."""
-    scale = {run.env: run.teacher for run in runs if run.teacher is not None and run.normalised is not None}
-    return [_scaled(run, scale.get(run.env)) if run.teacher is None else run for run in runs]
-
-
-def _scaled(run: FinishedRun, teacher: Interval | None) -> FinishedRun:
-    if teacher is None:
-        return run
-    scale = Scale(run.random.point, teacher.point)
-    evaluations = tuple(replace(e, normalised=scale.normalise(e.score)) for e in run.evaluations)
-    return replace(run, normalised=scale.normalise(run.score), teacher=teacher, evaluations=evaluations)
 
 
 def left_out(missing: Sequence[Missing]) -> str:

@@ -257,6 +257,8 @@ class Training:
         scores = {"score": result.mean, "normalised": normalised, "low": low, "high": high}
         if result.name:
             scores |= {f"mean_{name}": said["mean"] for name, said in result.measures().items()}
+        if result.tasks:
+            scores |= {f"score_{i}": part.mean for i, part in enumerate(result.parts)}
         if isinstance(self.scale, Scales):
             scores |= {f"normalised_{i}": score for i, score in enumerate(self.scale.each(result))}
         write({**self._where(phase, "eval"), **scores, "weight": self.weight(phase)})
