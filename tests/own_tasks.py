@@ -1,5 +1,7 @@
 """Somebody's own tasks, with the habits of people's tasks: ten steps long, action 0 gives +1, all others −1."""
 
+import sys
+
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
@@ -121,6 +123,18 @@ class Raises(Plain):
         if self.t == 4:
             raise RuntimeError("the simulator lost its connection")
         return super().step(action)
+
+
+class Exits(Plain):
+    def step(self, action):
+        if self.t == 2:
+            sys.exit(0)
+        return super().step(action)
+
+
+class Unborn(Plain):
+    def __init__(self):
+        sys.exit("no licence")
 
 
 class OldReset(Plain):
@@ -273,6 +287,12 @@ class Joint(Plain):
     def step(self, action):
         Joint.asked.append(np.asarray(action).tolist())
         return super().step(action)
+
+
+class Whole(Joint):
+    """Whole numbers said as a Box."""
+
+    action_space = spaces.Box(np.array([0, -1]), np.array([1, 1]), dtype=np.int32)
 
 
 class FromOne(Plain):

@@ -122,7 +122,7 @@ def test_the_onnx_file_says_what_goes_in_and_where_it_came_from(tmp_path):
     assert not any("sigma" in tensor.name for tensor in model.graph.initializer), "noise is no part of the graph"
 
 
-@pytest.mark.parametrize("address", ["onnx:x.onnx", "torchscript:x.torchscript?tells=values"])
+@pytest.mark.parametrize("address", ["onnx:x.onnx", "torchscript:x.torchscript"])
 def test_an_exported_agent_teaches_as_the_agent_does(address, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     agent = stored(Path(), STUDENTS["dueling"], GRID)
@@ -131,6 +131,13 @@ def test_an_exported_agent_teaches_as_the_agent_does(address, tmp_path, monkeypa
     teacher, obs = open_teacher(address, GRID.actions), probes(GRID)[:5]
     assert teacher.card.tells == "values"
     assert np.allclose(says(teacher, torch.from_numpy(obs))[0], told(agent, obs), atol=1e-5)
+
+
+def test_an_exported_torchscript_of_a_continuous_agent_is_read_as_its_actions(tmp_path):
+    spec = TaskSpec("Pendulum-v1", (3,), "float32", 1, 1, None, {"env": "Pendulum-v1"}, ((-2.0,), (2.0,)))
+    export(open_agent(stored(tmp_path, SAC(**SMALL), spec)), "torchscript", tmp_path / "x.pt")
+    card = open_teacher(f"torchscript:{tmp_path}/x.pt", 1).card
+    assert card.tells == "means" and not card.warnings
 
 
 def test_safetensors_hold_the_weights_as_they_are_and_the_settings(tmp_path):

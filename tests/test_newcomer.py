@@ -11,11 +11,13 @@ import torch
 from zips import described, dqn_weights, write_zip
 
 from reincarnate.advice.afterwards import afterwards
+from reincarnate.agents.agent import open_agent
 from reincarnate.cli import main
 from reincarnate.cli.train_flags import parse
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS, Kickstart, Scratch
 from reincarnate.run.budget import fitted
+from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute
 from reincarnate.run.result import poor
 from reincarnate.run.settings import Run, from_record, record
@@ -93,6 +95,42 @@ def test_a_folder_with_one_zip_is_told_to_name_it():
     Path("agent/best.zip").touch()
     with pytest.raises(UserError, match=r"agent is a folder: name the file in it, agent/best\.zip"):
         open_teacher("agent")
+
+
+def test_a_run_that_is_not_finished_and_a_folder_of_runs_are_called_what_they_are():
+    for run in ("pop/s0", "pop/s1"):
+        Path(run).mkdir(parents=True)
+        Path(run, "config.json").touch()
+    with pytest.raises(UserError, match=r"^pop is a folder of runs: name one of them, as pop/s0$"):
+        open_teacher("pop")
+    Path("pop/s0/metrics.jsonl").touch()
+    with pytest.raises(UserError, match=r"^pop/s0 is a run that is not finished: `reincarnate resume pop/s0` goes on$"):
+        open_teacher("pop/s0")
+
+
+def test_nothing_is_put_into_a_run(capsys):
+    Path("runs/a").mkdir(parents=True)
+    for name in ("config.json", "metrics.jsonl", "done"):
+        Path("runs/a", name).touch()
+    for inside in ("runs/a/b", "runs/a/b/c"):
+        with pytest.raises(UserError, match=r"lies within .*/runs/a, a run, which keeps nothing but its own; choose"):
+            RunDirectory.fresh(Path(inside))
+    study = {"title": "x", "seeds": 1, "tasks": [{"env": "CartPole-v1"}], "methods": {"scratch": {}}}
+    Path("s.yaml").write_text(json.dumps(study))
+    for args in (["study", "run", "s.yaml", "--out", "runs/a"], ["convert", "d4rl:x.hdf5", "--out", "runs/a"]):
+        with pytest.raises(SystemExit, match="2"):
+            main(args)
+        assert "runs/a is a run, which keeps nothing but its own" in capsys.readouterr().err
+    assert sorted(path.name for path in Path("runs/a").iterdir()) == ["config.json", "done", "metrics.jsonl"]
+
+
+def test_a_link_to_anothers_agent_is_no_agent_of_a_run(tmp_path):
+    (tmp_path / "away").mkdir()
+    (tmp_path / "away" / "agent.json").write_text("{}")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "agent").symlink_to(tmp_path / "away")
+    with pytest.raises(UserError, match=r"run/agent is a link out of its folder"):
+        open_agent(tmp_path / "run")
 
 
 def test_a_command_that_is_advised_is_whole_and_quoted(capsys):

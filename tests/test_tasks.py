@@ -9,6 +9,7 @@ import gymnasium as gym
 import numpy as np
 import own_tasks
 import pytest
+from gymnasium import spaces
 from gymnasium.envs.registration import WrapperSpec
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from reincarnate import envs
 from reincarnate.cli import main
 from reincarnate.cli.task_flags import with_task
 from reincarnate.envs import checks
-from reincarnate.envs.spaces import acting
+from reincarnate.envs.spaces import acting, joint_mask
 from reincarnate.envs.task import BULLET, TaskSettings, parse
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
@@ -307,6 +308,21 @@ def test_several_choices_are_one_action_that_counts_the_last_choice_first():
     assert envs.spec("own_tasks:Joint").protocol["joint_actions"] == [2, 3]
 
 
+def test_a_box_of_whole_numbers_is_played_by_its_own_numbers_alone():
+    own_tasks.Joint.asked.clear()
+    env = begun("own_tasks:Whole")
+    for action in range(6):
+        env.step(np.array([action]))
+    assert own_tasks.Joint.asked == [[0, -1], [0, 0], [0, 1], [1, -1], [1, 0], [1, 1]]
+
+
+def test_a_flat_mask_of_two_choices_of_two_is_of_each_choice_and_a_square_one_of_both_together():
+    act = acting(spaces.MultiDiscrete([2, 2]), "Two-v0")
+    assert joint_mask(np.array([1, 0, 1, 1]), act).tolist() == [True, True, False, False]
+    assert joint_mask((np.array([1, 0]), np.array([1, 1])), act).tolist() == [True, True, False, False]
+    assert joint_mask(np.array([[1, 0], [1, 1]]), act).tolist() == [True, False, True, True]
+
+
 def test_actions_that_begin_at_one_are_shifted():
     assert played("own_tasks:FromOne", 1, 0)[0].reward[0] == 1 and played("own_tasks:FromOne", 1, 1)[0].reward[0] == 2
 
@@ -354,6 +370,8 @@ def test_a_step_that_allows_nothing_is_refused():
         ("TwoRewards", "the reward has 2 numbers"),
         ("WordReward", "the reward is 'plenty', not a number"),
         ("Raises", "at step 5 of an episode: step() raised RuntimeError: the simulator lost its connection"),
+        ("Exits", "at step 3 of an episode: step() raised SystemExit: sys.exit(0) was called"),
+        ("Unborn", "cannot be made: SystemExit: sys.exit('no licence') was called"),
         ("OldReset", "unexpected keyword argument 'seed'"),
         ("OldStep", "returned 4 values, and not Gymnasium's five"),
         ("BareReset", "must return (observation, info)"),

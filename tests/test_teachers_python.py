@@ -14,7 +14,7 @@ from reincarnate.agents.acting import play
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
 from reincarnate.teachers.lifts import action_gap, entropy, from_actions, from_probabilities
-from reincarnate.types import Teacher
+from reincarnate.types import Teacher, TimeStep
 
 SOURCE = """
 import torch
@@ -200,6 +200,55 @@ def test_a_memory_is_carried_by_the_caller(source: str):
     second, state = says(teacher, OBS, state)
     assert torch.equal(first, OBS) and torch.equal(second, OBS + 1) and teacher.view == "rgb"
     assert teacher.card.obs_shape is None, "a shape in another view is not the task's"
+
+
+IN_PLACE = """
+import torch
+def plain(obs):
+    return obs * 0.5
+def in_place(obs):
+    return obs.mul_(0.5)
+in_place.features = lambda obs: obs.zero_()
+class Counts:
+    def initial_state(self, n):
+        return torch.zeros(n, 1)
+    def __call__(self, obs, state):
+        return obs, state.add_(1.0)
+"""
+
+
+def test_a_teacher_that_works_in_place_changes_nothing_that_is_kept(tmp_path):
+    (tmp_path / "mine.py").write_text(IN_PLACE)
+    plain, teacher, counts = (open_teacher(f"py:{tmp_path}/mine.py:{name}") for name in ("plain", "in_place", "Counts"))
+    obs, begins = torch.arange(6.0).view(2, 3), torch.zeros(2, dtype=torch.bool)
+    step = TimeStep(obs, begins)
+    assert torch.equal(says(teacher, obs)[0], says(plain, obs)[0]) and torch.equal(obs, torch.arange(6.0).view(2, 3))
+    teacher.features(obs)
+    assert torch.equal(obs, torch.arange(6.0).view(2, 3))
+    before = counts.predict(step, counts.initial(2))[1]
+    after = counts.predict(step, before)[1]
+    assert before.tolist() == [[1.0], [1.0]] and after.tolist() == [[2.0], [2.0]]
+
+
+EXITS = """
+import sys
+def leaves(obs):
+    sys.exit(0)
+class Unborn:
+    def __init__(self):
+        sys.exit(1)
+"""
+
+
+def test_a_teacher_that_leaves_the_program_is_a_line(tmp_path):
+    (tmp_path / "mine.py").write_text(EXITS)
+    (tmp_path / "script.py").write_text("import argparse\nargparse.ArgumentParser().parse_args(['--more'])\n")
+    with pytest.raises(UserError, match=r"failed on its first observations: SystemExit: sys.exit\(0\) was called"):
+        says(open_teacher(f"py:{tmp_path}/mine.py:leaves"), torch.zeros(1, 2))
+    with pytest.raises(UserError, match=r"Unborn could not be made: SystemExit: sys.exit\(1\)"):
+        open_teacher(f"py:{tmp_path}/mine.py:Unborn")
+    with pytest.raises(UserError, match=r"script.py: cannot be imported: SystemExit.*put parse_args\(\) under if"):
+        open_teacher(f"py:{tmp_path}/script.py:policy")
 
 
 def test_the_card_carries_what_the_teacher_says_of_itself(source: str):

@@ -20,6 +20,17 @@ class UserError(Exception):
         return "".join(letter if letter.isprintable() else " " for letter in cut)
 
 
+FAILURES = (Exception, SystemExit)
+"""What a person's own code may raise as it is called by ours: `sys.exit()` there must not end us without a word."""
+
+
+def reason_of(error: BaseException) -> str:
+    """What one of them was, on one line."""
+    if isinstance(error, SystemExit):
+        return f"SystemExit: sys.exit({'' if error.code is None else repr(error.code)}) was called"
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
 def as_arguments(text: str) -> str:
     """A message with arguments for flags: `--env-steps` is env_steps; commands in backticks stay as they are."""
     parts = text.split("`")

@@ -16,7 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from reincarnate.errors import UserError
+from reincarnate.errors import FAILURES, UserError, reason_of
 
 IMPORTS = "REINCARNATE_IMPORT"  # variable of the environment: modules that register something, by commas
 
@@ -68,11 +68,11 @@ def import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except UserError as error:
         raise UserError(f"importing {name} failed: {error}") from error
-    except Exception as error:
+    except FAILURES as error:
         if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
             where = "neither installed nor in this folder (or PYTHONPATH)"
             raise UserError(f"there is no module {name!r}: it is {where}") from error
-        raise UserError(f"importing {name} failed: {type(error).__name__}: {error}") from error
+        raise UserError(f"importing {name} failed: {reason_of(error)}") from error
 
 
 # ---- names --------------------------------------------------------------------------------------------
@@ -172,9 +172,9 @@ class Registry(Mapping[str, Any]):
     def _of(self, point: EntryPoint) -> Any:
         try:
             value = point.load()
-        except Exception as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(f"the {self.what} {point.name!r} of {_said(point)} cannot be loaded: {reason}") from error
+        except FAILURES as error:
+            told = f"the {self.what} {point.name!r} of {_said(point)} cannot be loaded"
+            raise UserError(f"{told}: {reason_of(error)}") from error
         if wrong := self._check(value):
             raise UserError(f"{_said(point)} cannot be the {self.what} {point.name!r}: {wrong}")
         return value

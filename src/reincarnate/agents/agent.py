@@ -160,7 +160,7 @@ def open_agent(path: Path | str) -> Agent:
     Raises UserError where it is neither, or has changed.
     """
     path = folder_of(path)
-    folder = path if (path / "agent.json").exists() else path / "agent"
+    folder = path if (path / "agent.json").exists() else within(path, "agent")
     if not (folder / "agent.json").exists():
         state = "has no agent yet (it is not finished)" if (path / "config.json").exists() else "holds no agent"
         raise UserError(f"{path} {state}; an agent is a folder with agent.json and weights.safetensors")

@@ -14,7 +14,7 @@ from reincarnate.envs.frames import Framing, framing
 from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
 from reincarnate.envs.task import BULLET, TaskSettings, callable_of, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
-from reincarnate.errors import UserError
+from reincarnate.errors import FAILURES, UserError, reason_of
 from reincarnate.plugins import imported
 from reincarnate.types import TaskSpec, VectorEnv
 
@@ -150,8 +150,8 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         hint = '; pip install "reincarnate[mujoco]"' if "mujoco" in str(error).lower() else ""
         said = " ".join(str(error).split())
         raise UserError(f"{task.id} needs a package that is not installed: {said}{hint}") from error
-    except Exception as error:
-        said = f"{task.id} cannot be made: {type(error).__name__}: {error}"
+    except FAILURES as error:
+        said = f"{task.id} cannot be made: {reason_of(error)}"
         words = str(error)
         hint = "; --env-kwargs.NAME VALUE gives it an argument" if "missing" in words and "argument" in words else ""
         raise UserError(said + hint) from error
@@ -183,8 +183,8 @@ def _wrapped(env: Any, name: str) -> Any:
         _ = wrapped.observation_space, wrapped.action_space
     except UserError:
         raise
-    except Exception as error:
-        raise UserError(f"--wrapper {name} cannot be put around it: {type(error).__name__}: {error}") from error
+    except FAILURES as error:
+        raise UserError(f"--wrapper {name} cannot be put around it: {reason_of(error)}") from error
     return wrapped
 
 

@@ -174,6 +174,8 @@ def acting(space: Any, env_id: str) -> Acting:
     A joint action counts in C order: the last choice changes first. Raises UserError for other spaces, and for bounds
     that are not finite or leave nothing between them.
     """
+    if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
+        space = _whole_numbers(space)
     if isinstance(space, spaces.Box) and space.is_bounded() and space.shape:
         bounds = tuple(map(float, space.low.ravel())), tuple(map(float, space.high.ravel()))
         hint = "; change them by --wrapper module:Class"  # a Box may be given later what its constructor would refuse
@@ -189,6 +191,12 @@ def acting(space: Any, env_id: str) -> Acting:
         f"{env_id}: actions are {space}; needed: Discrete, a bounded Box, or MultiDiscrete and MultiBinary of few "
         f"choices; change them by --wrapper module:Class"
     )
+
+
+def _whole_numbers(space: spaces.Box) -> spaces.MultiDiscrete:
+    """A Box of whole numbers as so many discrete choices: nothing between them is one of its actions."""
+    low, high = space.low.astype(np.int64), space.high.astype(np.int64)
+    return spaces.MultiDiscrete(high - low + 1, dtype=space.dtype, start=low)  # pyright: ignore
 
 
 def _joint(space: Any, env_id: str) -> Acting:
@@ -207,19 +215,22 @@ def _joint(space: Any, env_id: str) -> Acting:
 
 
 def joint_mask(mask: Any, acting: Acting) -> np.ndarray:
-    """Which of the actions are legal, bool [A], from a mask of the actions or of each choice, one after the other.
+    """Which of the actions are legal, bool [A], from a mask of the actions or of each choice.
 
-    Raises ValueError for a mask of another length.
+    Of choices it is a tuple of masks, or one array [sum of choices] of them one after another, as sb3-contrib has it;
+    of joint actions an array of any shape that holds one entry for each. Raises ValueError for any other length.
     """
-    if isinstance(mask, tuple | list) and acting.joint and len(mask) == len(acting.joint):
+    joint = acting.joint
+    if isinstance(mask, tuple | list) and joint and len(mask) == len(joint):
         mask = np.concatenate([np.asarray(one).ravel() for one in mask])
-    found = np.asarray(mask).ravel().astype(bool)
-    if len(found) == acting.actions:
+    given = np.asarray(mask)
+    found = given.ravel().astype(bool)
+    choices = bool(joint) and len(found) == sum(joint) and given.ndim == 1  # [2, 2] has as many of both
+    if len(found) == acting.actions and not choices:
         return found
-    if not acting.joint or len(found) != sum(acting.joint):
+    if not choices:
         raise ValueError(f"an action mask of {len(found)} entries for {acting.actions} actions")
-    each = np.split(found, np.cumsum(acting.joint)[:-1])
     legal = np.ones(1, bool)
-    for choice in each:
+    for choice in np.split(found, np.cumsum(joint)[:-1]):
         legal = np.logical_and.outer(legal, choice).ravel()
     return legal

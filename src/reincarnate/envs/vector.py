@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 
 from reincarnate.envs.checks import acts, fitted, number, unsound
-from reincarnate.errors import UserError
+from reincarnate.errors import FAILURES, UserError, reason_of
 from reincarnate.types import Step, TaskSpec, VectorEnv
 
 SEED_LIMIT = 2**31 - 1
@@ -104,7 +104,7 @@ class Copies:
                 reward[i] = paid
                 if self._scored:
                     self.score[i] = number(env.score, "score")  # pyright: ignore[reportAttributeAccessIssue]
-            except Exception as error:
+            except FAILURES as error:
                 raise self._fault(i, error) from error
             if over or cut or self._age[i] == self._max_steps:
                 terminated[i], truncated[i] = over, not over
@@ -125,7 +125,7 @@ class Copies:
     def _restart(self, obs: np.ndarray, i: int, seed: int | None) -> None:
         try:
             obs[i] = self._fitted(self._envs[i].reset(seed))
-        except Exception as error:
+        except FAILURES as error:
             raise self._fault(i, error, "reset") from error
 
     def _fitted(self, seen: Any) -> np.ndarray:
@@ -155,9 +155,9 @@ class Copies:
     def _when(self, i: int) -> str:
         return f"at step {self._age[i]} of an episode" if self._age[i] else "as an episode begins"
 
-    def _fault(self, i: int, error: Exception, doing: str = "step") -> UserError:
+    def _fault(self, i: int, error: BaseException, doing: str = "step") -> UserError:
         """What to say of an exception out of a task."""
-        said = str(error) if isinstance(error, UserError) else f"{doing}() raised {type(error).__name__}: {error}"
+        said = str(error) if isinstance(error, UserError) else f"{doing}() raised {reason_of(error)}"
         return UserError(f"{self.spec.id} {self._when(i)}: {said}")
 
     def view(self, name: str) -> np.ndarray:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reincarnate.errors import UserError
+from reincarnate.errors import FAILURES, UserError, reason_of
 from reincarnate.plugins import Registry
 
 
@@ -39,9 +39,7 @@ def tell(moment: Moment) -> None:
     for name, callback in CALLBACKS.items():
         try:
             callback(moment)
-        except Exception as error:
+        except FAILURES as error:
             hint = "repair it, then `reincarnate resume` goes on" if moment.what == "checkpoint" else "the run is done"
-            reason = f"{type(error).__name__}: {error}"
-            raise UserError(
-                f"the callback {name!r} failed at the {moment.what} of {moment.directory}: {reason}; {hint}"
-            ) from error
+            where = f"{moment.what} of {moment.directory}"
+            raise UserError(f"the callback {name!r} failed at the {where}: {reason_of(error)}; {hint}") from error

@@ -46,6 +46,7 @@ class RunDirectory:
         """A run that `create` may write; `keep`: newest checkpoints. Raises UserError where the directory exists."""
         if path.exists():
             raise UserError(_taken(path))
+        refuse_inside_a_run(path)
         return cls(path, keep)
 
     @classmethod
@@ -189,6 +190,14 @@ def _taken(path: Path) -> str:
     if unfinished(path):
         hint = f" (`reincarnate resume {shlex.quote(str(path))}` goes on)"
     return f"{path} exists already; choose another --out{hint}"
+
+
+def refuse_inside_a_run(path: Path) -> None:
+    """UserError where a folder is a run's, or lies within one: reports do not look for others there."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
+            inside = "is" if folder == path.absolute() else f"lies within {folder},"
+            raise UserError(f"{path} {inside} a run, which keeps nothing but its own; choose another --out")
 
 
 def unfinished(path: Path) -> list[Path]:

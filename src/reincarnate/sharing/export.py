@@ -36,6 +36,7 @@ from reincarnate.priors.weights import open_weights
 from reincarnate.sharing import sb3
 from reincarnate.sharing.sb3_pickles import normalises
 from reincarnate.students import STUDENTS, AnyStudent
+from reincarnate.teachers.torchscript.archive import TOLD
 from reincarnate.types import LOGITS, VALUES, Settings, TaskSpec
 
 OPSET = 17  # the first with layer norms
@@ -223,7 +224,7 @@ def _onnx(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> Made:
 
 def _torchscript(graph: Graph, agent: Agent, example: tuple[Tensor, ...]) -> Made:
     buffer = io.BytesIO()
-    torch.jit.save(torch.jit.trace(graph, example, check_trace=False), buffer)
+    torch.jit.save(torch.jit.trace(graph, example, check_trace=False), buffer, {TOLD: graph.outputs[0]})
     content = without_places(buffer.getvalue())
     loaded = torch.jit.load(io.BytesIO(content))
 

@@ -12,6 +12,7 @@ from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import load_record
+from reincarnate.run.directory import refuse_inside_a_run
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.settings import from_record, record
 from reincarnate.studies.executors import Executor, LocalProcesses, refuse_starting_up
@@ -35,6 +36,7 @@ def run_study(
     being run already, and when every run failed.
     """
     refuse_starting_up()
+    refuse_inside_a_run(out)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     lock = Lock(out)  # also in a folder that is new: two that begin at once would share it

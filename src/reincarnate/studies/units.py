@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from reincarnate.errors import FAILURES, reason_of
 from reincarnate.files.atomic import FORMAT, write_json
 from reincarnate.run.execute import execute, execute_together, gains
 from reincarnate.run.prepare import Prepared
@@ -59,7 +60,7 @@ def _together(unit: Unit, out: Path, tick: Callable[[str, int, int], None]) -> b
     resume = [(directory / "config.json").exists() for directory in directories]
     try:
         execute_together([cell.run for cell in unit], directories, resume, tick=tick)
-    except Exception:
+    except FAILURES:
         return False
     return True
 
@@ -70,9 +71,9 @@ def _attempt(cell: Cell, directory: Path, tick: Callable[[str, int, int], None])
     forget_failure(directory)
     try:
         execute(cell.run, directory, resume=(directory / "config.json").exists(), tick=tick)
-    except Exception as error:
+    except FAILURES as error:
         note_failure(directory, str(error) or type(error).__name__, traceback.format_exc())
-        return f"{type(error).__name__}: {error}"
+        return reason_of(error)
     return None
 
 

@@ -24,8 +24,8 @@ from urllib.parse import unquote
 import torch
 from torch import Tensor, nn
 
-from reincarnate.errors import UserError
-from reincarnate.files.safe import one_line, read_file, sha256
+from reincarnate.errors import FAILURES, UserError, reason_of
+from reincarnate.files.safe import read_file, sha256
 from reincarnate.teachers.frozen import as_gaussian, as_prediction
 from reincarnate.teachers.heads import LARGEST_LOG_STD, Acts
 from reincarnate.teachers.lifts import from_actions, from_probabilities
@@ -55,7 +55,8 @@ class PythonTeacher:
         self.card, self.view = card, str(getattr(policy, "view", "student"))
         self._policy, self._tells, self._called = policy, tells, False
         self._width = _width(card)  # where the card does not say it, the first call does
-        self.features: Callable[[Tensor], Tensor] | None = getattr(policy, "features", None)
+        features: Callable[[Tensor], Tensor] | None = getattr(policy, "features", None)
+        self.features = None if features is None else lambda obs: features(obs.clone())
         self._begin: Callable[[int], Tensor] | None = getattr(policy, "initial_state", None)
         self._like: Tensor | None = None  # its memory of one episode, in its own shape
 
@@ -67,8 +68,8 @@ class PythonTeacher:
             return torch.zeros(n, 0)
         try:
             begun = self._begin(n)
-        except Exception as error:
-            raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {_reason(error)}") from error
+        except FAILURES as error:
+            raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {reason_of(error)}") from error
         if not isinstance(begun, Tensor) or begun.ndim < 2 or len(begun) != n:
             raise UserError(
                 f"{self.card.uri}: its initial_state({n}) gave {_given(begun)}, not a tensor [{n}, numbers]"
@@ -107,12 +108,15 @@ class PythonTeacher:
         return carry.unflatten(1, self._like.shape[1:])
 
     def _answer(self, obs: Tensor, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """What the callable says, of the kind and shape it should be; only its first numbers are looked at."""
+        """What the callable says, of the kind and shape it should be; only its first numbers are looked at.
+
+        It is given copies: it may work in place, and what it was shown is kept and learnt from.
+        """
         try:
-            out, state = self._call(obs, state)
-        except Exception as error:
+            out, state = self._call(obs.clone(), None if state is None else state.clone())
+        except FAILURES as error:
             which = "observations" if self._called else "its first observations"
-            raise UserError(f"{self.card.uri}: failed on {which}: {_reason(error)}") from error
+            raise UserError(f"{self.card.uri}: failed on {which}: {reason_of(error)}") from error
         _check_output(out, len(obs), self._width, self.card.uri, self._tells)
         if self._like is not None:
             _check_memory(state, (len(obs), *self._like.shape[1:]), self.card)
@@ -170,9 +174,11 @@ def _arguments(rest: str, query: str) -> dict[str, str]:
 def _load(place: str) -> ModuleType:
     try:
         return _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
-    except Exception as error:
+    except FAILURES as error:
         hint = "" if place.endswith(".py") else "; a file is named by its path: py:path/to/file.py:NAME"
-        raise UserError(f"py:{place}: cannot be imported: {_reason(error)}{hint}") from error
+        if isinstance(error, SystemExit):
+            hint = '; what it does when it is imported it does here: put parse_args() under if __name__ == "__main__"'
+        raise UserError(f"py:{place}: cannot be imported: {reason_of(error)}{hint}") from error
 
 
 class _Fresh(SourceFileLoader):
@@ -203,8 +209,8 @@ def _make(rest: str, module: ModuleType, name: str, asked: bool, arguments: dict
     if asked or inspect.isclass(policy):
         try:
             policy = policy(**arguments)
-        except Exception as error:
-            raise UserError(f"py:{rest}: {name} could not be made: {_reason(error)}") from error
+        except FAILURES as error:
+            raise UserError(f"py:{rest}: {name} could not be made: {reason_of(error)}") from error
     if not callable(policy):
         raise UserError(f"py:{rest}: {name} made a {type(policy).__name__}, which cannot be called")
     return policy.eval().requires_grad_(False) if isinstance(policy, nn.Module) else policy
@@ -293,7 +299,3 @@ def _given(value: Any) -> str:
 
 def _described(out: Tensor) -> str:
     return f"{str(out.dtype).removeprefix('torch.')} {list(out.shape)}"
-
-
-def _reason(error: BaseException) -> str:
-    return f"{type(error).__name__}: {one_line(error)}"

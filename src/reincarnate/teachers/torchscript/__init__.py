@@ -20,7 +20,7 @@ from reincarnate.files.safe import one_line, read_file, sha256
 from reincarnate.teachers.effort import bounded
 from reincarnate.teachers.exported import TELLS, Lift, choose, counted, read_address, widened
 from reincarnate.teachers.frozen import Memoryless
-from reincarnate.teachers.torchscript.archive import recognised, take_apart
+from reincarnate.teachers.torchscript.archive import name_of_output, recognised, take_apart
 from reincarnate.teachers.torchscript.graph import check_graph, nodes
 from reincarnate.teachers.torchscript.ops import MOST_CALLS
 from reincarnate.types import TeacherCard
@@ -38,7 +38,7 @@ class TorchScriptTeacher(Memoryless):
     def told(self, obs: Tensor) -> Float32[Tensor, "B K"]:
         """Raw observations [B, *O] to what the card says it tells. UserError: the module fails."""
         try:
-            out = self._answer(obs.cpu())
+            out = self._answer(obs.cpu().clone())  # its code may work in place
         except UserError:
             raise
         except Exception as error:  # the interpreter raises whatever operators do
@@ -87,7 +87,8 @@ def open_address(rest: str, actions: int | None = None) -> TorchScriptTeacher:
     archive, calls = take_apart(payload, asked.path)
     module = _load(archive, asked.path)
     outputs = _signature(module, asked.path)
-    index, word = choose([(str(i), False) for i in range(outputs or 1)], asked, uri)
+    names = [name_of_output(payload, asked.path) or "0"] if outputs is None else [str(i) for i in range(outputs)]
+    index, word = choose([(name, False) for name in names], asked, uri)
     known = counted(word or "logits", None, actions, uri) or actions
     bounds = widened(asked.bounds, known, uri)
     lift = Lift(uri, word or "logits", known, bounds)

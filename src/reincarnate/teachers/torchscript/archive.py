@@ -16,6 +16,9 @@ from reincarnate.teachers.torchscript.syntax import dotted, parse
 from reincarnate.teachers.wire.torch_pickle import Declared, read_declared
 
 PARTS = re.compile(r"(data\.pkl|constants\.pkl|version|byteorder|(data|constants)/\d+|code/__torch__(/\w+)*\.py)")
+TOLD = "output"
+"""The extra file in which our own exports say what their output is, as the outputs of ONNX files have names."""
+LONGEST_NAME = 64
 SPARE = 64 * MIB  # what code and pickles may unpack to beyond the file's own length
 OPCODES = words(
     """
@@ -35,6 +38,17 @@ def recognised(names: list[str]) -> bool:
     """Whether a zip with members of these names is such an archive."""
     tails = {name.partition("/")[2] for name in names}
     return {"data.pkl", "constants.pkl"} <= tails and any(tail.startswith("code/") for tail in tails)
+
+
+def name_of_output(payload: bytes, what: str) -> str:
+    """What an export of ours calls its output; "" of any other archive. Of one that was taken apart without an error.
+
+    UserError: that name is longer than names are.
+    """
+    with zipfile.ZipFile(io.BytesIO(payload)) as archive:
+        found = [name for name in archive.namelist() if name.endswith(f"/extra/{TOLD}")][:1]
+    told = read_members(payload, dict.fromkeys(found, LONGEST_NAME), what)
+    return next((name for content in told.values() if (name := content.decode("latin-1")).isidentifier()), "")
 
 
 def take_apart(payload: bytes, what: str) -> tuple[bytes, int]:
