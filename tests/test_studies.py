@@ -160,6 +160,9 @@ def test_runs_older_than_a_setting_are_still_the_studys(finished):
     config.write_text(json.dumps({**old, "env_steps": 61}))
     with pytest.raises(UserError, match="gentle-s0 has env_steps = 61, the study 60; move it away"):
         run_here(read_study(Path("study.yaml")), finished)
+    config.write_text(json.dumps({**old, "student": {**old["student"], "batch_size": 5}}))
+    with pytest.raises(UserError, match=r"gentle-s0 has student\.batch_size = 5, the study 4; move it away"):
+        run_here(read_study(Path("study.yaml")), finished)
 
 
 def refused(args: list[str], capsys) -> str:

@@ -82,15 +82,23 @@ def _same_settings(study: Study, out: Path) -> None:
             found, asked = load_record(config), json.loads(json.dumps(record(cell.run)))
             if _differing(found, asked):  # it may be older than a setting
                 found = _of_today(found)
-            if key := _differing(found, asked):
-                where = out / cell.directory
-                raise UserError(f"{where} has {key} = {found.get(key)!r}, the study {asked[key]!r}; move it away")
+            if told := _differing(found, asked):
+                name, has, wanted = told
+                raise UserError(f"{out / cell.directory} has {name} = {has!r}, the study {wanted!r}; move it away")
 
 
-def _differing(found: dict[str, Any], asked: dict[str, Any]) -> str | None:
-    """The first setting that a run has otherwise than is asked for."""
-    keys = (key for key in asked if key not in ("versions", "command"))
-    return next((key for key in keys if found.get(key) != asked[key]), None)
+def _differing(found: dict[str, Any], asked: dict[str, Any], owner: str = "") -> tuple[str, Any, Any] | None:
+    """The first setting that a run has otherwise than is asked for: its name, what the run has, what is asked for."""
+    keys = (key for key in asked if owner or key not in ("versions", "command"))
+    for key in keys:
+        has, wanted = found.get(key), asked[key]
+        if has == wanted:
+            continue
+        inner = None
+        if isinstance(has, dict) and isinstance(wanted, dict):
+            inner = _differing(has, wanted, f"{owner}{key}.")
+        return inner or (f"{owner}{key}", has, wanted)
+    return None
 
 
 def _of_today(config: dict[str, Any]) -> dict[str, Any]:
