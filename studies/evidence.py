@@ -255,8 +255,10 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         study = Study(*(HERE / name / "index.json" for name in ("better", "paper_pqn")))
         found["1 methods, PQN students, a million env steps"] = levels(study, study.labels, "scratch")
         found["1 qdagger against the others, PQN students"] = gains(study, ["qdagger"], study.labels)
-        found["2 n = 1 against λ-returns, PQN students"] = drops(studies["paper_pqn"], studies["paper_pqn"].labels)
-        found["kept after weaning, QDagger of PQN students"] = kept(studies["paper_pqn"], 0.6)
+        ways = ["qdagger", "qdagger, λ = 0"]
+        found["2 n = 1 against λ-returns, PQN students"] = drops(studies["paper_pqn"], ways)
+        found["3 dqfd, PQN students"] = drops(study, ["dqfd"] if "dqfd" in study.labels else [])
+        found["kept after weaning, PQN students"] = kept(studies["paper_pqn"], 0.6)
     for name, words in (("weaned_ppo", "PPO students"), ("weaned_dqn", "DQN students of policies")):
         if study := studies.get(name):
             found[f"kept after weaning, {words}"] = kept(study, 0.5)
