@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import harness
-from training import BATCHES, COMMON, TASKS, config, ours
+from training import COMMON, TASKS, config, ours, ready_updates
 
 TASK = {**TASKS["breakout"], **COMMON}
 SIDES = ("bare", "beside a process", "beside a thread", "ours")
@@ -57,27 +57,10 @@ class Stepper:
 
 def updates(count: int) -> float:
     """Milliseconds of an update."""
-    import numpy as np
-    import torch
-
-    from reincarnate import envs
-    from reincarnate.types import Batch, Weighing
-
-    spec, rng, size = envs.spec(TASK["env"]), np.random.default_rng(0), TASK["batch"]
-    student = config(TASK).newborn(spec, 0)
-    student.overlap()
-
-    def batch() -> Batch:
-        obs = [torch.from_numpy(rng.integers(0, 256, (size, *spec.obs_shape), np.uint8)) for _ in range(2)]
-        actions = torch.from_numpy(rng.integers(0, spec.actions, size))
-        return Batch(obs[0], actions, torch.zeros(size), torch.full((size,), TASK["gamma"]), obs[1])
-
-    batches = [batch() for _ in range(BATCHES)]
-    for ready in batches:
-        student.update(ready, Weighing(), rng)
+    update = ready_updates(TASK)
     start = time.perf_counter()
     for i in range(count):
-        student.update(batches[i % BATCHES], Weighing(), rng)
+        update(i)
     return (time.perf_counter() - start) / count * 1e3
 
 
