@@ -95,7 +95,7 @@ def parts_of_a_run() -> dict[str, float]:
     from reincarnate.training import collector, loop
 
     spent: dict[str, float] = dict.fromkeys(("cycle", *PARTS), 0.0)
-    cycles = [0]
+    cycles = [-(TASK["clock"] // TASK["every"])]
 
     def watch(owner: Any, name: str, part: str) -> None:
         inner: Callable[..., Any] = getattr(owner, name)
@@ -112,9 +112,8 @@ def parts_of_a_run() -> dict[str, float]:
     class Pool(collector.ThreadPoolExecutor):
         def submit(self, *arguments: Any, **named: Any) -> Any:  # pyright: ignore
             cycles[0] += 1
-            if cycles[0] == TASK["clock"] // TASK["every"]:
+            if cycles[0] == 0:  # all is warm
                 spent.update(dict.fromkeys(tuple(spent), 0.0))
-                cycles[0] = 0
             future = super().submit(*arguments, **named)
             watch(future, "result", "wait")
             return future
