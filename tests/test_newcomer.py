@@ -117,9 +117,9 @@ def test_nothing_is_put_into_a_run(capsys):
             RunDirectory.fresh(Path(inside))
     study = {"title": "x", "seeds": 1, "tasks": [{"env": "CartPole-v1"}], "methods": {"scratch": {}}}
     Path("s.yaml").write_text(json.dumps(study))
-    for args in (["study", "run", "s.yaml", "--out", "runs/a"], ["convert", "d4rl:x.hdf5", "--out", "runs/a"]):
+    for args in (["study", "run", "s.yaml"], ["convert", "d4rl:x.hdf5"], ["compare", "runs/a"]):
         with pytest.raises(SystemExit, match="2"):
-            main(args)
+            main([*args, "--out", "runs/a"])
         assert "runs/a is a run, which keeps nothing but its own" in capsys.readouterr().err
     assert sorted(path.name for path in Path("runs/a").iterdir()) == ["config.json", "done", "metrics.jsonl"]
 
