@@ -316,6 +316,13 @@ def test_a_box_of_whole_numbers_is_played_by_its_own_numbers_alone():
     assert own_tasks.Joint.asked == [[0, -1], [0, 0], [0, 1], [1, -1], [1, 0], [1, 1]]
 
 
+@pytest.mark.parametrize("dtype", [np.int32, np.int64, np.uint64])
+def test_a_box_of_too_many_whole_numbers_is_a_line(dtype):
+    info = np.iinfo(dtype)
+    with pytest.raises(UserError, match=r"combinations; up to 1,024 are learnt|needed: Discrete, a bounded Box"):
+        acting(spaces.Box(info.min, info.max, (2,), dtype), "Wide-v0")
+
+
 def test_a_flat_mask_of_two_choices_of_two_is_of_each_choice_and_a_square_one_of_both_together():
     act = acting(spaces.MultiDiscrete([2, 2]), "Two-v0")
     assert joint_mask(np.array([1, 0, 1, 1]), act).tolist() == [True, True, False, False]

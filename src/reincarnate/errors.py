@@ -24,11 +24,12 @@ FAILURES = (Exception, SystemExit)
 """What a person's own code may raise as it is called by ours: `sys.exit()` there must not end us without a word."""
 
 
-def reason_of(error: BaseException) -> str:
-    """What one of them was, on one line."""
+def reason_of(error: BaseException, limit: int = LONGEST) -> str:
+    """What one of them was, on one line; of what it says so many letters at most."""
+    told = " ".join(str(error).split())
     if isinstance(error, SystemExit):
-        return f"SystemExit: sys.exit({'' if error.code is None else repr(error.code)}) was called"
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+        told = f"sys.exit({'' if error.code is None else repr(error.code)}) was called"
+    return f"{type(error).__name__}: {told[:limit]}"
 
 
 def as_arguments(text: str) -> str:

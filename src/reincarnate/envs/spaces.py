@@ -174,9 +174,9 @@ def acting(space: Any, env_id: str) -> Acting:
     A joint action counts in C order: the last choice changes first. Raises UserError for other spaces, and for bounds
     that are not finite or leave nothing between them.
     """
-    if isinstance(space, spaces.Box) and not np.issubdtype(space.dtype, np.floating):
-        space = _whole_numbers(space)
     if isinstance(space, spaces.Box) and space.is_bounded() and space.shape:
+        if not np.issubdtype(space.dtype, np.floating):
+            return _joint(_whole_numbers(space, env_id), env_id)
         bounds = tuple(map(float, space.low.ravel())), tuple(map(float, space.high.ravel()))
         hint = "; change them by --wrapper module:Class"  # a Box may be given later what its constructor would refuse
         checks.bounds(env_id, *bounds, hint)
@@ -193,25 +193,33 @@ def acting(space: Any, env_id: str) -> Acting:
     )
 
 
-def _whole_numbers(space: spaces.Box) -> spaces.MultiDiscrete:
+def _whole_numbers(space: spaces.Box, env_id: str) -> spaces.MultiDiscrete:
     """A Box of whole numbers as so many discrete choices: nothing between them is one of its actions."""
-    low, high = space.low.astype(np.int64), space.high.astype(np.int64)
-    return spaces.MultiDiscrete(high - low + 1, dtype=space.dtype, start=low)  # pyright: ignore
+    sizes = space.high.astype(object) - space.low.astype(object) + 1  # of int64 the difference may be no int64
+    _few(space, sizes, env_id)
+    low = space.low.astype(np.int64)
+    return spaces.MultiDiscrete(sizes.astype(np.int64), dtype=space.dtype, start=low)  # pyright: ignore
 
 
 def _joint(space: Any, env_id: str) -> Acting:
     binary = isinstance(space, spaces.MultiBinary)
     sizes = np.full(space.shape, 2) if binary else space.nvec
     starts = np.zeros_like(sizes) if binary else space.start
+    n = _few(space, sizes, env_id)
+    table = np.stack(np.unravel_index(np.arange(n), sizes.ravel()), -1).reshape(n, *sizes.shape) + starts
+    table = table.astype(space.dtype)
+    return Acting(n, None, lambda action: table[action].copy(), tuple(map(int, sizes.ravel())))
+
+
+def _few(space: Any, sizes: np.ndarray, env_id: str) -> int:
+    """How many combinations choices of these sizes have. UserError: too many to be learnt as one action."""
     n = int(np.prod(sizes.ravel().astype(object)))
     if n > JOINT_LIMIT:
         raise UserError(
             f"{env_id}: actions are {space}, {n:,} combinations; up to {JOINT_LIMIT:,} are learnt as one discrete "
             f"action; leave some out by --wrapper module:Class"
         )
-    table = np.stack(np.unravel_index(np.arange(n), sizes.ravel()), -1).reshape(n, *sizes.shape) + starts
-    table = table.astype(space.dtype)
-    return Acting(n, None, lambda action: table[action].copy(), tuple(map(int, sizes.ravel())))
+    return n
 
 
 def joint_mask(mask: Any, acting: Acting) -> np.ndarray:

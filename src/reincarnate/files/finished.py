@@ -38,6 +38,16 @@ def check_done(folder: Path) -> None:
             )
 
 
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run's, finished or begun: it has its settings and has written a line."""
+    return (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file()
+
+
+def runs_below(folder: Path) -> list[Path]:
+    """Runs right below a folder, sorted; links and hidden ones are left alone."""
+    return sorted(file.parent for file in folder.glob("[!.]*/config.json") if not file.parent.is_symlink())
+
+
 def _short(sha256: str | None) -> str:
     return f"{sha256[:12]}…" if sha256 else "missing"
 

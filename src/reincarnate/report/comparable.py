@@ -68,10 +68,10 @@ def _refuse(runs: list[FinishedRun], field: str, value: Callable[[FinishedRun], 
 
 def _refuse_other_settings(same: list[FinishedRun]) -> None:
     """What goes by one name is one thing; of a setting that older runs do not know nothing can be said."""
-    told = [settings_of(run) for run in same]
-    for key in sorted({key for settings in told for key in settings}):
-        known = [run for run, settings in zip(same, told, strict=True) if key in settings]
-        _refuse(known, f"{key} within {same[0].label!r}", lambda run, key=key: settings_of(run)[key])
+    told = {id(run): settings_of(run) for run in same}
+    for key in sorted({key for settings in told.values() for key in settings}):
+        known = [run for run in same if key in told[id(run)]]
+        _refuse(known, f"{key} within {same[0].label!r}", lambda run, key=key: told[id(run)][key])
 
 
 def _refuse_copies(runs: list[FinishedRun]) -> None:

@@ -20,7 +20,7 @@ from reincarnate.files.atomic import (
     staging,
     write_json,
 )
-from reincarnate.files.finished import VIDEOS, videos_of, write_done
+from reincarnate.files.finished import VIDEOS, is_run, runs_below, videos_of, write_done
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import Record, is_hash, is_text, load_record
@@ -195,24 +195,20 @@ def _taken(path: Path) -> str:
 def refuse_inside_a_run(path: Path) -> None:
     """UserError where a folder is a run's, or lies within one: reports do not look for others there."""
     for folder in (path.absolute(), *path.absolute().parents):
-        if (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file():
+        if is_run(folder):
             inside = "is" if folder == path.absolute() else f"lies within {folder},"
             raise UserError(f"{path} {inside} a run, which keeps nothing but its own; choose another --out")
 
 
 def unfinished(path: Path) -> list[Path]:
     """The unfinished run in a folder, or else those right below it; a link is looked into only by its own name."""
-    runs = [path] if (path / "config.json").exists() else _below(path)
+    runs = [path] if (path / "config.json").exists() else runs_below(path)
     return [run for run in runs if not (run / "done").exists()]
-
-
-def _below(path: Path) -> list[Path]:
-    return sorted(file.parent for file in path.glob("[!.]*/config.json") if not file.parent.is_symlink())
 
 
 def _no_run(path: Path) -> str:
     """What a folder is that holds nothing to go on with."""
-    if runs := _below(path):
+    if runs := runs_below(path):
         return f"{path}: all {len(runs)} runs in it are finished" if len(runs) > 1 else f"{runs[0]} is finished"
     if (path / "study.json").exists():
         return f"{path} is a study's folder: `reincarnate study run FILE --out {shlex.quote(str(path))}` goes on"

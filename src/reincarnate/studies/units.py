@@ -72,8 +72,10 @@ def _attempt(cell: Cell, directory: Path, tick: Callable[[str, int, int], None])
     try:
         execute(cell.run, directory, resume=(directory / "config.json").exists(), tick=tick)
     except FAILURES as error:
-        note_failure(directory, str(error) or type(error).__name__, traceback.format_exc())
-        return reason_of(error)
+        reason = reason_of(error)
+        said = reason if isinstance(error, SystemExit) else str(error) or type(error).__name__
+        note_failure(directory, said, traceback.format_exc())
+        return reason
     return None
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reincarnate.errors import UserError
+from reincarnate.files.finished import is_run, runs_below
 from reincarnate.plugins import Registry, having
 from reincarnate.types import Teacher
 
@@ -71,9 +72,9 @@ def recognise(path: Path) -> str:
             return name
     if path.is_dir() and len(zips := sorted(path.glob("*.zip"))) == 1:  # as of an agent of RL Zoo
         raise UserError(f"{path} is a folder: name the file in it, {zips[0]}")
-    if (path / "config.json").is_file() and (path / "metrics.jsonl").is_file():
+    if is_run(path):
         raise UserError(f"{path} is a run that is not finished: `reincarnate resume {shlex.quote(str(path))}` goes on")
-    if runs := sorted(file.parent for file in path.glob("*/config.json")):
+    if runs := runs_below(path):
         raise UserError(f"{path} is a folder of runs: name one of them, as {runs[0]}")
     kinds = ", ".join(SCHEMES)
     raise UserError(f"{path}: not a teacher that can be recognised; name its kind, one of {kinds}. {WAYS_OUT}")

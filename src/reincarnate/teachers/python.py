@@ -45,6 +45,7 @@ from reincarnate.types import (
 TELLS = {"logits": LOGITS, "probabilities": LOGITS, "values": VALUES, "actions": ACTIONS}
 TELLS |= {kind: kind for kind in (MEANS, GAUSSIAN, SQUASHED)}
 CARD_KEYS = {f.name for f in fields(TeacherCard)} - {"uri", "format", "tells", "sha256", "safety", "warnings"}
+LONGEST_REASON = 160  # letters of what somebody's code says of its failure
 NO_NUMBERS = "gave {} that are not all finite floating-point numbers"
 
 
@@ -69,7 +70,7 @@ class PythonTeacher:
         try:
             begun = self._begin(n)
         except FAILURES as error:
-            raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {reason_of(error)}") from error
+            raise UserError(f"{self.card.uri}: its initial_state({n}) failed: {_reason(error)}") from error
         if not isinstance(begun, Tensor) or begun.ndim < 2 or len(begun) != n:
             raise UserError(
                 f"{self.card.uri}: its initial_state({n}) gave {_given(begun)}, not a tensor [{n}, numbers]"
@@ -116,7 +117,7 @@ class PythonTeacher:
             out, state = self._call(obs.clone(), None if state is None else state.clone())
         except FAILURES as error:
             which = "observations" if self._called else "its first observations"
-            raise UserError(f"{self.card.uri}: failed on {which}: {reason_of(error)}") from error
+            raise UserError(f"{self.card.uri}: failed on {which}: {_reason(error)}") from error
         _check_output(out, len(obs), self._width, self.card.uri, self._tells)
         if self._like is not None:
             _check_memory(state, (len(obs), *self._like.shape[1:]), self.card)
@@ -178,7 +179,7 @@ def _load(place: str) -> ModuleType:
         hint = "" if place.endswith(".py") else "; a file is named by its path: py:path/to/file.py:NAME"
         if isinstance(error, SystemExit):
             hint = '; what it does when it is imported it does here: put parse_args() under if __name__ == "__main__"'
-        raise UserError(f"py:{place}: cannot be imported: {reason_of(error)}{hint}") from error
+        raise UserError(f"py:{place}: cannot be imported: {_reason(error)}{hint}") from error
 
 
 class _Fresh(SourceFileLoader):
@@ -210,7 +211,7 @@ def _make(rest: str, module: ModuleType, name: str, asked: bool, arguments: dict
         try:
             policy = policy(**arguments)
         except FAILURES as error:
-            raise UserError(f"py:{rest}: {name} could not be made: {reason_of(error)}") from error
+            raise UserError(f"py:{rest}: {name} could not be made: {_reason(error)}") from error
     if not callable(policy):
         raise UserError(f"py:{rest}: {name} made a {type(policy).__name__}, which cannot be called")
     return policy.eval().requires_grad_(False) if isinstance(policy, nn.Module) else policy
@@ -299,3 +300,7 @@ def _given(value: Any) -> str:
 
 def _described(out: Tensor) -> str:
     return f"{str(out.dtype).removeprefix('torch.')} {list(out.shape)}"
+
+
+def _reason(error: BaseException) -> str:
+    return reason_of(error, LONGEST_REASON)
