@@ -325,11 +325,6 @@ def test_weaning_is_guarded_for_a_strong_teacher_and_not_for_ever_for_a_weak_one
     assert (strong.lr_final, weak.lr_final) == (0.1, 1.0)
 
 
-def test_a_dqn_that_a_policy_taught_is_held_by_its_own_best_when_it_leaves():
-    assert fit(QDagger(), taught(tells=LOGITS, plays="sample"))[0].method.wean.anchor == 1.5
-    assert fit(QDagger(), taught())[0].method.wean.anchor == QDagger().wean.anchor
-
-
 def test_a_teacher_leads_for_about_an_episode():
     assert fit(JSRL(), taught(episode_steps=253.0))[0].method.horizon == 250
 

@@ -12,7 +12,7 @@ from thinning import slow
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil, LargeMargin
 from reincarnate.methods import DQfD, Kickstart, QDagger
-from reincarnate.methods.schedules import ByScore, Guarded, Linear, Rest
+from reincarnate.methods.schedules import ByScore, Guarded, Linear, Rest, Scaled
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run.checkpoints import restore_students, state_of
 from reincarnate.run.execute import execute, execute_together
@@ -21,7 +21,7 @@ from reincarnate.students import DQN, PQN
 from reincarnate.training.diagnostics import _of_actions, _temperatures
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.snapshot import Snapshot
-from reincarnate.types import BEST, Batch, Objective, Prediction, Progress, Weighing, WeightedTerm
+from reincarnate.types import BEST, LOGITS, VALUES, Batch, Objective, Prediction, Progress, Weighing, WeightedTerm
 
 SEEN = ("entropy", "action_gap", "value_scale", "agreement_teacher", "kl_teacher", "grad_td")
 
@@ -56,6 +56,16 @@ def test_what_the_teacher_gives_up_the_own_best_takes():
 )
 def test_without_a_teacher_that_leaves_there_is_no_anchor(method):
     assert BEST not in method.phases(1000)[-1].listens
+
+
+def test_the_anchor_is_half_of_lambda_for_values_that_a_policy_taught():
+    assert QDagger().suited(LOGITS, VALUES).wean.anchor == 1.5
+    assert Kickstart(weight=0.5).suited(LOGITS, VALUES).wean.anchor == 0.5  # at least
+    for tells, learns in ((VALUES, VALUES), (LOGITS, LOGITS), ("gaussian", "squashed")):  # not studied, or not better
+        assert QDagger().suited(tells, learns).wean.anchor == 0.5
+    assert QDagger(wean=Weaning(anchor=0.2)).suited(LOGITS, VALUES).wean.anchor == 0.2
+    anchored = QDagger(temperature=1.0).suited(LOGITS, VALUES).phases(1000)[1].objective.terms[1]
+    assert anchored.weight == Scaled(1.5, Rest(QDagger().wean.schedule()))
 
 
 def test_the_anchor_has_the_form_of_the_teachers_term():

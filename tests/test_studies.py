@@ -73,6 +73,7 @@ def test_who_names_weights_and_no_student_gets_the_agents_own_also_from_scratch(
 @pytest.mark.parametrize("old, new, said", [
     ("seeds: 2", "seeds: 2\nbogus: 1", "unknown key 'bogus'"),
     ("seeds: 2", "seeds: 2\nby_clock: 3", "by_clock must be true or false, not 3"),
+    ("title: small", "title: {a: b}", "title must be text, not {'a': 'b'}"),
     ("method: kickstart", "method: kickstrat", "unknown method 'kickstrat'"),
     ("CartPole-v1", "CartPool-v1", "unknown environment 'CartPool-v1'"),
     ("weight: 0.5", "wait: 0.5", "unknown key 'method.wait'"),

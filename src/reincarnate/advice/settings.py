@@ -19,7 +19,6 @@ SYNCS = 10  # of the target network, fewer are too few
 SHORTEST = 50.0  # updates between two: with less there is hardly a target network
 MOST_DATA = 50_000  # env steps of the teacher, unless the budget is so long that 0.4 of it are more
 GUARD = 0.2  # as studied
-ANCHOR = 1.5  # as studied, with a λ0 of 3
 ENOUGH_EPISODES = 50  # in an evaluation, for λ to follow it
 DISTILLED = 1e-3  # learning rate of an actor that is distilled offline
 WARMUP = 5_000  # env steps of a frozen policy before learning
@@ -69,12 +68,6 @@ def _few_syncs(m: Measurement, run: Run) -> bool:
 def _weanable(m: Measurement, run: Run) -> bool:
     by_score = isinstance(getattr(run.method, "wean", None), Weaning) and run.method.wean.by == "score"
     return by_score and run.eval_episodes < ENOUGH_EPISODES
-
-
-def _left_alone(run: Run) -> bool:
-    """Whether it is a value student with a replay, whose teacher leaves."""
-    wean = getattr(run.method, "wean", None)
-    return isinstance(wean, Weaning) and wean.by != "fixed" and isinstance(run.student, ReplaySettings)
 
 
 def _slow_actor(run: Run) -> float:
@@ -133,12 +126,6 @@ SETTINGS = (
         lambda m, run: of_method(run, wean=replace(run.method.wean, lr_final=1.0)),
         lambda m, run: "the learning rate stays when λ falls: a weak teacher is to be surpassed, not kept",
         sources.RATE_KEPT,
-    ),
-    Setting(
-        lambda m, run: _left_alone(run) and m.teacher is not None and m.teacher.own_policy,
-        lambda m, run: of_method(run, wean=replace(run.method.wean, anchor=ANCHOR)),
-        lambda m, run: "where a policy taught it and leaves, a DQN is held by its own best: half as strongly",
-        sources.ANCHORED,
     ),
     Setting(
         lambda m, run: isinstance(run.method, QDagger) and m.off_policy_actor and _slow_actor(run) < DISTILLED,

@@ -95,8 +95,3 @@ BETTER = (
     "greedy play is worth 1.09, 1.60, 1.02 and 1.32 on that scale; weaned at half, with an anchor, at 1.17, 1.34, 1.05 "
     "and 1.56, without one at 0.85, 0.89, -0.01 and 0.87, from scratch at 1.66, 0.42, 0.26 and 0.23"
 )
-ANCHORED = (
-    "studies/weaned_dqn.yaml: DQN students of PPO policies, 100,000 env steps of MinAtar, λ from 3 to 0 at half: 1.66 "
-    "and 1.35 of their teachers in the end (Breakout, Seaquest) with an anchor of 1.5, 1.16 and 0.96 with 0.5, 0.42 "
-    "and 0.30 without one"
-)

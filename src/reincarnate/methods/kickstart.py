@@ -3,12 +3,12 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from reincarnate.methods.weaning import Direction, Distils, Temperature, Weaning, taught
+from reincarnate.methods.weaning import Direction, Temperature, Weaning, Weans, taught
 from reincarnate.types import Phase
 
 
 @dataclass(frozen=True)
-class Kickstart(Distils):
+class Kickstart(Weans):
     """Online from the start: own TD loss + λ · KL to the teacher on the student's own experience. No prior data.
 
     Defaults are the paper's for a DQN student: λ0 = 3, τ = 0.1 on both policies.

@@ -5,12 +5,12 @@ from typing import ClassVar
 
 from reincarnate.losses.terms import Proximal
 from reincarnate.methods.checks import positive
-from reincarnate.methods.weaning import Direction, Distils, Temperature, Weaning, taught
+from reincarnate.methods.weaning import Direction, Temperature, Weaning, Weans, taught
 from reincarnate.types import Phase
 
 
 @dataclass(frozen=True)
-class PPD(Distils):
+class PPD(Weans):
     """Online from the start: own PPO loss + λ · max(ρ, 1 − ε) · KL to the teacher. For on-policy students.
 
     `kickstart` with another term: a state counts for more where the student now does more often what it did there.

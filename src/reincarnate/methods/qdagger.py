@@ -5,12 +5,12 @@ from typing import Any, ClassVar, Literal
 
 from reincarnate.methods.checks import at_least, positive
 from reincarnate.methods.schedules import Constant
-from reincarnate.methods.weaning import Direction, Distils, Temperature, Weaning, taught
+from reincarnate.methods.weaning import Direction, Temperature, Weaning, Weans, taught
 from reincarnate.types import Objective, Phase, TeacherCard, WeightedTerm
 
 
 @dataclass(frozen=True)
-class QDagger(Distils):
+class QDagger(Weans):
     """Own TD loss + λ · KL to the teacher, in both phases.
 
     Offline: `offline_updates` on the teacher's data with λ = 1. At the switch the target network is synchronised,

@@ -25,6 +25,9 @@ from reincarnate.types import (
 Temperature = float | Literal["kind", "auto"]
 """τ; "kind": what suits what the teacher tells (`temperature_for`); "auto": measured from the teacher's action gaps as
 a run begins (`priors.temperature`)."""
+Anchor = float | Literal["kind"]
+"""Weight of the pull to the student's own best; "kind": what suits what the teacher tells and the student learns
+(`anchor_for`)."""
 Direction = Literal["forward", "reverse"]
 """Of a KL: from who teaches to who learns, or back. An error of actions has none."""
 TEMPERATURES = {VALUES: 0.1, LOGITS: 1.0, ACTIONS: 1.0}
@@ -33,9 +36,20 @@ told at the temperature that it acts at, and one that only names actions gives t
 (docs/findings.md)."""
 
 
+LEAST_ANCHOR = 0.5
+"""What holds a PQN that was taught with λ0 = 0.5 (docs/findings.md), and whoever no study has asked for more."""
+ANCHORED = 0.5
+"""A student of values whom a policy taught: its anchor by the λ0 that it was taught with (docs/findings.md)."""
+
+
 def temperature_for(tells: str) -> float:
     """τ of both policies, for a teacher that tells this."""
     return TEMPERATURES.get(tells, 1.0)
+
+
+def anchor_for(tells: str, learns: str, weight: float) -> float:
+    """The anchor of a student that predicts `learns`, taught with λ0 = `weight` by a teacher that tells this."""
+    return max(LEAST_ANCHOR, ANCHORED * weight) if (tells, learns) == (LOGITS, VALUES) else LEAST_ANCHOR
 
 
 class Imitates(Method):
@@ -53,7 +67,7 @@ class Imitates(Method):
         """With the temperature that was measured."""
         return replace(self, temperature=temperature)  # pyright: ignore[reportArgumentType]
 
-    def suited(self, tells: str) -> Method:
+    def suited(self, tells: str, learns: str = VALUES) -> Method:
         """With the temperature that suits what the teacher tells, where it was left to that."""
         return self.fitted(temperature_for(tells)) if self.temperature == "kind" else self
 
@@ -74,6 +88,21 @@ class Distils(Imitates):
         return Distil(own, tau, std=spread, reverse=self.direction == "reverse")
 
 
+class Weans(Distils):
+    """One whose teacher leaves, and the student's own best takes its place."""
+
+    weight: float
+    wean: "Weaning"
+
+    def suited(self, tells: str, learns: str = VALUES) -> Method:
+        """With the temperature and the anchor that suit who teaches and who learns, where they were left to that."""
+        method = super().suited(tells, learns)
+        if self.wean.anchor != "kind":
+            return method
+        wean = replace(self.wean, anchor=anchor_for(tells, learns, self.weight))
+        return replace(method, wean=wean)  # pyright: ignore[reportCallIssue]
+
+
 @dataclass(frozen=True)
 class Weaning:
     """The teacher's weight λ0·λ(progress) while the student plays for itself.
@@ -89,7 +118,7 @@ class Weaning:
 
     by: Literal["score", "linear", "fixed"] = "score"  # what λ falls with
     score: Literal["lower", "mean"] = "lower"  # by score: an evaluation's lower bound, or its mean (the paper's)
-    anchor: float = 0.5  # weight of the pull to the student's own best once the teacher is gone; 0: none (the paper's)
+    anchor: Anchor = "kind"  # weight of the pull to the own best once the teacher is gone; 0: none (the paper's)
     end: float = 0.6  # fraction of the online phase after which the teacher is gone
     sticky: bool = True  # by score: once 0, always 0
     lr_final: float = 0.1  # what remains of the learning rate at λ = 0
@@ -133,7 +162,8 @@ def taught(
     schedule, weight = wean.schedule(), at_least("--weight", 0.0, weight)
     acts = checked("--teacher-acts", teacher_acts)
     coupled = Between(checked("--wean.lr-final", wean.lr_final), 1.0, schedule)
-    anchor, terms = at_least("--wean.anchor", 0.0, wean.anchor), [WeightedTerm(term, Scaled(weight, schedule))]
+    anchor = LEAST_ANCHOR if wean.anchor == "kind" else at_least("--wean.anchor", 0.0, wean.anchor)
+    terms = [WeightedTerm(term, Scaled(weight, schedule))]
     if anchor and weight and wean.by != "fixed":  # else nobody has taught it, or nobody ever leaves
         terms.append(WeightedTerm(term.own_best(), Scaled(anchor, Rest(schedule))))
     return Phase(

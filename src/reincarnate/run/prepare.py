@@ -84,7 +84,7 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
         teacher.to(device)
     warnings = (remarks(teacher, spec) if teacher else ()) + tuple(envs.remarks(run.env))
     check_shares(run, spec)
-    method = run.method.suited(teacher.card.tells) if teacher else run.method
+    method = run.method.suited(teacher.card.tells, run.student.predicts) if teacher else run.method
     suited = replace(run, method=method, student=method.equipped(run.student, teacher.card if teacher else None))
     suited.student.check(run.copies)
     student = suited.student.newborn(spec, run.seed)  # raises where torso and task clash

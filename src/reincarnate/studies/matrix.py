@@ -69,7 +69,7 @@ def read_study(path: Path) -> Study:
             "is trained by `train --population`"
         )
     prepared = prepare_all([cell.run for cell in cells])
-    return Study(str(file.get("title", path.stem)), cells, file, tuple(prepared))
+    return Study(str(file.get("title") or path.stem), cells, file, tuple(prepared))
 
 
 def _check(path: Path, file: dict[str, Any]) -> None:
@@ -82,6 +82,8 @@ def _check(path: Path, file: dict[str, Any]) -> None:
             raise UserError(f"{path}: {key} is missing or empty")
         if not isinstance(file.get(key) or kind(), kind):
             raise UserError(f"{path}: {key} must be {what}, not {shown(file[key])}")
+    if isinstance(file.get("title"), list | dict):
+        raise UserError(f"{path}: title must be text, not {shown(file['title'])}")
     if not isinstance(file.get("by_clock", False), bool):
         raise UserError(f"{path}: by_clock must be true or false, not {shown(file['by_clock'])}")
     for name in file["methods"]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 from reincarnate.types.batches import Batch
-from reincarnate.types.policies import NOTHING, Prediction
+from reincarnate.types.policies import NOTHING, VALUES, Prediction
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -200,8 +200,9 @@ class Method(Protocol):
         """The same with what was measured: the temperature that suits the teacher's action gaps."""
         return self
 
-    def suited(self, tells: str) -> Method:
-        """The same with settings that were left to the kind of teacher (what its card says it `tells`)."""
+    def suited(self, tells: str, learns: str = VALUES) -> Method:
+        """The same with settings that were left to the kind of teacher (what its card says it `tells`) and of student
+        (what it predicts: `learns`)."""
         return self
 
     def equipped(self, student: Any, card: TeacherCard | None) -> Any:
