@@ -1,6 +1,7 @@
 """Calling from Python and notebooks: objects and paths go in, numbers come out, errors speak of arguments."""
 
 import sys
+import threading
 import types
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 
 import reincarnate as rc
 from reincarnate import errors, ui
+from reincarnate.agents.places import shipped
 from reincarnate.envs import spec
 from reincarnate.training.players import Player
 from reincarnate.types import Prediction, TimeStep
@@ -58,6 +60,42 @@ def test_opened_teachers_agents_paths_and_functions_become_addresses(made, tmp_p
     code: dict = {}
     exec(compile((tmp_path / "rule_of_thumb.py").read_text(), str(tmp_path / "rule_of_thumb.py"), "exec"), code)
     assert rc.Run("CartPole-v1", rc.Kickstart(), teacher=code["lean"]).teacher == f"py:{tmp_path}/rule_of_thumb.py:lean"
+
+
+def test_what_a_run_may_be_given_can_be_opened_and_evaluated_too(made, tmp_path):
+    prior = rc.open_teacher(shipped("minatar-breakout-dqn"))  # a path
+    assert prior.card.sha256 == rc.open_teacher("prior:minatar-breakout-dqn").card.sha256
+    file = tmp_path / "rule_of_thumb.py"
+    file.write_text("def lean(obs):\n    return obs[:, :2]\n")
+    code: dict = {}
+    exec(compile(file.read_text(), str(file), "exec"), code)
+    scores = [
+        rc.evaluate(x, "CartPole-v1", 2).score for x in (code["lean"], f"py:{file}:lean", rc.open_teacher(code["lean"]))
+    ]
+    assert scores[0] == scores[1] == scores[2]
+    assert rc.evaluate(rc.open_agent(made[1]), episodes=1).env == "CartPole-v1"
+    with pytest.raises(rc.UserError, match=r"^--agent must be an address, a path, or something opened"):
+        rc.evaluate(3, "CartPole-v1")
+
+
+def test_a_comparison_takes_one_folder_and_writes_into_no_run(made):
+    assert rc.compare(str(made[1]), None)[-1].method == "scratch"
+    before = sorted(made[1].iterdir())
+    for out in (made[1], str(made[1] / "page"), made[1] / "page.html"):
+        with pytest.raises(rc.UserError, match="a run, which keeps nothing but its own"):
+            rc.compare([made[1]], out)
+    assert sorted(made[1].iterdir()) == before
+
+
+def test_a_callers_threads_are_put_back_and_threads_of_a_process_take_turns(made, tmp_path):
+    torch.set_num_threads(2)
+    alone, turns = rc.evaluate(made[1], episodes=3).returns, []
+    assert torch.get_num_threads() == 2
+    threads = [
+        threading.Thread(target=lambda: turns.append(rc.evaluate(made[1], episodes=3).returns)) for _ in range(3)
+    ]
+    [thread.start() for thread in threads], [thread.join() for thread in threads]
+    assert turns == [alone] * 3
 
 
 def test_lists_in_settings_are_taken_for_tuples(made, tmp_path):

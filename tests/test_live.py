@@ -23,6 +23,14 @@ def test_a_page_is_not_written_every_never(tmp_path):
             watch(tmp_path, every, True, print)
 
 
+def test_the_page_of_one_run_stands_beside_it(tmp_path):
+    run = fake_run(tmp_path, "scratch", 0)
+    before = sorted(run.iterdir())
+    page = watch(run, 30.0, True, lambda _: None)
+    assert page == run.with_name(f"{run.name}-{PAGE}") and "Final scores" in page.read_text()
+    assert sorted(run.iterdir()) == before
+
+
 def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
     fake_run(tmp_path, "scratch", 0)
     going = fake_run(tmp_path, "qdagger", 0, done=False)

@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from torch import nn
 from reincarnate.agents.acting import play
 from reincarnate.errors import UserError
 from reincarnate.teachers import open_teacher
+from reincarnate.teachers.holding import networks_of
 from reincarnate.teachers.lifts import action_gap, entropy, from_actions, from_probabilities
 from reincarnate.types import Teacher, TimeStep
 
@@ -81,6 +83,7 @@ class Scaled(nn.Module):
     def __init__(self, scale="1", path=""):
         super().__init__()
         self.layer = nn.Linear(3, 3)
+        nn.init.ones_(self.layer.weight), nn.init.zeros_(self.layer.bias)
         self.scale = float(scale)
 
     def forward(self, obs):
@@ -191,6 +194,72 @@ def test_the_hash_covers_the_source_its_arguments_and_the_files_they_name(source
     assert first != second
     (tmp_path / "mine.py").write_text(SOURCE + "\n# changed\n")
     assert second != digest(f"path={weights}")
+
+
+LOADED = """
+import torch
+network = torch.nn.Linear(3, 2)
+network.load_state_dict(torch.load("my_agent.pt", weights_only=True))
+class Held:
+    def __init__(self):
+        self.model = {"policy": network}
+    def __call__(self, obs):
+        return self.model["policy"](obs)
+table = torch.ones(2)
+def policy(obs):
+    return network(obs)
+def deeper(obs):
+    return policy(obs)
+def other(obs):
+    return obs[:, :2] * table
+"""
+
+
+def test_the_hash_covers_the_numbers_that_its_code_read_from_elsewhere(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(LOADED)
+    names = ("policy", "deeper", "Held", "other")
+
+    def hashes(seed: int) -> list[str]:
+        torch.manual_seed(seed)
+        torch.save(nn.Linear(3, 2).state_dict(), "my_agent.pt")
+        return [open_teacher(f"py:mine.py:{name}").card.sha256 for name in names]
+
+    first, again, second = hashes(1), hashes(1), hashes(2)
+    assert first == again and len(set(first)) == 4
+    assert [a == b for a, b in zip(first, second, strict=True)] == [False, False, False, True]
+
+
+def test_what_holds_itself_is_looked_at_once():
+    class Policy:
+        def __call__(self, obs):
+            return self.me.table + len(self.kept)
+
+    policy = Policy()
+    policy.me, policy.table, policy.kept = policy, torch.ones(2), [np.zeros(3), object()]
+    assert [tuple(one.shape) for one in networks_of(policy)] == [(2,)]  # a list's arrays lie deeper
+
+
+def test_a_script_that_runs_is_not_run_again_in_itself(tmp_path: Path, monkeypatch):
+    file = tmp_path / "script.py"
+    file.write_text("raise SystemExit\n")
+    script = ModuleType("__main__")
+    script.__file__, script.lean = str(file), lambda obs: obs[:, :2]  # pyright: ignore
+    monkeypatch.setitem(sys.modules, "__main__", script)
+    assert torch.equal(says(open_teacher(f"py:{file}:lean"), torch.ones(1, 3))[0], torch.ones(1, 2))
+
+
+def test_a_file_that_opens_itself_and_one_whose_neighbour_is_not_found_say_what_to_do(tmp_path: Path):
+    itself, folder = tmp_path / "itself.py", tmp_path / "a b"
+    itself.write_text(f"from reincarnate.teachers import open_teacher\nopen_teacher('py:{itself}:rule')\n")
+    with pytest.raises(UserError, match=r'^py:\S+itself.py: it opens itself as it is imported: put .* "__main__"$'):
+        open_teacher(f"py:{itself}:rule")
+    folder.mkdir()
+    (folder / "rule.py").write_text("from helper import sign\n")
+    (folder / "helper.py").write_text("")
+    with pytest.raises(UserError, match=r"No module named 'helper'; it lies beside the file: PYTHONPATH='\S+a b' lets"):
+        open_teacher(f"py:{folder}/rule.py:lean")
+    assert "helper" not in sys.modules
 
 
 def test_a_memory_is_carried_by_the_caller(source: str):

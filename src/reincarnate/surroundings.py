@@ -23,6 +23,8 @@ from typing import Any, ParamSpec, TypeVar
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_WITHIN = threading.RLock()  # of `own_torch`
+
 PLAIN = {  # letters that we print and some terminals lack
     **{"α": "alpha", "γ": "gamma", "ε": "epsilon", "λ": "lambda", "σ": "sigma", "τ": "tau", "Σ": "sum of "},
     **{"×": "x", "·": "*", "−": "-", "–": "-", "—": "-", "±": "+/-", "≤": "<=", "≥": ">=", "≠": "!=", "≈": "~"},
@@ -110,15 +112,19 @@ def sound_backend() -> None:
 
 @contextmanager
 def own_torch() -> Iterator[None]:
-    """Within, torch is as it comes: float32 on the CPU, with gradients; afterwards as the caller had set it.
+    """Within, torch is as it comes: float32 on the CPU, with gradients; afterwards as the caller had set it, the number
+    of its threads too. One thread of the process is within at a time, another waits.
 
     A default of float64 or of another device, `no_grad` and `inference_mode` would change what is computed, or end in
-    an exception far from their cause. Works as a decorator too.
+    an exception far from their cause; and torch's generator and defaults are the whole process's. Works as a decorator
+    too.
     """
     import torch
 
-    dtype, device = torch.get_default_dtype(), torch.get_default_device()
     with ExitStack() as stack:
+        stack.enter_context(_WITHIN)
+        dtype, device = torch.get_default_dtype(), torch.get_default_device()
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_default_dtype(torch.float32)
         stack.callback(torch.set_default_dtype, dtype)
         if device.type != "cpu":  # only then: a context of a device costs time at every call

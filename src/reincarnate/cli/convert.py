@@ -22,7 +22,7 @@ def convert(args: list[str]) -> None:
         from reincarnate import envs
         from reincarnate.data.readers import convert as write
         from reincarnate.data.readers import read_logged
-        from reincarnate.run.directory import refuse_inside_a_run
+        from reincarnate.files.finished import refuse_inside_a_run
 
         refuse_inside_a_run(out)
         spec = envs.spec(env) if env else None

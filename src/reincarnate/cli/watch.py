@@ -15,7 +15,7 @@ def watch(args: list[str]) -> None:
         """A page on a study's folder, or any folder of runs, that is kept up to date until all are done.
 
         Args:
-            directory: Folder of a study, or of runs; the page is live.html in it.
+            directory: Folder of a study, or of runs; the page is live.html in it, of a run alone RUN-live.html beside.
             every: Seconds between two states of the page.
             once: Write it once and stop.
         """

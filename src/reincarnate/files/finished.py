@@ -43,6 +43,14 @@ def is_run(folder: Path) -> bool:
     return (folder / "config.json").is_file() and (folder / "metrics.jsonl").is_file()
 
 
+def refuse_inside_a_run(path: Path) -> None:
+    """UserError where a folder is a run's, or lies within one: reports do not look for others there."""
+    for folder in (path.absolute(), *path.absolute().parents):
+        if is_run(folder):
+            inside = "is" if folder == path.absolute() else f"lies within {folder},"
+            raise UserError(f"{path} {inside} a run, which keeps nothing but its own; choose another --out")
+
+
 def runs_below(folder: Path) -> list[Path]:
     """Runs right below a folder, sorted; links and hidden ones are left alone."""
     return sorted(file.parent for file in folder.glob("[!.]*/config.json") if not file.parent.is_symlink())

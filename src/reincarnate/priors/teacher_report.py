@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reincarnate import envs
+from reincarnate.agents.addresses import address_of
 from reincarnate.envs.several import names_of
 from reincarnate.errors import UserError
 from reincarnate.files.finished import videos_of
@@ -272,7 +273,7 @@ class AgentScore:
 
 @own_torch()
 def evaluate_agent(
-    uri: str | Path,
+    uri: Any,
     env_id: str | None = None,
     episodes: int = 100,
     how: str = "auto",
@@ -282,10 +283,12 @@ def evaluate_agent(
 ) -> AgentScore:
     """An agent's mean return with its interval. `env_id` None: the task it was made for.
 
+    `uri` is an address, a path, what was opened, or a function or class at the top of a file.
+
     `warnings` of the result say what to know before believing it. `trust` also runs code that an agent names which
     was not made here: its task, what it was registered by. Raises UserError.
     """
-    probe, spec = _brought(str(uri), env_id, trust)
+    probe, spec = _brought(address_of(uri, "agent") or "", env_id, trust)
     result, said = play(probe, spec.id, episodes, how, seed, tick)
     warnings, plays = tuple(remarks(probe, spec, said.numpy())), way_of_playing(probe.card, how)
     own = [result.beside()] if result.name else []

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from reincarnate.files.atomic import write_bytes
+from reincarnate.files.finished import refuse_inside_a_run
 from reincarnate.report.aggregates import Aggregates, aggregate
 from reincarnate.report.areas import areas
 from reincarnate.report.comparable import check_comparable, gaps
@@ -49,8 +50,8 @@ __all__ = [
 
 
 def compare(
-    directories: Iterable[Path | str],
-    out: Path | None,
+    directories: Path | str | Iterable[Path | str],
+    out: Path | str | None,
     seed: int = 0,
     tell: Callable[[str], object] = warnings.warn,
     by_clock: bool = False,
@@ -64,15 +65,18 @@ def compare(
     everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). Raises UserError if nothing can
     be compared, or runs must not be.
     """
-    loaded = load_all(directories)._replace(by_clock=by_clock)
+    several = [directories] if isinstance(directories, str | Path) else directories
+    loaded = load_all(several)._replace(by_clock=by_clock)
     if loaded.note:
         tell(loaded.note)
     return publish(loaded, out, seed, title)
 
 
-def publish(loaded: Loaded, out: Path | None, seed: int = 0, title: str = "") -> list[Row]:
+def publish(loaded: Loaded, out: Path | str | None, seed: int = 0, title: str = "") -> list[Row]:
     """As `compare`, for runs that are loaded already; `title` heads the page."""
     check_seed(seed)
+    if out is not None:
+        refuse_inside_a_run(Path(out))
     check_comparable(loaded.runs, loaded.by_clock)
     rows = summarise(loaded.runs, np.random.default_rng(seed), loaded.missing)
     if out is not None:

@@ -20,7 +20,7 @@ from reincarnate.files.atomic import (
     staging,
     write_json,
 )
-from reincarnate.files.finished import VIDEOS, is_run, runs_below, videos_of, write_done
+from reincarnate.files.finished import VIDEOS, refuse_inside_a_run, runs_below, videos_of, write_done
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import Record, is_hash, is_text, load_record
@@ -190,14 +190,6 @@ def _taken(path: Path) -> str:
     if unfinished(path):
         hint = f" (`reincarnate resume {shlex.quote(str(path))}` goes on)"
     return f"{path} exists already; choose another --out{hint}"
-
-
-def refuse_inside_a_run(path: Path) -> None:
-    """UserError where a folder is a run's, or lies within one: reports do not look for others there."""
-    for folder in (path.absolute(), *path.absolute().parents):
-        if is_run(folder):
-            inside = "is" if folder == path.absolute() else f"lies within {folder},"
-            raise UserError(f"{path} {inside} a run, which keeps nothing but its own; choose another --out")
 
 
 def unfinished(path: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from reincarnate.run.settings import Note, Run, from_record, record
 from reincarnate.run.ticker import Ticker
 from reincarnate.run.videos import keep_video
 from reincarnate.store.index import register
+from reincarnate.store.trust import fingerprint
 from reincarnate.surroundings import own_torch
 from reincarnate.training.exchange import Exchange, Quiet
 from reincarnate.training.training import Record, Training
@@ -258,6 +259,8 @@ class RunIdentity:
             "data": data.id if data else None,
             "weights": agent.sha256 if agent else None,
         }
+        if prepared.run.teacher and prepared.run.teacher.startswith("py:"):
+            prior["code"] = fingerprint(prepared.run.teacher.removeprefix("py:"))
         support = prepared.support
         return cls(prepared.recorded, prior, together, (support.low, support.high) if support else None)
 
@@ -272,7 +275,7 @@ class RunIdentity:
         if from_record(began) != self.run:
             raise UserError(f"{here} holds a run with other settings; resume goes on with those in its config.json")
         for kind, now in self.prior.items():
-            if (before := began["prior"].get(kind)) != now:
+            if (before := began["prior"].get(kind)) != now and kind != "code":  # that is looked at before it is run
                 then = f"it was {before} then and is {now} now"
                 raise UserError(f"the {kind} of {here} has changed since the run began: {then}; put it back to resume")
         if self.support and began.get("support", list(self.support)) != list(self.support):

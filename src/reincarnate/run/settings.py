@@ -11,6 +11,7 @@ import torch
 import tyro
 
 from reincarnate import __version__, envs
+from reincarnate.agents.addresses import Address, Place, address_of
 from reincarnate.agents.card import command
 from reincarnate.config import from_dict, refuse_other_kinds, to_dict, with_tuples
 from reincarnate.envs.identity import version_of
@@ -19,7 +20,6 @@ from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
-from reincarnate.run.addresses import Address, Place, address_of
 from reincarnate.run.budget import to_be_said
 from reincarnate.run.loggers import check_loggers
 from reincarnate.run.stopping import stopping

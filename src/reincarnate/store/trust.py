@@ -97,7 +97,8 @@ def check(run: Path, config: dict[str, Any], trusted: bool) -> None:
             f"{run} names {named}, and nothing says that it began on this machine: {hint}, then `resume {run} --trust`"
         )
     began = config.get("prior")
-    expected, teacher = began.get("teacher") if isinstance(began, dict) else None, config.get("teacher")
+    hashes = began if isinstance(began, dict) else {}
+    expected, teacher = hashes.get("code", hashes.get("teacher")), config.get("teacher")
     if isinstance(teacher, str) and teacher.startswith("py:") and expected is not None:
         found = fingerprint(teacher.removeprefix("py:"))
         if found is not None and found != expected:
@@ -218,7 +219,8 @@ def _named_by(record: Record) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def fingerprint(rest: str) -> str | None:
-    """The hash that the teacher `py:rest` will have on its card, none of it imported; None where it is not found.
+    """The hash of the code of the teacher `py:rest`, none of it imported; None where it is not found. That on its card
+    covers its networks' numbers too, where it has some.
 
     See `teachers.python.fingerprint_of`.
     """

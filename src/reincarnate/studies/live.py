@@ -25,10 +25,13 @@ HEAD = "</title>"
 
 
 def watch(directory: Path, every: float, once: bool, say: Callable[[str], None]) -> Path:
-    """Write DIR/live.html every so many seconds until every run is done. Raises UserError where there are no runs."""
+    """Write DIR/live.html (of a run alone DIR-live.html) every so many seconds until every run is done.
+
+    Raises UserError where there are no runs.
+    """
     if not 1 <= every < float("inf"):
         raise UserError(f"--every must be at least 1 second, not {every:g}")
-    page, told = directory / PAGE, False
+    page, told = page_of(directory), False
     while True:
         left = write_live(directory, page, every)
         if not told:
@@ -37,6 +40,14 @@ def watch(directory: Path, every: float, once: bool, say: Callable[[str], None])
         if not left or once:
             return page
         time.sleep(every)
+
+
+def page_of(directory: Path) -> Path:
+    """Where its page stands: in it, or beside a run, which keeps nothing but its own."""
+    if not (directory / "config.json").is_file():
+        return directory / PAGE
+    place = directory if directory.name else directory.absolute()
+    return place.with_name(f"{place.name}-{PAGE}")
 
 
 def write_live(directory: Path, page: Path, every: float) -> int:

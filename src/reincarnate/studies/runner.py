@@ -10,9 +10,9 @@ import torch
 from reincarnate import report, ui
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors
+from reincarnate.files.finished import refuse_inside_a_run
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import load_record
-from reincarnate.run.directory import refuse_inside_a_run
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.settings import from_record, record
 from reincarnate.studies.executors import Executor, LocalProcesses, refuse_starting_up

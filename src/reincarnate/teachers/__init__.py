@@ -6,6 +6,7 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+from reincarnate.agents.addresses import address_of
 from reincarnate.errors import UserError
 from reincarnate.files.finished import is_run, runs_below
 from reincarnate.plugins import Registry, having
@@ -45,12 +46,15 @@ WAYS_OUT = (
 )
 
 
-def open_teacher(uri: str, actions: int | None = None) -> Teacher:
+def open_teacher(uri: Any, actions: int | None = None) -> Teacher:
     """The teacher that `scheme:rest` names; a bare path is recognised by what lies there.
+
+    `uri` may also be a path, an agent of ours, or a function or class at the top of a file.
 
     `actions` is the number of actions of the task, for the teachers that cannot know it themselves.
     UserError: an unknown scheme or format, or whatever is wrong with the file.
     """
+    uri = address_of(uri, "teacher") or ""
     scheme, colon, rest = uri.partition(":")
     if colon and scheme in SCHEMES:
         if not rest:

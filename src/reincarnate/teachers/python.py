@@ -12,8 +12,9 @@ follows it), and `card`, a dict of what it knows of itself.
 import importlib
 import importlib.util
 import inspect
+import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
@@ -21,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any
 from urllib.parse import unquote
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +30,7 @@ from reincarnate.errors import FAILURES, UserError, reason_of
 from reincarnate.files.safe import read_file, sha256
 from reincarnate.teachers.frozen import as_gaussian, as_prediction
 from reincarnate.teachers.heads import LARGEST_LOG_STD, Acts
+from reincarnate.teachers.holding import networks_of
 from reincarnate.teachers.lifts import from_actions, from_probabilities
 from reincarnate.types import (
     ACTIONS,
@@ -172,14 +175,33 @@ def _arguments(rest: str, query: str) -> dict[str, str]:
     return {unquote(key): unquote(value) for key, _, value in pairs}
 
 
+class _Itself(UserError):
+    """A file that is imported opens itself."""
+
+
 def _load(place: str) -> ModuleType:
+    is_file = place.endswith(".py")
     try:
-        return _load_file(Path(place)) if place.endswith(".py") else importlib.import_module(place)
+        return _load_file(Path(place)) if is_file else importlib.import_module(place)
+    except _Itself:
+        raise
     except FAILURES as error:
-        hint = "" if place.endswith(".py") else "; a file is named by its path: py:path/to/file.py:NAME"
+        hint = _beside(Path(place), error) if is_file else "; a file is named by its path: py:path/to/file.py:NAME"
         if isinstance(error, SystemExit):
             hint = '; what it does when it is imported it does here: put parse_args() under if __name__ == "__main__"'
         raise UserError(f"py:{place}: cannot be imported: {_reason(error)}{hint}") from error
+
+
+_loading: set[str] = set()  # names of files that are being imported
+
+
+def _beside(file: Path, error: BaseException) -> str:
+    """Where a module that was not found lies beside the file: what lets it be found."""
+    name = error.name if isinstance(error, ModuleNotFoundError) else None
+    top = (name or "").partition(".")[0]
+    if not top or not any((file.parent / place).exists() for place in (f"{top}.py", f"{top}/__init__.py")):
+        return ""
+    return f"; it lies beside the file: PYTHONPATH={shlex.quote(str(file.parent.absolute()))} lets it be found"
 
 
 class _Fresh(SourceFileLoader):
@@ -190,13 +212,23 @@ class _Fresh(SourceFileLoader):
 
 
 def _load_file(path: Path) -> ModuleType:
+    """The file as a module; the script that is running is not run again in itself."""
+    running = sys.modules["__main__"]
+    if getattr(running, "__file__", None) and Path(str(running.__file__)).resolve() == path.resolve():
+        return running
     name = f"reincarnate_teacher_{sha256(str(path.resolve()).encode())[:12]}"
+    if name in _loading:
+        raise _Itself(f'py:{path}: it opens itself as it is imported: put what it runs under if __name__ == "__main__"')
     spec = importlib.util.spec_from_file_location(name, path, loader=_Fresh(name, str(path)))
     if not path.is_file() or spec is None or spec.loader is None:
         raise FileNotFoundError("there is no such file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses and pickling look their module up by name
-    spec.loader.exec_module(module)
+    _loading.add(name)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        _loading.discard(name)
     return module
 
 
@@ -239,7 +271,7 @@ def _card(
         tells=TELLS[tells],
         network=known.get("network", type(policy).__name__),
         parameters=known.get("parameters", count),
-        sha256=fingerprint_of(read_file(source) if source else module.__name__.encode(), name, arguments),
+        sha256=fingerprint_of(_content(source, module), name, arguments, networks_of(policy)),
         obs_shape=None if shape is None else tuple(shape),
         obs_dtype=known.get("obs_dtype"),
         actions=known.get("actions", actions if tells == "actions" or tells in CONTINUOUS else None),
@@ -254,12 +286,23 @@ def _card(
     )
 
 
-def fingerprint_of(content: bytes, name: str, arguments: dict[str, str]) -> str:
-    """Of the source, which of it is the teacher, and each argument: the file's content that it names, else the text."""
+def _content(source: Path | None, module: ModuleType) -> bytes:
+    return read_file(source) if source else module.__name__.encode()
+
+
+def fingerprint_of(
+    content: bytes, name: str, arguments: dict[str, str], networks: Sequence[Tensor | np.ndarray] = ()
+) -> str:
+    """Of the source, which of it is the teacher, each argument (the file's content that it names, else the text), and
+    the numbers of its networks, wherever they were read from.
+    """
     parts = [content, b"\0", name.encode()]
     for key, value in sorted(arguments.items()):
         content = read_file(Path(value)) if Path(value).is_file() else value.encode()
         parts += [b"\0", key.encode(), b"=", sha256(content).encode()]
+    for one in networks:
+        array = one.detach().cpu().reshape(-1).view(torch.uint8).numpy() if isinstance(one, Tensor) else one
+        parts += [b"\0", repr((one.dtype, tuple(one.shape))).encode(), np.ascontiguousarray(array).tobytes()]
     return sha256(*parts)
 
 

@@ -1,4 +1,4 @@
-"""What a run may be given for a teacher, data or weights, as the address that its record keeps."""
+"""What may be given for a teacher, data, weights or an agent, as the address that a record keeps."""
 
 import inspect
 from pathlib import Path
