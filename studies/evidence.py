@@ -135,11 +135,11 @@ def kept(study: Study, taught: float) -> list[dict]:
     return rows
 
 
-def graded(studies: dict[str, Study]) -> list[dict]:
-    """QDagger's students by the teacher they had, all on the scale of the best-trained teacher."""
-    best, rows = studies["values"], []
+def graded(studies: dict[str, Study], names: tuple[str, ...]) -> list[dict]:
+    """QDagger's students by the teacher they had, all on the scale of the first study's teacher."""
+    best, rows = studies[names[0]], []
     random, span = best.reference("random"), best.reference("teacher") - best.reference("random")
-    for name in ("values", "graded_nature", "graded_20k"):
+    for name in names:
         if name in studies:
             study = studies[name]
             teacher = (study.reference("teacher") - random) / span
@@ -234,7 +234,7 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
     if study := studies.get("values"):
         found["1 methods, value to value"] = levels(study, study.labels, "scratch")
         found["5 constant, value to value"] = drops(study, study.labels)
-        found["6 graded teachers"] = graded(studies)
+        found["6 graded teachers"] = graded(studies, ("values", "graded_nature", "graded_20k"))
     if study := studies.get("values_long"):
         found["1 value to value, five times the budget"] = levels(study, study.labels, "scratch")
         found["2 value to value, five times the budget"] = drops(study, study.labels)
@@ -257,6 +257,9 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["1 qdagger against the others, PQN students"] = gains(study, ["qdagger"], study.labels)
         ways = ["qdagger", "qdagger, λ = 0"]
         found["2 n = 1 against λ-returns, PQN students"] = drops(studies["paper_pqn"], ways)
+        names = ("paper_pqn", "graded_pqn_taught", "graded_pqn_1m", "graded_pqn_250k")
+        found["6 graded teachers, PQN students"] = graded(studies, names)
+        found["an anchor of half of λ0, PQN students"] = gains(study, ["qdagger, anchor 1.5"], ["qdagger"])
         found["3 dqfd, PQN students"] = drops(study, ["dqfd"] if "dqfd" in study.labels else [])
         found["kept after weaning, PQN students"] = kept(studies["paper_pqn"], 0.6)
     for name, words in (("weaned_ppo", "PPO students"), ("weaned_dqn", "DQN students of policies")):
