@@ -65,6 +65,8 @@ def compare(
     everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). Raises UserError if nothing can
     be compared, or runs must not be.
     """
+    if out is not None:
+        refuse_inside_a_run(Path(out))  # before anything is read
     several = [directories] if isinstance(directories, str | Path) else directories
     loaded = load_all(several)._replace(by_clock=by_clock)
     if loaded.note:
