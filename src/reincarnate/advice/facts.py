@@ -8,7 +8,7 @@ from reincarnate.run.plan import updates
 from reincarnate.students import PQN
 from reincarnate.students.settings import ReplaySettings
 from reincarnate.training.evaluate import Evaluation
-from reincarnate.types import ACTIONS, CONTINUOUS, LOGITS, VALUES, Phase
+from reincarnate.types import CONTINUOUS, LOGITS, VALUES, Phase
 
 FEW_EPISODES = 5  # of data: fewer say nothing of its level
 LEAST_BUDGET = 100  # env steps: nothing is trained with fewer
@@ -66,11 +66,6 @@ class TeacherFacts:
     def own_temperature(self) -> float:
         """Of the policy whose entropy is told: the paper's for values; a policy's logits are one as they are."""
         return own_temperature(self.tells)
-
-    @property
-    def own_policy(self) -> bool:
-        """Whether softmax(what it tells) is the policy it plays: its own temperature is 1."""
-        return self.tells == ACTIONS or (self.tells == LOGITS and self.plays == "sample")
 
     @property
     def gaps_unlike_paper(self) -> bool:

@@ -104,12 +104,6 @@ SETTINGS = (
         sources.TEMPERATURE,
     ),
     Setting(
-        lambda m, run: _taught(run) and m.teacher is not None and m.teacher.own_policy,
-        lambda m, run: of_method(run, teacher_temperature=1.0),
-        lambda m, run: "τ of the teacher is 1: what it tells is its policy; 0.1 would make that ten times steeper",
-        sources.POLICY,
-    ),
-    Setting(
         lambda m, run: _weanable(m, run) and (m.short_budget or m.trained is None),
         lambda m, run: of_method(run, wean=replace(run.method.wean, guard=GUARD)),
         lambda m, run: f"λ comes back where the score falls by {GUARD:.0%}: {run.eval_episodes} episodes are noisy",

@@ -76,7 +76,6 @@ RATE_KEPT = (
     "docs/findings.md: a kept rate is worth +0.04 and +0.07 under two weak teachers, nothing or less under better ones"
 )
 TEMPERATURE = f"docs/methods/kickstart.md: {_PAPER} has τ = 0.1, which suits action values of clipped Atari rewards"
-POLICY = "docs/methods/kickstart.md: τ = 0.1 makes a policy's logits ten times steeper; studies/breakout_impala.yaml"
 HORIZON = f"docs/methods/jsrl.md: about as long as the task's episodes; {_PAPER}: 1,000 of 0 to 5,000 was best on Atari"
 KEPT = f"{_PAPER}, code: fine-tuning restores optimiser and replay where the files have them"
 WARMUP = "Zhou et al. (2025): about 5,000 env steps of the frozen policy"
@@ -90,7 +89,7 @@ BUDGET = (
     "own training did so surely on one game of four"
 )
 BETTER = (
-    "studies/better.yaml, five seeds: PQN students of PPO policies, 1 M env steps of MinAtar, 2 minutes of a core, end "
+    "studies/better.yaml, five seeds: PQN students of PPO policies, 1 M env steps of MinAtar, end "
     "at 0.90, 2.07, 1.06 and 1.67 of their teachers (Asterix, Breakout, Freeway, Seaquest) where these stay, whose own "
     "greedy play is worth 1.09, 1.60, 1.02 and 1.32 on that scale; weaned at half, with an anchor, at 1.17, 1.34, 1.05 "
     "and 1.56, without one at 0.85, 0.89, -0.01 and 0.87, from scratch at 1.66, 0.42, 0.26 and 0.23"

@@ -36,7 +36,8 @@ usage: reincarnate COMMAND …
   pull hf:ORG/REPO          an agent from there, every hash checked
   completion SHELL          a script that completes commands and flags in bash, zsh or fish
 
-TEACHER is sb3:FILE.zip, store:DIR (an agent or run of ours), py:FILE.py:NAME, or a plain path.
+TEACHER is sb3:FILE.zip, hf:ORG/NAME, prior:NAME (of priors list), store:DIR (an agent or run of ours), py:FILE.py:NAME,
+or a plain path.
 
 A task of your own, with every command that has --env: --env module:Id (or module:Class), --env-kwargs.KEY VALUE,
 --wrapper module:Class, --sees KEY (an entry of a Dict), --max-episode-steps N, --frame-stack N, --greyscale, and

@@ -11,7 +11,7 @@ from reincarnate.types import Phase
 class Kickstart(Weans):
     """Online from the start: own TD loss + λ · KL to the teacher on the student's own experience. No prior data.
 
-    Defaults are the paper's for a DQN student: λ0 = 3, τ = 0.1 on both policies.
+    Defaults are the paper's for a DQN student: λ0 = 3, and of a teacher of values τ = 0.1 on both policies.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher"})

@@ -15,8 +15,8 @@ class QDagger(Weans):
 
     Offline: `offline_updates` on the teacher's data with λ = 1. At the switch the target network is synchronised,
     the optimiser kept, the replay empty and exploration at its end value. Online: as kickstarting. Defaults are the
-    paper's for a DQN student (λ0 = 3, τ = 0.1 on both policies) but for the number of offline updates, which the
-    paper sets to 1.6 times the online ones (1 M to 625 k).
+    paper's for a DQN student (λ0 = 3, of values τ = 0.1 on both policies) but for the number of offline updates, which
+    the paper sets to 1.6 times the online ones (1 M to 625 k).
     """
 
     needs: ClassVar[frozenset[str]] = frozenset({"teacher", "data"})
