@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from reincarnate import envs
+from reincarnate.data.dataset import whole_episodes
 from reincarnate.data.layouts import Sequences, Transitions
 from reincarnate.data.memory import Memory, joined
 from reincarnate.data.replay import Replay
@@ -116,9 +117,9 @@ def test_the_lessons_of_sequences_keep_their_masks_and_allow_all_where_no_step_i
 WORTH = torch.tensor([1.0, 2.0, 100.0])  # of each action everywhere; the last is never allowed
 
 
-def by_turns(steps: int) -> Replay:
+def by_turns(steps: int, capacity: int = 60) -> Replay:
     """Rows of reward ½ where actions 0 and 1 are allowed in even steps, 0 alone in odd ones."""
-    rows, never = Replay(SPEC, 60, 1), np.zeros(1, bool)
+    rows, never = Replay(SPEC, capacity, 1), np.zeros(1, bool)
     for step in range(steps):
         mask, after = (np.array([[True, at % 2 == 0, False]]) for at in (step, step + 1))
         obs, half = np.full((1, 1), step, np.float32), np.full(1, 0.5, np.float32)
@@ -193,6 +194,25 @@ def test_a_row_whose_mask_made_room_for_the_next_is_drawn_no_more():
     rows.add(obs, np.array([0]), never * 1.0, never, never, obs, notes={"mask": ALLOWED.numpy()}, mask=other)
     batch = Memory(rows, Transitions(1, 0.9)).sample(200, np.random.default_rng(0))
     assert batch.mask is not None and batch.mask.gather(1, batch.action[:, None]).all()
+
+
+def test_a_ring_that_is_just_full_has_lost_the_mask_of_its_first_row():
+    # 9 rows: after 8 steps row 8 says what is allowed in step 8, after 9 row 0 says what is in step 9
+    rows = [by_turns(steps, 9) for steps in (8, 9, 10)]
+    assert [ring.columns["mask"][0].tolist() for ring in rows[:2]] == [[True, True, False], [True, False, False]]
+    assert [ring.span(0, 1) for ring in rows] == [(0, 7), (1, 8), (2, 9)]
+    assert Replay.over(SPEC, rows[0].columns).span(0, 1) == (0, 9)  # nothing is written there any more
+
+
+def test_a_replay_that_is_kept_goes_without_the_episode_whose_mask_made_room_for_the_next():
+    rows, obs, never = Replay(SPEC, 6, 1), np.zeros((1, 1), np.float32), np.zeros(1, bool)
+    mask, other = ALLOWED.numpy(), ~ALLOWED.numpy()
+    for step in range(
+        4
+    ):  # two episodes of two steps and a tail fill it; other actions are allowed in what would follow
+        told = {"mask": other if step == 3 else mask, "next_mask": mask}
+        rows.add(obs, np.array([0]), never * 1.0, np.array([step % 2 == 1]), never, obs, notes={"mask": mask}, **told)
+    assert np.array_equal(rows.columns["mask"][:1], other) and whole_episodes(rows, 0).tolist() == [3, 4, 5]
 
 
 # ---- whole runs --------------------------------------------------------------------------------------
