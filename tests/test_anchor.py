@@ -7,21 +7,37 @@ import numpy as np
 import pytest
 import torch
 from interrupting import essence, on_start, resumed, small_run, stopped
+from probes import catch, on_catch
+from test_recurrent_students import POLICY, TINY, lived
 from thinning import slow
 
 from reincarnate.errors import UserError
 from reincarnate.losses.terms import Distil, LargeMargin
-from reincarnate.methods import DQfD, Kickstart, QDagger
+from reincarnate.methods import DQfD, Kickstart, QDagger, Scratch
 from reincarnate.methods.schedules import ByScore, Guarded, Linear, Rest, Scaled
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run.checkpoints import restore_students, state_of
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import from_record, record
-from reincarnate.students import DQN, PQN
+from reincarnate.students import DQN, PQN, R2D2
+from reincarnate.training.asking import of_live
 from reincarnate.training.diagnostics import _of_actions, _temperatures
 from reincarnate.training.evaluate import Evaluation
+from reincarnate.training.loop import Loop
+from reincarnate.training.population import Alone
 from reincarnate.training.snapshot import Snapshot
-from reincarnate.types import BEST, LOGITS, VALUES, Batch, Objective, Prediction, Progress, Weighing, WeightedTerm
+from reincarnate.types import (
+    BEST,
+    LOGITS,
+    START,
+    VALUES,
+    Batch,
+    Objective,
+    Prediction,
+    Progress,
+    Weighing,
+    WeightedTerm,
+)
 
 SEEN = ("entropy", "action_gap", "value_scale", "agreement_teacher", "kl_teacher", "grad_td")
 
@@ -186,6 +202,38 @@ def test_anchored_seeds_together_are_as_alone(tmp_path):
         for one, other in zip(together, alone, strict=True):
             if "loss_anchor" in one:
                 assert one["loss_anchor"] == pytest.approx(other["loss_anchor"], rel=1e-2, abs=1e-5)
+
+
+# ---- a student that remembers ----------------------------------------------------------------------------
+
+
+REMEMBERING = {
+    "ppo": POLICY,
+    "ppo, a critic with a memory of its own": replace(POLICY, shared="off", critic_memory="gru"),
+    "pqn": PQN(**TINY, rollout=8, segment=4, batch_size=16),
+    "r2d2": R2D2(**TINY, unroll=4, burn_in=2, overlap=2, batch_size=12),
+}
+
+
+@pytest.mark.parametrize("settings", REMEMBERING.values(), ids=REMEMBERING)
+def test_who_is_its_own_best_is_at_no_distance_from_it_whatever_it_remembers(settings):
+    student, memory, _ = lived(settings, getattr(settings, "rollout", 40))
+    with torch.no_grad():  # as of one that has learnt something: what it remembers decides
+        student.online.data.add_(torch.randn(student.online.data.shape, generator=torch.Generator().manual_seed(1)))
+    student.publish()
+    training = on_catch(DQN(hidden=(4,)), Scratch().phases(40))
+    training.cast["student"] = student
+    training.best = training.first = Snapshot(student, student.weights())
+    if memory.fresh:
+        memory.begin(student)
+    batch = memory.sample(24, np.random.default_rng(0))
+    assert not batch.begins[:, 0].all() and batch.carry.any()
+    held = Weighing(terms=[(1.0, Distil(1.0, 1.0, BEST)), (1.0, Distil(1.0, 1.0, START))])
+    heard = Loop([training], {"student": Alone(training)}, catch())._hear(training, batch, held)
+    empty = of_live(training.best.policy, batch)
+    assert not torch.allclose(heard.predictions[BEST].x, empty.x, atol=1e-2)  # what it would say without its memory
+    means = student.update(heard, held, np.random.default_rng(0)).means
+    assert float(means["anchor"]) == pytest.approx(0, abs=1e-6) == float(means["clone"])
 
 
 # ---- diagnostics -----------------------------------------------------------------------------------------

@@ -446,6 +446,7 @@ def test_what_cannot_teach_is_refused_before_anything_runs(agents, tmp_path):
         (D4PG(low=3.0, high=1.0), "--student.low"),
         (D4PG(clip=-1.0), "--student.clip"),
         (TQC(drop=25), "--student.drop"),
+        (TQC(quantiles=1, drop=0), "--student.quantiles 1 is too small; at least 2 are needed"),
         (SAC(alpha=0.0), "--student.alpha"),
         (SAC(log_std_high=800.0), "overflows"),
         (SAC(critics=2, asked=3), "--student.asked"),

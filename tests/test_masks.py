@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from reincarnate import envs
-from reincarnate.data.layouts import Transitions
+from reincarnate.data.dataset import whole_episodes
+from reincarnate.data.layouts import Sequences, Transitions
 from reincarnate.data.memory import Memory, joined
 from reincarnate.data.replay import Replay
 from reincarnate.losses.logged import Clone
@@ -20,10 +21,11 @@ from reincarnate.methods import METHODS, Kickstart
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import Run
-from reincarnate.students import DQN, R2D2
-from reincarnate.students.sequences import lesson_of
+from reincarnate.students import DQN, PPO, R2D2
+from reincarnate.students.gradient import Draws
+from reincarnate.students.sequences import lesson_of, warmed
 from reincarnate.training.diagnostics import _of_actions
-from reincarnate.types import LOGITS, VALUES, Batch, Prediction, TaskSpec
+from reincarnate.types import LOGITS, VALUES, Batch, Prediction, TaskSpec, Weighing
 
 SPEC = TaskSpec("masked", (1,), "float32", 3, 1, None, {})
 ALLOWED = torch.tensor([[True, True, False]])
@@ -107,8 +109,54 @@ def test_the_lessons_of_sequences_keep_their_masks_and_allow_all_where_no_step_i
     mask = torch.tensor([[[True, False], [False, False]]])
     rows = Batch(torch.zeros(1, 2, 1), torch.zeros(1, 2, dtype=torch.int64), torch.zeros(1, 2), torch.ones(1, 2), None)
     rows = rows._replace(mask=mask, weight=torch.tensor([[1.0, 0.0]]), ended=torch.zeros(1, 2, dtype=torch.bool))
-    lesson, _ = lesson_of(rows, 1)
+    lesson, _ = lesson_of(rows._replace(next_mask=torch.tensor([[False, True]])), 1)
     assert lesson.mask is not None and lesson.mask.tolist() == [[True, False], [True, True]]
+    assert lesson.next_mask is not None and lesson.next_mask.tolist() == [[True, True], [False, True]]
+
+
+WORTH = torch.tensor([1.0, 2.0, 100.0])  # of each action everywhere; the last is never allowed
+
+
+def by_turns(steps: int, capacity: int = 60) -> Replay:
+    """Rows of reward ½ where actions 0 and 1 are allowed in even steps, 0 alone in odd ones."""
+    rows, never = Replay(SPEC, capacity, 1), np.zeros(1, bool)
+    for step in range(steps):
+        mask, after = (np.array([[True, at % 2 == 0, False]]) for at in (step, step + 1))
+        obs, half = np.full((1, 1), step, np.float32), np.full(1, 0.5, np.float32)
+        rows.add(obs, np.array([0]), half, never, never, obs, notes={"mask": mask}, mask=after, next_mask=after)
+    return rows
+
+
+def knowing_worth(settings):
+    student = settings.newborn(SPEC, 0)
+    with torch.no_grad():
+        student.target.data.zero_()
+        student.target.module.advantage.bias.copy_(WORTH)
+    return student
+
+
+def test_the_last_rows_of_a_sequence_bootstrap_from_what_is_allowed_after_them_as_lone_steps_do():
+    rows, small = by_turns(20), {"hidden": (4,), "double": False, "gamma": 0.9, "batch_size": 4}
+    student = knowing_worth(DQN(**small, memory="lstm", memory_size=4, unroll=4, burn_in=1, overlap=1, n_step=2))
+    batch = student.settings.layout().gather(rows, 0, np.array([3]), [])  # rows 4 to 7 are learnt from, 8 is after
+    assert batch.next_mask is not None and batch.next_mask.tolist() == [[True, True, False]]
+    lesson, ahead = lesson_of(warmed(batch, 1), 2)
+    with torch.no_grad():
+        features = student._features(student.online.module, batch)
+        target = student._target_in(batch, lesson, ahead, features, Draws())
+    # of 4 and 6 two rewards and an even step; of 5 an odd one; of 7 one reward and step 8
+    assert target.tolist() == pytest.approx([0.95 + 0.81 * 2, 0.95 + 0.81 * 1, 0.95 + 0.81 * 2, 0.5 + 0.9 * 2])
+    for n_step, at in ((2, 6), (1, 7)):
+        lone = Transitions(n_step, 0.9).gather(rows, 0, np.array([at]), [])
+        alone = knowing_worth(DQN(**small, n_step=n_step))._target_of(lone, Draws())
+        torch.testing.assert_close(alone, target[at - 4 : at - 3])
+
+
+def test_prior_sequences_teach_values_of_states_whatever_is_allowed_after_them():
+    settings = PPO(hidden=(4,), memory="lstm", memory_size=4, segment=4, rollout=8, batch_size=8)
+    batch = settings.layout_of_data().gather(by_turns(20), 0, np.array([3, 8]), [])
+    each = [settings.newborn(SPEC, 0).losses(given, Weighing()) for given in (batch, batch._replace(next_mask=None))]
+    assert torch.isfinite(each[0]["value"]).all() and torch.equal(each[0]["value"], each[1]["value"])
 
 
 # ---- experience --------------------------------------------------------------------------------------
@@ -119,6 +167,13 @@ def test_where_one_batch_has_masks_all_is_allowed_in_the_others():
     assert whole.mask is not None and whole.mask.tolist() == [[True, True, False], [True] * 3, [True] * 3]
     assert whole.next_mask is not None and whole.next_mask.tolist() == [[True] * 3, [True] * 3, [True, True, False]]
     assert joined([batch_of(None), batch_of(None)]).mask is None
+
+
+def test_sequences_from_before_masks_allow_all_in_their_last_successors_too():
+    masked = Sequences(4, 0, 0.9, 1).gather(by_turns(20), 0, np.array([3]), [])  # the row after it is odd
+    whole = joined([masked._replace(mask=None, next_mask=None), masked])
+    assert whole.mask is not None and whole.mask.shape == (2, 4, 3) and whole.mask[0].all()
+    assert whole.next_mask is not None and whole.next_mask.tolist() == [[True] * 3, [True, False, False]]
 
 
 def test_a_column_that_is_made_late_is_one_in_the_whole_and_all_its_parts():
@@ -139,6 +194,25 @@ def test_a_row_whose_mask_made_room_for_the_next_is_drawn_no_more():
     rows.add(obs, np.array([0]), never * 1.0, never, never, obs, notes={"mask": ALLOWED.numpy()}, mask=other)
     batch = Memory(rows, Transitions(1, 0.9)).sample(200, np.random.default_rng(0))
     assert batch.mask is not None and batch.mask.gather(1, batch.action[:, None]).all()
+
+
+def test_a_ring_that_is_just_full_has_lost_the_mask_of_its_first_row():
+    # 9 rows: after 8 steps row 8 says what is allowed in step 8, after 9 row 0 says what is in step 9
+    rows = [by_turns(steps, 9) for steps in (8, 9, 10)]
+    assert [ring.columns["mask"][0].tolist() for ring in rows[:2]] == [[True, True, False], [True, False, False]]
+    assert [ring.span(0, 1) for ring in rows] == [(0, 7), (1, 8), (2, 9)]
+    assert Replay.over(SPEC, rows[0].columns).span(0, 1) == (0, 9)  # nothing is written there any more
+
+
+def test_a_replay_that_is_kept_goes_without_the_episode_whose_mask_made_room_for_the_next():
+    rows, obs, never = Replay(SPEC, 6, 1), np.zeros((1, 1), np.float32), np.zeros(1, bool)
+    mask, other = ALLOWED.numpy(), ~ALLOWED.numpy()
+    for step in range(
+        4
+    ):  # two episodes of two steps and a tail fill it; other actions are allowed in what would follow
+        told = {"mask": other if step == 3 else mask, "next_mask": mask}
+        rows.add(obs, np.array([0]), never * 1.0, np.array([step % 2 == 1]), never, obs, notes={"mask": mask}, **told)
+    assert np.array_equal(rows.columns["mask"][:1], other) and whole_episodes(rows, 0).tolist() == [3, 4, 5]
 
 
 # ---- whole runs --------------------------------------------------------------------------------------

@@ -128,8 +128,7 @@ def write_dataset(
 
 def whole_episodes(replay: Replay, stream: int) -> np.ndarray:
     """Where a stream's rows lie, oldest first, from the start of an episode: stacks reach back no further."""
-    added = int(replay.added[stream])
-    at = replay.base[stream] + np.arange(max(0, added - replay.rows), added) % replay.rows
+    at = replay.base[stream] + np.arange(replay.oldest(stream), int(replay.added[stream])) % replay.rows
     starts = np.flatnonzero(replay.columns["age"][at] == 0)
     return at[starts[0] :] if len(starts) else at[:0]
 

@@ -103,7 +103,7 @@ class Sequences:
             begins=torch.from_numpy(rows.columns["age"][at] == 0),
             ended=torch.from_numpy(flags & ENDED != 0),
         )
-        return _with_extras(batch, rows, at, None)
+        return _with_extras(batch, rows, at, after)
 
 
 @dataclass(frozen=True)
@@ -188,15 +188,15 @@ def _predictions(rows: Replay, at: np.ndarray, names: Sequence[str]) -> Mapping[
     return {name: Prediction(rows.kinds[name], torch.from_numpy(rows.columns[name][at])) for name in names}
 
 
-def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray | None) -> Batch:
-    """A batch with what else was stored beside its steps."""
+def _with_extras(batch: Batch, rows: Replay, at: np.ndarray, after: np.ndarray) -> Batch:
+    """A batch with what else was stored beside its steps, and what was allowed in the successors' rows."""
     columns, names = rows.columns, rows.columns.keys() - {*BASIC, *rows.kinds}
     notes = {name: torch.from_numpy(columns[name][at]) for name in names if name not in (ALLOWED, TASK)}
     batch = batch._replace(notes=notes, task=torch.from_numpy(columns[TASK][at]) if TASK in columns else None)
     if ALLOWED not in columns:
         return batch
     allowed = columns[ALLOWED]
-    next_mask = None if after is None else all_where_none(torch.from_numpy(allowed[after]))
+    next_mask = all_where_none(torch.from_numpy(allowed[after]))
     return batch._replace(mask=torch.from_numpy(allowed[at]), next_mask=next_mask)
 
 

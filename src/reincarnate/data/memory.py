@@ -292,8 +292,12 @@ def _all_masked(batches: list[Batch]) -> Iterator[Batch]:
     known = {name: mask for name in names for b in batches if (mask := getattr(b, name)) is not None}
     for batch in batches:
         lacking = {name: mask for name, mask in known.items() if getattr(batch, name) is None}
-        ones = {name: mask.new_ones(*batch.reward.shape, mask.shape[-1]) for name, mask in lacking.items()}
-        yield batch._replace(**ones)
+        yield batch._replace(**{name: _all_allowed(batch, mask) for name, mask in lacking.items()})
+
+
+def _all_allowed(batch: Batch, like: Tensor) -> Tensor:
+    """A mask [*L, A] of ones; of sequences' successors [B, A], for theirs are of last rows alone."""
+    return like.new_ones(*batch.reward.shape[: like.ndim - 1], like.shape[-1])
 
 
 def _all_remembering(batches: list[Batch]) -> list[Batch]:

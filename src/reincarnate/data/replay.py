@@ -34,6 +34,7 @@ class Replay:
     every so manieth is kept (`carries`), where a layout says so.
     """
 
+    closed = False  # whether nothing is ever written
     carries: Carries | None = None
     mirror: Mirror | None = None  # of the frames, on the device where batches are to be
     _whole: "Replay | None" = None  # that this is a shard of
@@ -65,7 +66,7 @@ class Replay:
     def over(cls, spec: TaskSpec, columns: dict[str, np.ndarray], kinds: Mapping[str, str] = NOTHING) -> "Replay":
         """A full, closed stream over existing (memory-mapped) columns, which it never writes."""
         self = cls.__new__(cls)
-        size = len(columns["action"])
+        self.closed, size = True, len(columns["action"])
         self.spec, self.streams, self.rows, self.columns = spec, 1, size, columns
         self._codec = codec_of(spec)
         self.added = np.array([size], np.int64)
@@ -260,14 +261,21 @@ class Replay:
         """Positions [low, high) of a stream whose frame stack and `ahead` rows lie within what is stored.
 
         Row `added` is the next to be overwritten, so after wrapping the oldest rows lack the frames of their stacks.
-        Where actions are masked the oldest lacks its mask: what is allowed next is noted there.
         While an episode is open its last `ahead` rows wait for their successors; lessons that go on `across` episodes
         need so many rows whatever those hold.
         """
-        added = int(self.added[stream])
-        lost = max(self.spec.stack - 1, ALLOWED in self.columns)
-        low = added - self.rows + lost if added > self.rows else 0
+        added, low = int(self.added[stream]), self.oldest(stream)
+        if added > self.rows:
+            low = max(low, added - self.rows + self.spec.stack - 1)
         return low, added - (ahead if across else min(int(self.open[stream]), ahead))
+
+    def oldest(self, stream: int) -> int:
+        """The first position of a stream whose row is whole.
+
+        Where actions are masked a full ring's oldest row is not: what is allowed next is noted there.
+        """
+        lost = ALLOWED in self.columns and not self.closed
+        return max(0, int(self.added[stream]) - self.rows + lost)
 
     # ---- what policies predict -----------------------------------------------------------------------
 

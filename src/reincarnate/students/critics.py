@@ -238,7 +238,7 @@ class Quantiles(_Deterministic):
 
     def check(self) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
-        _refuse(self.count < 1, "--student.quantiles must be at least 1")
+        _refuse(self.count < 2, f"--student.quantiles {self.count} is too small; at least 2 are needed")
         _refuse(self.kappa < 0, "--student.kappa must not be negative")
 
 

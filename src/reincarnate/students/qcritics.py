@@ -86,8 +86,10 @@ class TruncatedQuantiles:
         return self.quantiles
 
     def check(self) -> None:
-        """Raise UserError where no quantile would be left."""
-        if self.quantiles < 1 or not 0 <= self.drop < self.quantiles:
+        """Raise UserError where there is no distribution, or no quantile of it would be left."""
+        if self.quantiles < 2:
+            raise UserError(f"--student.quantiles {self.quantiles} is too small; at least 2 are needed")
+        if not 0 <= self.drop < self.quantiles:
             raise UserError(f"--student.drop {self.drop} must leave some of --student.quantiles {self.quantiles}")
 
     def values(self, out: Outputs) -> Float[Tensor, "N B"]:

@@ -103,7 +103,7 @@ def segments(rollout: Batch, length: int, carries: Tensor) -> Batch:
 
 def lone(batch: Batch) -> Batch:
     """Segments [S, L] as rows, without those of weight 0."""
-    unused = {"next_obs": None, "begins": None, "ended": None, "carry": None, "weight": None, "rows": None}
+    unused = dict.fromkeys(("next_obs", "next_mask", "begins", "ended", "carry", "weight", "rows"))
     return each_tensor(batch._replace(**unused), lambda tensor: real(tensor.flatten(0, 1), batch.weight))
 
 

@@ -29,12 +29,16 @@ def lesson_of(rows: Batch, n_step: int) -> tuple[Batch, Int64[Tensor, "B U"]]:
     lesson = Batch(*flat, predictions=told, weight=rows.weight.flatten())
     if rows.mask is None:
         return lesson, ahead
+    assert rows.next_mask is not None
     allowed = all_where_none(rows.mask).flatten(0, 1)
-    return lesson._replace(mask=allowed, next_mask=_allowed_next(rows.mask, ahead)), ahead
+    return lesson._replace(mask=allowed, next_mask=_allowed_next(rows.mask, rows.next_mask, ahead)), ahead
 
 
-def _allowed_next(mask: Tensor, ahead: Tensor) -> Tensor:
-    """Actions [B·U, A] that are allowed in each example's successor; all where nobody said so."""
-    after = all_where_none(torch.cat([mask[:, 1:], torch.ones_like(mask[:, :1])], 1))
+def _allowed_next(mask: Tensor, last: Tensor, ahead: Tensor) -> Tensor:
+    """Actions [B·U, A] that are allowed in each example's successor, in the last row's those of `last` [B, A].
+
+    All where nobody said so.
+    """
+    after = all_where_none(torch.cat([mask[:, 1:], last[:, None]], 1))
     at = ahead[..., None].expand(-1, -1, after.shape[-1])
     return after.gather(1, at).flatten(0, 1)

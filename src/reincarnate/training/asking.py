@@ -47,12 +47,24 @@ def of_frozen(predict: Predictor, batch: Batch) -> Prediction:
     return Prediction(said.kind, said.x.to(batch.reward.device))
 
 
-def of_live(policy: Policy, batch: Batch) -> Prediction:
-    """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so."""
-    carry, shape = policy.initial(len(batch.obs)), batch.reward.shape
+def of_live(policy: Policy, batch: Batch, own: bool = False) -> Prediction:
+    """A live policy's word on a batch. One that remembers is shown whole sequences: its listeners' layout says so.
+
+    The student's `own` self of another moment begins with the memory that the student had there, where the batch holds
+    it; all others, and of prior data that too, begin with an empty one.
+    """
+    carry, shape = _begun(policy, batch, own), batch.reward.shape
     begins = torch.ones(shape, dtype=torch.bool) if batch.begins is None else batch.begins
     assert not carry.shape[-1] or begins.ndim == 2, "who listens to one that remembers learns from sequences"
     if begins.ndim == 2 and not carry.shape[-1]:
         kind, x = predictor_of(policy)(batch.obs.flatten(0, 1))
         return Prediction(kind, x.unflatten(0, shape))
     return policy.predict(TimeStep(batch.obs, begins, mask=batch.mask, task=batch.task), carry)[0]
+
+
+def _begun(policy: Policy, batch: Batch, own: bool) -> Tensor:
+    """The memory that it reads a batch with."""
+    empty = policy.initial(len(batch.obs))
+    if not own or batch.carry is None:
+        return empty
+    return batch.carry[:, : empty.shape[-1]]  # the actor's part comes first, a critic's own after it

@@ -263,7 +263,7 @@ class Loop:
         said = dict(batch.predictions)
         for name in phase.objective.listens - said.keys():
             if name in training.live:
-                said[name] = of_live(training.live[name], batch)
+                said[name] = of_live(training.live[name], batch, name in training.kept)
             elif name == "teacher" and not training.watches and batch.reward.ndim == 1:
                 said[name] = of_frozen(self._teacher_of, batch)
             elif name == FEATURES and batch.reward.ndim == 1:
@@ -388,8 +388,8 @@ class Loop:
         asked = {term.of for _, term in weighing.terms if term.of} - batch.predictions.keys()
         if not asked:
             return batch
-        live = training.live
-        said = {name: of_live(live[name], batch) for name in asked if name in live}
+        live, kept = training.live, training.kept
+        said = {name: of_live(live[name], batch, name in kept) for name in asked if name in live}
         return batch._replace(predictions={**batch.predictions, **said})
 
 

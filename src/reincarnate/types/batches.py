@@ -36,7 +36,7 @@ class Batch(NamedTuple):
     carry: Tensor | None = None  # [B, H]: the reader's memory before the first row
     notes: Mapping[str, Tensor] = NOTHING  # what the actor noted: log_prob, value; advantages after `prepare`
     mask: Tensor | None = None  # bool [*L, A]: actions that were allowed
-    next_mask: Tensor | None = None
+    next_mask: Tensor | None = None  # the same in the successors, as `next_obs`
     task: Tensor | None = None  # int64 [*L]
 
 
