@@ -17,6 +17,7 @@ from reincarnate.methods import METHODS
 from reincarnate.plugins import Registry
 from reincarnate.run.budget import fitted
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
+from reincarnate.seeds import check_many
 from reincarnate.students import STUDENTS
 from reincarnate.training.exchange import EXCHANGES
 
@@ -80,8 +81,7 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     run, options = parsed.run, parsed.options
     if not run.env:
         raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
-    if options.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    check_many(options.seeds)
     if options.seeds > 1 and run.population > 1:
         raise UserError("--seeds and --population both say how many learners there are: train one population at a time")
     run, chosen = fitted(run, _said(rest, read_yaml(Path(config)) if config else {}))

@@ -26,6 +26,7 @@ from reincarnate.files.lock import Lock
 from reincarnate.files.records import Record, is_hash, is_text, load_record
 from reincarnate.files.regular import refuse_links
 from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
+from reincarnate.seeds import MOST
 from reincarnate.store.trust import SEAL, seal
 from reincarnate.training.training import Training
 
@@ -98,8 +99,8 @@ class RunDirectory:
         record.mapping("prior", lambda x: x is None or is_hash(x), "an object of hashes")
         record.mapping("versions", is_text, "an object of versions")
         seeds = record.get("together")
-        if not isinstance(seeds, list) or not 0 < len(seeds) <= MOST_SEEDS or not all(type(x) is int for x in seeds):
-            raise record.refuse("together", f"a list of at most {MOST_SEEDS} seeds", seeds)
+        if not isinstance(seeds, list) or not 0 < len(seeds) <= MOST or not all(type(x) is int for x in seeds):
+            raise record.refuse("together", f"a list of at most {MOST} seeds", seeds)
         return record.value
 
     def record(self, line: dict[str, Any]) -> None:
@@ -232,7 +233,6 @@ STAGED = re.compile(
     r"[\w-]+\.(json|safetensors|npy)|card\.md|data|[0-9a-f]{16}|\.staging-\w+|\.[\w-]+\.(json|safetensors|npy|md)\.\d+"
 )
 """Names of what is written into a folder before it has its own, also within one another."""
-MOST_SEEDS = 10_000
 
 
 def _is_ours(folder: Path) -> bool:

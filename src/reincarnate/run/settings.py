@@ -23,7 +23,7 @@ from reincarnate.priors import weights
 from reincarnate.run.budget import to_be_said
 from reincarnate.run.loggers import check_loggers
 from reincarnate.run.stopping import stopping
-from reincarnate.seeds import check_seed
+from reincarnate.seeds import check_many, check_seed
 from reincarnate.students import STUDENTS, AnyStudent
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
@@ -143,7 +143,8 @@ class Run:
         return any("teacher" in phase.listens for phase in self.phases())
 
     def members(self) -> "list[Run]":
-        """The runs of its population, one for each learner."""
+        """The runs of its population, one for each learner. Raises UserError where they are too many."""
+        check_many(self.population, "--population")
         return [replace(self, seed=self.seed + i, first_seed=self.seed) for i in range(self.population)]
 
     def phases(self, method: Method | None = None) -> list[Phase]:
@@ -162,7 +163,6 @@ def check_settings(run: Run) -> None:
         "final_episodes",
         "reference_episodes",
         "keep_checkpoints",
-        "population",
         "actor_steps",
     )
     for name in (*at_least_one, "data_env_steps"):
@@ -172,6 +172,7 @@ def check_settings(run: Run) -> None:
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
     check_seed(run.seed)
+    check_many(run.population, "--population")
     for name in ("envs", "threads", "actors"):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
