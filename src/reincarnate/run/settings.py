@@ -31,7 +31,11 @@ from reincarnate.training.exchange import EXCHANGES, AnyExchange, Nothing
 from reincarnate.types import Method, Phase
 
 NAMES = Names(METHODS, STUDENTS, EXCHANGES)
+SEEDS = ("seed", "first_seed")  # numbers that count nothing
 NOTES = ("format", "command", "versions", "prior", "together", "support")  # in config.json beside the settings
+MOST_COUNTED = 10**15  # of env steps, updates and whatever else is counted: a million a second take thirty years
+MOST_THREADS = 1024  # torch starts them all, or fails
+MOST_COPIES = 100_000  # of the task, each an environment of its own; no process can act with more
 Note = Callable[[str], None]
 
 
@@ -173,9 +177,11 @@ def check_settings(run: Run) -> None:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
     check_seed(run.seed)
     check_many(run.population, "--population")
-    for name in ("envs", "threads", "actors"):
+    for name, most in (("envs", MOST_COPIES), ("threads", MOST_THREADS), ("actors", MOST_COPIES)):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
+        if getattr(run, name) > most:
+            raise UserError(f"--{name} {getattr(run, name)} is too many; at most {most:,}")
     if run.compile == "on" and not (can_compile() or torch.cuda.is_available()):
         raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
     if run.reference_greedy and envs.parse(run.env).parts:
@@ -186,7 +192,7 @@ def check_settings(run: Run) -> None:
         )
     check_loggers(run.log)
     stopping(run.stop_at, run.teacher is not None)
-    _refuse_infinite(run)
+    _refuse_beyond(run)
     run.student.check(run.copies)
     if run.population > 1 and type(run.exchange) is Nothing:
         told = ", ".join(name for name in EXCHANGES if name != "none")
@@ -195,14 +201,22 @@ def check_settings(run: Run) -> None:
     run.phases()  # raises where the method's settings cannot mean anything
 
 
-def _refuse_infinite(settings: Any, prefix: str = "--") -> None:
-    """Refuse numbers that are no numbers; records could not hold them either."""
+def _refuse_beyond(settings: Any, prefix: str = "--") -> None:
+    """Refuse numbers that are no numbers, and counts that no run can reach; records could not hold them either."""
     for field_ in fields(settings):
         value, flag = getattr(settings, field_.name), f"{prefix}{field_.name.replace('_', '-')}"
         if is_dataclass(value):
-            _refuse_infinite(value, prefix if field_.name == "method" else f"{flag}.")
+            _refuse_beyond(value, prefix if field_.name == "method" else f"{flag}.")
         elif isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{flag} must be a finite number, not {value}")
+        elif field_.name not in SEEDS and _largest(value) > MOST_COUNTED:
+            raise UserError(f"{flag} {_largest(value)} is too much; at most {MOST_COUNTED:,}")
+
+
+def _largest(value: Any) -> int:
+    """The largest whole number in a setting, by its size; 0 where it holds none."""
+    several = value if isinstance(value, tuple) else (value,)
+    return max((abs(one) for one in several if isinstance(one, int)), default=0)
 
 
 def method_name(run: Run) -> str:
