@@ -24,7 +24,7 @@ from reincarnate.files.finished import VIDEOS, refuse_inside_a_run, runs_below, 
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import Record, is_hash, is_text, load_record
-from reincarnate.files.regular import refuse_links
+from reincarnate.files.regular import refuse_dangling, refuse_links
 from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
 from reincarnate.seeds import MOST
 from reincarnate.store.trust import SEAL, seal
@@ -47,6 +47,7 @@ class RunDirectory:
         """A run that `create` may write; `keep`: newest checkpoints. Raises UserError where the directory exists."""
         if path.exists():
             raise UserError(_taken(path))
+        refuse_dangling(path)
         refuse_inside_a_run(path)
         return cls(path, keep)
 

@@ -17,6 +17,7 @@ from reincarnate.config import from_dict, refuse_other_kinds, to_dict, with_tupl
 from reincarnate.envs.identity import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
+from reincarnate.files.regular import refuse_empty
 from reincarnate.methods import METHODS, AnyMethod
 from reincarnate.plugins import Names, asked_imports, imported
 from reincarnate.priors import weights
@@ -175,6 +176,7 @@ def check_settings(run: Run) -> None:
     for name in ("data_epsilon", "eval_epsilon"):
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
+    refuse_empty(str(run.store), "--store")
     check_seed(run.seed)
     check_many(run.population, "--population")
     for name, most in (("envs", MOST_COPIES), ("threads", MOST_THREADS), ("actors", MOST_COPIES)):
