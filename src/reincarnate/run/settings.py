@@ -1,5 +1,6 @@
 """Run: the configuration of one training run; what it needs, opened and checked; and its record."""
 
+import itertools
 import math
 import platform
 from collections.abc import Callable
@@ -19,13 +20,13 @@ from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.files.regular import refuse_empty
 from reincarnate.methods import METHODS, AnyMethod
-from reincarnate.plugins import Names, asked_imports, imported
+from reincarnate.plugins import Names, asked_imports, blaming, imported
 from reincarnate.priors import weights
 from reincarnate.run.budget import to_be_said
 from reincarnate.run.loggers import check_loggers
 from reincarnate.run.stopping import stopping
 from reincarnate.seeds import check_many, check_seed
-from reincarnate.students import STUDENTS, AnyStudent
+from reincarnate.students import STUDENTS, AnyStudent, check_student
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
 from reincarnate.training.exchange import EXCHANGES, AnyExchange, Nothing
@@ -37,6 +38,7 @@ NOTES = ("format", "command", "versions", "prior", "together", "support")  # in 
 MOST_COUNTED = 10**15  # of env steps, updates and whatever else is counted: a million a second take thirty years
 MOST_THREADS = 1024  # torch starts them all, or fails
 MOST_COPIES = 100_000  # of the task, each an environment of its own; no process can act with more
+LONGEST_SAID = 160  # letters of what somebody's method gave
 Note = Callable[[str], None]
 
 
@@ -154,8 +156,22 @@ class Run:
 
     def phases(self, method: Method | None = None) -> list[Phase]:
         """What the method (or another in its place) unrolls into, with this run's number of evaluations."""
-        phases = (method or self.method).phases(self.env_steps)
+        phases = _unrolled(method or self.method, self.env_steps)
         return [replace(phase, evaluations=self.evaluations if phase.learns else 1) for phase in phases]
+
+
+def _unrolled(method: Method, env_steps: int) -> list[Phase]:
+    """A method's phases. UserError: somebody's own method fails, or gives something else."""
+    who = f"the method {METHODS.name_of(type(method)) or type(method).__name__}"
+    with blaming(METHODS, type(method), f"{who}: its phases({env_steps}) failed"):
+        phases: Any = method.phases(env_steps)
+    if not (isinstance(phases, list | tuple) and phases and all(isinstance(phase, Phase) for phase in phases)):
+        raise UserError(f"{who}: its phases({env_steps}) gave {str(phases)[:LONGEST_SAID]}, not a list of Phase")
+    for phase, name in itertools.product(phases, ("env_steps", "updates")):
+        value = getattr(phase, name)
+        if not isinstance(value, int) or value < 0:
+            raise UserError(f"{who}: its phase {phase.name!r} has {name}={value!r}, not a whole number of 0 or more")
+    return list(phases)
 
 
 def check_settings(run: Run) -> None:
@@ -195,7 +211,7 @@ def check_settings(run: Run) -> None:
     check_loggers(run.log)
     stopping(run.stop_at, run.teacher is not None)
     _refuse_beyond(run)
-    run.student.check(run.copies)
+    check_student(run.student, run.copies)
     if run.population > 1 and type(run.exchange) is Nothing:
         told = ", ".join(name for name in EXCHANGES if name != "none")
         raise UserError(f"--population {run.population} needs an --exchange ({told}); seeds that share none: --seeds")
