@@ -52,7 +52,15 @@ def here(tmp_path, monkeypatch):
         ("scratch --env CartPole-v1 --env-steps 1e30", "is too much; at most 1,000,000,000,000,000"),
         ("scratch --env CartPole-v1 --eval-episodes 1e30", "--eval-episodes 1000000000000000019884624838656 is too"),
         ("scratch --env CartPole-v1 --student.hidden 64,1e30", "--student.hidden 1000000000000000019884624838656 is"),
-        ("scratch --env CartPole-v1 --student.hidden 1e15", "do not fit into memory: make --student.hidden smaller"),
+        ("scratch --env CartPole-v1 --student.hidden 1e15", "do not fit into memory: make --student.hidden, or"),
+        (
+            "scratch --env CartPole-v1 --student rainbow --student.atoms -5",
+            "--student.atoms -5 is too small; at least 2",
+        ),
+        (
+            "scratch --env CartPole-v1 --student qrdqn --student.quantiles 1e18",
+            "--student.quantiles 1000000000000000000",
+        ),
         ("scratch --env CartPole-v1 --student.replay-size 1e30", "--student.replay-size 1000000000000000019884624838"),
         ("pretrain --env CartPole-v1 --teacher py:rule.py:lean --offline-updates 1e30", "--offline-updates 100000000"),
         ("scratch --env CartPole-v1 --seeds 0", "--seeds must be at least 1"),

@@ -125,7 +125,9 @@ def _newborn(settings: Settings, spec: TaskSpec, seed: int) -> Student:
     except RuntimeError as error:
         if not any(sign in str(error) for sign in NO_ROOM):
             raise
-        raise UserError("the student's networks do not fit into memory: make --student.hidden smaller") from error
+        raise UserError(
+            "the networks do not fit into memory: make --student.hidden, or their outputs, smaller"
+        ) from error
 
 
 def _changes(asked: Run, suited: Run) -> tuple[str, ...]:
