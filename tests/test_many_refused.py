@@ -61,6 +61,11 @@ def here(tmp_path, monkeypatch):
             "scratch --env CartPole-v1 --student qrdqn --student.quantiles 1e18",
             "--student.quantiles 1000000000000000000",
         ),
+        (
+            "scratch --env CartPole-v1 --student r2d2 --student.memory-layers 1e9",
+            "--student.memory-layers 1000000000 is",
+        ),
+        ("scratch --env Pendulum-v1 --student sac --student.simba 1e9", "--student.simba 1000000000 is too many; at"),
         ("scratch --env CartPole-v1 --student.replay-size 1e30", "--student.replay-size 1000000000000000019884624838"),
         ("pretrain --env CartPole-v1 --teacher py:rule.py:lean --offline-updates 1e30", "--offline-updates 100000000"),
         ("scratch --env CartPole-v1 --seeds 0", "--seeds must be at least 1"),
