@@ -115,6 +115,10 @@ def test_a_config_file_and_flags_say_the_same(capsys):
     assert capsys.readouterr().out == text
     main(["train", "qdagger", "--config", "c.yaml", "--seed", "9", "--print-config"])
     assert yaml.safe_load(capsys.readouterr().out)["seed"] == 9
+    main(["train", "qdagger", *TAUGHT, "--label", "1e5", "--print-config"])
+    Path("c.yaml").write_text(text := capsys.readouterr().out)
+    main(["train", "qdagger", "--config", "c.yaml", "--print-config"])
+    assert capsys.readouterr().out == text and "label: '1e5'" in text
 
 
 def test_a_dry_run_prints_phases_and_cost_and_writes_nothing(capsys):

@@ -3,6 +3,7 @@
 import io
 import json
 import re
+import warnings
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -150,6 +151,24 @@ def test_unfinished_runs_are_left_out_and_named(study):
         load_runs([stuck])
     with pytest.raises(UserError, match="not a finished run"):
         load_run(stuck)
+
+
+def test_links_to_runs_elsewhere_are_passed_over_and_named(tmp_path):
+    here, there = tmp_path / "here", fake_run(tmp_path / "there", seed=1)
+    own = fake_run(here)
+    (here / "newest").symlink_to(own.name)  # what is counted anyway needs no word
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        compare([here], None)
+    (here / "other").symlink_to(there)
+    told = []
+    assert compare([here], None, tell=told.append)[-1].seeds == 1
+    assert told == [f"links are not followed (1): {here / 'other'}"]
+    assert compare([here, there.parent], None, tell=told.append)[-1].seeds == 2 and len(told) == 1
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare/other").symlink_to(there)
+    with pytest.raises(UserError, match=r"no run in .*bare: .*; links are not followed \(1\): .*other"):
+        load_runs([tmp_path / "bare"])
 
 
 @pytest.mark.parametrize("name", ["config.json", "result.json", "metrics.jsonl"])

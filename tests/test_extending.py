@@ -26,7 +26,7 @@ from reincarnate.run.prepare import prepare
 from reincarnate.run.settings import NAMES, Run, from_record
 from reincarnate.store.trust import vouched
 from reincarnate.students import DQN, STUDENTS
-from reincarnate.teachers import SCHEMES
+from reincarnate.teachers import SCHEMES, open_teacher
 from reincarnate.types import Objective, WeightedTerm
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -239,6 +239,64 @@ def test_a_term_that_programs_cannot_be_kept_by_is_refused_before_anything_runs(
     monkeypatch.setitem(METHODS._added, "teaches", Teaches)
     with pytest.raises(UserError, match=r"the term Unhashed of .* has no hash: make it a frozen dataclass"):
         prepare(reincarnate.Run("CartPole-v1", Teaches(), DQN(), store=str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    "body, said",
+    [
+        ("1 / 0", r"its phases(120) failed: ZeroDivisionError: division by zero"),
+        ("sys.exit()", r"its phases(120) failed: SystemExit: sys.exit() was called"),
+        ("None", "its phases(120) gave None, not a list of Phase"),
+        ("[]", "its phases(120) gave [], not a list of Phase"),
+        ("['online']", "its phases(120) gave ['online'], not a list of Phase"),
+        ("[Phase('online', env_steps / 2)]", "its phase 'online' has env_steps=60.0, not a whole number"),
+        ("[Phase('online', env_steps, updates=-1)]", "its phase 'online' has updates=-1, not a whole number"),
+        ("[Phase('online')]", "phase 'online' must name env steps or updates"),
+    ],
+)
+def test_a_method_of_ones_own_that_gives_no_phases_is_a_line(body, said, capsys):
+    Path("faulty.py").write_text(
+        "import sys\nfrom dataclasses import dataclass\nfrom reincarnate import register_method\n"
+        "from reincarnate.methods import Scratch\nfrom reincarnate.types import Phase\n"
+        f"@dataclass(frozen=True)\nclass Faulty(Scratch):\n    def phases(self, env_steps): return {body}\n"
+        "register_method('faulty', Faulty)\n"
+    )
+    told = refused(["train", "faulty", "--import", "faulty", "--env", "CartPole-v1", "--out", "r", *QUICK], capsys)
+    assert "the method faulty: its phase" in told and said in told and not Path("r").exists()
+
+
+def test_a_teacher_a_family_and_a_student_of_ones_own_that_fail_are_lines(capsys):
+    Path("failing.py").write_text(
+        "from dataclasses import dataclass\nfrom types import SimpleNamespace\n"
+        "from reincarnate import register_student, register_teacher\nfrom reincarnate.envs import register_family\n"
+        "from reincarnate.students import DQN\n"
+        "def fails(*_): raise KeyError('gone')\n"
+        "@dataclass(frozen=True)\nclass Failing(DQN):\n    def critic(self): fails()\n"
+        "register_student('failing', Failing)\n"
+        "register_teacher('failing', SimpleNamespace(open_address=lambda rest, actions: open(rest)))\n"
+        "register_family('Failing/', SimpleNamespace(make=fails, spec=fails, ids=lambda: ['Failing/A']))\n"
+    )
+    brought, task = ["--import", "failing"], ["--env", "CartPole-v1", "--out", "r"]
+    said = refused(["inspect", "failing:lean.json", *brought], capsys)
+    assert "failing:lean.json: cannot be opened: FileNotFoundError" in said
+    said = refused(["train", "kickstart", "--teacher", "failing:lean.json", *task, *brought], capsys)
+    assert "failing:lean.json: cannot be opened: FileNotFoundError" in said
+    said = refused(["train", "scratch", "--env", "Failing/A", *brought], capsys)
+    assert "Failing/A cannot be looked at: KeyError: 'gone'" in said
+    said = refused(["train", "scratch", "--student", "failing", *task, *brought], capsys)
+    assert "the student failing cannot be made: KeyError: 'gone'" in said and not Path("r").exists()
+
+
+def test_our_own_faults_stay_what_they_are(monkeypatch):
+    def fails(*_):
+        raise KeyError("gone")
+
+    monkeypatch.setattr(Scratch, "phases", fails)
+    with pytest.raises(KeyError):
+        run().phases()
+    monkeypatch.setattr(SCHEMES["py"], "open_address", fails)
+    with pytest.raises(KeyError):
+        open_teacher("py:rule.py:lean")
 
 
 def test_a_module_that_fails_or_is_missing_is_named_with_its_error(capsys):

@@ -124,6 +124,41 @@ def test_nothing_is_put_into_a_run(capsys):
     assert sorted(path.name for path in Path("runs/a").iterdir()) == ["config.json", "done", "metrics.jsonl"]
 
 
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["compare", ""],
+        ["resume", ""],
+        ["watch", "", "--once"],
+        ["export", "", "--to", "onnx", "--out", "x"],
+        ["export", "x", "--to", "onnx", "--out", ""],
+        ["push", "", "hf:a/b"],
+        ["evaluate", "", *TASK[:2]],
+        ["inspect", "--teacher", "", *TASK[:2]],
+        ["inspect", "--data", "", *TASK[:2]],
+        ["train", "scratch", *TASK, "50", "--teacher", ""],
+        ["train", "scratch", *TASK, "50", "--data", "\n"],
+        ["train", "finetune", *TASK, "50", "--weights", ""],
+        ["train", "scratch", *TASK, "50", "--store", ""],
+        ["train", "scratch", *TASK, "50", "--out", ""],
+        ["train", "scratch", *TASK, "50", "--config", ""],
+    ],
+)
+def test_an_empty_name_is_not_the_current_folder(args, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(args)
+    told = capsys.readouterr().err
+    assert stop.value.code == 2 and "is empty; for the current folder write ./" in told and told.count("\n") == 1
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("place", ["link", "link/s0"])
+def test_a_link_to_what_is_not_there_is_called_that(place):
+    Path("link").symlink_to("gone")
+    with pytest.raises(UserError, match=r"^link is a link to what is not there, gone"):
+        RunDirectory.fresh(Path(place))
+
+
 def test_a_link_to_anothers_agent_is_no_agent_of_a_run(tmp_path):
     (tmp_path / "away").mkdir()
     (tmp_path / "away" / "agent.json").write_text("{}")

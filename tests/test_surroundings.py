@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from thinning import slow
 
 from reincarnate import surroundings
-from reincarnate.config import read_yaml
+from reincarnate.config import read_yaml, to_yaml
 from reincarnate.errors import UserError
 from reincarnate.priors.teacher_report import evaluate_agent
 from reincarnate.surroundings import own_torch
@@ -90,6 +92,66 @@ def test_a_config_in_another_encoding_is_one_line_that_names_the_right_one(conte
     Path("c.yaml").write_bytes(content)
     with pytest.raises(UserError, match=r"^c\.yaml .*(UTF-8|mapping)"):
         read_yaml(Path("c.yaml"))
+
+
+LIKE_OTHERS = (
+    "1e5",
+    "-1E-4",
+    "1_0e5",
+    ".5e3",
+    "1.e5",
+    "0x1f",
+    "0o7",
+    "1:30",
+    "-.inf",
+    "true",
+    "off",
+    "null",
+    "~",
+    "=",
+    "<<",
+)
+LIKE_OTHERS += (
+    "",
+    " ",
+    "2001-01-01",
+    "2001-01-01 10:00:00",
+    "a: b",
+    "- a",
+    "# a",
+    "&a",
+    "*a",
+    "!!str 1",
+    "1e5\n",
+    "20,000",
+)
+SCALARS = st.one_of(
+    st.sampled_from(LIKE_OTHERS),
+    st.from_regex(r"\A[-+.0-9eE_:]{1,8}\Z"),
+    st.text(st.characters(exclude_categories=("Cs",)), max_size=12),
+    st.floats(allow_nan=False).map(str),
+    st.dates().map(str),
+)
+
+
+@given(SCALARS)
+def test_a_text_survives_a_file_whatever_it_looks_like(text):
+    Path("c.yaml").write_text(to_yaml({"label": text, "of": {text: 1}}), "utf-8")
+    assert read_yaml(Path("c.yaml")) == {"label": text, "of": {text: 1}}
+
+
+@given(st.one_of(st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.booleans(), st.none()))
+def test_what_is_no_text_survives_a_file_too(value):
+    Path("c.yaml").write_text(to_yaml({"a": value}), "utf-8")
+    assert read_yaml(Path("c.yaml")) == {"a": value} and type(read_yaml(Path("c.yaml"))["a"]) is type(value)
+
+
+def test_numbers_with_exponents_are_numbers_unless_they_are_in_quotes():
+    Path("c.yaml").write_text("a: [1e-4, 1E5, .5e3, 1.e5, 1_0e1, -2e+3]\nb: ['1e-4', \"1e5\", 1e5x, e5, 1e]\n")
+    assert read_yaml(Path("c.yaml")) == {
+        "a": [1e-4, 1e5, 500, 1e5, 100, -2000],
+        "b": ["1e-4", "1e5", "1e5x", "e5", "1e"],
+    }
 
 
 # ---- notebooks, containers ---------------------------------------------------------------------------

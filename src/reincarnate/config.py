@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,10 @@ from reincarnate.files.numbers import whole_number
 from reincarnate.files.records import loads
 from reincarnate.files.regular import read_bounded
 from reincarnate.plugins import Names, Registry
+
+DIGITS = r"\d+(?:_\d+)*"
+EXPONENT = re.compile(rf"[-+]?(?:{DIGITS}\.?(?:{DIGITS})?|\.{DIGITS})e[-+]?{DIGITS}\Z", re.I | re.A)
+"""1e-4 and 1e5, which YAML 1.1 takes for texts."""
 
 
 def to_dict(value: Any, names: Registry | Names) -> Any:
@@ -244,16 +249,13 @@ def _mapping(loader: _Strict, node: yaml.MappingNode) -> dict[Any, Any]:
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
-def _number(loader: _Strict, node: yaml.ScalarNode) -> Any:
-    text = loader.construct_scalar(node)
-    try:
-        return float(text) if "e" in text.lower() and text[:1] in "0123456789+-." else text
-    except ValueError:
-        return text
+class _Writer(yaml.SafeDumper):
+    """What quotes a text that would be read as a number."""
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Strict.add_constructor("tag:yaml.org,2002:str", _number)
+_Strict.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))  # of what is not in quotes
+_Writer.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -308,4 +310,4 @@ def _check_size(node: yaml.Node | None, path: Path) -> None:
 
 def to_yaml(value: dict[str, Any]) -> str:
     """YAML text in the order of the fields."""
-    return yaml.safe_dump(value, sort_keys=False)
+    return yaml.dump(value, Dumper=_Writer, sort_keys=False)

@@ -180,6 +180,19 @@ class Registry(Mapping[str, Any]):
         return value
 
 
+@contextmanager
+def blaming(registry: Registry, thing: Any, doing: str) -> Iterator[None]:
+    """Within, what a thing of somebody else's raises is a UserError that says what was done. Our own faults stay."""
+    try:
+        yield
+    except UserError:
+        raise
+    except FAILURES as error:
+        if registry.name_of(thing) in registry.ours:
+            raise
+        raise UserError(f"{doing}: {reason_of(error)}") from error
+
+
 class Names(Mapping[str, Any]):
     """Several registries as one; of a name that two have the first's counts."""
 

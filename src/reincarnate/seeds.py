@@ -7,6 +7,7 @@ import numpy as np
 from reincarnate.errors import UserError
 
 LIMIT = 2**63  # what torch, NumPy and records can all hold
+MOST = 10_000  # seeds of one run or study; the record of a run names all that began together
 
 
 def stream(seed: int, purpose: str, *indices: int) -> np.random.Generator:
@@ -25,3 +26,11 @@ def check_seed(seed: int, name: str = "--seed") -> None:
         raise UserError(f"{name} must not be negative: {seed}")
     if seed >= LIMIT:
         raise UserError(f"{name} must be below 2^63, not {seed}")
+
+
+def check_many(number: int, name: str = "--seeds") -> None:
+    """Raises UserError, which calls the number of seeds `name`, where there is none, or more than records can name."""
+    if number < 1:
+        raise UserError(f"{name} must be at least 1, not {number}")
+    if number > MOST:
+        raise UserError(f"{name} {number} is too many: at most {MOST:,}")

@@ -9,6 +9,7 @@ from tyro.constructors import PrimitiveConstructorSpec
 from reincarnate.agents.agent import Agent
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
+from reincarnate.files.regular import refuse_empty
 
 
 class _Given(type):
@@ -51,8 +52,10 @@ else:
 def address_of(value: Any, what: str) -> str | None:
     """The address of an address, a path, an opened teacher, an agent, a dataset, or a function written in a file.
 
-    UserError: it has none, so that nobody could find it again.
+    UserError: it has none, so that nobody could find it again, or an empty one.
     """
+    if isinstance(value, str):
+        refuse_empty(value, f"the address of the {what}")
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, Path):

@@ -56,7 +56,7 @@ class Agent:
             net.load_state_dict(weights)
         except (OSError, SafetensorError) as error:
             raise UserError(f"{path} cannot be read: {error}") from error
-        except RuntimeError as error:
+        except (RuntimeError, UserError) as error:
             raise UserError(
                 f"{path} does not fit the agent's settings: {str(error).splitlines()[-1].strip()}"
             ) from error

@@ -3,17 +3,22 @@
 from pathlib import Path
 
 from reincarnate.errors import UserError
+from reincarnate.files.regular import refuse_empty
 
 PACKAGE = Path(__file__).resolve().parents[1]
 ROOTS = (PACKAGE / "priors", PACKAGE.parents[1] / "priors")  # of an installed package, of a checkout
 
 
 def folder_of(address: str | Path) -> Path:
-    """The folder that an agent's address names. Raises UserError for a shipped agent that is not there."""
+    """The folder that an agent's address names. Raises UserError for none, and a shipped agent that is not there."""
+    refuse_empty(str(address), "the address of an agent")
     scheme, colon, rest = str(address).partition(":")
     if colon and scheme == "prior":
         return shipped(rest)
-    return Path(rest if colon and scheme == "store" else address)
+    if not colon or scheme != "store":
+        return Path(address)
+    refuse_empty(rest, "the path after store:")
+    return Path(rest)
 
 
 def shipped(name: str) -> Path:

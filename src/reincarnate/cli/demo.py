@@ -11,6 +11,7 @@ from reincarnate.cli.parsing import cli
 from reincarnate.methods import Kickstart, Scratch
 from reincarnate.methods.weaning import Weaning
 from reincarnate.run.settings import Run
+from reincarnate.seeds import check_many
 from reincarnate.students import PQN
 from reincarnate.studies import Cell, Study, run_study
 
@@ -72,6 +73,7 @@ def demo(args: list[str]) -> None:
         Args:
             seeds: Seeds per method.
         """
+        check_many(seeds)
         run_demo(out, seeds)
 
     cli(command, args, "reincarnate demo")

@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from pathlib import Path
 from typing import Any
 
 import tyro
@@ -15,6 +16,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 
 from reincarnate.errors import UserError
 from reincarnate.files.numbers import whole_number
+from reincarnate.files.regular import refuse_empty
 
 BOX = "│╭╮╰╯|+ "  # what a parser draws around its lines
 EDGE = re.compile(r"[╭╰]─")  # its upper one holds a title that the text says again
@@ -23,7 +25,7 @@ FLAGS = re.compile(r"^[│|\s]*((?:-\w, )?--[a-z][\w.-]*(?:, --[a-z][\w.-]*)*)",
 
 
 def cli(command: Any, args: Sequence[str], prog: str, **more: Any) -> Any:
-    """`tyro.cli`, where whole numbers may also be written 1e5, 20_000 or 20,000.
+    """`tyro.cli`, where whole numbers may also be written 1e5, 20_000 or 20,000, and no path is empty.
 
     A function is called once its arguments are whole. UserError: they are not; one line says which.
     """
@@ -44,7 +46,7 @@ def _parsed(command: Any, args: Sequence[str], prog: str, more: dict[str, Any]) 
     said = io.StringIO()
     try:
         with redirect_stderr(said):
-            return tyro.cli(command, args=args, prog=prog, registry=NUMBERS, **more)
+            return tyro.cli(command, args=args, prog=prog, registry=KINDS, **more)
     except SystemExit as end:
         if end.code in (0, None):
             raise
@@ -89,10 +91,10 @@ def flags_of(command: Callable[[list[str]], object], args: list[str]) -> list[st
     return sorted({flag for flag in listed if flag.startswith("--")})
 
 
-NUMBERS = ConstructorRegistry()
+KINDS = ConstructorRegistry()
 
 
-@NUMBERS.primitive_rule
+@KINDS.primitive_rule
 def _whole(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     if info.type is not int:
         return None
@@ -105,7 +107,7 @@ def _whole(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     )
 
 
-@NUMBERS.primitive_rule
+@KINDS.primitive_rule
 def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
     """Several: `64 64` or `64,64`; where there may be several a comma parts them, so each is written without."""
     if info.type != tuple[int, ...]:
@@ -117,3 +119,22 @@ def _whole_numbers(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
         is_instance=lambda value: isinstance(value, tuple) and all(isinstance(one, int) for one in value),
         str_from_instance=lambda value: [str(one) for one in value],
     )
+
+
+@KINDS.primitive_rule
+def _path(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec | None:
+    if info.type is not Path:
+        return None
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar="PATH",
+        instance_from_str=lambda args: path_of(args[0]),
+        is_instance=lambda value: isinstance(value, Path),
+        str_from_instance=lambda value: [str(value)],
+    )
+
+
+def path_of(text: str) -> Path:
+    """A path. Raises UserError for an empty one: it would be the current folder, which nobody has named."""
+    refuse_empty(text, "a path")
+    return Path(text)

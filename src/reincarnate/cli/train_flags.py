@@ -10,13 +10,14 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from reincarnate import envs
-from reincarnate.cli.parsing import cli
+from reincarnate.cli.parsing import cli, path_of
 from reincarnate.config import from_dict, read_yaml
 from reincarnate.errors import UserError
 from reincarnate.methods import METHODS
 from reincarnate.plugins import Registry
 from reincarnate.run.budget import fitted
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
+from reincarnate.seeds import check_many
 from reincarnate.students import STUDENTS
 from reincarnate.training.exchange import EXCHANGES
 
@@ -64,7 +65,8 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
     config, rest = _take(rest, "--config")
     weights, _ = _take(rest, "--weights")
     env, _ = _take(rest, "--env")
-    default = _default(method, student, Path(config) if config else None, weights, env)
+    file = None if config is None else path_of(config)
+    default = _default(method, student, file, weights, env)
     if exchange is not None and EXCHANGES.find(exchange) is not type(default.exchange):
         default = replace(default, exchange=EXCHANGES[exchange]())
     about = inspect.cleandoc(METHODS[method].__doc__ or "") + f"\n\n--student NAME chooses: {', '.join(STUDENTS)}."
@@ -74,17 +76,16 @@ def parse(args: list[str]) -> tuple[Run, Path, Options]:
         tyro.conf.AvoidSubcommands[Command],
         rest,
         f"reincarnate train {method}",
-        default=Command(default, Options(config=Path(config) if config else None)),
+        default=Command(default, Options(config=file)),
         description=about,
     )
     run, options = parsed.run, parsed.options
     if not run.env:
         raise UserError("train needs a task: --env CartPole-v1, MinAtar/Breakout-v1, ALE/Pong-v5 …")
-    if options.seeds < 1:
-        raise UserError(f"--seeds must be at least 1, not {options.seeds}")
+    check_many(options.seeds)
     if options.seeds > 1 and run.population > 1:
         raise UserError("--seeds and --population both say how many learners there are: train one population at a time")
-    run, chosen = fitted(run, _said(rest, read_yaml(Path(config)) if config else {}))
+    run, chosen = fitted(run, _said(rest, read_yaml(file) if file else {}))
     out = options.out or Path("runs") / f"{envs.parse(run.env).folder}-{method}"
     return run, out, replace(options, chosen=chosen)
 

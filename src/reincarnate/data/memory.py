@@ -226,11 +226,13 @@ class Memory:
 
 
 def memory_for(spec: TaskSpec, layout: AnyLayout, storage: Storage, streams: int, device: torch.device = CPU) -> Memory:
-    """An empty memory. Raises UserError where it is more than fits into memory."""
+    """An empty memory. Raises UserError where it is more than fits into memory, or less than can be used."""
     try:
         rows = Replay(spec, storage.rows, streams)
     except MemoryError:
         raise UserError(f"--student.replay-size {storage.rows} is more than fits into memory") from None
+    except ValueError as error:  # fewer rows than the streams need, or more than NumPy can count
+        raise UserError(f"--student.replay-size {storage.rows}: {error}") from None
     stride = _stride(layout)
     if stride:
         rows.carries = Carries(streams, rows.rows, stride)

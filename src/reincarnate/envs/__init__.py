@@ -8,7 +8,7 @@ from typing import Any
 from reincarnate.envs.identity import identity
 from reincarnate.envs.task import BULLET, TaskSettings, parse, settings_of
 from reincarnate.errors import UserError
-from reincarnate.plugins import Registry, having, import_module, imported
+from reincarnate.plugins import Registry, blaming, having, import_module, imported
 from reincarnate.types import TaskSpec, VectorEnv
 
 # prefix of the id -> module with `make(env_id, n, view)`, `spec(env_id)` and `ids()`; the last one takes all else.
@@ -96,13 +96,15 @@ def make(env: Env, n: int, view: str = "student") -> VectorEnv:
     Raises UserError for an unknown id (with near matches), an unsuitable space, or a view the task does not offer.
     """
     family, named = family_of(env)
-    return family.make(named, n, view)
+    with blaming(FAMILIES, family, f"{settings_of(env).id} cannot be made"):
+        return family.make(named, n, view)
 
 
 def spec(env: Env) -> TaskSpec:
     """What the task looks like, and its protocol, as it is registered now. Raises UserError."""
     family, named = family_of(env)
-    return family.spec(named)
+    with blaming(FAMILIES, family, f"{settings_of(env).id} cannot be looked at"):
+        return family.spec(named)
 
 
 def action_names(env: Env) -> tuple[str, ...] | None:

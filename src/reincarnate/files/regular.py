@@ -95,6 +95,19 @@ def refuse_links(folder: Path, names: Iterable[str]) -> None:
             raise UserError(f"{path} is {_kind(mode)}, not a file; refused")
 
 
+def refuse_empty(text: str, what: str) -> None:
+    """UserError for a name of nothing, which would be read as the current folder's."""
+    if not text.strip():
+        raise UserError(f"{what} is empty; for the current folder write ./")
+
+
+def refuse_dangling(path: Path) -> None:
+    """UserError where a path is, or leads through, a link to what is not there: nothing can be made in its place."""
+    for place in (path, *path.parents):
+        if place.is_symlink() and not place.exists():
+            raise UserError(f"{place} is a link to what is not there, {os.readlink(place)}; remove it, or make that")
+
+
 # ---- hashes ----------------------------------------------------------------------------------------------
 
 

@@ -61,8 +61,8 @@ def compare(
 
     A directory is a run, a folder of runs, or a report whose runs need not be there any more. `out` is the page, if its
     name ends in `.html`, with the other two beside it; else a folder for `index.html`, `index.json` and `index.png`.
-    `title` heads the page. `tell` is given a line about unfinished runs, if any. One `seed` gives the same numbers
-    everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). Raises UserError if nothing can
+    `title` heads the page. `tell` is given a line about unfinished runs and links, if any. One `seed` gives the same
+    numbers everywhere. `by_clock`: methods may have budgets of their own (`check_comparable`). UserError: nothing can
     be compared, or runs must not be.
     """
     if out is not None:

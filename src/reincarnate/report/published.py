@@ -45,7 +45,8 @@ def load_all(directories: Iterable[Path | str]) -> Loaded:
     others = [path for path in paths if path not in reports]
     told += [load_runs(others)] if others or not told else []
     runs = [run for one in told for run in one.runs]
-    return Loaded(on_one_scale(runs), [run for one in told for run in one.missing])
+    linked = tuple(link for one in told for link in one.linked)
+    return Loaded(on_one_scale(runs), [run for one in told for run in one.missing], linked=linked)
 
 
 def is_report(directory: Path) -> bool:

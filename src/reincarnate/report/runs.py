@@ -90,11 +90,15 @@ class FinishedRun:
 
 
 class Loaded(NamedTuple):
-    """The finished runs found, and those that cannot be counted; `by_clock`: methods' budgets of env steps differ."""
+    """The finished runs found, and those that cannot be counted; `by_clock`: methods' budgets of env steps differ.
+
+    `linked` are folders elsewhere that links among the runs lead to: these are passed over.
+    """
 
     runs: list[FinishedRun]
     missing: list[Missing]
     by_clock: bool = False
+    linked: tuple[Path, ...] = ()
 
     @property
     def unfinished(self) -> list[Path]:
@@ -103,8 +107,8 @@ class Loaded(NamedTuple):
 
     @property
     def note(self) -> str:
-        """One line that names the runs left out; empty when there are none."""
-        return left_out(self.missing)
+        """One line that names the runs and links left out; empty when there are none."""
+        return "; ".join(filter(None, (left_out(self.missing), passed_over(self.linked))))
 
 
 # ---- loading -----------------------------------------------------------------------------------------
@@ -165,7 +169,10 @@ def load_runs(directories: Iterable[Path | str]) -> Loaded:
     Runs of one method whose settings differ get labels that say how. A run that was given no teacher is put
     on the scale of the other runs of its task. Raises UserError if nothing has finished with a score.
     """
-    found = {path.resolve(): path for directory in directories for path in _find(Path(directory))}
+    places = [Path(directory) for directory in directories]
+    searched = [_find(place) for place in places]
+    found = {path.resolve(): path for paths, _ in searched for path in paths}
+    linked = tuple(link for _, links in searched for link in links if not _within(link, places))
     runs, missing = [], []
     for path in [found[key] for key in sorted(found)]:
         if not (path / "done").is_file():
@@ -177,7 +184,7 @@ def load_runs(directories: Iterable[Path | str]) -> Loaded:
             missing.append(replace(unfinished(path), state=NO_SCORE, reason=str(error)))
     if not runs:
         raise UserError("no finished run to compare" + (f"; {left_out(missing)}" if missing else ""))
-    return Loaded(on_one_scale(_label(runs)), missing)
+    return Loaded(on_one_scale(_label(runs)), missing, linked=linked)
 
 
 def unfinished(path: Path) -> Missing:
@@ -221,19 +228,29 @@ def _has_scale(run: FinishedRun) -> bool:
     return run.teacher is None or run.teacher.point > run.random.point
 
 
-def _find(directory: Path) -> list[Path]:
-    """`directory` if it is a run, else the runs below. A run is not searched: its agent may look like one."""
+def _find(directory: Path) -> tuple[list[Path], list[Path]]:
+    """`directory` if it is a run, else the runs below, and links to folders, which are not followed.
+
+    A run is not searched: its agent may look like one.
+    """
     if not directory.is_dir():
         raise UserError(f"{directory} is not a directory")
-    found = []
+    found, linked = [], []
     for folder, below, files in os.walk(directory):
         if "config.json" in files:
             found.append(Path(folder))
             below.clear()
         below[:] = sorted(name for name in below if not name.startswith("."))
+        linked += [link for name in below if (link := Path(folder, name)).is_symlink()]
     if not found:
-        raise UserError(f"no run in {directory}: nothing there or below holds a config.json")
-    return found
+        more = f"; {passed_over(linked)}" if linked else ""
+        raise UserError(f"no run in {directory}: nothing there or below holds a config.json{more}")
+    return found, linked
+
+
+def _within(link: Path, places: Sequence[Path]) -> bool:
+    """Whether a link leads to what is searched anyway."""
+    return any(link.resolve().is_relative_to(place.resolve()) for place in places)
 
 
 def _reference(result: dict[str, Any], name: str, where: Path) -> Interval:
@@ -370,6 +387,11 @@ def left_out(missing: Sequence[Missing]) -> str:
         names = ", ".join(f"{run.path}{f' ({run.reason})' if run.reason else ''}" for run in group)
         parts.append(f"left out, {state} ({len(group)}): {names}")
     return "; ".join(parts)
+
+
+def passed_over(linked: Sequence[Path]) -> str:
+    """One line that names the links that were not followed; empty when there are none."""
+    return f"links are not followed ({len(linked)}): {', '.join(map(str, linked))}" if linked else ""
 
 
 def unscored(missing: Sequence[Missing], env: str, label: str) -> int:

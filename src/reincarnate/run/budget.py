@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from reincarnate.data.layouts import Rollout
 from reincarnate.errors import UserError
+from reincarnate.students import check_student
 
 if TYPE_CHECKING:
     from reincarnate.run.settings import Run
@@ -127,7 +128,7 @@ def fitted(run: Run, said: Collection[str] = ()) -> tuple[Run, str]:
 
 def _can_be(run: Run) -> bool:
     try:
-        run.student.check(run.copies)
+        check_student(run.student, run.copies)
         return run.env_steps > 0 and bool(run.phases())
     except UserError:
         return False

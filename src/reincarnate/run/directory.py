@@ -24,8 +24,9 @@ from reincarnate.files.finished import VIDEOS, refuse_inside_a_run, runs_below, 
 from reincarnate.files.lock import FILE as LOCK
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import Record, is_hash, is_text, load_record
-from reincarnate.files.regular import refuse_links
+from reincarnate.files.regular import refuse_dangling, refuse_links
 from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
+from reincarnate.seeds import MOST
 from reincarnate.store.trust import SEAL, seal
 from reincarnate.training.training import Training
 
@@ -46,6 +47,7 @@ class RunDirectory:
         """A run that `create` may write; `keep`: newest checkpoints. Raises UserError where the directory exists."""
         if path.exists():
             raise UserError(_taken(path))
+        refuse_dangling(path)
         refuse_inside_a_run(path)
         return cls(path, keep)
 
@@ -98,8 +100,8 @@ class RunDirectory:
         record.mapping("prior", lambda x: x is None or is_hash(x), "an object of hashes")
         record.mapping("versions", is_text, "an object of versions")
         seeds = record.get("together")
-        if not isinstance(seeds, list) or not 0 < len(seeds) <= MOST_SEEDS or not all(type(x) is int for x in seeds):
-            raise record.refuse("together", f"a list of at most {MOST_SEEDS} seeds", seeds)
+        if not isinstance(seeds, list) or not 0 < len(seeds) <= MOST or not all(type(x) is int for x in seeds):
+            raise record.refuse("together", f"a list of at most {MOST} seeds", seeds)
         return record.value
 
     def record(self, line: dict[str, Any]) -> None:
@@ -232,7 +234,6 @@ STAGED = re.compile(
     r"[\w-]+\.(json|safetensors|npy)|card\.md|data|[0-9a-f]{16}|\.staging-\w+|\.[\w-]+\.(json|safetensors|npy|md)\.\d+"
 )
 """Names of what is written into a folder before it has its own, also within one another."""
-MOST_SEEDS = 10_000
 
 
 def _is_ours(folder: Path) -> bool:

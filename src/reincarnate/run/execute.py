@@ -21,6 +21,7 @@ from reincarnate.run.result import Result
 from reincarnate.run.settings import Note, Run, from_record, record
 from reincarnate.run.ticker import Ticker
 from reincarnate.run.videos import keep_video
+from reincarnate.seeds import check_many
 from reincarnate.store.index import register
 from reincarnate.store.trust import fingerprint
 from reincarnate.surroundings import own_torch
@@ -53,6 +54,7 @@ def execute_together(
 
     Each leaves the directory it would leave alone. Raises UserError for runs that cannot be trained together.
     """
+    check_many(len(runs), "the number of runs together")
     resume, outs = resume or [False] * len(runs), [Path(out) for out in outs]
     _refuse_part(runs, outs, resume)
     prepared = prepare_all(runs)

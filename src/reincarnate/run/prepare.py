@@ -28,12 +28,13 @@ from reincarnate.run.several import check_shares, follows_features, without_unkn
 from reincarnate.run.suits import check_priors, check_words, tells_alike
 from reincarnate.run.videos import check_video
 from reincarnate.seeds import stream
-from reincarnate.students import compilable, stacker
+from reincarnate.students import check_student, compilable, making, stacker
 from reincarnate.students.gradient import PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
 from reincarnate.training.evaluate import check_metric
-from reincarnate.types import Student, TaskSpec, Teacher
+from reincarnate.types import Settings, Student, TaskSpec, Teacher
 
+NO_ROOM = ("can't allocate memory", "calculation overflowed")  # as torch says it
 SCREENS = ("nature", "screen", "keyed")  # torsos whose time is arithmetic
 
 
@@ -86,8 +87,8 @@ def prepare(run: Run, opened: dict[str, Teacher] | None = None) -> Prepared:
     check_shares(run, spec)
     method = run.method.suited(teacher.card.tells, run.student.predicts) if teacher else run.method
     suited = replace(run, method=method, student=method.equipped(run.student, teacher.card if teacher else None))
-    suited.student.check(run.copies)
-    student = suited.student.newborn(spec, run.seed)  # raises where torso and task clash
+    check_student(suited.student, run.copies)
+    student = _newborn(suited.student, spec, run.seed)  # raises where torso and task clash
     _check_cast(suited, spec)
     warnings += _changes(run, suited) + _idle(run, spec) + tuple(getattr(run.student, "remarks", lambda spec: ())(spec))
     agent = weights.open_weights(run.weights, spec) if run.weights else None
@@ -112,8 +113,21 @@ def _check_cast(run: Run, spec: TaskSpec) -> None:
     for name in run.method.cast:
         if name != "student":
             other = run.method.settings_of(name, run.student)
-            other.check(run.copies)
-            other.newborn(spec, run.seed)
+            check_student(other, run.copies)
+            _newborn(other, spec, run.seed)
+
+
+def _newborn(settings: Settings, spec: TaskSpec, seed: int) -> Student:
+    """A student. UserError: its networks do not fit into memory, or somebody's own student fails."""
+    try:
+        with making(settings):
+            return settings.newborn(spec, seed)
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in NO_ROOM):
+            raise
+        raise UserError(
+            "the networks do not fit into memory: make --student.hidden, or their outputs, smaller"
+        ) from error
 
 
 def _changes(asked: Run, suited: Run) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """Run: the configuration of one training run; what it needs, opened and checked; and its record."""
 
+import itertools
 import math
 import platform
 from collections.abc import Callable
@@ -17,21 +18,27 @@ from reincarnate.config import from_dict, refuse_other_kinds, to_dict, with_tupl
 from reincarnate.envs.identity import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
+from reincarnate.files.regular import refuse_empty
 from reincarnate.methods import METHODS, AnyMethod
-from reincarnate.plugins import Names, asked_imports, imported
+from reincarnate.plugins import Names, asked_imports, blaming, imported
 from reincarnate.priors import weights
 from reincarnate.run.budget import to_be_said
 from reincarnate.run.loggers import check_loggers
 from reincarnate.run.stopping import stopping
-from reincarnate.seeds import check_seed
-from reincarnate.students import STUDENTS, AnyStudent
+from reincarnate.seeds import check_many, check_seed
+from reincarnate.students import STUDENTS, AnyStudent, check_student
 from reincarnate.students.families import DQN
 from reincarnate.students.gradient import can_compile
 from reincarnate.training.exchange import EXCHANGES, AnyExchange, Nothing
 from reincarnate.types import Method, Phase
 
 NAMES = Names(METHODS, STUDENTS, EXCHANGES)
+SEEDS = ("seed", "first_seed")  # numbers that count nothing
 NOTES = ("format", "command", "versions", "prior", "together", "support")  # in config.json beside the settings
+MOST_COUNTED = 10**15  # of env steps, updates and whatever else is counted: a million a second take thirty years
+MOST_THREADS = 1024  # torch starts them all, or fails
+MOST_COPIES = 100_000  # of the task, each an environment of its own; no process can act with more
+LONGEST_SAID = 160  # letters of what somebody's method gave
 Note = Callable[[str], None]
 
 
@@ -143,13 +150,28 @@ class Run:
         return any("teacher" in phase.listens for phase in self.phases())
 
     def members(self) -> "list[Run]":
-        """The runs of its population, one for each learner."""
+        """The runs of its population, one for each learner. Raises UserError where they are too many."""
+        check_many(self.population, "--population")
         return [replace(self, seed=self.seed + i, first_seed=self.seed) for i in range(self.population)]
 
     def phases(self, method: Method | None = None) -> list[Phase]:
         """What the method (or another in its place) unrolls into, with this run's number of evaluations."""
-        phases = (method or self.method).phases(self.env_steps)
+        phases = _unrolled(method or self.method, self.env_steps)
         return [replace(phase, evaluations=self.evaluations if phase.learns else 1) for phase in phases]
+
+
+def _unrolled(method: Method, env_steps: int) -> list[Phase]:
+    """A method's phases. UserError: somebody's own method fails, or gives something else."""
+    who = f"the method {METHODS.name_of(type(method)) or type(method).__name__}"
+    with blaming(METHODS, type(method), f"{who}: its phases({env_steps}) failed"):
+        phases: Any = method.phases(env_steps)
+    if not (isinstance(phases, list | tuple) and phases and all(isinstance(phase, Phase) for phase in phases)):
+        raise UserError(f"{who}: its phases({env_steps}) gave {str(phases)[:LONGEST_SAID]}, not a list of Phase")
+    for phase, name in itertools.product(phases, ("env_steps", "updates")):
+        value = getattr(phase, name)
+        if not isinstance(value, int) or value < 0:
+            raise UserError(f"{who}: its phase {phase.name!r} has {name}={value!r}, not a whole number of 0 or more")
+    return list(phases)
 
 
 def check_settings(run: Run) -> None:
@@ -162,7 +184,6 @@ def check_settings(run: Run) -> None:
         "final_episodes",
         "reference_episodes",
         "keep_checkpoints",
-        "population",
         "actor_steps",
     )
     for name in (*at_least_one, "data_env_steps"):
@@ -171,10 +192,14 @@ def check_settings(run: Run) -> None:
     for name in ("data_epsilon", "eval_epsilon"):
         if not 0 <= getattr(run, name) <= 1:
             raise UserError(f"--{name.replace('_', '-')} is a probability, not {getattr(run, name)}")
+    refuse_empty(str(run.store), "--store")
     check_seed(run.seed)
-    for name in ("envs", "threads", "actors"):
+    check_many(run.population, "--population")
+    for name, most in (("envs", MOST_COPIES), ("threads", MOST_THREADS), ("actors", MOST_COPIES)):
         if getattr(run, name) < 0:
             raise UserError(f"--{name} must not be negative: {getattr(run, name)}")
+        if getattr(run, name) > most:
+            raise UserError(f"--{name} {getattr(run, name)} is too many; at most {most:,}")
     if run.compile == "on" and not (can_compile() or torch.cuda.is_available()):
         raise UserError("--compile on needs a C++ compiler: g++, or what the environment's CXX names")
     if run.reference_greedy and envs.parse(run.env).parts:
@@ -185,8 +210,8 @@ def check_settings(run: Run) -> None:
         )
     check_loggers(run.log)
     stopping(run.stop_at, run.teacher is not None)
-    _refuse_infinite(run)
-    run.student.check(run.copies)
+    _refuse_beyond(run)
+    check_student(run.student, run.copies)
     if run.population > 1 and type(run.exchange) is Nothing:
         told = ", ".join(name for name in EXCHANGES if name != "none")
         raise UserError(f"--population {run.population} needs an --exchange ({told}); seeds that share none: --seeds")
@@ -194,14 +219,22 @@ def check_settings(run: Run) -> None:
     run.phases()  # raises where the method's settings cannot mean anything
 
 
-def _refuse_infinite(settings: Any, prefix: str = "--") -> None:
-    """Refuse numbers that are no numbers; records could not hold them either."""
+def _refuse_beyond(settings: Any, prefix: str = "--") -> None:
+    """Refuse numbers that are no numbers, and counts that no run can reach; records could not hold them either."""
     for field_ in fields(settings):
         value, flag = getattr(settings, field_.name), f"{prefix}{field_.name.replace('_', '-')}"
         if is_dataclass(value):
-            _refuse_infinite(value, prefix if field_.name == "method" else f"{flag}.")
+            _refuse_beyond(value, prefix if field_.name == "method" else f"{flag}.")
         elif isinstance(value, float) and not math.isfinite(value):
             raise UserError(f"{flag} must be a finite number, not {value}")
+        elif field_.name not in SEEDS and _largest(value) > MOST_COUNTED:
+            raise UserError(f"{flag} {_largest(value)} is too much; at most {MOST_COUNTED:,}")
+
+
+def _largest(value: Any) -> int:
+    """The largest whole number in a setting, by its size; 0 where it holds none."""
+    several = value if isinstance(value, tuple) else (value,)
+    return max((abs(one) for one in several if isinstance(one, int)), default=0)
 
 
 def method_name(run: Run) -> str:

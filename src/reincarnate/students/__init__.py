@@ -1,8 +1,9 @@
 """The students, by name. A new family is a file in this folder and a line here, or `register_student` from outside."""
 
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated, Any
 
-from reincarnate.plugins import Registry, settings_check
+from reincarnate.plugins import Registry, blaming, settings_check
 
 if TYPE_CHECKING:
     from reincarnate.students.continuous import ContinuousStudent
@@ -74,6 +75,18 @@ def compilable(settings: Any, cuda: bool) -> bool:
     own = ContinuousSettings if cuda else PolicySettings
     ours = isinstance(settings, own) and type(settings).newborn is own.newborn
     return stacker(settings) is not None or (ours and not getattr(settings, "remembers", False))
+
+
+def check_student(settings: Any, copies: int) -> None:
+    """Raises UserError for settings that cannot mean anything, and where somebody's own student fails at that."""
+    with making(settings):
+        settings.check(copies)
+
+
+def making(settings: Any) -> AbstractContextManager[None]:
+    """Within, a student of somebody else's that fails is named in a line (`plugins.blaming`)."""
+    kind = type(settings)
+    return blaming(STUDENTS, kind, f"the student {STUDENTS.name_of(kind) or kind.__name__} cannot be made")
 
 
 def register_student(name: str, settings: type) -> None:

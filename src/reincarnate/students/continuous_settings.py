@@ -27,7 +27,7 @@ from reincarnate.students.memory_settings import SequenceSettings
 from reincarnate.students.qcritics import Atoms, ExpectedReturn, StateActionCritic, TruncatedQuantiles
 from reincarnate.students.recurrent_continuous import RecurrentContinuousStudent
 from reincarnate.students.recurrent_network import RecurrentActorPolicy
-from reincarnate.students.refusals import refuse_below, refuse_outside
+from reincarnate.students.refusals import MOST_LAYERS, refuse_above, refuse_below, refuse_outside
 from reincarnate.types import MEANS, SQUASHED, Pace, TaskSpec
 
 CPU = torch.device("cpu")
@@ -86,6 +86,7 @@ class ContinuousSettings(SequenceSettings):
         least |= {"update_every": 1, "updates_each": 1, "warmup": 0, "simba": 0, "replay_size": smallest}
         least |= {"lr": 0, "actor_lr": 0, "weight_decay": 0, "max_grad_norm": 0, "q_floor": 0, "expectile": 0}
         refuse_below(self, least | {"decorrelate": 0})
+        refuse_above(self, {"simba": MOST_LAYERS})
         refuse_outside(self, "gamma", "tau")
         if self.adam_eps <= 0 or self.tau == 0:
             raise UserError("--student.adam-eps and --student.tau must be above 0")

@@ -19,6 +19,7 @@ from reincarnate.types import Batch
 
 CPU = torch.device("cpu")
 FRACTIONS = 4096  # that IQN may be asked at: an agent's file may come from anybody, and each costs memory
+MOST_OUTPUTS = 100_000  # of an action; those published have 51 to 200
 Arguments = tuple[Tensor, ...]
 """What a network's forward pass takes besides observations: IQN's quantile fractions, else nothing."""
 
@@ -47,9 +48,14 @@ def _refuse(wrong: bool, what: str) -> None:
         raise UserError(what)
 
 
-def _check_atoms(atoms: int, low: float, high: float) -> None:
+def _check_count(name: str, count: int, least: int) -> None:
+    """Raise UserError for outputs that are too few, or more than any network has; before tensors are made of them."""
+    _refuse(count < least, f"--student.{name} {count} is too small; at least {least}")
+    _refuse(count > MOST_OUTPUTS, f"--student.{name} {count} is too many; at most {MOST_OUTPUTS:,}")
+
+
+def _check_atoms(low: float, high: float) -> None:
     """Raise UserError where atoms do not span an interval."""
-    _refuse(atoms < 2, f"--student.atoms {atoms} is too small; at least 2 are needed")
     _refuse(low >= high, f"--student.low {low:g} must be below --student.high {high:g}")
 
 
@@ -143,6 +149,7 @@ class Categorical(_Deterministic):
         return self.atoms
 
     def __post_init__(self):
+        _check_count("atoms", self.atoms, 2)
         # made here, once: made later, it could be made while a program is traced, and be no real tensor
         object.__setattr__(self, "support", distributions.support(self.low, self.high, self.atoms))
 
@@ -162,7 +169,7 @@ class Categorical(_Deterministic):
 
     def check(self) -> None:
         """Refuse atoms that span no interval. Raises UserError."""
-        _check_atoms(self.atoms, self.low, self.high)
+        _check_atoms(self.low, self.high)
 
 
 @dataclass(frozen=True)
@@ -184,6 +191,7 @@ class Histogram(_Deterministic):
         return self.atoms
 
     def __post_init__(self):
+        _check_count("atoms", self.atoms, 2)
         object.__setattr__(self, "support", distributions.support(self.low, self.high, self.atoms))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
@@ -203,7 +211,7 @@ class Histogram(_Deterministic):
 
     def check(self) -> None:
         """Refuse atoms that span no interval, and a Gaussian without width. Raises UserError."""
-        _check_atoms(self.atoms, self.low, self.high)
+        _check_atoms(self.low, self.high)
         _refuse(self.sigma <= 0, f"--student.sigma must be above 0, not {self.sigma:g}")
 
 
@@ -221,6 +229,7 @@ class Quantiles(_Deterministic):
         return self.count
 
     def __post_init__(self):
+        _check_count("quantiles", self.count, 2)  # networks of one output a state have no axis of quantiles
         object.__setattr__(self, "fractions", distributions.midpoints(self.count))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
@@ -238,7 +247,6 @@ class Quantiles(_Deterministic):
 
     def check(self) -> None:
         """Refuse numbers that cannot mean anything. Raises UserError."""
-        _refuse(self.count < 2, f"--student.quantiles {self.count} is too small; at least 2 are needed")
         _refuse(self.kappa < 0, "--student.kappa must not be negative")
 
 

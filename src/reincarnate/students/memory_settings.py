@@ -7,7 +7,7 @@ from reincarnate.errors import UserError
 from reincarnate.nets import memory as memories
 from reincarnate.nets.memory import MemoryName
 from reincarnate.nets.memory.gates import GateName
-from reincarnate.students.refusals import refuse_below
+from reincarnate.students.refusals import MOST_LAYERS, refuse_above, refuse_below
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class MemorySettings:
 
     def check_memory(self) -> None:
         """Raises UserError for a memory that cannot be built."""
+        refuse_above(self, {"memory_layers": MOST_LAYERS})
         try:
             memories.check(self)
         except UserError as error:

@@ -5,6 +5,8 @@ from typing import Any
 
 from reincarnate.errors import UserError
 
+MOST_LAYERS = 1000  # of one network, each made for itself: the deepest that are trained have as many
+
 
 def flag(name: str) -> str:
     """Of a setting."""
@@ -16,6 +18,13 @@ def refuse_below(settings: Any, least: Mapping[str, int]) -> None:
     for name, smallest in least.items():
         if (value := getattr(settings, name)) < smallest:
             raise UserError(f"{flag(name)} {value} is too small; at least {smallest} is needed")
+
+
+def refuse_above(settings: Any, most: Mapping[str, int]) -> None:
+    """Of these settings those that are larger than they may be."""
+    for name, largest in most.items():
+        if (value := getattr(settings, name)) > largest:
+            raise UserError(f"{flag(name)} {value} is too many; at most {largest:,}")
 
 
 def refuse_outside(settings: Any, *names: str) -> None:

@@ -15,9 +15,8 @@ from reincarnate.files.records import shown
 from reincarnate.methods import METHODS
 from reincarnate.run.prepare import Prepared, prepare_all
 from reincarnate.run.settings import NAMES, Run, default_student, with_imports
-from reincarnate.seeds import check_seed
+from reincarnate.seeds import MOST, check_seed
 
-MOST_SEEDS = 10_000
 KEYS = ("title", "tasks", "methods", "seeds", "run", "search", "by_clock")
 
 
@@ -109,9 +108,9 @@ def _which(name: str) -> str:
 
 def _seeds(path: Path, value: Any) -> list[int]:
     """A number of seeds, or a list of them."""
-    seeds = list(range(min(value, MOST_SEEDS + 1))) if type(value) is int else value
-    if isinstance(seeds, list) and len(seeds) > MOST_SEEDS:
-        raise UserError(f"{path}: over {MOST_SEEDS:,} seeds")
+    seeds = list(range(min(value, MOST + 1))) if type(value) is int else value
+    if isinstance(seeds, list) and len(seeds) > MOST:
+        raise UserError(f"{path}: over {MOST:,} seeds")
     whole = isinstance(seeds, list) and all(type(seed) is int for seed in seeds)
     if not whole or not seeds or len(set(seeds)) < len(seeds):
         raise UserError(f"{path}: seeds must be a number above 0 or a list of different ones, not {value!r}")

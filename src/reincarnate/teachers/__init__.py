@@ -9,7 +9,7 @@ from typing import Any
 from reincarnate.agents.addresses import address_of
 from reincarnate.errors import UserError
 from reincarnate.files.finished import is_run, runs_below
-from reincarnate.plugins import Registry, having
+from reincarnate.plugins import Registry, blaming, having
 from reincarnate.types import Teacher
 
 SCHEMES = Registry(
@@ -86,8 +86,10 @@ def recognise(path: Path) -> str:
 
 def _open(scheme: str, rest: str, actions: int | None) -> Teacher:
     """Open it; where somebody's file cannot be read, the error names the ways out."""
+    kind = SCHEMES[scheme]
     try:
-        return SCHEMES[scheme].open_address(rest, actions)
+        with blaming(SCHEMES, kind, f"{scheme}:{rest}: cannot be opened"):
+            return kind.open_address(rest, actions)
     except UserError as error:
         told = str(error)
         unread = scheme in FILES and WAYS_OUT not in told and not any(sign in told for sign in OWN_WAY)

@@ -15,6 +15,7 @@ from reincarnate.data.rows import action_dtype, clipped, narrowed
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import FORMAT, sha256_json, write_json
 from reincarnate.files.records import Record, load_record
+from reincarnate.files.regular import refuse_empty
 from reincarnate.types import TaskSpec
 
 READERS = {"dopamine": "dopamine", "minari": "minari", "d3rlpy": "d3rlpy", "d4rl": "d4rl", "sb3-replay": "sb3"}
@@ -60,6 +61,7 @@ def reader_of(address: str) -> tuple[str, str] | None:
 
 def read_logged(address: str, spec: TaskSpec | None) -> Logged:
     """Open logged data. `spec` is of the task it is wanted for. UserError: unknown, damaged, or another task's."""
+    refuse_empty(address, "the address of the data")
     found = reader_of(address)
     if found is None:
         known = ", ".join(f"{name}:" for name in READERS)
