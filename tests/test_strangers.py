@@ -16,13 +16,14 @@ import torch
 from asking import says
 from interrupting import RULE, small_run, stopped
 from onnx import TensorProto, helper
+from zips import write_zip
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.cli import main
 from reincarnate.config import read_yaml
 from reincarnate.data.dataset import open_dataset, write_dataset
-from reincarnate.data.readers import hdf5
+from reincarnate.data.readers import hdf5, npz
 from reincarnate.data.rows import episode
 from reincarnate.envs import spec
 from reincarnate.errors import UserError
@@ -45,6 +46,8 @@ from reincarnate.store.trust import fingerprint, sealed
 from reincarnate.store.verify import verify
 from reincarnate.students import DQN
 from reincarnate.teachers import open_teacher
+from reincarnate.teachers.sb3.evidence import evidence_of, normalises
+from reincarnate.teachers.sb3.vecnormalize import is_statistics
 
 TASK = "CartPole-v1"
 
@@ -351,6 +354,24 @@ def test_a_pipe_instead_of_a_file_is_refused_at_once(tmp_path):
     for scheme in ("sb3", "onnx", "torchscript", "cleanrl", "dopamine", "balloon"):
         with pytest.raises(UserError):
             open_teacher(f"{scheme}:{tmp_path / 'agent.json'}")
+
+
+def test_a_pipe_beside_an_agent_or_among_data_is_no_file_of_theirs(tmp_path, capsys):
+    write_zip(tmp_path / "a.zip")
+    (tmp_path / "a").mkdir()
+    for name in ("a/config.yml", "a.pkl", "other.zip", "ckpt.7", "data", "data.npz", "data.pkl"):
+        os.mkfifo(tmp_path / name)
+    assert normalises(tmp_path / "a/config.yml") is None and evidence_of(tmp_path / "other.zip") is None
+    assert not is_statistics(tmp_path / "a.pkl") and open_teacher(f"sb3:{tmp_path / 'a.zip'}").card.actions == 2
+    for name in ("data", "data.npz", "data.pkl"):
+        with pytest.raises(SystemExit) as stop:
+            main(["inspect", "--data", str(tmp_path / name)])
+        assert stop.value.code == 2 and "no data that can be recognised" in capsys.readouterr().err
+    for name in ("data", "data.npz", "ckpt.7"):
+        with pytest.raises(UserError, match="not a teacher that can be recognised"):
+            open_teacher(str(tmp_path / name))
+    with pytest.raises(UserError, match="not a file but a pipe"):
+        npz.arrays(tmp_path / "data.npz", ("x",), ())
 
 
 @pytest.mark.parametrize("text, words", [

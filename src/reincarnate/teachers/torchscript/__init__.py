@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from reincarnate.errors import UserError
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import one_line, read_file, sha256
 from reincarnate.teachers.effort import bounded
 from reincarnate.teachers.exported import TELLS, Lift, choose, counted, read_address, widened
@@ -71,11 +72,9 @@ class TorchScriptTeacher(Memoryless):
 def recognises(path: Path) -> bool:
     """A zip with code, data and constants, whatever it is called."""
     try:
-        if not path.is_file():
-            return False
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return recognised(archive.namelist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, UserError):
         return False
 
 
