@@ -28,13 +28,14 @@ from reincarnate.data.rows import episode
 from reincarnate.envs import spec
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json, write_json
-from reincarnate.files.finished import check_done
+from reincarnate.files.finished import check_done, write_done
 from reincarnate.files.records import Record, loads
 from reincarnate.files.regular import content_hash, read_bounded, within
 from reincarnate.files.safe import read_tensors, unpickle_inert
 from reincarnate.files.text import clean, fenced, markdown
 from reincarnate.methods import Scratch
 from reincarnate.report import load_run
+from reincarnate.report.page import write_page
 from reincarnate.run.checkpoints import Checkpoints
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute
@@ -456,6 +457,21 @@ def test_a_lineage_of_three_thousand_generations_is_drawn(run, tmp_path):
     edit(run / "agent/agent.json", lambda v: v["about"].update(prior=prior))
     found = lineage_of(str(run), known_places(tmp_path / "store", ()))
     assert len(found.ancestors()) == 3000 and "more, not drawn" in as_text(found)
+
+
+def test_a_page_draws_the_nearest_of_three_thousand_generations_and_says_how_many_more_there_are(run, tmp_path):
+    names = [f"{k:064x}" for k in range(3000)]
+    edges = [[{"role": "teacher", "sha256": name}] * 200 for name in names[1:5]]
+    edges += [[{"role": "teacher", "sha256": name}] for name in (*names[5:], names[0])]  # at last a circle
+    ancestors = {n: {"kind": "agent", "name": "x", "parents": e} for n, e in zip(names, edges, strict=True)}
+    prior = {"parents": [{"role": "teacher", "sha256": names[0]}], "ancestors": ancestors}
+    edit(run / "agent/agent.json", lambda v: v["about"].update(prior=prior))
+    write_done(run)
+    write_page([load_run(run)], tmp_path / "index.html", np.random.default_rng(0), "deep")
+    text = (tmp_path / "index.html").read_text()
+    drawn = text[text.index("What these runs stand on") :]
+    assert drawn.count("2,988 more ancestors, further back, are not drawn.") == 2  # to see, and to be read aloud
+    assert drawn.count("<rect") == 13 and drawn.count(">teacher</text>") == 12
 
 
 # ---- text ----------------------------------------------------------------------------------------------
