@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shutil
 import struct
 import sys
 import warnings
@@ -63,8 +64,6 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(finished, tmp_path) -> Path:
     """A finished run, to be changed."""
-    import shutil
-
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -144,10 +143,34 @@ def test_a_changed_record_of_a_finished_run_is_found_by_compare_and_verify(name,
     assert "1 of 1 wrong or missing" in capsys.readouterr().out
 
 
+def test_an_agent_of_a_finished_run_that_was_exchanged_or_changed_is_found_by_compare_and_verify(run, capsys):
+    shutil.copytree(run / "agent", run / "agent-best", dirs_exist_ok=True)
+    edit(run / "agent-best/agent.json", lambda v: v["about"].update(score=99_999.0))
+    write_done(run)
+    for name, other in (("agent", "away"), ("agent-best", "agent"), ("away", "agent-best")):
+        (run / name).rename(run / other)
+    with pytest.raises(UserError, match=r"agent/agent\.json has changed since the run was finished"):
+        load_run(run)
+    with pytest.raises(SystemExit):
+        main(["lineage", "verify", str(run), "--store", str(run.parent / "store")])
+    assert "1 of 1 wrong or missing" in capsys.readouterr().out
+    shutil.rmtree(run / "agent")
+    with pytest.raises(UserError, match=r"agent-best/agent\.json has changed"):
+        check_done(run)
+
+
+def test_an_agent_may_be_taken_out_of_a_finished_run(run):
+    (run / "agent").rename(run.parent / "away")
+    assert load_run(run).env == TASK and open_agent(run.parent / "away").path == run.parent / "away"
+
+
 def test_finished_runs_of_before_without_hashes_still_open(run):
-    (run / "done").write_bytes(b"")
-    check_done(run)
-    assert load_run(run).env == TASK
+    said = json.loads((run / "done").read_text())
+    said["sha256"] = {name: said["sha256"][name] for name in ("config.json", "metrics.jsonl", "result.json")}
+    for text in (json.dumps(said), ""):
+        (run / "done").write_text(text)
+        check_done(run)
+        assert load_run(run).env == TASK
 
 
 # ---- a stranger's run ----------------------------------------------------------------------------------
