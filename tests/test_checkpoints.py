@@ -289,6 +289,41 @@ def test_of_two_that_make_one_directory_the_second_is_refused(tmp_path):
     first.close()
 
 
+CONFIG = {"prior": {}, "versions": {}, "together": [0]}
+
+
+def killed_while_making(path: Path, monkeypatch) -> Path:
+    """What a process leaves that is killed in the last moment before a run has its name."""
+    before = set(path.parent.glob(".staging-*"))
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("reincarnate.run.directory.publish", lambda *_: signal.raise_signal(signal.SIGINT))
+        patch.setattr("shutil.rmtree", lambda *_, **__: None)
+        RunDirectory.fresh(path).create(CONFIG)
+    (left,) = {*path.parent.glob(".staging-*")} - before
+    return left
+
+
+def test_what_a_process_left_that_was_killed_while_it_made_a_run_goes_as_that_run_is_made_or_resumed(
+    tmp_path, monkeypatch
+):
+    left, used, strange = (killed_while_making(tmp_path / "run", monkeypatch) for _ in range(3))
+    other = killed_while_making(tmp_path / "other", monkeypatch)
+    born = tmp_path / f"{left.name}0"  # which its process is about to hold
+    born.mkdir()
+    (strange / "notes.txt").write_text("mine")
+    lock = Lock(used)
+    run = RunDirectory.fresh(tmp_path / "run")
+    run.create(CONFIG)
+    assert {*tmp_path.glob(".staging-*")} == {used, strange, other, born}
+    with pytest.raises(UserError, match="is in use"):
+        Lock(tmp_path / "run")
+    lock.release()
+    run.close()
+    with RunDirectory.reopen(tmp_path / "run") as again:
+        again.restore(None)  # pyright: ignore[reportArgumentType]  there is no checkpoint to put back
+    assert {*tmp_path.glob(".staging-*")} == {strange, other, born}
+
+
 def test_a_study_that_runs_is_not_run_twice(folder, tmp_path):
     cells = (Cell(Path("a"), small_run(folder)),)
     study = Study("one", cells, {})

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 
 import pytest
@@ -48,6 +49,34 @@ def test_the_live_page_reloads_itself_until_every_run_is_done(tmp_path):
     going.rmdir()
     assert write_live(tmp_path, tmp_path / PAGE, 7.0) == 0
     assert "refresh" not in (tmp_path / PAGE).read_text()
+
+
+STRANGE = ('{"a": 1}', "null", "[1]", "true", "1" + "0" * 400)
+"""What is neither a count, nor a number, nor a name."""
+
+
+@pytest.mark.parametrize("lines", [
+    *([f'{{"{key}": {value}}}' for key in ("env_steps", "score", "return", "phase")] for value in STRANGE),
+    ['{"env_steps": "x"}', '{"env_steps": -3}', '{"score": "x"}', "[" * 3000, "3", "{", '{"score": 1, "score": 2}'],
+])  # fmt: skip
+def test_metrics_that_are_not_of_their_kind_are_left_out_of_the_live_page(lines, tmp_path):
+    going = fake_run(tmp_path, "qdagger", 0, done=False)
+    sound = {"phase": "online", "env_steps": 4321, "score": -80.5, "return": math.nan}
+    (going / "metrics.jsonl").write_text("\n".join([json.dumps(sound), *lines]) + "\n")
+    assert write_live(tmp_path, tmp_path / PAGE, 7.0) == 1
+    text = (tmp_path / PAGE).read_text()
+    assert all(f"<td>{told}</td>" in text for told in ("online", "4,321", "-80.5", "nan"))
+
+
+def test_a_pipe_or_a_link_out_of_a_run_is_nothing_to_show(tmp_path):
+    going = fake_run(tmp_path / "runs", "qdagger", 0, done=False)
+    (tmp_path / "secret.jsonl").write_text('{"phase": "SECRET", "env_steps": 7777}\n')
+    for make in (os.mkfifo, lambda path: path.symlink_to(tmp_path / "secret.jsonl"), os.mkdir):
+        (going / "metrics.jsonl").unlink()
+        make(going / "metrics.jsonl")
+        assert write_live(tmp_path / "runs", tmp_path / PAGE, 7.0) == 1
+        text = (tmp_path / PAGE).read_text()
+        assert "not begun" in text and "SECRET" not in text and "7,777" not in text
 
 
 def test_the_live_page_of_a_study_by_the_clock_shows_methods_of_different_budgets(tmp_path):

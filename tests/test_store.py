@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json
 from reincarnate.store import Index, register
 from reincarnate.store.gc import References, orphans
-from reincarnate.store.index import NAME
+from reincarnate.store.index import NAME, TABLE
 from reincarnate.store.lineage import find_agent, known_places
 from reincarnate.store.scan import look
 
@@ -137,6 +138,36 @@ def test_a_damaged_index_is_put_aside_and_said_so(damage):
     with Index(STORE, told.append) as index:
         assert index.all() == []
     assert len(told) == 1 and "damaged" in told[0] and list(STORE.glob(f"{NAME}.damaged-*"))
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT "
+VIEW = f"CREATE VIEW place AS {ENDLESS} '/x' || i path, 'agent' kind, 'x' sha256, '' task, '' words FROM n"
+TRIGGER = f"CREATE TRIGGER busy AFTER DELETE ON place BEGIN INSERT INTO place {ENDLESS} i, '', '', '', '' FROM n; END"
+LARGE = TABLE.replace("words TEXT NOT NULL", "words TEXT AS (printf('%.*c', 900000000, 'x'))")
+
+
+@pytest.mark.parametrize("version", [0, 1])
+@pytest.mark.parametrize("made", [(VIEW,), (TABLE, TRIGGER), (LARGE,), (TABLE, "CREATE TABLE more (x)")])
+def test_an_index_that_would_run_a_strangers_query_is_put_aside(made, version):
+    STORE.mkdir()
+    with closing(sqlite3.connect(STORE / NAME)) as connection:
+        for line in (*made, f"PRAGMA user_version = {version}"):
+            connection.execute(line)
+        connection.commit()
+    told: list[str] = []
+    with Index(STORE, told.append) as index:
+        assert index.all() == []
+    assert len(told) == 1 and "not our table alone" in told[0] and list(STORE.glob(f"{NAME}.damaged-*"))
+
+
+def test_an_index_of_more_places_than_anybody_has_is_put_aside(monkeypatch):
+    register(STORE, put_run(Path("a"), "a"))
+    told: list[str] = []
+    for most, left in ((2, 2), (1, 0)):
+        monkeypatch.setattr("reincarnate.files.limits.PLACES", most)
+        with Index(STORE, told.append) as index:
+            assert len(index.all()) == left
+    assert len(told) == 1 and "over 1 places" in told[0]
 
 
 def test_a_run_does_not_fail_for_an_index_that_cannot_be_written():

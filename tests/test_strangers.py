@@ -3,6 +3,7 @@
 import gc
 import json
 import os
+import shutil
 import struct
 import sys
 import warnings
@@ -16,24 +17,26 @@ import torch
 from asking import says
 from interrupting import RULE, small_run, stopped
 from onnx import TensorProto, helper
+from zips import write_zip
 
 from reincarnate import ui
 from reincarnate.agents.agent import open_agent, save_agent
 from reincarnate.cli import main
 from reincarnate.config import read_yaml
 from reincarnate.data.dataset import open_dataset, write_dataset
-from reincarnate.data.readers import hdf5
+from reincarnate.data.readers import hdf5, npz
 from reincarnate.data.rows import episode
 from reincarnate.envs import spec
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_json, write_json
-from reincarnate.files.finished import check_done
+from reincarnate.files.finished import check_done, write_done
 from reincarnate.files.records import Record, loads
 from reincarnate.files.regular import content_hash, read_bounded, within
 from reincarnate.files.safe import read_tensors, unpickle_inert
 from reincarnate.files.text import clean, fenced, markdown
 from reincarnate.methods import Scratch
 from reincarnate.report import load_run
+from reincarnate.report.page import write_page
 from reincarnate.run.checkpoints import Checkpoints
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute
@@ -45,6 +48,8 @@ from reincarnate.store.trust import fingerprint, sealed
 from reincarnate.store.verify import verify
 from reincarnate.students import DQN
 from reincarnate.teachers import open_teacher
+from reincarnate.teachers.sb3.evidence import evidence_of, normalises
+from reincarnate.teachers.sb3.vecnormalize import is_statistics
 
 TASK = "CartPole-v1"
 
@@ -59,8 +64,6 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def run(finished, tmp_path) -> Path:
     """A finished run, to be changed."""
-    import shutil
-
     return Path(shutil.copytree(finished, tmp_path / "run"))
 
 
@@ -140,10 +143,34 @@ def test_a_changed_record_of_a_finished_run_is_found_by_compare_and_verify(name,
     assert "1 of 1 wrong or missing" in capsys.readouterr().out
 
 
+def test_an_agent_of_a_finished_run_that_was_exchanged_or_changed_is_found_by_compare_and_verify(run, capsys):
+    shutil.copytree(run / "agent", run / "agent-best", dirs_exist_ok=True)
+    edit(run / "agent-best/agent.json", lambda v: v["about"].update(score=99_999.0))
+    write_done(run)
+    for name, other in (("agent", "away"), ("agent-best", "agent"), ("away", "agent-best")):
+        (run / name).rename(run / other)
+    with pytest.raises(UserError, match=r"agent/agent\.json has changed since the run was finished"):
+        load_run(run)
+    with pytest.raises(SystemExit):
+        main(["lineage", "verify", str(run), "--store", str(run.parent / "store")])
+    assert "1 of 1 wrong or missing" in capsys.readouterr().out
+    shutil.rmtree(run / "agent")
+    with pytest.raises(UserError, match=r"agent-best/agent\.json has changed"):
+        check_done(run)
+
+
+def test_an_agent_may_be_taken_out_of_a_finished_run(run):
+    (run / "agent").rename(run.parent / "away")
+    assert load_run(run).env == TASK and open_agent(run.parent / "away").path == run.parent / "away"
+
+
 def test_finished_runs_of_before_without_hashes_still_open(run):
-    (run / "done").write_bytes(b"")
-    check_done(run)
-    assert load_run(run).env == TASK
+    said = json.loads((run / "done").read_text())
+    said["sha256"] = {name: said["sha256"][name] for name in ("config.json", "metrics.jsonl", "result.json")}
+    for text in (json.dumps(said), ""):
+        (run / "done").write_text(text)
+        check_done(run)
+        assert load_run(run).env == TASK
 
 
 # ---- a stranger's run ----------------------------------------------------------------------------------
@@ -353,6 +380,24 @@ def test_a_pipe_instead_of_a_file_is_refused_at_once(tmp_path):
             open_teacher(f"{scheme}:{tmp_path / 'agent.json'}")
 
 
+def test_a_pipe_beside_an_agent_or_among_data_is_no_file_of_theirs(tmp_path, capsys):
+    write_zip(tmp_path / "a.zip")
+    (tmp_path / "a").mkdir()
+    for name in ("a/config.yml", "a.pkl", "other.zip", "ckpt.7", "data", "data.npz", "data.pkl"):
+        os.mkfifo(tmp_path / name)
+    assert normalises(tmp_path / "a/config.yml") is None and evidence_of(tmp_path / "other.zip") is None
+    assert not is_statistics(tmp_path / "a.pkl") and open_teacher(f"sb3:{tmp_path / 'a.zip'}").card.actions == 2
+    for name in ("data", "data.npz", "data.pkl"):
+        with pytest.raises(SystemExit) as stop:
+            main(["inspect", "--data", str(tmp_path / name)])
+        assert stop.value.code == 2 and "no data that can be recognised" in capsys.readouterr().err
+    for name in ("data", "data.npz", "ckpt.7"):
+        with pytest.raises(UserError, match="not a teacher that can be recognised"):
+            open_teacher(str(tmp_path / name))
+    with pytest.raises(UserError, match="not a file but a pipe"):
+        npz.arrays(tmp_path / "data.npz", ("x",), ())
+
+
 @pytest.mark.parametrize("text, words", [
     ("a: &a [x]\n" + "".join(f"b{k}: &b{k} [*{'a' if k == 0 else f'b{k - 1}'}{', *' + ('a' if k == 0 else f'b{k - 1}')}]\n" for k in range(40)), "aliases"),
     ("a: &a [*a]", "in itself"), ("[" * 5000, "nested"), ("when: 2001-99-99", "not YAML"), ("? [a]\n: b", "for a key"),
@@ -435,6 +480,21 @@ def test_a_lineage_of_three_thousand_generations_is_drawn(run, tmp_path):
     edit(run / "agent/agent.json", lambda v: v["about"].update(prior=prior))
     found = lineage_of(str(run), known_places(tmp_path / "store", ()))
     assert len(found.ancestors()) == 3000 and "more, not drawn" in as_text(found)
+
+
+def test_a_page_draws_the_nearest_of_three_thousand_generations_and_says_how_many_more_there_are(run, tmp_path):
+    names = [f"{k:064x}" for k in range(3000)]
+    edges = [[{"role": "teacher", "sha256": name}] * 200 for name in names[1:5]]
+    edges += [[{"role": "teacher", "sha256": name}] for name in (*names[5:], names[0])]  # at last a circle
+    ancestors = {n: {"kind": "agent", "name": "x", "parents": e} for n, e in zip(names, edges, strict=True)}
+    prior = {"parents": [{"role": "teacher", "sha256": names[0]}], "ancestors": ancestors}
+    edit(run / "agent/agent.json", lambda v: v["about"].update(prior=prior))
+    write_done(run)
+    write_page([load_run(run)], tmp_path / "index.html", np.random.default_rng(0), "deep")
+    text = (tmp_path / "index.html").read_text()
+    drawn = text[text.index("What these runs stand on") :]
+    assert drawn.count("2,988 more ancestors, further back, are not drawn.") == 2  # to see, and to be read aloud
+    assert drawn.count("<rect") == 13 and drawn.count(">teacher</text>") == 12
 
 
 # ---- text ----------------------------------------------------------------------------------------------

@@ -118,6 +118,22 @@ def test_a_study_goes_on_where_it_stopped_records_failures_and_refuses_other_set
         run_study(read_study(Path("study.yaml")), out, workers=1)
 
 
+@pytest.mark.parametrize("place", [
+    "CartPole-v1", "CartPole-v1/scratch-s1", "CartPole-v1/gentle-s0/config.json", "CartPole-v1/gentle-s0/failed.json",
+    "study.json", "search", "search/CartPole-v1", "search/CartPole-v1/scratch", "search/CartPole-v1/gentle/s101",
+])  # fmt: skip
+def test_a_study_writes_nothing_through_links(place):
+    Path("study.yaml").write_text(STUDY + "search: {population: 2}\n")
+    outside, out = Path("outside").resolve(), Path("out")
+    outside.mkdir()
+    (out / place).parent.mkdir(parents=True)
+    (out / place).symlink_to(outside, target_is_directory=True)
+    with pytest.raises(UserError, match=f"^out/{place} is a link .*nothing is written or deleted through links$"):
+        run_here(read_study(Path("study.yaml")), out)
+    assert not list(outside.iterdir()) and [path for path in out.rglob("*") if path.is_symlink()] == [out / place]
+    assert not [path for path in out.rglob("*") if path.is_file()]
+
+
 # ---- verbs -------------------------------------------------------------------------------------------
 
 

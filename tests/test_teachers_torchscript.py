@@ -19,6 +19,7 @@ from reincarnate.cli import main
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_file
 from reincarnate.teachers import open_teacher, torchscript
+from reincarnate.teachers.effort import Bounded
 from reincarnate.types import Teacher
 
 with warnings.catch_warnings():
@@ -177,7 +178,7 @@ def test_the_command_line_plays_it_and_knows_it_by_its_content(tmp_path: Path, c
 def test_a_call_that_fails_is_one_line(tmp_path: Path):
     refused(
         saved(mlp(), tmp_path / "a.pt"),
-        r"failed on observations \[2, 9\]: .*shapes cannot be multiplied",
+        r"failed on observations \[2, 9\]: .*(shapes cannot be multiplied|must have same reduction dim)",
         torch.zeros(2, 9),
     )
 
@@ -448,6 +449,62 @@ def test_two_members_that_torch_would_confuse_are_refused(tmp_path: Path):
 def test_objects_within_objects_without_end_are_refused(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("reincarnate.teachers.torchscript.archive.MOST_VISITS", 2)
     refused(saved(Policy(), tmp_path / "a.pt"), "over 2 values in each other")
+
+
+class Repeats(nn.Module):
+    """What it makes is as long as its own numbers say."""
+
+    def __init__(self, numbers: list[int]):
+        super().__init__()
+        self.register_buffer("numbers", torch.tensor(numbers))
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs[:, :2] + 0 * torch.repeat_interleave(self.numbers)[:1]
+
+
+class AsObserved(nn.Module):
+    """What it makes is as long as its first observation says."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs[:, :2] + 0 * torch.zeros([int(obs[0, 0])])[:1]
+
+
+class AsOftenAsObserved(nn.Module):
+    def forward(self, obs: Tensor) -> Tensor:
+        return obs[:, :2] + 0 * torch.repeat_interleave(obs[0].long())[:1]
+
+
+class OfManyAtOnce(nn.Module):
+    """Little work of one observation, much of many."""
+
+    def forward(self, obs: Tensor) -> Tensor:
+        n = obs.shape[0]
+        return obs[:, :2] + 0 * torch.zeros([n, n, n, n, n, n, n, n]).sum()
+
+
+@pytest.mark.parametrize("own", [[280_000_000, 1, 1], [2**62, 2**62, 2**62, 2**62 + 5]])
+def test_what_makes_as_much_as_its_numbers_say_is_bounded_before_it_runs(own: list[int], tmp_path: Path):
+    refused(saved(Repeats(own), tmp_path / "a.pt"), r"repeat_interleave would make [\d,]+ numbers", OBS)
+    assert told(open_teacher(saved(Repeats([2, 3]), tmp_path / "b.pt"))).shape == (7, 2)
+
+
+def test_a_mask_and_the_places_of_what_is_not_zero_are_bounded_before_they_run(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("reincarnate.files.limits.NUMBERS", 1000)
+    flags, places = torch.ones(40, dtype=torch.bool), torch.zeros(30, 1, dtype=torch.int64)
+    with Bounded("a.pt", 1):
+        assert torch.where(flags)[0].shape == (40,) and torch.zeros(40, 3)[flags].shape == (40, 3)
+        with pytest.raises(UserError, match="nonzero would make 1,600 numbers"):
+            torch.where(flags.reshape([1] * 39 + [40]))
+        with pytest.raises(UserError, match="index would make 1,200 numbers"):
+            torch.zeros(40, 3)[flags, places]
+
+
+@pytest.mark.parametrize("kind", [AsObserved, AsOftenAsObserved, OfManyAtOnce])
+def test_a_size_that_observations_say_is_looked_at_each_time(kind: type[nn.Module], tmp_path: Path):
+    teacher = open_teacher(saved(kind(), tmp_path / "a.pt"))
+    assert told(teacher, torch.ones(1, 3)).shape == (1, 2)
+    with pytest.raises(UserError, match=r"would make [\d,]+ numbers, more than a policy can need"):
+        says(teacher, torch.full((16, 3), 1e9))
 
 
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4)

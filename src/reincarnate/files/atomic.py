@@ -78,11 +78,11 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def staging(parent: Path) -> Iterator[Path]:
-    """A temporary folder in `parent`, gone afterwards unless it was published."""
+def staging(parent: Path, mark: str = "") -> Iterator[Path]:
+    """A temporary folder in `parent`, gone afterwards unless it was published; its name begins with a `mark`."""
     with disk_errors(parent):
         parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".staging-", dir=parent))
+        folder = Path(tempfile.mkdtemp(prefix=f".staging-{mark}", dir=parent))
         try:
             yield folder
         finally:

@@ -13,18 +13,22 @@ from reincarnate.files.regular import within
 
 DONE: Final = "done"
 COVERED: Final = ("config.json", "metrics.jsonl", "result.json")
+AGENTS: Final = ("agent/agent.json", "agent-best/agent.json")  # which hold the hashes of all else in their folders
 SMALL: Final = 1 << 16  # bytes
 VIDEOS: Final = "videos"  # the folder of a run's films
 
 
 def write_done(folder: Path) -> None:
     """Finish a run: from now on its records are what they are."""
-    hashes = {name: sha256_file(folder / name) for name in COVERED if (folder / name).exists()}
+    hashes = {name: sha256_file(folder / name) for name in (*COVERED, *AGENTS) if (folder / name).exists()}
     write_bytes(folder / DONE, (json.dumps({"format": FORMAT, "kind": "done", "sha256": hashes}) + "\n").encode())
 
 
 def check_done(folder: Path) -> None:
-    """UserError: a record of a finished run has changed since. Runs of before say nothing (an empty `done`)."""
+    """UserError: a record of a finished run has changed since, or an agent's was exchanged; it may be taken elsewhere.
+
+    Runs of before say nothing (an empty `done`), or nothing of their agents.
+    """
     path = within(folder, DONE)
     if os.stat(path).st_size == 0:
         return
@@ -32,7 +36,7 @@ def check_done(folder: Path) -> None:
     for name in (*COVERED, *(other for other in said if other not in COVERED)):
         file, expected = within(folder, name), said.hash(name, None)
         found = sha256_file(file) if file.is_file() else None
-        if found != expected:
+        if found != expected and not (found is None and name in AGENTS):
             raise UserError(
                 f"{file} has changed since the run was finished: {_short(found)}, it was {_short(expected)}"
             )

@@ -23,6 +23,7 @@ PICKLE_NAMES: Final = 10_000  # classes and functions that a pickle refers to
 LINKS: Final = 2_000_000  # names in an HDF5 file
 COLUMNS: Final = 64  # of a dataset
 ANCESTORS: Final = 100_000  # in one lineage
+PLACES: Final = 1_000_000  # in a store's index
 DRAWN: Final = 12  # generations of a tree on a screen
 EVALUATIONS: Final = 100_000  # of a phase, each a checkpoint
 

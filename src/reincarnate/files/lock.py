@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from reincarnate.errors import UserError
@@ -52,7 +53,28 @@ class Lock:
             os.close(self._handle)
             self._handle = None
 
+    def moved(self, folder: Path) -> None:
+        """Its folder has another name by now, and is held on."""
+        self._path = folder / FILE
+
     def remove(self) -> None:
         """Take the file away; who made it holds the lock on."""
         with contextlib.suppress(OSError):
             self._path.unlink()
+
+
+@contextlib.contextmanager
+def abandoned(folder: Path) -> Iterator[bool]:
+    """Whether a folder was held by a process that has ended; nobody else gets it until this is over.
+
+    False where that cannot be told: it was never held, or the file system has no locks.
+    """
+    with contextlib.ExitStack() as undo:
+        try:
+            handle = os.open(folder / FILE, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK)
+            undo.callback(os.close, handle)
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            ended = os.path.samestat(os.fstat(handle), os.stat(folder / FILE))  # or it has got its name since
+        except OSError:
+            ended = False
+        yield ended

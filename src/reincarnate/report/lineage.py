@@ -1,6 +1,6 @@
 """What compared runs stand on, as a picture: ancestors on the left, the runs on the right, seeds of a method as one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
@@ -8,6 +8,7 @@ from html import escape
 import numpy as np
 
 from reincarnate.errors import UserError
+from reincarnate.files import limits
 from reincarnate.report.aggregates import Aggregates
 from reincarnate.report.palette import GRID, INK, MUTED, PAPER, SHADE, styles
 from reincarnate.report.runs import FinishedRun, by_env, by_label
@@ -20,6 +21,7 @@ from reincarnate.store.render import amount
 WIDE, HIGH, ACROSS, DOWN = 216, 78, 92, 22  # of a box, and the gaps between boxes
 AROUND = 28  # left of the boxes, for arrows that go around one
 FITS = 33  # letters in a box's line
+MOST = 60  # ancestors in a picture, and arrows to a box
 DASHES = {"data": "5 4", "player": "1.5 4", "replay": "1.5 4"}
 ROLES = {"player": "plays", "replay": "replay"}
 
@@ -37,7 +39,7 @@ class Box:
 
 def picture(runs: Sequence[FinishedRun]) -> tuple[str, str] | None:
     """An `<svg>` of the lineage of these runs and a sentence that says the same; None where none stands on anything."""
-    boxes = _boxes(runs)
+    boxes, more = _boxes(runs)
     if not any(box.parents for box in boxes.values()):
         return None
     linked = {parent.sha256 for box in boxes.values() for parent in box.parents}
@@ -47,13 +49,21 @@ def picture(runs: Sequence[FinishedRun]) -> tuple[str, str] | None:
     height = max(y for _, y in places.values()) + HIGH + 2
     parts = [_edge(box, parent, places) for box in boxes.values() for parent in box.parents]
     parts += [_draw(box, *places[key]) for key, box in boxes.items()]
+    further = f"{more:,} more ancestor{'s' * (more > 1)}, further back, {'are' if more > 1 else 'is'} not drawn."
+    if more:
+        height += DOWN
+        parts.append(f'<text x="1" y="{height - 4}" fill="{MUTED}">{further}</text>')
     style = f"width:{width}px;max-width:100%;min-width:0"
     svg = f'<svg viewBox="{-AROUND} 0 {width} {height}" style="{style}" font-size="12.5">{"".join(parts)}</svg>'
-    return svg, " ".join(_sentence(box, boxes) for box in boxes.values() if box.parents)
+    told = [_sentence(box, boxes) for box in boxes.values() if box.parents]
+    return svg, " ".join([*told, further] if more else told)
 
 
-def _boxes(runs: Sequence[FinishedRun]) -> dict[str, Box]:
-    """By hash of an ancestor; seeds of one method that stand on the same are one box, by the first one's hash."""
+def _boxes(runs: Sequence[FinishedRun]) -> tuple[dict[str, Box], int]:
+    """By hash of an ancestor; seeds of one method that stand on the same are one box, by the first one's hash.
+
+    And how many ancestors are left out, the furthest back.
+    """
     nodes: dict[str, Node] = {}
     groups: dict[tuple[str, str, tuple[Parent, ...]], list[tuple[FinishedRun, Node]]] = {}
     for run in runs:
@@ -64,13 +74,27 @@ def _boxes(runs: Sequence[FinishedRun]) -> dict[str, Box]:
             groups.setdefault((run.env, run.label, _bare(node)), []).append((run, node))
     first = {node.sha256: own[0][1].sha256 for own in groups.values() for _, node in own}
     chosen = styles([run.label for run in runs])
-    boxes = {key: _of_ancestor(node) for key, node in nodes.items() if key not in first}
+    drawn, more = _nearest(nodes, [parent for own in groups.values() for parent in own[0][1].parents], first)
+    boxes = {key: _of_ancestor(nodes[key]) for key in drawn}
     for (_, label, parents), own in groups.items():
         boxes[own[0][1].sha256] = _of_group(label, parents, own, chosen[label].colour)
     for key, box in boxes.items():
         known = [parent._replace(sha256=first.get(parent.sha256, parent.sha256)) for parent in box.parents]
-        boxes[key] = replace(box, parents=tuple(parent for parent in known if parent.sha256 in boxes))
-    return boxes
+        kept = dict.fromkeys(parent for parent in known if parent.sha256 in boxes)
+        boxes[key] = replace(box, parents=tuple(kept)[:MOST])
+    return boxes, more
+
+
+def _nearest(nodes: dict[str, Node], parents: Iterable[Parent], runs: Iterable[str]) -> tuple[list[str], int]:
+    """The ancestors that a picture has room for, by generations, and how many more there are; `runs` are none."""
+    own = set(runs)
+    seen, drawn, generation = set(own), list[str](), 0
+    while level := {p.sha256: None for p in parents if p.sha256 in nodes and p.sha256 not in seen}:
+        drawn += list(level) if generation < limits.DRAWN else []
+        seen |= level.keys()
+        parents = [parent for key in level for parent in nodes[key].parents]
+        generation += 1
+    return drawn[:MOST], len(seen) - len(own) - len(drawn[:MOST])
 
 
 def _bare(node: Node) -> tuple[Parent, ...]:
@@ -98,9 +122,7 @@ def _of_group(label: str, parents: tuple[Parent, ...], own: Sequence[tuple[Finis
 
 def _places(boxes: dict[str, Box]) -> dict[str, tuple[int, int]]:
     """Upper left corners. Each box is right of all that it stands on, but data under the agent that it is from."""
-    columns: dict[str, int] = {}
-    for key in boxes:
-        _column(key, boxes, columns, frozenset())
+    columns = _columns(boxes)
     places: dict[str, tuple[int, int]] = {}
     for i in range(max(columns.values()) + 1):
         inside = [key for key in boxes if columns[key] == i]
@@ -111,13 +133,21 @@ def _places(boxes: dict[str, Box]) -> dict[str, tuple[int, int]]:
     return places
 
 
-def _column(key: str, boxes: dict[str, Box], columns: dict[str, int], above: frozenset[str]) -> int:
-    """How far right; `above` are the boxes on the way here, so that records that run in a circle end."""
-    if key not in columns:
-        known = [parent.sha256 for parent in boxes[key].parents if parent.sha256 not in above | {key}]
-        deepest = max((_column(parent, boxes, columns, above | {key}) for parent in known), default=-1)
-        columns[key] = deepest + (not known or not _hangs(boxes[key]))
-    return columns[key]
+def _columns(boxes: dict[str, Box]) -> dict[str, int]:
+    """How far right each box is: right of the deepest that it stands on. Records that run in a circle end."""
+    columns: dict[str, int] = {}
+    for start in boxes:
+        way = {start: iter(boxes[start].parents)}  # from there down, each box with those that it stands on
+        while way and start not in columns:
+            key, parents = next(reversed(way.items()))
+            below = next((p.sha256 for p in parents if p.sha256 not in columns and p.sha256 not in way), None)
+            if below is not None:
+                way[below] = iter(boxes[below].parents)
+                continue
+            del way[key]
+            known = [columns[parent.sha256] for parent in boxes[key].parents if parent.sha256 in columns]
+            columns[key] = max(known, default=-1) + (not known or not _hangs(boxes[key]))
+    return columns
 
 
 def _hangs(box: Box) -> bool:

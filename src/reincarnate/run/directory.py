@@ -22,7 +22,7 @@ from reincarnate.files.atomic import (
 )
 from reincarnate.files.finished import VIDEOS, refuse_inside_a_run, runs_below, videos_of, write_done
 from reincarnate.files.lock import FILE as LOCK
-from reincarnate.files.lock import Lock
+from reincarnate.files.lock import Lock, abandoned
 from reincarnate.files.records import Record, is_hash, is_text, load_record
 from reincarnate.files.regular import refuse_dangling, refuse_links
 from reincarnate.run.checkpoints import DAMAGE, Checkpoints, Saved
@@ -82,13 +82,19 @@ class RunDirectory:
                 self._lock.release()
 
     def create(self, config: dict[str, Any]) -> None:
-        """Make the directory, with the record of what was asked for in it from the first moment, and hold it."""
-        with staging(self.path.parent) as folder:
-            write_json(folder / "config.json", {"format": FORMAT, **config})
-            seal(folder)
-            if not publish(folder, self.path):
-                raise UserError(_taken(self.path))
-        self._hold()
+        """Make the directory, with the record of what was asked for in it from the first moment, and held."""
+        self._sweep_beside()
+        with staging(self.path.parent, _mark(self.path)) as folder:
+            self._lock = Lock(folder)
+            try:
+                write_json(folder / "config.json", {"format": FORMAT, **config})
+                seal(folder)
+                if not publish(folder, self.path):
+                    raise UserError(_taken(self.path))
+            except BaseException:
+                self._lock.release()
+                raise
+            self._lock.moved(self.path)
 
     def _hold(self) -> None:
         self._lock = Lock(self.path)
@@ -126,6 +132,7 @@ class RunDirectory:
         Raises UserError where there were checkpoints and none is sound; with none at all, the run begins anew.
         """
         self._sweep()
+        self._sweep_beside()
         saved, warnings = self._checkpoints.newest(self._metrics.check, at_most)
         if saved:
             if saved.state["config_sha256"] != sha256_file(self.path / "config.json"):
@@ -150,6 +157,17 @@ class RunDirectory:
                     shutil.rmtree(leftover)
                 elif leftover.is_file() and HALF_WRITTEN.fullmatch(leftover.name):
                     leftover.unlink()
+
+    def _sweep_beside(self) -> None:
+        """Remove what a process that was killed while it made this very run left beside it; a living one holds its own.
+
+        What cannot be removed is in nobody's way.
+        """
+        for leftover in self.path.parent.glob(f".staging-{_mark(self.path)}*"):
+            if not leftover.is_symlink():
+                with abandoned(leftover) as ended:
+                    if ended and _is_begun(leftover):
+                        shutil.rmtree(leftover, ignore_errors=True)
 
     def best(self, barrier: int) -> Saved | None:
         """The checkpoint of the best evaluation, by its number; None where it is damaged."""
@@ -234,6 +252,17 @@ STAGED = re.compile(
     r"[\w-]+\.(json|safetensors|npy)|card\.md|data|[0-9a-f]{16}|\.staging-\w+|\.[\w-]+\.(json|safetensors|npy|md)\.\d+"
 )
 """Names of what is written into a folder before it has its own, also within one another."""
+
+
+def _mark(path: Path) -> str:
+    """By which the name of a folder that will be this run tells whose it is."""
+    return f"{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:8]}_"
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether all that is in a folder is what a run has before it has its name."""
+    parts = [part for part in folder.iterdir() if part.name not in ("config.json", SEAL, LOCK)]
+    return all(HALF_WRITTEN.fullmatch(part.name) and part.is_file() for part in parts)
 
 
 def _is_ours(folder: Path) -> bool:

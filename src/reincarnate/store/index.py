@@ -7,9 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reincarnate.errors import UserError
+from reincarnate.files import limits
 from reincarnate.files.atomic import disk_errors
 from reincarnate.files.regular import refuse_links
-from reincarnate.files.text import printable
+from reincarnate.files.text import clean, printable
 from reincarnate.store.scan import Found, Tell, look, scan
 
 NAME = "index.sqlite"
@@ -35,7 +36,7 @@ class Index:
         try:
             self._connection = self._open()
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-            if isinstance(error, sqlite3.OperationalError) and not _lacks(error):  # nothing says that it is damaged
+            if isinstance(error, sqlite3.OperationalError):  # nothing says that it is damaged
                 raise UserError(f"{self.path} cannot be opened: {error}") from error
             aside = self.path.with_name(f"{NAME}.damaged-{os.getpid()}")
             with suppress(FileNotFoundError):  # another process has done it
@@ -51,14 +52,14 @@ class Index:
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if version not in (0, VERSION):
                 raise sqlite3.DatabaseError(f"version {version}, not {VERSION}")
+            _check_schema(connection, begun=version == VERSION)
             (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
             if sound != "ok":
                 raise sqlite3.DatabaseError(sound)
-            if version == VERSION:
-                connection.execute(f"SELECT {COLUMNS} FROM place LIMIT 1").fetchone()
             if version == 0:
                 connection.execute(TABLE)
                 connection.execute(f"PRAGMA user_version = {VERSION}")
+            _check_size(connection)
         except BaseException:
             connection.close()
             raise
@@ -112,9 +113,25 @@ class Index:
         self._connection.close()
 
 
-def _lacks(error: sqlite3.Error) -> bool:
-    """Whether an index has no such table or column: it was made by somebody else."""
-    return str(error).startswith(("no such table", "no such column"))
+def _check_schema(connection: sqlite3.Connection, begun: bool) -> None:
+    """DatabaseError: it holds anything but our table. A stranger's view or trigger would be run, and may not end.
+
+    An index that was not begun may hold nothing yet.
+    """
+    rows = connection.execute("SELECT name, sql FROM sqlite_master LIMIT 3").fetchall()
+    made = {name: " ".join(str(sql).split()) for name, sql in rows if sql is not None}  # without: a table's own index
+    ours = {"place": " ".join(TABLE.replace("IF NOT EXISTS ", "").split())}
+    if made != ours and (begun or rows):
+        raise sqlite3.DatabaseError(
+            f"it holds {clean(', '.join(map(str, made)), 80) or 'nothing'}, not our table alone"
+        )
+
+
+def _check_size(connection: sqlite3.Connection) -> None:
+    """DatabaseError: more places than anybody has, all of which would be looked at."""
+    (count,) = connection.execute("SELECT count(*) FROM (SELECT 1 FROM place LIMIT ?)", (limits.PLACES + 1,)).fetchone()
+    if count > limits.PLACES:
+        raise sqlite3.DatabaseError(f"it holds over {limits.PLACES:,} places")
 
 
 def register(store: Path, folder: Path) -> str | None:

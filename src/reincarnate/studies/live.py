@@ -1,17 +1,19 @@
 """A page that is written anew while runs go on, and reloads itself: what is finished, and how far the others are."""
 
-import json
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import disk_errors, write_bytes
-from reincarnate.files.text import visible
+from reincarnate.files.records import is_text, loads
+from reincarnate.files.regular import open_regular, within
+from reincarnate.files.text import clean, visible
 from reincarnate.report.comparable import check_comparable
 from reincarnate.report.page import write_page
 from reincarnate.report.runs import NOT_BEGUN, Loaded, load_runs
@@ -21,6 +23,7 @@ from reincarnate.studies.pins import FILE, read_study_record
 
 PAGE = "live.html"
 LAST = 4096  # bytes of a run's metrics that are looked at: a few lines
+NAME = 80  # letters of a phase's name that are shown
 HEAD = "</title>"
 
 
@@ -98,19 +101,45 @@ def _progress(running: list[Path], directory: Path) -> str:
     body = []
     for path in running:
         last = _newest(path)
-        cells = [str(path.relative_to(directory)), str(last.get("phase", "not begun")), f"{last.get('env_steps', 0):,}"]
-        cells += [f"{last[key]:.4g}" if isinstance(last.get(key), int | float) else "–" for key in ("score", "return")]
+        phase = clean(last.get("phase", "not begun"), NAME)
+        cells = [str(path.relative_to(directory)), phase, f"{last.get('env_steps', 0):,}"]
+        cells += [f"{last[key]:.4g}" if key in last else "–" for key in ("score", "return")]
         body.append(row([escape(cell) for cell in cells]))
     return table(["run", "phase", "env steps", "last score", "last return"], body, "Runs that are not done")
 
 
-def _newest(run: Path) -> dict:
-    """The newest of every number in a run's metrics."""
-    found: dict = {}
-    with suppress(OSError), open(run / "metrics.jsonl", "rb") as file:
-        file.seek(max(0, file.seek(0, 2) - LAST))
-        for line in file.read().decode(errors="replace").splitlines():
-            with suppress(ValueError):
-                value = json.loads(line)
-                found |= value if isinstance(value, dict) else {}
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float)
+
+
+SHOWN: dict[str, Callable[[Any], bool]] = {
+    "phase": is_text,
+    "env_steps": _is_count,
+    "score": _is_number,
+    "return": _is_number,
+}
+
+
+def _newest(run: Path) -> dict[str, Any]:
+    """The newest of everything that is shown of a run's metrics; what is not of its kind, or no record, is left out."""
+    found: dict[str, Any] = {}
+    for line in _last_lines(run):
+        with suppress(UserError):  # the first is half a line, and the last may be
+            value = loads(line, run, numbers_may_be_none=True)
+            told = value if isinstance(value, dict) else {}
+            found |= {key: told[key] for key, fits in SHOWN.items() if key in told and fits(told[key])}
     return found
+
+
+def _last_lines(run: Path) -> list[str]:
+    """The ends of a run's metrics; nothing where they are no file, or a link out of its folder."""
+    try:
+        with open_regular(within(run, "metrics.jsonl")) as file:
+            file.seek(max(0, file.seek(0, 2) - LAST))
+            return file.read(LAST).decode(errors="replace").splitlines()
+    except (OSError, UserError):
+        return []

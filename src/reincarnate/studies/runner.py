@@ -1,6 +1,7 @@
 """Running a study: checked, pinned, done by a backend, resumable at any kill, failures recorded, then reported."""
 
 import json
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from reincarnate.files.atomic import disk_errors
 from reincarnate.files.finished import refuse_inside_a_run
 from reincarnate.files.lock import Lock
 from reincarnate.files.records import load_record
+from reincarnate.files.regular import refuse_links, within
 from reincarnate.run.prepare import Prepared, measure_priors, prepare_all, threads
 from reincarnate.run.settings import from_record, record
 from reincarnate.studies.executors import Executor, LocalProcesses, refuse_starting_up
 from reincarnate.studies.matrix import Study
 from reincarnate.studies.overview import report_study
-from reincarnate.studies.pins import Pinned
+from reincarnate.studies.pins import FILE, Pinned
 from reincarnate.studies.progress import Watch
-from reincarnate.studies.search import search_of, searched
+from reincarnate.studies.search import folders, search_of, searched
 from reincarnate.studies.units import groups, note_failure
 
 OF_ONE_RUN = ("seed", "student", "command", "versions")  # of a run's record: says nothing of its prior
@@ -51,8 +53,10 @@ def run_study(
 
 
 def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> None:
+    search = search_of(study)
+    _refuse_links(study, out, folders(study, search) if search else [])
     pinned = Pinned(out)
-    if search := search_of(study):
+    if search:
         for one in _prepared(study):
             pinned.check(one)
         study, pinned.found = searched(study, search, out)
@@ -74,10 +78,20 @@ def _run(study: Study, out: Path, workers: int, executor: Executor | None) -> No
             note_failure(out / directory, reason)
 
 
+def _refuse_links(study: Study, out: Path, searches: Sequence[Path]) -> None:
+    """UserError where a folder that runs are written to, or one above it, leads out of the study's."""
+    written = [FILE]
+    for folder in (*(cell.directory for cell in study.cells), *searches):
+        written += [
+            str(part) for part in (folder, *folder.parents[:-1], folder / "config.json", folder / "failed.json")
+        ]
+    refuse_links(out, dict.fromkeys(written))
+
+
 def _same_settings(study: Study, out: Path) -> None:
     """A directory that holds another run under the same name would be mistaken for this study's."""
     for cell in study.cells:
-        config = out / cell.directory / "config.json"
+        config = within(out / cell.directory, "config.json")
         if config.exists():
             found, asked = load_record(config), json.loads(json.dumps(record(cell.run)))
             if _differing(found, asked):  # it may be older than a setting

@@ -61,6 +61,14 @@ def search_of(study: Study) -> Search | None:
     return search
 
 
+def folders(study: Study, search: Search) -> list[Path]:
+    """Where its members are trained, within the study's folder."""
+    arms = _arms(study).items()
+    return [
+        Path(FOLDER) / key / f"s{member.seed}" for key, cell in arms for member in search.run_of(cell.run).members()
+    ]
+
+
 def searched(study: Study, search: Search, out: Path) -> tuple[Study, dict[str, Any]]:
     """The study with the settings that were found, and what is to be recorded of the search, by arm.
 

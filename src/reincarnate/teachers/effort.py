@@ -54,6 +54,8 @@ def _wait(worker: threading.Thread, seconds: float) -> None:
 class Bounded(Watch):
     """While it is entered, every operator is looked at before it runs: the size of what it makes, and its work.
 
+    `by_numbers`: whether an answer of the same shapes may be more work, for a size or a branch depends on numbers.
+
     UserError: a tensor of over `limits.NUMBERS` numbers, over `limits.WORK` multiplications for each of `rows`
     observations, or too long.
     """
@@ -62,6 +64,7 @@ class Bounded(Watch):
         super().__init__()
         self.what, self.rows = what, max(rows, 1)
         self.failed: Exception | None = None
+        self.by_numbers = False
         self.work, self.deadline = 0.0, time.thread_time() + limits.SECONDS  # of this thread
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -78,22 +81,69 @@ class Bounded(Watch):
 
     def _look(self, func: Any, args: Any, kwargs: Any) -> None:
         packet = func.overloadpacket
-        try:
-            makes = "device" in kwargs or not _has_tensor(args)  # out of nothing: on the device that it is told
-            meta = tree_map(_as_meta, (args, {**kwargs, **({"device": "meta"} if makes else {})}))
-            out = func(*meta[0], **meta[1])
-        except Exception:  # its size depends on numbers: then it is no larger than what it is made of
-            return
+        if (counts := BY_NUMBERS.get(packet)) is not None:
+            self.by_numbers = True
+            numbers = counts(*args)
+            self._check_size(packet, numbers)
+            return self._add_work(numbers)
+        makes = "device" in kwargs or not _has_tensor(args)  # out of nothing: on the device that it is told
+        meta = tree_map(_as_meta, (args, {**kwargs, **({"device": "meta"} if makes else {})}))
+        out = func(*meta[0], **meta[1])  # whatever fails here is not run: its size would not be known
         numbers = sum(x.numel() for x in tree_flatten(out)[0] if isinstance(x, Tensor))
+        self._check_size(packet, numbers)
+        formula = flop_registry.get(packet)
+        self._add_work(max(numbers if formula is None else _flops(formula, meta, out), numbers))
+
+    def _check_size(self, packet: Any, numbers: int) -> None:
         if numbers > limits.NUMBERS:
             raise UserError(
                 f"{self.what}: {packet} would make {numbers:,} numbers, more than a policy can need; refused"
             )
-        formula = flop_registry.get(packet)
-        work = numbers if formula is None else _flops(formula, meta, out)
-        self.work += max(work, numbers)
+
+    def _add_work(self, work: float) -> None:
+        self.work += work
         if not math.isfinite(self.work) or self.work > limits.WORK * self.rows:
             raise UserError(f"{self.what}: over {limits.WORK:.0e} multiplications for one answer; refused")
+
+
+# ---- operators that make as much as the numbers that they get say ----------------------------------------
+
+
+def _one(*_: Any) -> int:
+    return 1
+
+
+def _places(x: Tensor, *_: Any) -> int:
+    """Of what is not zero: a number an axis."""
+    return int(torch.count_nonzero(x)) * x.dim()
+
+
+def _repeats(repeats: Tensor, *_: Any) -> int:
+    """In Python's whole numbers: torch's own sum of them overflows, and what it then writes is out of bounds."""
+    values, counts = torch.unique(repeats, return_counts=True)
+    return sum(max(int(value), 0) * int(count) for value, count in zip(values, counts, strict=True))
+
+
+def _indexed(x: Tensor, indices: Any, *_: Any) -> int:
+    """With a mask in place of numbers one takes as many as it lets through."""
+    places = list[Tensor | None]()
+    for one in indices:
+        if one is None or one.dtype not in (torch.bool, torch.uint8):
+            places.append(None if one is None else one.to("meta"))
+        else:
+            through = torch.empty(int(torch.count_nonzero(one)), dtype=torch.int64, device="meta")
+            places += [through] * one.dim()
+    return torch.ops.aten.index.Tensor(x.to("meta"), places).numel()
+
+
+_ATEN = torch.ops.aten
+BY_NUMBERS: dict[Any, Callable[..., int]] = {
+    _ATEN._local_scalar_dense: _one,
+    _ATEN.nonzero: _places,
+    _ATEN.repeat_interleave: _repeats,
+    _ATEN.index: _indexed,
+}
+"""How many numbers each makes; all other operators that a policy may call say so on the "meta" device."""
 
 
 def _flops(formula: Any, meta: Any, out: Any) -> float:
@@ -111,12 +161,15 @@ def _has_tensor(value: Any) -> bool:
     return any(isinstance(x, Tensor) for x in tree_flatten(value)[0])
 
 
-def bounded(module: Any, obs: Tensor, what: str) -> Any:
-    """What a TorchScript module answers, every operator looked at before it runs."""
+def bounded(module: Any, obs: Tensor, what: str) -> tuple[Any, bool]:
+    """What a TorchScript module answers, every operator looked at before it runs.
+
+    And whether another answer on observations of this shape is to be looked at again, for it may be more work.
+    """
     mode = Bounded(what, len(obs))
     try:
         with torch.no_grad(), mode:
-            return module(obs)
+            return module(obs), mode.by_numbers
     except Exception:
         if mode.failed is not None:
             raise mode.failed from None

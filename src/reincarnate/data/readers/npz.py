@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from reincarnate.errors import UserError
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import MIB, one_line
 
 LIMIT = 4096 * MIB  # of all arrays together, unpacked
@@ -18,7 +19,7 @@ HEADER_LIMIT = 1 << 14  # bytes of an npy header
 def names(path: Path) -> frozenset[str]:
     """The arrays in an archive, by name; none where it is not one."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return frozenset(name[:-4] for name in archive.namelist() if name.endswith(".npy"))
     except Exception:  # no zip, or a damaged one: not for us to say here
         return frozenset()
@@ -29,7 +30,7 @@ def arrays(path: Path, needed: Iterable[str], perhaps: Iterable[str]) -> dict[st
     wanted = {f"{name}.npy": name for name in (*needed, *perhaps)}
     found: dict[str, np.ndarray] = {}
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             room = LIMIT
             for info in archive.infolist():
                 if name := wanted.get(info.filename):

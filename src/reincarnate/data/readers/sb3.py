@@ -11,6 +11,7 @@ from reincarnate.data.dataset import Columns
 from reincarnate.data.readers import Logged, flat, pickles
 from reincarnate.errors import UserError
 from reincarnate.files.atomic import sha256_file
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import Inert
 from reincarnate.files.sb3_pickles import ALLOWED as NUMPY_AND_SPACES
 from reincarnate.types import TaskSpec
@@ -29,9 +30,9 @@ HEAD = 512  # bytes in which the class is named
 def recognises(path: Path) -> bool:
     """Whether it begins as a pickle of a buffer of SB3's."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             head = file.read(HEAD)
-    except OSError:
+    except (OSError, UserError):
         return False
     return head[:1] == b"\x80" and b"stable_baselines3" in head and b"ReplayBuffer" in head
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reincarnate.errors import UserError
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import read_file, sha256
 from reincarnate.teachers.dopamine.pickle import read_bundle
 from reincarnate.teachers.wire.graphdef import looks_like_graph, read_constants
@@ -36,7 +37,7 @@ def is_checkpoint(path: Path) -> bool:
             return bool(_numbers(_inside(path)))
         named = re.fullmatch(r"ckpt\.\d+", path.name) and _begins(path, b"\x80")
         return bool(named) or looks_like_index(path) or looks_like_graph(path, "Online/")
-    except OSError:
+    except (OSError, UserError):
         return False
 
 
@@ -117,7 +118,7 @@ def _index_of(path: Path) -> Path:
 
 
 def _begins(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(len(magic)) == magic
 
 

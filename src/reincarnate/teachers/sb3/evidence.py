@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from reincarnate.errors import UserError
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import MIB, _read_member, inert_array, parse_json, unpickle_inert
 from reincarnate.files.sb3_pickles import ALLOWED
 from reincarnate.teachers.sb3.spaces import Entry
@@ -117,7 +118,7 @@ def _numbers(value: Any, entries: Sequence[Entry]) -> np.ndarray | None:
 def evidence_of(path: Path) -> tuple[Evidence, tuple[int, ...] | None] | None:
     """Of another zip, and the shape of its observations; None where it is no agent's, or damaged."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             if "policy.pth" not in archive.namelist():
                 return None
             data = parse_json(_read_member(archive, archive.getinfo("data"), TEXT, str(path)), str(path))
@@ -144,9 +145,9 @@ def normalises(path: Path) -> bool | None:
     The Zoo writes a list of pairs under a tag of Python's, or a plain mapping; it is read as text, line by line.
     """
     try:
-        with path.open(encoding="utf-8") as file:
-            text = file.read(SETTINGS)
-    except (OSError, ValueError):
+        with open_regular(path) as file:
+            text = file.read(SETTINGS).decode()
+    except (OSError, ValueError, UserError):
         return None
     if not re.search(r"^[\s-]*(n_timesteps|policy)\b", text, re.MULTILINE):
         return None

@@ -10,6 +10,7 @@ import numpy as np
 
 from reincarnate.errors import UserError
 from reincarnate.files.pickled import entries as entries_of
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import MIB, Inert, inert_array, one_line, read_file, sha256, unpickle_inert
 from reincarnate.files.sb3_pickles import ALLOWED
 from reincarnate.teachers.sb3.spaces import Entry
@@ -106,9 +107,9 @@ def side_by_side(arrays: Mapping[str, np.ndarray], entries: Sequence[Entry]) -> 
 def is_statistics(path: Path) -> bool:
     """Whether a file begins as a pickle of `VecNormalize`."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             return MARK in file.read(256)
-    except OSError:
+    except (OSError, UserError):
         return False
 
 

@@ -16,6 +16,7 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from reincarnate.errors import UserError
+from reincarnate.files.regular import open_regular
 from reincarnate.files.safe import one_line, read_file, sha256
 from reincarnate.teachers.effort import bounded
 from reincarnate.teachers.exported import TELLS, Lift, choose, counted, read_address, widened
@@ -50,11 +51,15 @@ class TorchScriptTeacher(Memoryless):
         return self._lift(self._taken(out), len(obs))
 
     def _answer(self, obs: Tensor) -> Any:
-        """The first time for observations of a shape every operator is looked at before it runs."""
-        if obs.shape[1:] in self._looked:
+        """The first time for observations of a shape every operator is looked at before it runs.
+
+        Every time where sizes or branches depend on numbers, which may be others each time.
+        """
+        if obs.shape in self._looked:
             return self._module(obs)
-        out = bounded(self._module, obs, self.card.uri)
-        self._looked.add(obs.shape[1:])
+        out, by_numbers = bounded(self._module, obs, self.card.uri)
+        if not by_numbers:
+            self._looked.add(obs.shape)
         return out
 
     def _taken(self, out: Any) -> Tensor:
@@ -67,11 +72,9 @@ class TorchScriptTeacher(Memoryless):
 def recognises(path: Path) -> bool:
     """A zip with code, data and constants, whatever it is called."""
     try:
-        if not path.is_file():
-            return False
-        with zipfile.ZipFile(path) as archive:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
             return recognised(archive.namelist())
-    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile, UserError):
         return False
 
 
@@ -106,7 +109,7 @@ def open_address(rest: str, actions: int | None = None) -> TorchScriptTeacher:
         actions=known if word == "actions" or (bounds and len(bounds[0]) > 1) else None,
         preprocessing="whatever its code does",
         safety=f"its code was read first: only listed operators, at most {MOST_CALLS:,} calls, no access to files; "
-        "the size of what they make and their work are limited, looked at on the first observations",
+        "the size of what they make and their work are limited, looked at on the first observations of each shape",
         warnings=() if word else ("its output is taken for logits; if it is not, say so with ?tells=",),
         bounds=bounds,
     )
