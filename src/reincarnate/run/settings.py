@@ -13,7 +13,7 @@ import tyro
 from reincarnate import __version__, envs
 from reincarnate.agents.card import command
 from reincarnate.config import from_dict, refuse_other_kinds, to_dict, with_tuples
-from reincarnate.envs.identity import version_of
+from reincarnate.envs.code import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.methods import METHODS, AnyMethod
