@@ -78,3 +78,15 @@ def test_an_identity_is_the_same_in_every_process(tmp_path):
         for seed in ("1", "2")
     ]
     assert told[0] == told[1] and "far_off" in told[0]
+
+
+def test_code_that_holds_itself_has_an_identity():
+    def itself():
+        return itself, knot
+
+    knot: list = [itself]
+    knot.append(knot)
+    scope = {"__name__": "__main__"}  # as typed into `python -`: it has no text, and super() holds the class
+    exec("class Mine:\n    def reset(self):\n        super().reset()\n        return Mine", scope)
+    for one in (itself, functools.partial(itself, knot), scope["Mine"]):
+        assert envs.identity(one) == envs.identity(one)
