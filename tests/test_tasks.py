@@ -258,6 +258,28 @@ def test_a_closures_value_is_part_of_the_identity():
     assert envs.identity(maker(1)) == envs.identity(maker(1)) != envs.identity(maker(2))
 
 
+def test_local_callables_of_one_name_are_each_kept_under_their_own():
+    makers = [lambda scale=scale: own_tasks.Plain(scale=scale) for scale in (1, 2, 3)]
+    tasks = [envs.settings_of(maker) for maker in makers]
+    assert [played(task, 1)[0].reward[0] for task in tasks] == [1, 2, 3]
+    assert len({task.id for task in tasks}) == 3 and [envs.settings_of(maker) for maker in makers] == tasks
+    again = [lambda scale=scale: own_tasks.Plain(scale=scale) for scale in (1, 2, 3)]
+    assert [envs.settings_of(maker) for maker in again] == tasks
+    bound = [functools.partial(own_tasks.Plain, scale=scale) for scale in (4, 5)]
+    assert [played(envs.settings_of(one), 1)[0].reward[0] for one in bound] == [4, 5]
+
+
+def test_a_task_that_was_named_before_a_cell_defined_its_class_anew_keeps_the_old_class():
+    def cell(factor):
+        scope = {"__name__": "__main__", "Plain": own_tasks.Plain}
+        exec(f"class Anew(Plain):\n    def reward(self, action):\n        return {factor}", scope)
+        return envs.settings_of(scope["Anew"])
+
+    before, same, after = cell(2), cell(2), cell(30)
+    assert before == same != after and (before.id, after.id) == ("local:Anew", "local:Anew-2")
+    assert [played(task, 1)[0].reward[0] for task in (before, after)] == [2, 30]
+
+
 # ---- spaces ------------------------------------------------------------------------------------------
 
 
