@@ -256,6 +256,8 @@ class _Gym:
         if self._asks or (info and MASK in info):
             given = info[MASK] if info and MASK in info else self._asks(raw) if self._asks else None
             self.mask = None if given is None else joint_mask(given, self._faces.acting)
+        else:
+            self.mask = None  # of a step before: where a task says nothing all is allowed
         seen = raw if self._encode is None else self._encode(raw)
         return self._frames(seen) if self._frames else seen
 
