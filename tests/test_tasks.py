@@ -474,6 +474,29 @@ def test_a_task_that_never_ends_is_told_at_once_and_a_limit_ends_it():
     assert [bool(step.truncated[0]) for step in steps] == [False] * 4 + [True]
 
 
+def limited(*limits):
+    env = own_tasks.Never()
+    for limit in limits:
+        env = gym.wrappers.TimeLimit(env, limit)
+    return env
+
+
+@pytest.mark.parametrize("made_by, limit", [
+    (lambda: limited(30), 30),
+    (lambda: limited(20, 30, 25), 20),
+    (lambda: gym.wrappers.RecordEpisodeStatistics(limited(40)), 40),
+    (lambda: gym.make("CartPole-v1", max_episode_steps=7), 7),
+    (lambda: gym.make("Pendulum-v1"), 200),
+])  # fmt: skip
+def test_the_limit_that_a_callable_puts_around_its_task_holds_where_nobody_names_another(made_by, limit):
+    assert envs.spec(made_by).protocol["max_episode_steps"] == limit and not envs.remarks(made_by)
+    address = f"{envs.settings_of(made_by).id}?max_episode_steps=50"
+    assert envs.spec(address).protocol["max_episode_steps"] == 50
+    if limit == 40:
+        assert [bool(step.truncated[0]) for step in played(made_by, 41)].index(True) == 39
+        assert [bool(step.truncated[0]) for step in played(address, 51)].index(True) == 49
+
+
 def test_a_task_without_a_limit_that_some_policy_ends_is_cut_where_none_does():
     spec = envs.spec("own_tasks:Wall")
     assert spec.protocol["max_episode_steps"] == 10_000
