@@ -31,7 +31,7 @@ from reincarnate.training.exchange import EXCHANGES, AnyExchange, Nothing
 from reincarnate.types import Method, Phase
 
 NAMES = Names(METHODS, STUDENTS, EXCHANGES)
-NOTES = ("format", "command", "versions", "prior", "together", "support")  # in config.json beside the settings
+NOTES = ("format", "command", "versions", "prior", "task", "together", "support")  # in config.json beside the settings
 Note = Callable[[str], None]
 
 
