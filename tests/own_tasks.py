@@ -191,6 +191,24 @@ class Legal(Plain):
         return {"action_mask": self.legal()}
 
 
+class LegalAtFirst(Legal):
+    """Only as an episode begins is something not allowed, and only there is it said."""
+
+    def info(self):
+        return super().info() if self.t == 0 else {}
+
+
+class LegalLater(Legal):
+    """Nothing is said as an episode begins. What is not allowed afterwards must not be done."""
+
+    def info(self):
+        return super().info() if self.t else {}
+
+    def step(self, action):
+        assert self.t == 0 or self.legal()[action], "that was not allowed"
+        return super().step(action)
+
+
 class LegalByMethod(Legal):
     def info(self):
         return {}

@@ -3,6 +3,7 @@
 What users of other libraries complain of is in test_complaints.py, damage and full disks in test_checkpoints.py.
 """
 
+import importlib
 import json
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from reincarnate.run import checkpoints, outcome
 from reincarnate.run.directory import RunDirectory
 from reincarnate.run.execute import execute, execute_together
 from reincarnate.run.settings import from_record
-from reincarnate.students import STUDENTS
+from reincarnate.students import DQN, STUDENTS
 from reincarnate.training.counting import Counters
 from reincarnate.training.evaluate import Evaluation
 from reincarnate.training.loop import Loop
@@ -190,6 +191,43 @@ def test_another_teacher_at_the_same_address_is_refused_and_another_library_is_t
     with pytest.raises(UserError, match=r"config\.json has changed"):  # it was, here, by hand
         execute(run, out, resume=True, note=said.append)
     assert any("torch was 1.0" in line and "may not" in line for line in said)
+
+
+def test_a_task_whose_code_has_changed_is_told_of(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    source = "from own_tasks import Plain\nclass Pays(Plain):\n    def reward(self, action):\n        return {}\n"
+
+    def edited(reward):
+        (folder / "paying.py").write_text(source.format(reward))
+        sys.modules.pop("paying", None)
+        importlib.invalidate_caches()
+
+    edited("1.0")
+    run = small_run(
+        folder, env="paying:Pays?length=5", method=Scratch(), teacher=None, student=DQN(hidden=(4,), warmup=10)
+    )
+    for out in (folder / "paid", folder / "paid-before"):
+        stopped(run, out, 1)
+    config = json.loads((folder / "paid/config.json").read_text())
+    edited("100.0")
+    assert [line for line in stopped_again(run, folder / "paid") if "task paying:Pays?length=5 has changed" in line]
+    (folder / "paid-before/config.json").write_text(json.dumps({k: v for k, v in config.items() if k != "task"}))
+    assert not [line for line in stopped_again(run, folder / "paid-before") if "task" in line]
+    edited("1.0")
+    assert not [line for line in resumed(run, folder / "paid") if "task" in line]
+
+
+def stopped_again(run, out) -> list[str]:
+    """What is said as a run goes on, before it does."""
+    said = []
+
+    def stop(self, *_):
+        raise Stop
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(Stop):
+        patch.setattr(RunDirectory, "restore", stop)
+        execute(run, out, resume=True, note=said.append)
+    return said
 
 
 def test_a_fine_tuned_run_keeps_the_replay_it_took_over(folder):

@@ -215,6 +215,38 @@ def test_a_replay_that_is_kept_goes_without_the_episode_whose_mask_made_room_for
     assert np.array_equal(rows.columns["mask"][:1], other) and whole_episodes(rows, 0).tolist() == [3, 4, 5]
 
 
+def test_where_a_task_says_nothing_any_more_all_is_allowed():
+    env = envs.make("own_tasks:LegalAtFirst", 2)
+    env.reset(np.random.default_rng(0))
+    assert env.mask is not None and env.mask.tolist() == [[True, True, False]] * 2
+    step = env.step(np.array([0, 1]))
+    assert step.mask is not None and step.mask.tolist() == [[True] * 3] * 2 and step.mask is env.mask
+
+
+def test_masks_that_begin_after_reset_are_heeded_from_then_on():
+    env = envs.make("own_tasks:LegalLater?length=2", 2)
+    for _ in range(2):
+        env.reset(np.random.default_rng(0))
+        assert env.mask is None
+        step = env.step(np.array([0, 2]))
+        assert step.mask is not None and step.mask.tolist() == [[False, True, True]] * 2
+        step = env.step(np.array([1, 2]))  # the last of its episode: the next begins without a mask
+        assert step.terminated.all() and step.mask is not None and step.mask.tolist() == [[True] * 3] * 2
+        assert step.next_mask is not None and step.next_mask.tolist() == [[True, True, False]] * 2
+
+
+def test_rows_from_before_the_first_mask_and_without_one_allow_all():
+    rows, never = Replay(SPEC, 40, 1), np.zeros(1, bool)
+    for step, mask in enumerate((None, ALLOWED.numpy(), None, None)):  # of what comes after the step
+        obs, noted = np.full((1, 1), step, np.float32), {"mask": ALLOWED.numpy()} if step == 2 else {}
+        rows.add(obs, np.array([0]), never * 1.0, never, never, obs + 1, notes=noted, mask=mask, next_mask=mask)
+    assert rows.columns["mask"][:4].tolist() == [[True] * 3, [True] * 3, [True, True, False], [True] * 3]
+    batch = Memory(rows, Transitions(1, 0.9)).sample(50, np.random.default_rng(0))
+    assert batch.mask is not None and batch.next_mask is not None
+    before_it = batch.obs[:, 0] == 1
+    assert batch.next_mask[before_it].tolist() == [[True, True, False]] * int(before_it.sum())
+
+
 # ---- whole runs --------------------------------------------------------------------------------------
 
 
@@ -248,6 +280,15 @@ def test_methods_teach_where_actions_are_masked(method, student, tmp_path):
     run = a_run("own_tasks:Legal?length=6", tmp_path, student=student, **{"method": made, **more})
     result = execute(Run(**{**vars(run), "teacher": f"py:{tmp_path / 'rule.py'}:told"}), tmp_path / "run")
     assert result["updates"] > 10
+
+
+@pytest.mark.parametrize("student", [
+    DQN(hidden=(4,), batch_size=8, warmup=10, replay_size=60),
+    PPO(hidden=(4,), rollout=5, batch_size=10),
+])  # fmt: skip
+def test_students_learn_where_masks_begin_late_and_do_nothing_that_is_not_allowed(student, tmp_path):
+    run = a_run("own_tasks:LegalLater?length=6", tmp_path, method=METHODS["scratch"](), student=student)
+    assert execute(run, tmp_path / "run")["updates"] > 5
 
 
 def test_a_student_with_a_memory_is_taught_where_actions_are_masked(tmp_path):

@@ -258,6 +258,28 @@ def test_a_closures_value_is_part_of_the_identity():
     assert envs.identity(maker(1)) == envs.identity(maker(1)) != envs.identity(maker(2))
 
 
+def test_local_callables_of_one_name_are_each_kept_under_their_own():
+    makers = [lambda scale=scale: own_tasks.Plain(scale=scale) for scale in (1, 2, 3)]
+    tasks = [envs.settings_of(maker) for maker in makers]
+    assert [played(task, 1)[0].reward[0] for task in tasks] == [1, 2, 3]
+    assert len({task.id for task in tasks}) == 3 and [envs.settings_of(maker) for maker in makers] == tasks
+    again = [lambda scale=scale: own_tasks.Plain(scale=scale) for scale in (1, 2, 3)]
+    assert [envs.settings_of(maker) for maker in again] == tasks
+    bound = [functools.partial(own_tasks.Plain, scale=scale) for scale in (4, 5)]
+    assert [played(envs.settings_of(one), 1)[0].reward[0] for one in bound] == [4, 5]
+
+
+def test_a_task_that_was_named_before_a_cell_defined_its_class_anew_keeps_the_old_class():
+    def cell(factor):
+        scope = {"__name__": "__main__", "Plain": own_tasks.Plain}
+        exec(f"class Anew(Plain):\n    def reward(self, action):\n        return {factor}", scope)
+        return envs.settings_of(scope["Anew"])
+
+    before, same, after = cell(2), cell(2), cell(30)
+    assert before == same != after and (before.id, after.id) == ("local:Anew", "local:Anew-2")
+    assert [played(task, 1)[0].reward[0] for task in (before, after)] == [2, 30]
+
+
 # ---- spaces ------------------------------------------------------------------------------------------
 
 
@@ -450,6 +472,29 @@ def test_a_task_that_never_ends_is_told_at_once_and_a_limit_ends_it():
         envs.spec("own_tasks:Never")
     steps = played("own_tasks:Never?max_episode_steps=5", 5)
     assert [bool(step.truncated[0]) for step in steps] == [False] * 4 + [True]
+
+
+def limited(*limits):
+    env = own_tasks.Never()
+    for limit in limits:
+        env = gym.wrappers.TimeLimit(env, limit)
+    return env
+
+
+@pytest.mark.parametrize("made_by, limit", [
+    (lambda: limited(30), 30),
+    (lambda: limited(20, 30, 25), 20),
+    (lambda: gym.wrappers.RecordEpisodeStatistics(limited(40)), 40),
+    (lambda: gym.make("CartPole-v1", max_episode_steps=7), 7),
+    (lambda: gym.make("Pendulum-v1"), 200),
+])  # fmt: skip
+def test_the_limit_that_a_callable_puts_around_its_task_holds_where_nobody_names_another(made_by, limit):
+    assert envs.spec(made_by).protocol["max_episode_steps"] == limit and not envs.remarks(made_by)
+    address = f"{envs.settings_of(made_by).id}?max_episode_steps=50"
+    assert envs.spec(address).protocol["max_episode_steps"] == 50
+    if limit == 40:
+        assert [bool(step.truncated[0]) for step in played(made_by, 41)].index(True) == 39
+        assert [bool(step.truncated[0]) for step in played(address, 51)].index(True) == 49
 
 
 def test_a_task_without_a_limit_that_some_policy_ends_is_cut_where_none_does():

@@ -138,6 +138,10 @@ class Replay:
         at = self.base + self.added % self.rows
         for name, noted in notes.items():
             self.column(name, noted.shape[1:], noted.dtype)
+        if mask is not None:
+            self.column(ALLOWED, mask.shape[1:], mask.dtype)
+        if ALLOWED in self.columns and ALLOWED not in notes:  # nothing was said before this step: all was allowed
+            values[ALLOWED] = np.ones((self.streams, *self.columns[ALLOWED].shape[1:]), bool)
         if which is not None:  # indexing costs where nothing is chosen
             at, values = at[which], {name: value[which] for name, value in values.items()}
         for name, value in values.items():
@@ -213,11 +217,12 @@ class Replay:
                 self.columns[name][at] = self.columns[name][before]
 
     def column(self, name: str, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        """A column [rows, *shape], made on first use."""
+        """A column [rows, *shape], made on first use. In rows before it all was allowed, and all else nothing."""
         if name not in self.columns and self._whole is not None:
             self._whole.column(name, shape, dtype)
         elif name not in self.columns:
-            self.columns[name] = np.zeros((self.rows * self.streams, *shape), dtype)
+            empty = np.ones if name == ALLOWED else np.zeros
+            self.columns[name] = empty((self.rows * self.streams, *shape), dtype)
             for part, rows in self._parts:
                 part.columns[name] = self.columns[name][rows]
         return self.columns[name]

@@ -51,37 +51,37 @@ def spec(env: str | TaskSettings) -> TaskSpec:
     """The task's spec. Raises UserError where it cannot be made, its spaces do not suit, or it would never end."""
     task = settings_of(env)
     registration = _registration(task)
-    made = _bare(task, registration)
+    made, limit = _bare(task, registration)
     try:
         faces = _faces(made, task)
-        if _limit(task, registration) is None and not _ends(made, task, faces):
+        if limit is None and not _ends(made, task, faces):
             raise UserError(
                 f"{task.id} has no time limit, and an episode of random actions did not end in {PROBE:,} env steps: "
                 f"name a limit by --max-episode-steps N"
             )
     finally:
         _close(made)
-    return _described(task, registration, faces)
+    return _described(task, limit, faces)
 
 
 def make(env: str | TaskSettings, n: int, view: str) -> VectorEnv:
     """`n` copies. `view`: "student", or a key of the observation where it has several, or "raw" where it is encoded."""
     task = settings_of(env)
     registration = _registration(task)
-    first = _bare(task, registration)
+    first, limit = _bare(task, registration)
     faces = _faces(first, task)
     if view != "student" and view not in faces.seeing.look:
         _close(first)
         offered = f"; it offers {', '.join(faces.seeing.look)}" if faces.seeing.look else ""
         raise UserError(f"{task.id} offers no view {view!r} for a teacher{offered}; only ALE/* tasks offer 'rgb'")
-    described = _described(task, registration, faces)
+    described = _described(task, limit, faces)
     if cartpole.fits(registration, n, not (task.kwargs or task.wrappers or faces.framing.fresh or faces.seeing.parts)):
         _close(first)
         return cartpole.CartPoles(described, n, described.protocol["max_episode_steps"])
     ready = [first]
 
     def one() -> _Gym:
-        return _Gym(task, registration, faces, ready.pop() if ready else _bare(task, registration))
+        return _Gym(task, registration, faces, ready.pop() if ready else _bare(task, registration)[0])
 
     return Copies(described, one, n, described.protocol["max_episode_steps"])
 
@@ -90,13 +90,13 @@ def remarks(env: str | TaskSettings) -> list[str]:
     """What a person should know of the task before anything starts."""
     task = settings_of(env)
     registration = _registration(task)
-    made = _bare(task, registration)
+    made, limit = _bare(task, registration)
     try:
         left_out = _faces(made, task).seeing.left_out
     finally:
         _close(made)
     said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in left_out]
-    if _limit(task, registration) is None:
+    if limit is None:
         said.append(
             f"{task.id} has no time limit: episodes are cut after {LONGEST:,} env steps; --max-episode-steps changes it"
         )
@@ -110,20 +110,16 @@ def _registration(task: TaskSettings) -> EnvSpec:
     return found
 
 
-def _limit(task: TaskSettings, registration: EnvSpec) -> int | None:
-    return task.max_episode_steps or registration.max_episode_steps
-
-
 def _faces(env: Any, task: TaskSettings) -> Faces:
     see = seeing(env.observation_space, task.id, task.sees)
     frames = framing(see.shape, see.dtype, task.frame_stack, task.greyscale, task.id)
     return Faces(see, acting(env.action_space, task.id), frames)
 
 
-def _described(task: TaskSettings, registration: EnvSpec, faces: Faces) -> TaskSpec:
+def _described(task: TaskSettings, limit: int | None, faces: Faces) -> TaskSpec:
     """The spec. What is not as with a plain task of one vector and one action stands in the protocol."""
     see, act, frames = faces
-    protocol: dict[str, Any] = {"env": task.address, "max_episode_steps": _limit(task, registration) or LONGEST}
+    protocol: dict[str, Any] = {"env": task.address, "max_episode_steps": limit or LONGEST}
     protocol["reward_clip"] = None
     if frames.fresh:
         protocol |= {"frame_stack": task.frame_stack, "greyscale": task.greyscale}
@@ -137,10 +133,12 @@ def _described(task: TaskSettings, registration: EnvSpec, faces: Faces) -> TaskS
 # ---- one environment ---------------------------------------------------------------------------------
 
 
-def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
-    """An environment in its wrappers, without TimeLimit and order checks, which cost more than CartPole itself."""
+def _bare(task: TaskSettings, registration: EnvSpec) -> tuple[Any, int | None]:
+    """An environment in its wrappers, without TimeLimit and order checks, which cost more than CartPole itself; and
+    its limit: what the task's settings say, or its registration, or the code that makes it."""
     try:
-        env = _unlimited(_made(registration, task.kwargs))
+        env, limit = _made(registration, task.kwargs), task.max_episode_steps or registration.max_episode_steps
+        env, limit = (_unlimited(env), limit) if limit else (_without_outer(env), _own_limit(env))
         for name in task.wrappers:
             env = _wrapped(env, name)
         _ = env.observation_space, env.action_space  # a task without them says so here
@@ -155,7 +153,7 @@ def _bare(task: TaskSettings, registration: EnvSpec) -> Any:
         words = str(error)
         hint = "; --env-kwargs.NAME VALUE gives it an argument" if "missing" in words and "argument" in words else ""
         raise UserError(said + hint) from error
-    return env
+    return env, limit
 
 
 def _made(registration: EnvSpec, kwargs: dict[str, Any]) -> Any:
@@ -169,11 +167,27 @@ def _made(registration: EnvSpec, kwargs: dict[str, Any]) -> Any:
 
 def _unlimited(env: Any) -> Any:
     """The same without TimeLimit and order checks, wherever among its registration's wrappers they are."""
-    while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
-        env = env.env
+    env = _without_outer(env)
     if isinstance(env, gym.Wrapper):
         env.env = _unlimited(env.env)
     return env
+
+
+def _without_outer(env: Any) -> Any:
+    """The same without those that nothing else is around: one that skips frames counts other steps than what it has."""
+    while isinstance(env, gym.wrappers.TimeLimit | gym.wrappers.OrderEnforcing):
+        env = env.env
+    return env
+
+
+def _own_limit(env: Any) -> int | None:
+    """The smallest limit of those that the code which makes an environment has put around it."""
+    limits = []
+    while isinstance(env, gym.Wrapper):
+        if isinstance(env, gym.wrappers.TimeLimit):
+            limits.append(env._max_episode_steps)  # its only word of it
+        env = env.env
+    return min(limits, default=None)
 
 
 def _wrapped(env: Any, name: str) -> Any:
@@ -234,7 +248,7 @@ class _Gym:
     def reset(self, seed: int | None) -> Any:
         if seed is not None and self._used and self._registration:
             _close(self._env)  # some remember more than their generator: Box2D's worlds, contacts
-            self._env = _bare(self._task, self._registration)
+            self._env, _ = _bare(self._task, self._registration)
             self._asks = _mask_source(self._env)
         self._used = True
         found = self._env.reset(seed=seed)
@@ -256,6 +270,8 @@ class _Gym:
         if self._asks or (info and MASK in info):
             given = info[MASK] if info and MASK in info else self._asks(raw) if self._asks else None
             self.mask = None if given is None else joint_mask(given, self._faces.acting)
+        else:
+            self.mask = None  # of a step before: where a task says nothing all is allowed
         seen = raw if self._encode is None else self._encode(raw)
         return self._frames(seen) if self._frames else seen
 

@@ -6,9 +6,11 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import MethodType
 from typing import Any
 from urllib.parse import quote, unquote
 
+from reincarnate.envs.code import Code
 from reincarnate.errors import UserError
 from reincarnate.plugins import import_module
 
@@ -21,7 +23,7 @@ KEPT = "/:,[]{}\"' "  # what an address spells as it is; shells want it quoted a
 
 READS_AS_ID = re.compile(r"[\w./+-]+-v\d+(\?.*)?|[\w.]+:[\w.+/-]+(\?.*)?")  # a task's address behind a comma
 
-_callables: dict[str, Callable[..., Any]] = {}
+_callables: dict[str, tuple[Callable[..., Any], dict[str, str]]] = {}  # with their code as they got their name
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,22 @@ def _id_of(made_by: Callable[..., Any]) -> str:
     if module and module != "__main__" and "<" not in name and _inside(sys.modules.get(module), name) is made_by:
         return f"{module}:{name}"
     short = re.sub(r"[^\w.-]+", "-", name).strip("-")
-    _callables[short] = made_by
-    return f"{LOCAL}:{short}"
+    return f"{LOCAL}:{_kept(made_by, short)}"
+
+
+def _kept(made_by: Callable[..., Any], short: str) -> str:
+    """The name that a callable has in this process: another one of the same code has it too, else `short-2`, …"""
+    known = {name: kept for name, kept in _callables.items() if re.fullmatch(rf"{re.escape(short)}(-\d+)?", name)}
+    for name, (one, _) in known.items():
+        if one is made_by or (isinstance(made_by, MethodType) and one == made_by):  # obj.make is anew each time
+            return name
+    code = Code()
+    code.made_by(made_by)
+    told = code.told()
+    same = (name for name, (_, before) in known.items() if before == told)
+    name = next(same, f"{short}-{len(known) + 1}" if known else short)
+    _callables[name] = made_by, told
+    return name
 
 
 def callable_of(task: TaskSettings) -> Callable[..., Any] | None:
@@ -234,7 +250,7 @@ def callable_of(task: TaskSettings) -> Callable[..., Any] | None:
         if task.name not in _callables:
             said = "was made by a callable of another process"
             raise UserError(f"{task.id} {said}; put it into a module, and name it module:callable")
-        return _callables[task.name]
+        return _callables[task.name][0]
     found = _inside(sys.modules.get(task.module), task.name) if task.module else None
     return found if callable(found) else None
 

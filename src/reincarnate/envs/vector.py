@@ -31,7 +31,7 @@ class Copies:
 
     What they say is checked here, once for all of them: whatever goes wrong inside is a UserError that names the task
     and the step of the episode. `mask` is bool [n, A], the legal actions for the observations to act on; None where
-    the task says nothing of them.
+    the task says nothing of them: from where it first does, all is allowed where it does not.
     """
 
     seeded_apart = True
@@ -40,6 +40,7 @@ class Copies:
         self.spec, self.n = spec, n
         self._envs: list[Single] = []
         self._make(make)
+        self._masking: list[Any] = [env for env in self._envs if hasattr(env, "mask")]
         self._max_steps = max_steps
         self._age = [0] * n
         self._obs = np.zeros((n, *spec.obs_shape), spec.obs_dtype)
@@ -72,7 +73,8 @@ class Copies:
         for i, seed in enumerate(seeds):
             self._restart(self._obs, i, int(seed))
         self._sound(self._obs)
-        self._says_masks = any(getattr(env, "mask", None) is not None for env in self._envs)
+        self._says_masks = False
+        self._look_for_masks()
         self.mask = self._masks_to_act()
         return self._obs
 
@@ -110,6 +112,7 @@ class Copies:
                 terminated[i], truncated[i] = over, not over
                 done.append(i)
         self._sound(next_obs)
+        self._look_for_masks()
         if not done:
             next_mask = self._masks_to_act() if self._says_masks else None
             self._obs, self.mask = next_obs, next_mask
@@ -119,6 +122,7 @@ class Copies:
             self._age[i] = 0
             self._restart(obs, i, None)
         self._sound(obs)
+        self._look_for_masks()
         self._obs, self.mask = obs, self._masks_to_act()
         return Step(obs, next_obs, reward, terminated, truncated, self.mask, next_mask)
 
@@ -130,6 +134,13 @@ class Copies:
 
     def _fitted(self, seen: Any) -> np.ndarray:
         return fitted(seen, self.spec.obs_shape)
+
+    def _look_for_masks(self) -> None:
+        """Some tasks say nothing as an episode begins, and only later that something is not allowed."""
+        if not self._says_masks:
+            for env in self._masking:
+                if env.mask is not None:
+                    self._says_masks = True
 
     def _masks(self) -> np.ndarray | None:
         """Legal actions [n, A]; a copy that says nothing of them may do all."""

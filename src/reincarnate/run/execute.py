@@ -8,7 +8,9 @@ from typing import Any
 
 import torch
 
+from reincarnate import envs
 from reincarnate.errors import UserError
+from reincarnate.files.atomic import sha256_json
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors.played import Tick
 from reincarnate.run.assemble import assemble, stacks
@@ -245,10 +247,12 @@ def _warn_of_priors(prepared: Prepared, note: Note) -> None:
 
 @dataclass(frozen=True)
 class RunIdentity:
-    """What a run begins with, and must go on with: its settings, its priors' hashes, the seeds trained with it."""
+    """What a run begins with, and must go on with: its settings, its priors' hashes, its task, the seeds trained with
+    it."""
 
     run: Run
     prior: dict[str, str | None]
+    task: str  # hash of its identity
     together: tuple[int, ...]
     support: tuple[float, float] | None = None  # of a bounded critic, where it was chosen
 
@@ -263,16 +267,18 @@ class RunIdentity:
         }
         if prepared.run.teacher and prepared.run.teacher.startswith("py:"):
             prior["code"] = fingerprint(prepared.run.teacher.removeprefix("py:"))
-        support = prepared.support
-        return cls(prepared.recorded, prior, together, (support.low, support.high) if support else None)
+        support, task = prepared.support, sha256_json(envs.identity(prepared.spec.id))
+        return cls(prepared.recorded, prior, task, together, (support.low, support.high) if support else None)
 
     def config(self) -> dict[str, Any]:
         """The record, as `config.json` holds it."""
         support = {"support": list(self.support)} if self.support else {}
-        return {**record(self.run), "prior": self.prior, "together": list(self.together), **support}
+        began = {"prior": self.prior, "task": self.task, "together": list(self.together)}
+        return {**record(self.run), **began, **support}
 
     def check(self, directory: RunDirectory, note: Note) -> None:
-        """Raises UserError where the run in a directory began as another; other versions are only worth a note."""
+        """Raises UserError where the run in a directory began as another; other versions, and another code of the
+        task, are only worth a note."""
         began, here = directory.config, directory.path
         if from_record(began) != self.run:
             raise UserError(f"{here} holds a run with other settings; resume goes on with those in its config.json")
@@ -280,6 +286,9 @@ class RunIdentity:
             if (before := began["prior"].get(kind)) != now and kind != "code":  # that is looked at before it is run
                 then = f"it was {before} then and is {now} now"
                 raise UserError(f"the {kind} of {here} has changed since the run began: {then}; put it back to resume")
+        if began.get("task", self.task) != self.task:  # older records have none
+            told = "what was measured before is of the task as it was"
+            note(f"warning: the task {self.run.env} has changed since the run began: {told}")
         if self.support and began.get("support", list(self.support)) != list(self.support):
             then = f"it was {began['support']} then and would be {list(self.support)} now"
             raise UserError(f"the support that was chosen for {here} has changed: {then}; put its store back to resume")

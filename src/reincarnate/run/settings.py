@@ -15,7 +15,7 @@ from reincarnate import __version__, envs
 from reincarnate.agents.addresses import Address, Place, address_of
 from reincarnate.agents.card import command
 from reincarnate.config import from_dict, refuse_other_kinds, to_dict, with_tuples
-from reincarnate.envs.identity import version_of
+from reincarnate.envs.code import version_of
 from reincarnate.errors import UserError
 from reincarnate.files import limits
 from reincarnate.files.regular import refuse_empty
@@ -34,7 +34,7 @@ from reincarnate.types import Method, Phase
 
 NAMES = Names(METHODS, STUDENTS, EXCHANGES)
 SEEDS = ("seed", "first_seed")  # numbers that count nothing
-NOTES = ("format", "command", "versions", "prior", "together", "support")  # in config.json beside the settings
+NOTES = ("format", "command", "versions", "prior", "task", "together", "support")  # in config.json beside the settings
 MOST_COUNTED = 10**15  # of env steps, updates and whatever else is counted: a million a second take thirty years
 MOST_THREADS = 1024  # torch starts them all, or fails
 MOST_COPIES = 100_000  # of the task, each an environment of its own; no process can act with more

@@ -152,6 +152,8 @@ def joined(parts: Sequence[Transition], firsts: Sequence[int]) -> Transition:
     one = parts[0]
     if len(parts) == 1:
         return one
+    if len({"mask" in part.notes for part in parts}) > 1:
+        raise UserError("the task gives some actors an action_mask and others none: let its reset() give one always")
     return Transition(
         np.concatenate([part.obs for part in parts]),
         np.concatenate([part.action for part in parts]),
