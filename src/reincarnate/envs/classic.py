@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from reincarnate.envs import cartpole
 from reincarnate.envs.frames import Framing, framing
-from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
+from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, flattened, joint_mask, seeing
 from reincarnate.envs.task import BULLET, TaskSettings, callable_of, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import FAILURES, UserError, reason_of
@@ -92,10 +92,11 @@ def remarks(env: str | TaskSettings) -> list[str]:
     registration = _registration(task)
     made, limit = _bare(task, registration)
     try:
-        left_out = _faces(made, task).seeing.left_out
+        see = _faces(made, task).seeing
     finally:
         _close(made)
-    said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in left_out]
+    said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in see.left_out]
+    said += [f"{task.id}: {told}" for told in filter(None, map(flattened, see.parts))]
     if limit is None:
         said.append(
             f"{task.id} has no time limit: episodes are cut after {LONGEST:,} env steps; --max-episode-steps changes it"
