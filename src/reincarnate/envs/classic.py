@@ -92,16 +92,32 @@ def remarks(env: str | TaskSettings) -> list[str]:
     registration = _registration(task)
     made, limit = _bare(task, registration)
     try:
-        see = _faces(made, task).seeing
+        see, first = _faces(made, task).seeing, _first(made)
     finally:
         _close(made)
     said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in see.left_out]
     said += [f"{task.id}: {told}" for told in filter(None, map(flattened, see.parts))]
+    if first:
+        said.append(f"{task.id}: actions are numbered from 0 here, the task's own begin at {first}")
     if limit is None:
         said.append(
             f"{task.id} has no time limit: episodes are cut after {LONGEST:,} env steps; --max-episode-steps changes it"
         )
     return said
+
+
+def first_action(env: str | TaskSettings) -> int:
+    """The task's own number of the action that is 0 here."""
+    task = settings_of(env)
+    made, _ = _bare(task, _registration(task))
+    try:
+        return _first(made)
+    finally:
+        _close(made)
+
+
+def _first(made: Any) -> int:
+    return int(made.action_space.start) if isinstance(made.action_space, gym.spaces.Discrete) else 0
 
 
 def _registration(task: TaskSettings) -> EnvSpec:
