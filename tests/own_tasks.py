@@ -285,6 +285,17 @@ class Screen(Plain):
         return np.full((96, 96, 3), self.t, np.uint8)
 
 
+class Pictures(Plain):
+    """Of any shape and type."""
+
+    def __init__(self, shape=(4, 84, 84), dtype="uint8"):
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255 if dtype == "uint8" else 1, tuple(shape), np.dtype(dtype))
+
+    def look(self):
+        return np.full(self.observation_space.shape, self.t, self.observation_space.dtype)
+
+
 class Doom(Plain):
     """As ViZDoom shows itself: a screen in colour, and numbers of the game beside it; buttons pressed together."""
 

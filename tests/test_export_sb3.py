@@ -46,6 +46,7 @@ with warnings.catch_warnings():
 CART = TaskSpec("CartPole-v1", (4,), "float32", 2, 1, None, {})
 PENDULUM = TaskSpec("Pendulum-v1", (3,), "float32", 1, 1, None, {}, ((-2.0,), (2.0,)))
 SCREEN = TaskSpec("Nobody/Knows-v0", (4, 36, 36), "uint8", 3, 4, None, {})
+CHANNELS = TaskSpec("Nobody/Knows-v0", (4, 36, 36), "uint8", 3, 1, None, {})
 SMALL = {"hidden": (9, 8)}
 BRIEF = {**SMALL, "rollout": 4, "batch_size": 16, "epochs": 1}
 REPLAYED = {**SMALL, "replay_size": 200, "batch_size": 8, "warmup": 10}
@@ -63,6 +64,7 @@ AGENTS = {
     "dqn": (stable_baselines3.DQN, DQN(**REPLAYED, activation="tanh"), CART),
     "dqn-dueling": (stable_baselines3.DQN, DQN(**REPLAYED, dueling=True, noisy=True), CART),
     "dqn-screens": (stable_baselines3.DQN, DQN(hidden=(20, 8), replay_size=50, batch_size=8), SCREEN),
+    "dqn-channels": (stable_baselines3.DQN, DQN(hidden=(20, 8), replay_size=50, batch_size=8), CHANNELS),
     "qrdqn": (sb3_contrib.QRDQN, QRDQN(**REPLAYED, quantiles=5), CART),
 }
 
@@ -115,7 +117,7 @@ def test_sb3_loads_the_zip_plays_the_same_actions_and_learns_on(name: str, tmp_p
     kind, settings, spec = AGENTS[name]
     agent, out = stored(tmp_path, settings, spec), tmp_path / "x.zip"
     main(["export", str(agent.path), "--to", "sb3", "--out", str(out)])
-    env = gym.make(spec.id) if spec is not SCREEN else None
+    env = gym.make(spec.id) if spec.obs_dtype != "uint8" else None
     theirs = loaded(kind, out, env)
     same_play(agent, theirs, probes(spec))
     assert theirs.num_timesteps == 7 and theirs.gamma == settings.gamma

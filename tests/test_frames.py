@@ -11,7 +11,8 @@ from reincarnate.data.layouts import Transitions
 from reincarnate.data.replay import Replay
 from reincarnate.envs.frames import LUMA, framing
 from reincarnate.errors import UserError
-from reincarnate.nets.qnet import natural_torso, torso_maker
+from reincarnate.nets.qnet import fits_task, natural_torso, torso_maker
+from reincarnate.nets.torsos import TORSOS
 from reincarnate.students import A2C, DQN, PPO, SAC
 from reincarnate.types import TimeStep
 
@@ -104,6 +105,37 @@ def test_screens_in_colour_have_a_network_of_their_size(student):
     assert numbers < 6e6, numbers  # 3 × 3 convolutions as of MinAtar's grids leave 18 million
     step = TimeStep(torch.zeros(2, 96, 96, 3, dtype=torch.uint8), torch.ones(2, dtype=torch.bool))
     assert made.act(step, made.initial(2), 0.0, np.random.default_rng(0)).action.shape == (2,)
+
+
+@pytest.mark.parametrize("shape, torso, fit", [
+    ((4, 84, 84), "nature", {"nature", "nature-same", "impala"}),
+    ((3, 40, 60), "nature", {"nature", "nature-same", "impala"}),
+    ((3, 20, 30), "impala", {"nature-same", "impala"}),
+    ((84, 84, 4), "screen", {"screen", "minatar", "impala"}),
+    ((12, 20, 1), "minatar", {"minatar", "impala"}),
+])  # fmt: skip
+def test_screens_are_read_with_their_smallest_side_as_channels(shape, torso, fit):
+    spec = envs.spec(envs.TaskSettings("own_tasks:Pictures", {"shape": list(shape)}))
+    assert natural_torso(spec) == torso and {name for name in TORSOS.ours if fits_task(name, spec)} == fit | {"mlp"}
+    obs = torch.zeros(2, *shape, dtype=torch.uint8)
+    for name in fit:
+        made = DQN(torso=name, hidden=(4,)).newborn(spec, 0)
+        first = next(p for p in made.network.parameters() if p.ndim == 4)
+        assert first.shape[1] == min(shape) and made.network(obs).shape == (2, 2)
+    step = TimeStep(obs, torch.ones(2, dtype=torch.bool))
+    for student in (PPO(hidden=(4,)), DQN(hidden=(4,), augment="shift") if torso == "nature" else A2C(hidden=(4,))):
+        made = student.newborn(spec, 0)
+        assert made.act(step, made.initial(2), 0.0, np.random.default_rng(0)).action.shape == (2,)
+
+
+@pytest.mark.parametrize("shape, dtype, flat", [
+    ((84, 84), "uint8", True), ((40, 60, 3), "float32", True), ((3, 84, 84), "float32", True),
+    ((3, 3), "uint8", False), ((12, 20), "float32", False), ((84, 84, 4), "uint8", False), ((4, 84, 84), "uint8", False),
+])  # fmt: skip
+def test_a_picture_that_is_seen_as_a_row_of_numbers_is_told(shape, dtype, flat):
+    task = envs.TaskSettings("own_tasks:Pictures", {"shape": list(shape), "dtype": dtype}, max_episode_steps=9)
+    said = [line for line in envs.remarks(task) if "row of" in line and "--wrapper" in line]
+    assert len(said) == flat and len(envs.spec(task).obs_shape) == (3 if len(shape) == 3 and dtype == "uint8" else 1)
 
 
 def test_students_of_vectors_alone_name_one_that_sees_screens():

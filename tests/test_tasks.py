@@ -4,11 +4,13 @@ import functools
 import importlib.util
 import sys
 import textwrap
+from dataclasses import replace
 
 import gymnasium as gym
 import numpy as np
 import own_tasks
 import pytest
+import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import WrapperSpec
 from hypothesis import given
@@ -17,11 +19,13 @@ from hypothesis import strategies as st
 from reincarnate import envs
 from reincarnate.cli import main
 from reincarnate.cli.task_flags import with_task
+from reincarnate.data.readers import check_task
 from reincarnate.envs import checks
 from reincarnate.envs.spaces import acting, joint_mask
 from reincarnate.envs.task import BULLET, TaskSettings, parse
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import UserError
+from reincarnate.teachers.lifts import from_actions
 from reincarnate.types import TaskSpec
 
 
@@ -472,6 +476,17 @@ def test_a_task_that_never_ends_is_told_at_once_and_a_limit_ends_it():
         envs.spec("own_tasks:Never")
     steps = played("own_tasks:Never?max_episode_steps=5", 5)
     assert [bool(step.truncated[0]) for step in steps] == [False] * 4 + [True]
+
+
+def test_actions_are_numbered_from_0_and_messages_say_so_where_the_tasks_own_are_not():
+    told = "actions are numbered from 0 here, the task's own begin at 1"
+    assert envs.numbering("own_tasks:FromOne") == told and envs.remarks("own_tasks:FromOne")[0].endswith(told)
+    assert not envs.numbering("CartPole-v1") and not envs.numbering("nobody:knows") and not envs.remarks("CartPole-v1")
+    spec = envs.spec("own_tasks:FromOne")
+    with pytest.raises(UserError, match=f"log.npz: 3 actions; own_tasks:FromOne has 2; {told}$"):
+        check_task("log.npz", replace(spec, actions=3), spec)
+    with pytest.raises(UserError, match=r"outside 0\.\.1: actions are numbered from 0 here"):
+        from_actions(torch.tensor([1, 2]), 2)
 
 
 def limited(*limits):

@@ -119,6 +119,16 @@ def remarks(env: Env) -> list[str]:
     return family.remarks(named) if hasattr(family, "remarks") else []
 
 
+def numbering(env: Env) -> str:
+    """What to say of actions where a task's own do not begin at 0, as ours do; "" of all others, and unknown ones."""
+    try:
+        family, named = family_of(env)
+        first = family.first_action(named) if hasattr(family, "first_action") else 0
+    except UserError:
+        return ""
+    return f"actions are numbered from 0 here, the task's own begin at {first}" if first else ""
+
+
 def suggested(env: Env) -> Mapping[str, Any]:
     """Settings with which students begin on a task where nobody says otherwise, by name; of unknown tasks none."""
     return getattr(_family(settings_of(env)), "SUGGESTED", {})
@@ -148,6 +158,7 @@ __all__ = [
     "family_of",
     "identity",
     "make",
+    "numbering",
     "parse",
     "register_family",
     "remarks",

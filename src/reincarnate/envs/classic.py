@@ -11,7 +11,7 @@ from gymnasium.envs.registration import EnvSpec
 
 from reincarnate.envs import cartpole
 from reincarnate.envs.frames import Framing, framing
-from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, joint_mask, seeing
+from reincarnate.envs.spaces import MASK, Acting, Seeing, acting, flattened, joint_mask, seeing
 from reincarnate.envs.task import BULLET, TaskSettings, callable_of, settings_of, wrapper_of
 from reincarnate.envs.vector import Copies
 from reincarnate.errors import FAILURES, UserError, reason_of
@@ -92,15 +92,32 @@ def remarks(env: str | TaskSettings) -> list[str]:
     registration = _registration(task)
     made, limit = _bare(task, registration)
     try:
-        left_out = _faces(made, task).seeing.left_out
+        see, first = _faces(made, task).seeing, _first(made)
     finally:
         _close(made)
-    said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in left_out]
+    said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in see.left_out]
+    said += [f"{task.id}: {told}" for told in filter(None, map(flattened, see.parts))]
+    if first:
+        said.append(f"{task.id}: actions are numbered from 0 here, the task's own begin at {first}")
     if limit is None:
         said.append(
             f"{task.id} has no time limit: episodes are cut after {LONGEST:,} env steps; --max-episode-steps changes it"
         )
     return said
+
+
+def first_action(env: str | TaskSettings) -> int:
+    """The task's own number of the action that is 0 here."""
+    task = settings_of(env)
+    made, _ = _bare(task, _registration(task))
+    try:
+        return _first(made)
+    finally:
+        _close(made)
+
+
+def _first(made: Any) -> int:
+    return int(made.action_space.start) if isinstance(made.action_space, gym.spaces.Discrete) else 0
 
 
 def _registration(task: TaskSettings) -> EnvSpec:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from reincarnate.errors import UserError
+from reincarnate.types import channels_first
 
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as OpenCV and with it the usual Atari wrappers
 COLOURS = len(LUMA)
@@ -61,7 +62,7 @@ def framing(shape: tuple[int, ...], dtype: str, count: int, grey: bool, env_id: 
     if count == 1 and not grey:
         return Framing(shape, 1, None)
     leading = grey and count > 1
-    first = len(shape) == SCREEN_AXES and dtype == "uint8" and shape[0] < min(shape[1:])  # channels, SB3's rule
+    first = channels_first(shape, dtype)
     axis = 0 if leading or first or len(shape) == 1 else -1
     in_grey = (count, *shape[:-1]) if leading else (*shape[:-1], 1)
     beside = (shape[0] * count, *shape[1:]) if first else (*shape[:-1], shape[-1] * count)

@@ -11,6 +11,7 @@ from reincarnate.errors import UserError
 
 ONE_HOT_LIMIT = 10_000  # of a Discrete observation: more would be a row of zeros per state, better looked up
 JOINT_LIMIT = 1024  # combinations of a MultiDiscrete's choices that one head of values still covers
+LEAST_PICTURE = 8  # rows and columns from which numbers in a rectangle are taken to be a picture
 MASK = "action_mask"  # the key of an observation (PettingZoo, RLlib) and of `info` (Gymnasium) that says what is legal
 
 
@@ -77,6 +78,19 @@ def seeing(space: Any, env_id: str, sees: tuple[str, ...] = ()) -> Seeing:
     encode = _concatenated([(leaf.get, size, write) for leaf, (size, write) in zip(seen, coders, strict=True)])
     left_out = tuple(leaf.key for leaf in leaves if leaf not in readable)
     return Seeing((sum(part.size for part in parts),), "float32", encode, parts, left_out, look)
+
+
+def flattened(part: Part) -> str | None:
+    """What to say of an entry that is a picture by its sides and becomes a row of numbers all the same."""
+    sides, grey = sorted(part.shape)[-2:], len(part.shape) == 2 and part.dtype == "uint8"
+    fraction = len(part.shape) == 3 and part.dtype.startswith("float")
+    if not (grey or fraction) or min(sides) < LEAST_PICTURE:
+        return None
+    how = "uint8 [rows, columns, 1], or stacked in front" if grey else "uint8 from 0 to 255"
+    return (
+        f"{part.key or 'the observation'}, {part.dtype}{list(part.shape)}, is seen as a row of {part.size:,} numbers, "
+        f"without convolutions: a --wrapper that shows it as {how} makes it a picture"
+    )
 
 
 def _is_image(space: Any) -> bool:

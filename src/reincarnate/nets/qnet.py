@@ -191,12 +191,12 @@ def torso_maker(name: TorsoName, spec: TaskSpec) -> Callable[..., Any]:
     """What makes a torso for a task, of (observation's shape, hidden sizes, layer norm, linear, width)."""
     if name == "keyed":
         return partial(TORSOS[name], screens=screens_in(spec))
-    return GridImpalaCNN if name == "impala" and spec.stack == 1 else TORSOS[name]
+    return GridImpalaCNN if name == "impala" and not spec.leads else TORSOS[name]
 
 
 def natural_torso(spec: TaskSpec) -> TorsoName:
     """What `auto` means for a task."""
-    if spec.stack > 1:
+    if spec.leads:
         return "nature" if min(spec.obs_shape[1:]) >= LEAST_SCREEN else "impala"
     if len(spec.obs_shape) != 3:
         return "keyed" if screens_in(spec) else "mlp"
@@ -204,7 +204,7 @@ def natural_torso(spec: TaskSpec) -> TorsoName:
 
 
 def fits_task(torso: TorsoName, spec: TaskSpec) -> bool:
-    """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens."""
+    """Whether a torso can see a task's observations: anything flat, grids, or stacks of screens and channels."""
     if torso not in TORSOS.ours:
         return getattr(TORSOS[torso], "fits", lambda _: True)(spec)
     seen_by = {

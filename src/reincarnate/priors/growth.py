@@ -88,8 +88,8 @@ def _first_layer(weights: Weights) -> str:
 
 def _more_channels(weights: dict[str, Tensor], old: TaskSpec, spec: TaskSpec) -> dict[str, Tensor]:
     first = _first_layer(weights)
-    axis = 0 if spec.stack > 1 or len(spec.obs_shape) == 1 else -1  # stacks and vectors lead, MinAtar's channels trail
-    same = len(spec.obs_shape) == len(old.obs_shape) and (spec.stack > 1) == (old.stack > 1)
+    axis = 0 if spec.leads or len(spec.obs_shape) == 1 else -1  # stacks and vectors lead, MinAtar's channels trail
+    same = len(spec.obs_shape) == len(old.obs_shape) and spec.leads == old.leads
     others = [tuple(np.delete(np.array(shape), axis)) for shape in (spec.obs_shape, old.obs_shape)]
     flat_image = len(spec.obs_shape) > 1 and weights[f"{first}.weight"].ndim == 2
     if not same or others[0] != others[1] or flat_image or spec.obs_shape[axis] < old.obs_shape[axis]:
@@ -98,7 +98,7 @@ def _more_channels(weights: dict[str, Tensor], old: TaskSpec, spec: TaskSpec) ->
         for layer, beside in firsts:
             weights = surgery.add_channels(weights, layer, spec.obs_shape[0], beside=beside)
         return weights | _more_moments(weights, old, spec)
-    position = "start" if spec.stack > 1 else "end"
+    position = "start" if spec.leads else "end"  # the newest frame is the last
     return surgery.add_channels(weights, first, spec.obs_shape[axis], position)
 
 

@@ -28,7 +28,10 @@ def from_actions(chosen: Int[Tensor, "B"], actions: int) -> Float32[Tensor, "B A
     UserError: an action outside 0 .. actions - 1.
     """
     if (chosen < 0).any() or (chosen >= actions).any():
-        raise UserError(f"the teacher chose an action outside 0..{actions - 1}")
+        raise UserError(
+            f"the teacher chose an action outside 0..{actions - 1}: actions are numbered from 0 here, wherever the "
+            "task's own begin"
+        )
     if actions == 1:
         return torch.zeros(len(chosen), 1, device=chosen.device)
     sure = F.one_hot(chosen.long(), actions).bool()

@@ -32,7 +32,7 @@ from reincarnate.types.policies import (
     Policy,
     Prediction,
 )
-from reincarnate.types.tasks import Codec, Step, TaskSpec, TimeStep, VectorEnv
+from reincarnate.types.tasks import Codec, Step, TaskSpec, TimeStep, VectorEnv, channels_first
 
 __all__ = [
     "ACTIONS",
@@ -78,4 +78,5 @@ __all__ = [
     "VectorEnv",
     "Weighing",
     "WeightedTerm",
+    "channels_first",
 ]

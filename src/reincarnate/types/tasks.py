@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+SIDES = 3  # of a picture: rows, columns, channels
+
+
+def channels_first(shape: tuple[int, ...], dtype: str) -> bool:
+    """Whether a picture of bytes is channels × rows × columns: where its first side is the smallest (SB3's rule)."""
+    return dtype == "uint8" and len(shape) == SIDES and shape[0] < min(shape[1:])
+
+
 @dataclass(frozen=True)
 class TaskSpec:
     """What a task looks like to an agent, and the protocol under which it is played.
@@ -37,6 +45,11 @@ class TaskSpec:
     def continuous(self) -> bool:
         """Whether an action is a vector of numbers."""
         return self.bounds is not None
+
+    @property
+    def leads(self) -> bool:
+        """Whether the leading axis of its pictures holds frames or channels, before rows and columns."""
+        return self.stack > 1 or channels_first(self.obs_shape, self.obs_dtype)
 
     @property
     def score(self) -> str | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from reincarnate import envs
 from reincarnate.data.codecs import codec_of, encoded
 from reincarnate.data.dataset import Columns, Dataset, open_dataset, write_dataset
 from reincarnate.data.replay import TAIL
@@ -189,7 +190,8 @@ def check_task(address: str, told: TaskSpec, spec: TaskSpec) -> None:
         raise UserError(f"{address}: {names[0]} actions; those of {spec.id} are {names[1]}")
     if told.actions > spec.actions or (spec.continuous and told.actions != spec.actions):
         kind = "numbers in an action" if told.continuous else "actions"
-        raise UserError(f"{address}: {told.actions} {kind}; {spec.id} has {spec.actions}")
+        hint = f"; {said}" if (said := envs.numbering(spec.id)) else ""
+        raise UserError(f"{address}: {told.actions} {kind}; {spec.id} has {spec.actions}{hint}")
 
 
 def _module(name: str) -> Any:
