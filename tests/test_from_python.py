@@ -87,8 +87,15 @@ def test_a_comparison_takes_one_folder_and_writes_into_no_run(made):
     assert sorted(made[1].iterdir()) == before
 
 
-def test_a_callers_threads_are_put_back_and_threads_of_a_process_take_turns(made, tmp_path):
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
     torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_callers_threads_are_put_back_and_threads_of_a_process_take_turns(made, two_threads):
     alone, turns = rc.evaluate(made[1], episodes=3).returns, []
     assert torch.get_num_threads() == 2
     threads = [
