@@ -126,7 +126,7 @@ class Replay:
         clip, own = self.spec.reward_clip, slice(None) if which is None else which
         if clip is not None:
             reward = np.clip(reward, -clip, clip)
-        ended = terminated | truncated
+        ended, at = terminated | truncated, self.base + self.added % self.rows
         values = {
             "frame": encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs),
             "action": action,
@@ -135,11 +135,7 @@ class Replay:
             "age": self.open,
             **notes,
         }
-        at = self.base + self.added % self.rows
-        for name, noted in notes.items():
-            self.column(name, noted.shape[1:], noted.dtype)
-        if mask is not None:
-            self.column(ALLOWED, mask.shape[1:], mask.dtype)
+        self._make_room(notes if mask is None else {**notes, ALLOWED: mask})
         if ALLOWED in self.columns and ALLOWED not in notes:  # nothing was said before this step: all was allowed
             values[ALLOWED] = np.ones((self.streams, *self.columns[ALLOWED].shape[1:]), bool)
         if which is not None:  # indexing costs where nothing is chosen
@@ -157,6 +153,11 @@ class Replay:
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
         if ALLOWED in self.columns:
             self._allow_next(own, self.columns[ALLOWED][at] if mask is None else mask[own])
+
+    def _make_room(self, noted: Mapping[str, np.ndarray]) -> None:
+        """A column for each of what is noted from now on."""
+        for name, values in noted.items():
+            self.column(name, values.shape[1:], values.dtype)
 
     def _count(self, which: np.ndarray | None) -> None:
         """A step of all streams, or of those in `which`."""
