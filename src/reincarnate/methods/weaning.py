@@ -100,7 +100,7 @@ class Weans(Distils):
         if self.wean.anchor != "kind":
             return method
         wean = replace(self.wean, anchor=anchor_for(tells, learns, self.weight))
-        return replace(method, wean=wean)  # pyright: ignore[reportCallIssue]
+        return replace(method, wean=wean)  # pyright: ignore[reportArgumentType, reportCallIssue]
 
 
 @dataclass(frozen=True)
