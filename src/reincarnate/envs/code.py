@@ -106,7 +106,7 @@ class Code:
 
     def _around(self, function: FunctionType) -> list[Any]:
         """All that a function's result depends on, but for its own code."""
-        held = [self.value(cell.cell_contents) for cell in function.__closure__ or () if _is_filled(cell)]
+        held = [self.value(cell.cell_contents) for cell in function.__closure__ or () if is_filled(cell)]
         defaults = self.value([function.__defaults__, function.__kwdefaults__])
         return [defaults, held, self._globals(function)]
 
@@ -115,7 +115,7 @@ class Code:
 
         Of these numbers and texts are told as they are now: a cell of a notebook may change them alone.
         """
-        names, told = sorted(_names_in(function.__code__)), []
+        names, told = sorted(names_in(function.__code__)), []
         scopes = {"": function.__globals__}
         for module in map(_imported, sorted(_imports_in(function.__code__))):
             self._enter(module, scopes)
@@ -229,7 +229,8 @@ def _functions_in(attribute: Any) -> Iterator[FunctionType]:
     yield from (one for one in inside if isinstance(one, FunctionType))
 
 
-def _is_filled(cell: Any) -> bool:
+def is_filled(cell: Any) -> bool:
+    """Whether a closure's cell holds anything yet."""
     try:
         return cell.cell_contents is not cell
     except ValueError:
@@ -256,7 +257,8 @@ def _within(code: CodeType) -> Iterator[CodeType]:
             yield from _within(one)
 
 
-def _names_in(code: CodeType) -> set[str]:
+def names_in(code: CodeType) -> set[str]:
+    """The globals and attributes that a function's code names, and that of all within it."""
     return {name for one in _within(code) for name in one.co_names}
 
 

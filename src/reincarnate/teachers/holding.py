@@ -1,11 +1,13 @@
 """The numbers that a callable in Python answers from: those of networks and arrays that it names or holds."""
 
 from collections.abc import Iterator
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
 from torch import Tensor, nn
+
+from reincarnate.envs.code import is_filled, names_in
 
 DEEPEST = 4  # attributes of attributes: SB3's model.policy.mlp_extractor is 3 from the function that names the model
 MOST = 10_000  # objects that are looked at
@@ -47,8 +49,8 @@ def _held(thing: Any) -> Iterator[Any]:
         yield thing.__self__
         thing = thing.__func__
     if isinstance(thing, FunctionType):
-        yield from (cell.cell_contents for cell in thing.__closure__ or () if _filled(cell))
-        yield from (thing.__globals__[name] for name in _names(thing.__code__) if name in thing.__globals__)
+        yield from (cell.cell_contents for cell in thing.__closure__ or () if is_filled(cell))
+        yield from (thing.__globals__[name] for name in sorted(names_in(thing.__code__)) if name in thing.__globals__)
         yield from (*(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values())
     elif isinstance(thing, dict):
         yield from thing.values()
@@ -57,16 +59,3 @@ def _held(thing: Any) -> Iterator[Any]:
     elif not isinstance(thing, FunctionType | ModuleType | nn.Module | type | Tensor | np.ndarray):
         yield from getattr(thing, "__dict__", {}).values()
         yield vars(type(thing)).get("__call__")
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        return cell.cell_contents is not cell
-    except ValueError:
-        return False
-
-
-def _names(code: CodeType) -> list[str]:
-    """The globals that code names, that of functions inside it too."""
-    inner = [name for one in code.co_consts if isinstance(one, CodeType) for name in _names(one)]
-    return [*code.co_names, *inner]
