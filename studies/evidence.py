@@ -278,7 +278,7 @@ def findings(studies: dict[str, Study], curves: dict[str, dict[str, list]]) -> d
         found["1 qdagger against the others, PQN students"] = gains(study, ["qdagger"], study.labels)
         ways = ["qdagger", "qdagger, λ = 0"]
         found["2 n = 1 against λ-returns, PQN students"] = drops(studies["paper_pqn"], ways)
-        names = ("paper_pqn", "graded_pqn_taught", "graded_pqn_1m", "graded_pqn_250k")
+        names = ("paper_pqn", "graded_pqn_1m", "graded_pqn_250k")
         found["6 graded teachers, PQN students"] = graded(studies, names)
         found["an anchor of half of λ0, PQN students"] = gains(study, ["qdagger, anchor 1.5"], ["qdagger"])
         found["3 dqfd, PQN students"] = drops(study, ["dqfd"] if "dqfd" in study.labels else [])

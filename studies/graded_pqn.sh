@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# PQN agents of three grades, the teachers of graded_pqn_*.yaml: from scratch for 250,000 and for 1,000,000 env steps, and
-# taught by a real policy for 1,000,000 (QDagger, as in paper_pqn.yaml), into out/priors; agents that are there stay. About 25 minutes of one core.
+# PQN agents of two grades, the teachers of graded_pqn_*.yaml: from scratch for 250,000 and for 1,000,000 env steps, into
+# out/priors; agents that are there stay. About 12 minutes of one core.
 #   bash studies/graded_pqn.sh
 set -euo pipefail
 reincarnate=${REINCARNATE:-reincarnate}
@@ -16,8 +16,4 @@ agent() { # game, name, method and its flags
 for game in Breakout Asterix Freeway Seaquest; do
   agent $game pqn-250k scratch --env-steps 250000
   agent $game pqn-1m scratch --env-steps 1000000
-done
-for game in Breakout Asterix Freeway Seaquest; do
-  agent $game pqn-taught qdagger --offline-updates 3000 --teacher "prior:minatar-${game,,}-pgx" --data-env-steps 50000 \
-    --env-steps 1000000
 done

@@ -74,11 +74,12 @@ def test_without_a_teacher_that_leaves_there_is_no_anchor(method):
     assert BEST not in method.phases(1000)[-1].listens
 
 
-def test_the_anchor_is_half_of_lambda_for_values_that_a_policy_taught():
+def test_the_anchor_is_half_of_lambda_for_values_that_a_policy_taught_and_none_under_a_teacher_of_values():
     assert QDagger().suited(LOGITS, VALUES).wean.anchor == 1.5
     assert Kickstart(weight=0.5).suited(LOGITS, VALUES).wean.anchor == 0.5  # at least
-    for tells, learns in ((VALUES, VALUES), (LOGITS, LOGITS), ("gaussian", "squashed")):  # not studied, or not better
+    for tells, learns in ((LOGITS, LOGITS), ("gaussian", "squashed")):  # not studied, or not better
         assert QDagger().suited(tells, learns).wean.anchor == 0.5
+    assert QDagger().suited(VALUES, VALUES).wean.anchor == 0.0  # the paper's
     assert QDagger(wean=Weaning(anchor=0.2)).suited(LOGITS, VALUES).wean.anchor == 0.2
     anchored = QDagger(temperature=1.0).suited(LOGITS, VALUES).phases(1000)[1].objective.terms[1]
     assert anchored.weight == Scaled(1.5, Rest(QDagger().wean.schedule()))

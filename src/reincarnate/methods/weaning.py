@@ -48,7 +48,13 @@ def temperature_for(tells: str) -> float:
 
 
 def anchor_for(tells: str, learns: str, weight: float) -> float:
-    """The anchor of a student that predicts `learns`, taught with λ0 = `weight` by a teacher that tells this."""
+    """The anchor of a student that predicts `learns`, taught with λ0 = `weight` by a teacher that tells this.
+
+    None under a teacher of action values, the paper's kind: what it taught are values, and a student that is held by
+    its own best does not pass a weak one.
+    """
+    if tells == VALUES:
+        return 0.0
     return max(LEAST_ANCHOR, ANCHORED * weight) if (tells, learns) == (LOGITS, VALUES) else LEAST_ANCHOR
 
 
