@@ -1022,7 +1022,7 @@ def test_settings_without_a_name_are_dqns():
         (Modern(sigma=0.0), "sigma"),
         (Modern(shrink=1.5), "shrink"),
         (QRDQN(quantiles=0), "quantiles"),
-        (QRDQN(quantiles=1), "quantiles 1 is too small; at least 2"),
+        (QRDQN(quantiles=1), "quantiles 1 is too small; at least 2 are needed"),
         (QRDQN(kappa=-1.0), "kappa"),
         (IQN(samples=0), "samples"),
         (IQN(acting=0), "acting"),

@@ -254,8 +254,8 @@ class _Writer(yaml.SafeDumper):
 
 
 _Strict.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-_Strict.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))  # of what is not in quotes
-_Writer.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))
+for _yaml in (_Strict, _Writer):  # of what is not in quotes
+    _yaml.add_implicit_resolver("tag:yaml.org,2002:float", EXPONENT, list("+-.0123456789"))
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

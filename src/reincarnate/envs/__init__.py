@@ -123,10 +123,9 @@ def numbering(env: Env) -> str:
     """What to say of actions where a task's own do not begin at 0, as ours do; "" of all others, and unknown ones."""
     try:
         family, named = family_of(env)
-        first = family.first_action(named) if hasattr(family, "first_action") else 0
+        return family.numbering(named) if hasattr(family, "numbering") else ""
     except UserError:
         return ""
-    return f"actions are numbered from 0 here, the task's own begin at {first}" if first else ""
 
 
 def suggested(env: Env) -> Mapping[str, Any]:

@@ -97,8 +97,8 @@ def remarks(env: str | TaskSettings) -> list[str]:
         _close(made)
     said = [f"{task.id}: {key or 'the observation'} is text and is left out" for key in see.left_out]
     said += [f"{task.id}: {told}" for told in filter(None, map(flattened, see.parts))]
-    if first:
-        said.append(f"{task.id}: actions are numbered from 0 here, the task's own begin at {first}")
+    if numbers := _numbering(first):
+        said.append(f"{task.id}: {numbers}")
     if limit is None:
         said.append(
             f"{task.id} has no time limit: episodes are cut after {LONGEST:,} env steps; --max-episode-steps changes it"
@@ -106,14 +106,18 @@ def remarks(env: str | TaskSettings) -> list[str]:
     return said
 
 
-def first_action(env: str | TaskSettings) -> int:
-    """The task's own number of the action that is 0 here."""
+def numbering(env: str | TaskSettings) -> str:
+    """What to say of actions where a task's own do not begin at 0, as ours do; "" of all others."""
     task = settings_of(env)
     made, _ = _bare(task, _registration(task))
     try:
-        return _first(made)
+        return _numbering(_first(made))
     finally:
         _close(made)
+
+
+def _numbering(first: int) -> str:
+    return f"actions are numbered from 0 here, the task's own begin at {first}" if first else ""
 
 
 def _first(made: Any) -> int:

@@ -137,15 +137,14 @@ def _columns(boxes: dict[str, Box]) -> dict[str, int]:
     """How far right each box is: right of the deepest that it stands on. Records that run in a circle end."""
     columns: dict[str, int] = {}
     for start in boxes:
-        way = {start: iter(boxes[start].parents)}  # from there down, each box with those that it stands on
-        while way and start not in columns:
-            key, parents = next(reversed(way.items()))
-            below = next((p.sha256 for p in parents if p.sha256 not in columns and p.sha256 not in way), None)
+        way = [] if start in columns else [start]  # from there down
+        while way:
+            parents = [parent.sha256 for parent in boxes[way[-1]].parents]
+            below = next((parent for parent in parents if parent not in columns and parent not in way), None)
             if below is not None:
-                way[below] = iter(boxes[below].parents)
+                way.append(below)
                 continue
-            del way[key]
-            known = [columns[parent.sha256] for parent in boxes[key].parents if parent.sha256 in columns]
+            key, known = way.pop(), [columns[parent] for parent in parents if parent in columns]
             columns[key] = max(known, default=-1) + (not known or not _hangs(boxes[key]))
     return columns
 

@@ -48,9 +48,12 @@ def _refuse(wrong: bool, what: str) -> None:
         raise UserError(what)
 
 
-def _check_count(name: str, count: int, least: int) -> None:
-    """Raise UserError for outputs that are too few, or more than any network has; before tensors are made of them."""
-    _refuse(count < least, f"--student.{name} {count} is too small; at least {least}")
+def check_count(name: str, count: int) -> None:
+    """Raise UserError for outputs that are too few, or more than any network has; before tensors are made of them.
+
+    Networks of one output a state have no axis of atoms or quantiles.
+    """
+    _refuse(count < 2, f"--student.{name} {count} is too small; at least 2 are needed")
     _refuse(count > MOST_OUTPUTS, f"--student.{name} {count} is too many; at most {MOST_OUTPUTS:,}")
 
 
@@ -149,7 +152,7 @@ class Categorical(_Deterministic):
         return self.atoms
 
     def __post_init__(self):
-        _check_count("atoms", self.atoms, 2)
+        check_count("atoms", self.atoms)
         # made here, once: made later, it could be made while a program is traced, and be no real tensor
         object.__setattr__(self, "support", distributions.support(self.low, self.high, self.atoms))
 
@@ -191,7 +194,7 @@ class Histogram(_Deterministic):
         return self.atoms
 
     def __post_init__(self):
-        _check_count("atoms", self.atoms, 2)
+        check_count("atoms", self.atoms)
         object.__setattr__(self, "support", distributions.support(self.low, self.high, self.atoms))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:
@@ -229,7 +232,7 @@ class Quantiles(_Deterministic):
         return self.count
 
     def __post_init__(self):
-        _check_count("quantiles", self.count, 2)  # networks of one output a state have no axis of quantiles
+        check_count("quantiles", self.count)
         object.__setattr__(self, "fractions", distributions.midpoints(self.count))
 
     def values(self, out: Tensor) -> Float[Tensor, "B A"]:

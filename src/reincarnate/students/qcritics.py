@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reincarnate.errors import UserError
 from reincarnate.losses import actor_critic, distributions
+from reincarnate.students.critics import check_count
 
 Outputs = Float[Tensor, "N B *K"]
 Each = Float[Tensor, "B"]
@@ -87,8 +88,7 @@ class TruncatedQuantiles:
 
     def check(self) -> None:
         """Raise UserError where there is no distribution, or no quantile of it would be left."""
-        if self.quantiles < 2:
-            raise UserError(f"--student.quantiles {self.quantiles} is too small; at least 2 are needed")
+        check_count("quantiles", self.quantiles)
         if not 0 <= self.drop < self.quantiles:
             raise UserError(f"--student.drop {self.drop} must leave some of --student.quantiles {self.quantiles}")
 

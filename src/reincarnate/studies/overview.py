@@ -5,6 +5,7 @@ from typing import Any
 
 from reincarnate import report, ui
 from reincarnate.errors import UserError
+from reincarnate.files.finished import refuse_inside_a_run
 from reincarnate.report.runs import NOT_BEGUN, Loaded, Missing, left_out, load_runs, unfinished
 from reincarnate.studies.pins import read_study_record
 
@@ -15,6 +16,7 @@ def report_study(directory: Path, out: Path | None = None, seed: int = 0, quiet:
     Says which runs are not counted and what cannot be concluded. Raises UserError where no run has a score, or runs
     do not stand on the same prior, protocol and budget.
     """
+    refuse_inside_a_run(out or directory)
     kept, found = directory / "index.json", {}
     if report.is_report(directory):
         title, out, loaded = report.title_of(kept), out or directory, report.load_published(kept)
