@@ -33,7 +33,20 @@ FORMAT1 = Path(__file__).parent / "fixtures" / "format1"
 
 ROOMS = (  # each may import those after it
     *("__main__", "cli", "sharing", "advice", "studies", "run", "report", "priors", "store", "training", "teachers"),
-    *("agents", "students", "methods", "data", "nets", "losses", "envs", "config", "ui", "files", "surroundings"),
+    *(
+        "agents",
+        "students",
+        "methods",
+        "data",
+        "nets",
+        "native",
+        "losses",
+        "envs",
+        "config",
+        "ui",
+        "files",
+        "surroundings",
+    ),
     *("plugins", "types", "seeds", "errors"),
 )
 MODULES = {

@@ -325,7 +325,7 @@ def test_a_programs_updates_are_the_plain_ones_also_with_a_teacher_whose_weight_
 
 def test_a_batch_of_another_size_and_prior_data_are_learnt_from_plainly(monkeypatch):
     monkeypatch.setattr(torch._inductor, "compile", interpreted)
-    student = TINY.newborn(POINT, 0)
+    student = TINY.newborn(ARM, 0)
     student.compile()
     whole, rng = student.prepare(rollout(student)), np.random.default_rng(0)
     assert student._program(whole, Weighing()) is not None

@@ -28,9 +28,12 @@ class Transitions:
     gamma: float = 0.99
     next_action: bool = False
     powers: np.ndarray = field(init=False, repr=False, compare=False)
+    discounts: np.ndarray = field(init=False, repr=False, compare=False)  # of one step, by its flags
 
     def __post_init__(self):
         object.__setattr__(self, "powers", (self.gamma ** np.arange(self.n_step + 1)).astype(np.float32))
+        ends = np.arange(256, dtype=np.uint8) & TERMINATED
+        object.__setattr__(self, "discounts", np.where(ends, 0, self.gamma).astype(np.float32))
 
     @property
     def ahead(self) -> int:
@@ -40,17 +43,20 @@ class Transitions:
     def gather(self, rows: Replay, stream: np.ndarray | int, position: np.ndarray, names: Sequence[str]) -> Batch:
         """The transitions that begin at these positions [B] of these streams."""
         base, columns = rows.base[stream], rows.columns
-        at = base + position % rows.rows
-        flags, reward, steps = columns["flags"][at], columns["reward"][at], 1
+        at = rows.place(stream, position)
+        flags, reward, steps = columns["flags"].take(at), columns["reward"].take(at), 1
         for k in range(1, self.n_step):
             going = flags & ENDED == 0
             ahead = base + (position + k) % rows.rows
             reward = reward + np.where(going, self.powers[k] * columns["reward"][ahead], np.float32(0))
             flags = np.where(going, columns["flags"][ahead], flags)
             steps = steps + going
-        discount = np.where(flags & TERMINATED, np.float32(0), self.powers[steps])
+        if self.n_step == 1:
+            discount = self.discounts.take(flags)
+        else:
+            discount = np.where(flags & TERMINATED, np.float32(0), self.powers[steps])
         successor = position + steps
-        after = base + successor % rows.rows
+        after = rows.place(stream, successor)
         batch = Batch(
             obs=rows.observe(base, position, at),
             action=_actions(rows, at),
@@ -150,7 +156,7 @@ AnyLayout = Transitions | Sequences | Rollout
 
 def _actions(rows: Replay, at: np.ndarray) -> Tensor:
     """Actions as learners know them: int64, or of continuous tasks in [-1, 1]."""
-    actions = rows.columns["action"][at]
+    actions = rows.columns["action"].take(at, 0)
     if not rows.spec.continuous:
         return torch.from_numpy(actions.astype(np.int64))
     return torch.from_numpy(to_unit(rows.spec, actions))

@@ -123,6 +123,8 @@ class Replay:
         were played, where it is given. `mask` says what is allowed in what is acted on next, `next_mask` in `next_obs`.
         `carry` [streams, H] is the actor's memory before the step.
         """
+        if self.streams == 1 and not (predictions or notes or self._more) and which is None and mask is None:
+            return self._add_one(obs, action, reward, terminated, truncated, next_obs)
         clip, own = self.spec.reward_clip, slice(None) if which is None else which
         if clip is not None:
             reward = np.clip(reward, -clip, clip)
@@ -153,6 +155,38 @@ class Replay:
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
         if ALLOWED in self.columns:
             self._allow_next(own, self.columns[ALLOWED][at] if mask is None else mask[own])
+
+    @property
+    def _more(self) -> bool:
+        """Whether rows have more to them than every table's."""
+        return self.carries is not None or ALLOWED in self.columns
+
+    def _add_one(
+        self,
+        obs: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        terminated: np.ndarray,
+        truncated: np.ndarray,
+        next_obs: np.ndarray,
+    ) -> None:
+        """A plain step of a single stream, in numbers instead of arrays of one: small networks wait for it."""
+        columns, clip, paid, at = self.columns, self.spec.reward_clip, reward[0], int(self.added[0]) % self.rows
+        ended = bool(terminated[0] or truncated[0])
+        columns["frame"][at] = encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs)[0]
+        columns["action"][at] = action[0]
+        columns["reward"][at] = paid if clip is None else min(max(paid, -clip), clip)
+        columns["flags"][at] = (ENDED if ended else 0) | (TERMINATED if terminated[0] else 0)
+        columns["age"][at] = self.open[0]
+        self._count(None)
+        if ended:
+            self._tail(np.zeros(1, np.intp), next_obs)
+
+    def place(self, stream: np.ndarray | int, position: np.ndarray) -> np.ndarray:
+        """The rows of the table at these positions of streams."""
+        if self.streams == 1:
+            return position if self.added[0] < self.rows else position % self.rows
+        return self.base[stream] + position % self.rows
 
     def _make_room(self, noted: Mapping[str, np.ndarray]) -> None:
         """A column for each of what is noted from now on."""

@@ -46,7 +46,7 @@ class Uniform:
         if high <= low:
             raise ValueError(NOTHING_YET)
         flags, position = replay.columns["flags"], rng.integers(low, high, size=n)
-        while np.count_nonzero(tails := flags[position % replay.rows] & TAIL):
+        while np.count_nonzero(tails := flags.take(replay.place(0, position)) & TAIL):
             again = tails.nonzero()[0]
             position[again] = rng.integers(low, high, size=len(again))
         return position

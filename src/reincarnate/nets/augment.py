@@ -11,6 +11,9 @@ from torch import Tensor
 
 from reincarnate.nets.torsos import as_float
 
+SHIFT_PAD = 4  # pixels, Kostrikov et al. (2021)
+INTENSITY = 0.05  # Agarwal et al. (2022)
+
 
 def shift(obs: Shaped[Tensor, "B C H W"], offsets: Int64[Tensor, "B 2"], pad: int = 4) -> Shaped[Tensor, "B C H W"]:
     """Pad by repeating the border `pad` times, and crop each example at its (row, column) offset in 0..2·pad.
@@ -27,6 +30,16 @@ def shift(obs: Shaped[Tensor, "B C H W"], offsets: Int64[Tensor, "B 2"], pad: in
 def intensity(obs: Shaped[Tensor, "B ..."], scale: Float32[Tensor, "B"]) -> Float32[Tensor, "B ..."]:
     """Observations as floats (`as_float`), each example times its scale."""
     return as_float(obs) * scale.reshape(-1, *[1] * (obs.ndim - 1))
+
+
+def augmented(obs: Tensor | None, how: str, rng: np.random.Generator) -> Tensor | None:
+    """Observations moved at random, and with `how` "shift-intensity" made lighter or darker."""
+    if obs is None:
+        return None
+    obs = shift(obs, draw_shift(len(obs), SHIFT_PAD, rng), SHIFT_PAD)
+    if how == "shift":
+        return obs
+    return intensity(obs, draw_intensity(len(obs), INTENSITY, rng))
 
 
 def draw_shift(n: int, pad: int, rng: np.random.Generator) -> Int64[Tensor, "n 2"]:

@@ -6,6 +6,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from reincarnate.native import Kernels
+from reincarnate.native import Tower as Told
+from reincarnate.nets.compiled import CompiledTower
 from reincarnate.nets.qnet import QNetwork
 from reincarnate.nets.torsos import MLP
 from reincarnate.nets.towers import Graded, Tower, flat
@@ -16,11 +19,12 @@ class FusedMLP:
 
     alone = True
 
-    def __init__(self, network: QNetwork):
+    def __init__(self, network: QNetwork, kernels: Kernels | None = None):
         assert fits(network)
-        self._tower = Tower.of([*network.torso.layers, network.advantage])  # pyright: ignore
+        tower = Tower.of([*network.torso.layers, network.advantage])  # pyright: ignore
+        self.kernels, self._tower = kernels, CompiledTower(kernels, tower) if kernels else tower
         self._graded, self._outputs = Graded([self._tower]), network.outputs
-        self._turned = [(bias, weight.t()) for weight, bias, _, _ in self._tower.layers]  # ready to multiply
+        self._turned = [(bias, weight.t()) for weight, bias, _, _ in tower.layers]  # ready to multiply
 
     def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
         """The network's outputs; differentiable exactly where autograd is on."""
@@ -37,8 +41,15 @@ class FusedMLP:
         self._tower.backward(steps, slope)
         return found
 
+    @property
+    def told(self) -> Told:
+        """The layers, for a kernel."""
+        return self._tower.told  # pyright: ignore[reportAttributeAccessIssue]
+
     def _through(self, x: Tensor) -> Tensor:
         """The output alone, in as few calls as there are: acting on one observation is nothing but calls."""
+        if self.kernels:
+            return self._tower.forward(x)[-1]
         *hidden, (bias, weight) = self._turned
         for own, turned in hidden:
             x = torch.addmm(own, x, turned).relu_()

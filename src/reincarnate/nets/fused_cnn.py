@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reincarnate.native import Kernels
+from reincarnate.nets.compiled import CompiledConvolution
 from reincarnate.nets.qnet import QNetwork
 from reincarnate.nets.torsos import MinAtarCNN, as_float
 from reincarnate.nets.towers import Graded
@@ -32,9 +34,10 @@ class FusedCNN:
 
     alone = True
 
-    def __init__(self, network: QNetwork):
+    def __init__(self, network: QNetwork, kernels: Kernels | None = None):
         assert fits_cnn(network)
-        self._passes, self._outputs = _Passes(network), network.outputs
+        self.kernels = kernels
+        self._passes, self._outputs = _Passes(network, kernels), network.outputs
         self._graded = Graded([self._passes])
 
     def __call__(self, obs: Tensor) -> Float[Tensor, "B A *K"]:
@@ -54,17 +57,19 @@ class FusedCNN:
 class _Passes:
     """A convolution, hidden layers and a head; norms where there are any."""
 
-    def __init__(self, network: QNetwork):
+    def __init__(self, network: QNetwork, kernels: Kernels | None):
         torso: MinAtarCNN = network.torso  # pyright: ignore[reportAssignmentType]
-        self._conv, self._norm = torso.conv1, _norm(torso.norm1)
+        self._conv = CompiledConvolution(kernels, torso.conv1) if kernels else _Convolution(torso.conv1)
+        self._norm = _norm(torso.norm1)
         self._hidden = [(layer, _norm(norm)) for layer, norm in zip(torso.fc.layers, torso.fc.norms, strict=True)]
         self._head = network.advantage
 
     def forward(self, x: Tensor) -> list[Any]:
         """Each layer's input with what its norm read, and the outputs [B, A·K] last."""
-        x = as_float(x).permute(0, 3, 1, 2)  # forwards the kernel is quicker if copied, backwards as it lies
-        y, normed = _normalised(F.conv2d(x.contiguous(), self._conv.weight, self._conv.bias), self._norm)
-        steps: list[Any] = [(x, normed)]
+        kept, y = self._conv.forward(x)
+        shape = y.shape
+        y, normed = _normalised(y, self._norm)
+        steps: list[Any] = [(kept, shape, normed)]
         h = y.flatten(1).relu_()
         for layer, norm in self._hidden:
             y, normed = _normalised(F.linear(h, layer.weight, layer.bias), norm)  # pyright: ignore
@@ -74,20 +79,32 @@ class _Passes:
 
     def backward(self, steps: list[Any], grad: Float[Tensor, "B O"]) -> None:
         """Write all gradients into their windows."""
-        (x, first), *hidden, (above, _) = steps
+        (kept, shape, first), *hidden, (above, _) = steps
         grad = _linear_backward(self._head, above, grad)
         for (layer, norm), (below, normed) in zip(reversed(self._hidden), reversed(hidden), strict=True):
             grad = _norm_backward(norm, normed, torch.ops.aten.threshold_backward(grad, above, 0))
             grad, above = _linear_backward(layer, below, grad), below
-        grad = torch.ops.aten.threshold_backward(grad, above, 0).view(len(x), *self._shape(x))
-        grad, conv = _norm_backward(self._norm, first, grad), self._conv
-        sizes = [conv.out_channels], [1, 1], [0, 0], [1, 1], False, [0, 0], 1
-        found = torch.ops.aten.convolution_backward(grad, x, conv.weight, *sizes, [False, True, True])
-        _written(conv, *found[1:])
+        grad = torch.ops.aten.threshold_backward(grad, above, 0).view(shape)
+        self._conv.backward(kept, _norm_backward(self._norm, first, grad))
 
-    def _shape(self, x: Tensor) -> tuple[int, int, int]:
-        less = self._conv.kernel_size[0] - 1
-        return self._conv.out_channels, x.shape[2] - less, x.shape[3] - less
+
+class _Convolution:
+    """The first layer by torch's kernels; observations [B, H, W, C]."""
+
+    def __init__(self, layer: nn.Conv2d):
+        self._layer = layer
+
+    def forward(self, obs: Tensor) -> tuple[Tensor, Tensor]:
+        """What its gradient needs, and the output [B, F, H, W]."""
+        x = as_float(obs).permute(0, 3, 1, 2)  # forwards the kernel is quicker if copied, backwards as it lies
+        return x, F.conv2d(x.contiguous(), self._layer.weight, self._layer.bias)
+
+    def backward(self, x: Tensor, grad: Tensor) -> None:
+        """Write the gradients of weights and biases into their windows."""
+        layer = self._layer
+        sizes = [layer.out_channels], [1, 1], [0, 0], [1, 1], False, [0, 0], 1
+        found = torch.ops.aten.convolution_backward(grad, x, layer.weight, *sizes, [False, True, True])
+        _written(layer, *found[1:])
 
 
 def fits_cnn(network: nn.Module) -> bool:

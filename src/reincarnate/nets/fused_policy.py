@@ -7,7 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reincarnate.native import Kernels
+from reincarnate.native import Tower as Told
 from reincarnate.nets.actors import ActorCritic, CategoricalHead, GaussianHead
+from reincarnate.nets.compiled import CompiledTower
 from reincarnate.nets.dense import Dense
 from reincarnate.nets.few import FewRows
 from reincarnate.nets.towers import Graded, Tower, flat
@@ -16,16 +19,17 @@ from reincarnate.nets.towers import Graded, Tower, flat
 class FusedActorCritic:
     """The passes of an actor-critic, reading its parameters where they lie; observations as its layers see them."""
 
-    def __init__(self, network: ActorCritic):
+    def __init__(self, network: ActorCritic, kernels: Kernels | None = None):
         assert fits(network)
+        self.kernels = kernels
         head = network.head
         last = head.logits if isinstance(head, CategoricalHead) else head.mean
-        self.actor = _tower(network.torso, last)  # pyright: ignore[reportArgumentType]
-        self.critic = _tower(network.critic_torso, network.value)  # pyright: ignore[reportArgumentType]
+        towers = _tower(network.torso, last), _tower(network.critic_torso, network.value)  # pyright: ignore
+        self.actor, self.critic = (CompiledTower(kernels, tower) if kernels else tower for tower in towers)
         self.log_std = None if isinstance(head, CategoricalHead) else head.log_std
         self._graded = Graded([self.actor, self.critic])
-        on_host = network.value.weight.device.type == "cpu"
-        self._few = FewRows(self.actor, self.log_std) if on_host else None  # pyright: ignore[reportArgumentType]
+        by_numpy = network.value.weight.device.type == "cpu" and not kernels
+        self._few = FewRows(towers[0], self.log_std) if by_numpy else None  # pyright: ignore[reportArgumentType]
 
     def __call__(self, obs: Tensor) -> tuple[Tensor, Tensor]:
         """Predictions [B, K] and values [B], differentiable."""
@@ -44,6 +48,11 @@ class FusedActorCritic:
         self.actor.backward(acting, of_x[:, : out.shape[1]])
         self.critic.backward(judging, of_value[:, None])
         return found
+
+    @property
+    def told(self) -> tuple[Told, Told]:
+        """The layers of actor and critic, for a kernel."""
+        return self.actor.told, self.critic.told  # pyright: ignore[reportAttributeAccessIssue]
 
     def tell(self, obs: Tensor) -> Tensor:
         """Predictions [B, K], without gradient."""

@@ -6,9 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from reincarnate.native import Kernels
+from reincarnate.native import Tower as Told
+from reincarnate.nets.compiled import CompiledTower
 from reincarnate.nets.flat import Flat
 from reincarnate.nets.fused import fits
 from reincarnate.nets.torsos import as_float
+from reincarnate.nets.towers import Layer, Tower, flat
 
 
 class FusedStack:
@@ -16,15 +20,31 @@ class FusedStack:
 
     alone = False
 
-    def __init__(self, stack: Flat):
-        assert fits(stack.module) and stack.grad is not None
+    def __init__(self, stack: Flat, kernels: Kernels | None = None):
+        assert fits(stack.module)
+        self.kernels = kernels
         torso = stack.module.torso
         names = [*(f"torso.layers.{i}" for i in range(len(torso.layers))), "advantage"]  # pyright: ignore
-        data, grad = stack.windows(stack.data), stack.windows(stack.grad)
-        self._seeds = len(stack.data)
+        data, self._seeds = stack.windows(stack.data), len(stack.data)
+        grad = stack.windows(stack.data if stack.grad is None else stack.grad)
         self._layers = [
             (data[f"{n}.bias"][:, None], data[f"{n}.weight"].mT, grad[f"{n}.bias"], grad[f"{n}.weight"]) for n in names
         ]
+        if kernels:
+            parts: list[Layer] = [
+                (data[f"{n}.weight"][0], data[f"{n}.bias"][0], weight[0], bias[0])
+                for n, (*_, bias, weight) in zip(names, self._layers, strict=True)
+            ]
+            self._tower = CompiledTower(kernels, Tower(parts), self._seeds, stack.data.stride(0))
+
+    def __call__(self, obs: Tensor) -> Tensor:
+        """The outputs [S·B, A], by compiled kernels."""
+        return self._tower.forward(flat(obs))[-1]
+
+    @property
+    def told(self) -> Told:
+        """The layers, for a kernel."""
+        return self._tower.told
 
     def descend(self, obs: Tensor, loss: Callable[[Tensor], tuple[Tensor, Tensor]]) -> Tensor:
         """Fill the stack's gradient with a loss's, which knows its derivative by the outputs [S·B, A]; returns it."""

@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float32
 from torch import Tensor
 
+from reincarnate.native import Kernels
+
 OptimizerName = Literal["adam", "rmsprop"]
 PolicyOptimizer = Literal["adam", "rmsprop"]
 """Of on-policy students, whose RMSProp is PyTorch's."""
@@ -24,6 +26,9 @@ class Optimizer(Protocol):
 
     state: dict[str, Tensor]
 
+    @property
+    def kernels(self) -> Kernels | None: ...  # compiled ones that it uses
+
     def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None: ...
 
 
@@ -32,6 +37,8 @@ class Adam:
 
     `decay` is AdamW's decoupled weight decay (Loshchilov & Hutter, 2019).
     """
+
+    kernels: Kernels | None = None
 
     def __init__(
         self,
@@ -45,9 +52,15 @@ class Adam:
         zeros = partial(torch.zeros, dtype=torch.float32, device=device)
         self.state = {"mean": zeros(size), "square": zeros(size), "steps": zeros(())}
 
-    @torch.no_grad()
     def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
         """One step; the shapes of `data`, `grad` and the moments agree."""
+        if self.kernels:
+            self.kernels.adam(data, grad, self.state, lr, (*self.betas, self.eps, self.decay))
+        else:
+            self._by_torch(data, grad, lr)
+
+    @torch.no_grad()
+    def _by_torch(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
         state = self.state
         state["steps"] += 1
         taken = state["steps"]
@@ -77,6 +90,8 @@ class RMSProp:
     ε inside the root, as in TensorFlow and in Graves' equation 40; PyTorch adds it outside.
     """
 
+    kernels: Kernels | None = None
+
     def __init__(self, size: int, eps: float, smoothing: float = 0.95, device: torch.device | None = None):
         self.eps, self.smoothing = eps, smoothing
         self.state = {name: torch.zeros(size, dtype=torch.float32, device=device) for name in ("mean", "square")}
@@ -95,6 +110,8 @@ class RMSProp:
 
 class UncentredRMSProp:
     """RMSProp as PyTorch has it, step / (√v + ε), and so the A2C of Stable-Baselines3 (smoothing 0.99, ε 1e-5)."""
+
+    kernels: Kernels | None = None
 
     def __init__(self, size: int, eps: float, smoothing: float = 0.99, device: torch.device | None = None):
         self.eps, self.smoothing = eps, smoothing
@@ -118,13 +135,18 @@ def _by_rate(lr: Rate, *stacks: Tensor) -> list[tuple[Any, ...]]:
     return [(rate, *[[stack[i] for i in rows] for stack in stacks]) for rate, rows in own.items()]
 
 
-def clip_norm(grad: Float32[Tensor, "*S P"], limit: float, optimizer: object = None) -> None:
+def clip_norm(
+    grad: Float32[Tensor, "*S P"], limit: float, optimizer: "Optimizer | UncentredRMSProp | None" = None
+) -> None:
     """Scale each row of gradients, in place, so that its norm is at most `limit`.
 
     Parameters that the optimiser leaves alone have no part in the norm, as where they ask for no gradient.
     """
     if isinstance(optimizer, Frozen):
         grad.masked_fill_(optimizer.mask, 0.0)
+    if optimizer is not None and optimizer.kernels:
+        optimizer.kernels.clip(grad, limit)
+        return
     norm = torch.linalg.vector_norm(grad, dim=-1, keepdim=True)  # `grad.norm` says the same after more questions
     grad.mul_((limit / (norm + 1e-6)).clamp_(max=1.0))
 
@@ -161,11 +183,20 @@ def adopt(optimizer: Any, name: str, data: Tensor, state: dict[str, Tensor]) -> 
 class Frozen:
     """An optimiser that leaves some parameters alone, whatever their gradient, decay or momentum."""
 
-    def __init__(self, inner: Optimizer, mask: Bool[Tensor, "P"]):
+    def __init__(self, inner: Any, mask: Bool[Tensor, "P"]):
         self.inner, self.mask, self.state = inner, mask, inner.state
 
+    @property
+    def kernels(self) -> Kernels | None:
+        """Those of the optimiser within."""
+        return self.inner.kernels
+
+    @kernels.setter
+    def kernels(self, compiled: Kernels | None) -> None:
+        self.inner.kernels = compiled
+
     @torch.no_grad()
-    def step(self, data: Tensor, grad: Tensor, lr: float) -> None:
+    def step(self, data: Tensor, grad: Tensor, lr: Rate) -> None:
         """One step of the others."""
         kept = data.clone()
         self.inner.step(data, grad, lr)

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from reincarnate.native import Kernels
 from reincarnate.nets.fused import FusedMLP, fits
 from reincarnate.nets.fused_cnn import FusedCNN, fits_cnn
 
@@ -9,8 +10,8 @@ Plain = FusedMLP | FusedCNN
 """A network that is small and plain enough to know its own gradient: `net(obs)`, and `net.descend(obs, loss)`."""
 
 
-def quickest(network: nn.Module) -> Plain | None:
-    """A quicker way through a small plain network than its modules; None where there is none."""
+def quickest(network: nn.Module, kernels: Kernels | None = None) -> Plain | None:
+    """A quicker way through a small plain network than its modules, by kernels if given; None: there is none."""
     if fits(network):
-        return FusedMLP(network)  # pyright: ignore[reportArgumentType]
-    return FusedCNN(network) if fits_cnn(network) else None  # pyright: ignore[reportArgumentType]
+        return FusedMLP(network, kernels)  # pyright: ignore[reportArgumentType]
+    return FusedCNN(network, kernels) if fits_cnn(network) else None  # pyright: ignore[reportArgumentType]

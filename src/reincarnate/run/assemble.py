@@ -13,6 +13,7 @@ from reincarnate.envs.several import is_several
 from reincarnate.envs.vector import Fleet, shares_seeds
 from reincarnate.errors import UserError
 from reincarnate.losses.logged import RETURN
+from reincarnate.native import kernels
 from reincarnate.priors.weights import reuse
 from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
@@ -47,10 +48,7 @@ def assemble(
     trainings = [_training(p, memory, data) for p, memory in zip(prepared, memories, strict=True)]
     for p, training in zip(prepared, trainings, strict=True):
         _begin(p, training, note)
-    compiled = compiles(run, spec, seeds)
-    if compiled:
-        cuda = device_of(run.device).type == "cuda"
-        note("updates are recorded as CUDA graphs" if cuda else "updates are compiled; the first takes 5 to 25 s")
+    compiled = _compiled(first, trainings[0].student, seeds, note)
     if whole is not None:
         stack = stacker(run.student)
         assert stack is not None
@@ -199,6 +197,21 @@ def _follow_returns(run: Run, memories: Sequence[Memory]) -> None:
     if any(RETURN in getattr(term, "columns", ()) for term in terms):
         for memory in memories:
             memory.follow_returns(RETURN)
+
+
+def _compiled(first: Prepared, student: Student, seeds: int, note: Note) -> bool:
+    """Whether updates are compiled; says how."""
+    run, fits = first.run, getattr(student, "fits_kernels", None)
+    by_kernels = fits is not None and fits(seeds)
+    if not compiles(run, first.spec, seeds, by_kernels):
+        return False
+    if device_of(run.device).type == "cuda":
+        note("updates are recorded as CUDA graphs")
+    elif by_kernels and kernels() is not None:
+        note("updates are by compiled kernels")
+    else:
+        note("updates are compiled; the first takes 5 to 25 s")
+    return True
 
 
 def _quicken(student: Student, compiled: bool, overlap: bool) -> None:

@@ -29,7 +29,7 @@ from reincarnate.run.suits import check_priors, check_words, tells_alike
 from reincarnate.run.videos import check_video
 from reincarnate.seeds import stream
 from reincarnate.students import check_student, compilable, making, stacker
-from reincarnate.students.gradient import PAYS_AFTER, can_compile
+from reincarnate.students.gradient import KERNELS_PAY_AFTER, PAYS_AFTER, can_compile
 from reincarnate.teachers.fit import open_for
 from reincarnate.training.evaluate import check_metric
 from reincarnate.types import Settings, Student, TaskSpec, Teacher
@@ -285,8 +285,11 @@ def threads(run: Run, spec: TaskSpec) -> int:
     return max(1, min(8, os.cpu_count() or 1) // 2) if natural_torso(spec) in SCREENS else 1
 
 
-def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
-    """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing."""
+def compiles(run: Run, spec: TaskSpec, seeds: int = 1, by_kernels: bool = False) -> bool:
+    """Whether updates are compiled: a function of the settings and of there being a compiler, never of timing.
+
+    `by_kernels`: the student's network is one that the compiled kernels are for (`fits_kernels`).
+    """
     cuda = device_of(run.device).type == "cuda"
     if follows_features(run) or not compilable(run.student, cuda):
         return False
@@ -296,4 +299,5 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1) -> bool:
         return True  # graphs are recorded in milliseconds
     alone = stacker(run.student) is None  # each seed has a program of its own
     total = (1 if alone else seeds) * sum(updates(phase, run.student, run.copies) for phase in run.phases())
-    return natural_torso(spec) not in SCREENS and total >= PAYS_AFTER and can_compile()
+    pays = KERNELS_PAY_AFTER if by_kernels else PAYS_AFTER
+    return natural_torso(spec) not in SCREENS and total >= pays and can_compile()

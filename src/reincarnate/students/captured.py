@@ -192,7 +192,7 @@ def _forget(table: OrderedDict[Any, Any]) -> None:
 
 def _handed_out(learnt: Learnt) -> Learnt:
     """Results of a replay, whose means the next one shall not change."""
-    return Learnt({name: mean.clone() for name, mean in learnt.means.items()}, learnt.each)
+    return Learnt({name: torch.as_tensor(mean).clone() for name, mean in learnt.means.items()}, learnt.each)
 
 
 def _copied(batch: Batch) -> Batch:

@@ -1,7 +1,5 @@
 """A value student's gradient: losses and targets as pure functions, and one compiled program of them for long runs."""
 
-import os
-import shutil
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -14,6 +12,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from reincarnate.losses.log_probs import masked
 from reincarnate.losses.terms import OWN_FEATURES, reads_features
+from reincarnate.native import compiler
 from reincarnate.nets import Flat
 from reincarnate.nets.noisy import noise_windows
 from reincarnate.nets.stacked import stacked_both, stacked_forward
@@ -23,12 +22,15 @@ from reincarnate.types import VALUES, Batch, Learnt, Prediction, Term
 Program = Callable[..., tuple[Tensor, ...]]
 TENSORS = 5  # fields of a batch that come first and are tensors
 OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
+KERNELS_PAY_AFTER = (
+    10_000  # updates: kernels take a second or two, once for a machine, and save 0.1 ms an update and more
+)
 PAYS_AFTER = 200_000  # updates: it takes 5 to 25 s a program, and saves 0.03 (Q-learning alone) to 0.3 ms an update
 
 
 def can_compile() -> bool:
-    """Whether there is the C++ compiler that TorchInductor will look for."""
-    return shutil.which(os.environ.get("CXX", "g++")) is not None
+    """Whether there is the C++ compiler that the kernels need, and that TorchInductor will look for."""
+    return compiler() is not None
 
 
 Forward = Callable[..., Tensor]

@@ -13,10 +13,12 @@ from reincarnate.losses.log_probs import entropy_of, log_prob_of, masked
 from reincarnate.losses.policy import approximate_kl, clipped_surrogate, clipped_value_error, value_error
 from reincarnate.losses.policy_slopes import Weights
 from reincarnate.losses.returns import advantages, standardised
+from reincarnate.native import kernels
 from reincarnate.nets import Flat
 from reincarnate.nets.fused_policy import FusedActorCritic, fits
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, policy_optimizer
 from reincarnate.nets.plasticity import frozen_mask
+from reincarnate.students.at_once import pulls_alone
 from reincarnate.students.costs import cost_of_policy
 from reincarnate.students.kept import Kept
 from reincarnate.students.policy_at_once import at_once
@@ -204,8 +206,7 @@ class PolicyStudent(Kept):
     def _descended(self, batch: Batch, weighing: Weighing) -> Learnt:
         """Fill the gradient, without autograd where that is enough."""
         if self._quick and self._plain(batch, weighing):
-            names, rows, weights = at_once(self, self._quick, batch, weighing)
-            return Learnt(dict(zip(names, rows.mean(1).unbind(), strict=True)), weights @ rows)
+            return at_once(self, self._quick, batch, weighing)
         assert self.online.grad is not None
         self.online.grad.zero_()
         each = self.losses(batch, weighing)
@@ -215,9 +216,13 @@ class PolicyStudent(Kept):
         return Learnt(dict(zip(each, means.detach().unbind(), strict=True)), weights @ rows.detach())
 
     def _plain(self, batch: Batch, weighing: Weighing) -> bool:
-        """Whether there is nothing to learn but PPO's own losses of a rollout, all actions allowed."""
-        fresh = "advantage" in batch.notes and batch.mask is None
-        return fresh and not weighing.terms and not self.settings.decorrelate
+        """Whether there is nothing to learn but PPO's own losses of a rollout, all actions allowed.
+
+        Compiled kernels know the pull of discrete teachers too.
+        """
+        fresh = "advantage" in batch.notes and batch.mask is None and not self.settings.decorrelate
+        known = self._quick is not None and self._quick.kernels is not None
+        return fresh and (not weighing.terms or (known and all(pulls_alone(term) for _, term in weighing.terms)))
 
     def weights_of(self, weighing: Weighing, names: Sequence[str] = ()) -> Tensor:
         """What each of these losses weighs, float32 [L]; without `names` a rollout's, as `losses` orders them."""
@@ -291,9 +296,22 @@ class PolicyStudent(Kept):
         reward = batch.reward if norm is None else norm(batch.reward)
         return reward + batch.discount * self._valued(batch.next_obs)
 
+    def fits_kernels(self, seeds: int = 1) -> bool:
+        """Whether `compile` takes the compiled kernels of small plain networks."""
+        discrete = self.kind == LOGITS and not self.settings.decorrelate
+        return discrete and self._quick is not None and self.device.type == "cpu"
+
     def compile(self) -> None:
-        """Compute gradients of rollouts by one compiled program from now on; float tolerance from the plain ones."""
-        self._program = PolicyProgram(self)
+        """Compute gradients by compiled kernels from now on, or those of rollouts by one compiled program.
+
+        Within float tolerance of the plain ones.
+        """
+        compiled = kernels() if self.fits_kernels() else None
+        if compiled is None:
+            self._program = PolicyProgram(self)
+            return
+        self._quick, self._quick_acting = (FusedActorCritic(net, compiled) for net in (self.network, self._acting))
+        self.optimizer.kernels = compiled
 
     def _step(self, lr_scale: float, still: bool) -> None:
         """Move the parameters along the gradient that was found, the actor's not where it stands `still`, and count."""

@@ -1,6 +1,5 @@
 """An on-policy student's update without autograd, where its networks are plain and nobody teaches."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -8,18 +7,21 @@ from torch import Tensor
 
 from reincarnate.losses.policy_slopes import NAMES, Taken, ppo_at_once
 from reincarnate.losses.returns import standardised
+from reincarnate.native import Ppo
 from reincarnate.nets.fused_policy import FusedActorCritic
-from reincarnate.types import Batch, Weighing
+from reincarnate.nets.towers import flat
+from reincarnate.students.at_once import pulls
+from reincarnate.types import LOGITS, Batch, Learnt, Weighing
 
 if TYPE_CHECKING:
     from reincarnate.students.policy import PolicyStudent
 
 
 @torch.no_grad()
-def at_once(
-    student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, weighing: Weighing
-) -> tuple[Sequence[str], Tensor, Tensor]:
-    """Fill the gradient with that of PPO's own losses. Their names, each example's [4, B], and what each weighs."""
+def at_once(student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, weighing: Weighing) -> Learnt:
+    """Fill the gradient with that of PPO's own losses."""
+    if quick.kernels and student.kind == LOGITS:
+        return _by_kernels(student, quick, batch, weighing)
     s, notes = student.settings, batch.notes
     advantage = standardised(notes["advantage"]) if s.norm_advantage else notes["advantage"]
     taken = Taken(batch.action, notes["log_prob"], advantage, notes["value"], batch.reward)
@@ -30,4 +32,17 @@ def at_once(
         return found.of_x, found.of_value, found.rows
 
     rows = quick.descend(student.network.seen(batch.obs), loss)
-    return NAMES, rows, student.weights_of(weighing, NAMES)
+    sums = student.weights_of(weighing, NAMES) @ rows
+    return Learnt(dict(zip(NAMES, rows.mean(1).unbind(), strict=True)), sums)
+
+
+def _by_kernels(student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, weighing: Weighing) -> Learnt:
+    """The same of discrete actions by a compiled kernel, with what terms pull towards."""
+    assert quick.kernels
+    s, notes, terms = student.settings, batch.notes, [term for _, term in weighing.terms]
+    how = Ppo(s.clip, s.clip_value, s.norm_advantage, *student.own_weights(weighing))
+    taken = batch.action, notes["log_prob"], notes["advantage"], notes["value"], batch.reward
+    weights = [weight for weight, _ in weighing.terms]
+    obs = flat(student.network.seen(batch.obs))
+    means, each = quick.kernels.learn_ppo(quick.told, obs, taken, how, pulls(terms, batch), weights)
+    return Learnt(dict(zip([*NAMES, *(term.name for term in terms)], means, strict=True)), each)

@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from reincarnate.losses.terms import reads_features
+from reincarnate.native import kernels
 from reincarnate.nets import Flat, fits
 from reincarnate.nets.fused_stack import FusedStack
 from reincarnate.nets.noisy import draw_noise
 from reincarnate.nets.optimizers import clip_norm, stack
 from reincarnate.nets.stacked import stacked_both, stacked_forward
-from reincarnate.students.at_once import expected_at_once, learns_at_once
+from reincarnate.students.at_once import by_kernels, expected_at_once, learns_at_once, suits_kernels
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.critics import Arguments, Expected
 from reincarnate.students.exploration import best_of
@@ -45,8 +46,12 @@ class StackedStudent:
         self._frozen = self.target.windows(self.target.data) if self.target else {}
         self._leaves = {n: w.detach().requires_grad_() for n, w in self.online.windows(self.online.data).items()}
         plain = isinstance(self.critic, Expected) and fits(self.online.module) and self.online.data.device.type == "cpu"
-        self._quick = FusedStack(self.online) if plain else None
-        self._program = self._quicker() if compiled else None
+        self._kernels = self.optimizer.kernels = kernels() if plain and compiled else None
+        self._quick = FusedStack(self.online, self._kernels) if plain else None
+        self._program = self._quicker() if compiled and not self._kernels else None
+        if self._kernels:
+            self._quick_acting = FusedStack(self.acting, self._kernels)
+            self._quick_frozen = FusedStack(self.target, self._kernels) if self.target else self._quick
 
     def _quicker(self) -> Callable[..., Learnt]:
         """What computes gradients in one go: a recorded graph on a GPU, a compiled program elsewhere."""
@@ -74,9 +79,15 @@ class StackedStudent:
             chosen = (np.concatenate(odds) * step.mask.numpy()).argmax(-1)
         if greedy.any():
             obs = step.obs.to(self.acting.data.device)
-            out = stacked_forward(self.acting.module, self._acting, noise, obs, *self.critic.at_rest(n))
+            out = self._acted(obs, noise)
             chosen = np.where(greedy, best_of(self.critic.values(out), step.mask), chosen)
         return ActorOutput(self._explored(step, chosen, rng), carry)
+
+    def _acted(self, obs: Tensor, noise: Tensor | None) -> Tensor:
+        """What the networks that act say."""
+        if self._kernels:
+            return self._quick_acting(obs)
+        return stacked_forward(self.acting.module, self._acting, noise, obs, *self.critic.at_rest(len(obs)))
 
     def _explored(self, step: TimeStep, actions: np.ndarray, rng: Sequence[np.random.Generator]) -> np.ndarray:
         """The actions with those of each student's explorer, where they explore in stretches."""
@@ -101,9 +112,7 @@ class StackedStudent:
         weighings = [own.regular(weighing) for own, weighing in zip(self.students, weighings, strict=True)]
         draws, terms = self._draw(len(batch.action) // len(rngs), rngs), union(weighings)
         own = tuple(weighing.own for weighing in weighings)
-        weights = torch.tensor([own, *(weight for weight, _ in terms)], device=self.online.data.device).T
-        learn = self._program or self._gradient
-        learnt = learn(batch, draws, [term for _, term in terms], weights)
+        learnt = self._learnt(batch, draws, [term for _, term in terms], [own, *(weight for weight, _ in terms)])
         assert self.online.grad is not None
         if self.settings.max_grad_norm:
             clip_norm(self.online.grad, self.settings.max_grad_norm, self.optimizer)
@@ -112,6 +121,14 @@ class StackedStudent:
         for student in self.students:
             student.counted()
         return learnt
+
+    def _learnt(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[Sequence[float]]) -> Learnt:
+        """Fill the flat gradient; `weights` [L, S]."""
+        if self._kernels and suits_kernels(self._quick, self._quick_frozen, self.critic, batch, terms):
+            told = [weight for seed in zip(*weights, strict=True) for weight in seed]
+            return by_kernels(self._quick, self._quick_frozen, batch, terms, self.settings.double, told)  # pyright: ignore
+        weighed = torch.tensor(weights, device=self.online.data.device).T
+        return (self._program or self._gradient)(batch, draws, terms, weighed)
 
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the flat gradient."""

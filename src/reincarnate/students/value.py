@@ -12,17 +12,18 @@ from reincarnate.errors import UserError
 from reincarnate.losses.log_probs import masked
 from reincarnate.losses.returns import lambda_returns
 from reincarnate.losses.terms import Decorrelation, reads_features
-from reincarnate.nets import Flat, build, quickest
-from reincarnate.nets.augment import draw_intensity, draw_shift, intensity, shift
+from reincarnate.native import Kernels, kernels
+from reincarnate.nets import Flat, build, fits, quickest
+from reincarnate.nets.augment import augmented
 from reincarnate.nets.noisy import draw_noise, noise_size, set_noise
 from reincarnate.nets.optimizers import Frozen, adopt, clip_norm, optimizer
 from reincarnate.nets.plasticity import frozen_mask, reset_head, shrink_and_perturb
 from reincarnate.seeds import stream
-from reincarnate.students.at_once import expected_at_once, learns_at_once
+from reincarnate.students.at_once import by_kernels, expected_at_once, learns_at_once, suits_kernels
 from reincarnate.students.beside import Beside
 from reincarnate.students.captured import CapturedGradient
 from reincarnate.students.costs import cost_of_values
-from reincarnate.students.critics import Critic, ends
+from reincarnate.students.critics import Critic, Expected, ends
 from reincarnate.students.exploration import GREEDY_VALUE, UnderNoise, epsilon_greedy
 from reincarnate.students.gradient import Draws, FunctionalGradient, losses_of, target_of, weigh
 from reincarnate.students.kept import Kept
@@ -49,9 +50,6 @@ from reincarnate.types.leaves import each_tensor
 if TYPE_CHECKING:
     from reincarnate.students.settings import ValueSettings
 
-SHIFT_PAD = 4  # pixels, Kostrikov et al. (2021)
-INTENSITY = 0.05  # Agarwal et al. (2022)
-
 
 class ValueStudent(Kept):
     """A value student being trained, of any family. It knows nothing about teachers."""
@@ -72,6 +70,7 @@ class ValueStudent(Kept):
         self._forwards: dict[int, Callable[..., Tensor]] = {}
         self._weights: tuple[tuple[float, ...], Tensor] = ((), torch.zeros(0))
         self._program: FunctionalGradient | CapturedGradient | None = None
+        self._kernels: Kernels | None = None
         self.beside: Beside | None = None
         self._maps: FeatureMaps | None = None  # to the features of teachers that it follows
 
@@ -107,7 +106,7 @@ class ValueStudent(Kept):
         out = self._forward(self.acting)(obs.to(self.device), *self.critic.at_rest(obs.shape[0]))
         return self.critic.values(out)
 
-    @torch.no_grad()
+    @ungraded
     def act(self, step: TimeStep, carry: Tensor, explore: float, rng: np.random.Generator) -> ActorOutput:
         """Training's actions [n]: ε-greedy with ε = `explore`, under fresh noise where layers are noisy."""
         actor = UnderNoise(self, draw_noise(self.noise_size, rng).to(self.device)) if self.noise_size else self
@@ -206,21 +205,16 @@ class ValueStudent(Kept):
 
     def augmented(self, batch: Batch, rng: np.random.Generator) -> Batch:
         """The batch as the student sees it; the teacher's logits were given for the original."""
-        if self.settings.augment == "none":
+        if (how := self.settings.augment) == "none":
             return batch
-        return batch._replace(obs=self._augment(batch.obs, rng), next_obs=self._augment(batch.next_obs, rng))
-
-    def _augment(self, obs: Tensor | None, rng: np.random.Generator) -> Tensor | None:
-        if obs is None:
-            return None
-        obs = shift(obs, draw_shift(len(obs), SHIFT_PAD, rng), SHIFT_PAD)
-        if self.settings.augment == "shift":
-            return obs
-        return intensity(obs, draw_intensity(len(obs), INTENSITY, rng))
+        return batch._replace(obs=augmented(batch.obs, how, rng), next_obs=augmented(batch.next_obs, how, rng))
 
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient."""
         quick = self._forward(self.online)
+        frozen = self._forward(self.target or self.online)
+        if self._kernels and suits_kernels(quick, frozen, self.critic, batch, terms):
+            return by_kernels(quick, frozen, batch, terms, self.settings.double, weights)  # pyright: ignore
         if not self._maps and learns_at_once(quick, self.critic, batch, terms):
             return expected_at_once(quick, batch, self._target_of(batch, draws), terms, weights)  # pyright: ignore
         assert self.online.grad is not None
@@ -283,7 +277,7 @@ class ValueStudent(Kept):
     def _forward(self, net: Flat) -> Callable[..., Tensor]:
         """The quickest way through a network: one node where it is small and plain, its modules otherwise."""
         if id(net) not in self._forwards:
-            self._forwards[id(net)] = quickest(net.module) or net.module  # pyright: ignore[reportArgumentType]
+            self._forwards[id(net)] = quickest(net.module, self._kernels) or net.module  # pyright: ignore
         return self._forwards[id(net)]
 
     def forget_forwards(self) -> None:
@@ -296,16 +290,23 @@ class ValueStudent(Kept):
         """Pass the target network beside the online one, on another thread. Changes no result."""
         self.beside = Beside()
 
-    def compile(self) -> None:
-        """Compute gradients by one compiled program from now on, on a GPU by one recorded graph.
+    def fits_kernels(self, seeds: int = 1) -> bool:
+        """Whether `compile` takes the compiled kernels of small plain networks, of a stack of seeds those of MLPs."""
+        plain = self.device.type == "cpu" and isinstance(self.critic, Expected) and not self.settings.decorrelate
+        return plain and bool((fits if seeds > 1 else quickest)(self.online.module))
 
-        Quicker where an update is mostly overhead. Of the program results agree with the plain ones within float
-        tolerance, not to the bit.
+    def compile(self) -> None:
+        """Compute gradients by compiled kernels or one compiled program from now on, on a GPU by one recorded graph.
+
+        Quicker where an update is mostly overhead. Results agree with the plain ones within float tolerance, those of
+        a graph to the bit.
         """
+        self._kernels = self.optimizer.kernels = kernels() if self.fits_kernels() else None
+        self.forget_forwards()
         if self.device.type == "cuda":
             self._program = CapturedGradient(self._gradient, self.device)
-            return
-        self._program = FunctionalGradient(self.online, self.target, self.critic, self.settings.double)
+        elif self._kernels is None:
+            self._program = FunctionalGradient(self.online, self.target, self.critic, self.settings.double)
 
     def gradient_norms(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> dict[str, float]:
         """The length of each loss's own gradient on a batch, its weight included. Changes nothing."""

@@ -69,5 +69,5 @@ class Source(Protocol):
 class Learnt(NamedTuple):
     """What an update says: the losses' means, unweighted, and each example's own loss."""
 
-    means: dict[str, Tensor]
+    means: Mapping[str, Tensor | float]
     each: Float32[Tensor, "B"]

@@ -1,0 +1,192 @@
+"""The kernels as functions of tensors: float32 on a CPU, dense; shapes are the callers' business."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from ctypes import POINTER, Structure, byref, c_double, c_float, c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reincarnate.native.build import library
+
+
+class Layer(Structure):
+    """A linear layer where it lies; gradients 0 where it is not trained."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("weight", "bias", "weight_grad", "bias_grad")),
+        ("inputs", c_int64),
+        ("outputs", c_int64),
+    ]
+
+
+class Tower(Structure):
+    """Linear layers with tanh or ReLU between them, of each of `seeds` networks, `stride` numbers apart."""
+
+    _fields_ = [
+        ("layers", c_void_p),
+        *((name, c_int64) for name in ("count", "tanh", "seeds", "stride")),
+    ]
+
+
+class Steps(Structure):
+    """A batch of a replay."""
+
+    _fields_ = [(name, c_void_p) for name in ("obs", "next_obs", "action", "reward", "discount")]
+
+
+class Rollout(Structure):
+    """What was done, and what was known of it."""
+
+    _fields_ = [(name, c_void_p) for name in ("action", "log_prob", "advantage", "value", "target")]
+
+
+class Ppo(Structure):
+    """How PPO's losses are made, and what each weighs."""
+
+    _fields_ = [
+        ("clip", c_float),
+        ("clip_value", c_float),
+        ("standardise", c_int64),
+        *((name, c_float) for name in ("policy", "worth", "entropy")),
+    ]
+
+
+class Pull(Structure):
+    """A term that pulls towards what somebody else says (`losses.terms.Distil`)."""
+
+    _fields_ = [("told", c_void_p), ("their_temperature", c_float), ("temperature", c_float)]
+
+
+P, N, F, D = c_void_p, c_int64, c_float, c_double
+SIGNATURES: dict[str, tuple[Sequence[Any], Any]] = {
+    "tower_forward": ((P, P, N, P, P), None),
+    "tower_backward": ((P, P, N, P, P), None),
+    "convolution_forward": ((P, N, F, P, P, N, N, N, N, N, P), None),
+    "convolution_backward": ((P, N, F, P, N, N, N, N, N, P, P), None),
+    "clip": ((P, N, N, F), None),
+    "adam": ((P, P, P, P, P, N, N, D, POINTER(D), D, D, D, D), None),
+    "q_target": ((P, P, P, P, N, N, P), None),
+    "q_learning": ((P, P, P, N, N, P, P), N),
+    "learn_q": ((P, P, POINTER(Steps), N, N, P, N, POINTER(F), P, POINTER(F)), N),
+    "learn_ppo": ((P, P, P, POINTER(Rollout), N, POINTER(Ppo), P, N, POINTER(F), POINTER(F), P), N),
+}
+
+
+Pulled = tuple[Tensor, float, float]
+"""What somebody else says [rows, actions], their temperature, and the student's."""
+
+
+class Kernels:
+    """The library's functions."""
+
+    def __init__(self, functions: ctypes.CDLL):
+        for name, (arguments, result) in SIGNATURES.items():
+            function = getattr(functions, name)
+            function.argtypes, function.restype = arguments, result
+        f = functions
+        self.tower_forward, self.tower_backward = f.tower_forward, f.tower_backward
+        self.convolution_forward, self.convolution_backward = f.convolution_forward, f.convolution_backward
+        self._clip, self._adam = f.clip, f.adam
+        self._q_target, self._q_learning = f.q_target, f.q_learning
+        self._learn_q, self._learn_ppo = f.learn_q, f.learn_ppo
+
+    def clip(self, grad: Tensor, limit: float) -> None:
+        """`optimizers.clip_norm`, of rows [S, P] or a vector."""
+        size = grad.shape[-1]
+        self._clip(grad.data_ptr(), grad.numel() // size, size, limit)
+
+    def adam(
+        self,
+        data: Tensor,
+        grad: Tensor,
+        state: Mapping[str, Tensor],
+        rate: float | Sequence[float],
+        told: tuple[float, float, float, float],
+    ) -> None:
+        """A step of `optimizers.Adam`, of a vector or of rows, perhaps each at its own rate; `told`: β₁, β₂, ε,
+        decay."""
+        size = data.shape[-1]
+        parts = (data, grad, state["mean"], state["square"], state["steps"])
+        one, each = (0.0, (D * len(rate))(*rate)) if isinstance(rate, Sequence) else (rate, None)
+        self._adam(*[part.data_ptr() for part in parts], data.numel() // size, size, one, each, *told)
+
+    def q_learning(self, q: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """`losses.values.q_learning_at_once`. IndexError: an action is none of q's."""
+        q, loss, slope = q.contiguous(), torch.empty_like(target), torch.empty_like(q)
+        told = (_at(action, torch.int64), _at(target), *q.shape, loss.data_ptr(), slope.data_ptr())
+        if self._q_learning(q.data_ptr(), *told):
+            raise IndexError(_strange(action, q.shape[1]))
+        return loss, slope
+
+    def learn_q(
+        self,
+        towers: tuple[Tower, Tower],
+        batch: tuple[Tensor, ...],
+        pulls: Sequence[Pulled],
+        twice: bool,
+        weights: Sequence[float],
+    ) -> tuple[Tensor, Sequence[float]]:
+        """Q-learning's gradient into its windows: each example's loss [S·B]; the means of it and of each pull [S·L].
+
+        `towers`: the online and the frozen one. `batch`: what was seen and seen next (as the layers read it), done,
+        gained, and the discount. `weights` [S·L]; `twice` as Double DQN. IndexError: an action is none of the
+        network's.
+        """
+        obs, next_obs, action, reward, discount = batch
+        (online, frozen), rows = towers, len(action)
+        loss, means = torch.empty(rows), (F * len(weights))()
+        told = Steps(_at(obs), _at(next_obs), _at(action, torch.int64), _at(reward), _at(discount))
+        how = byref(told), rows // online.seeds, twice, _pulls(pulls), len(pulls), (F * len(weights))(*weights)
+        if self._learn_q(byref(online), byref(frozen), *how, loss.data_ptr(), means):
+            raise IndexError(_strange(action))
+        return loss, list(means)
+
+    def learn_ppo(
+        self,
+        towers: tuple[Tower, Tower],
+        obs: Tensor,
+        taken: Sequence[Tensor],
+        how: Ppo,
+        pulls: Sequence[Pulled],
+        weights: Sequence[float],
+    ) -> tuple[Sequence[float], Tensor]:
+        """PPO's gradient of discrete actions into its windows: the means of the losses (`policy_slopes.NAMES`) and of
+        each pull, and each example's weighted sum.
+
+        `towers`: the actor's and the critic's. `taken`: the actions, their log-probabilities then, their advantages,
+        the values then, what those should become. `weights` are the pulls'. IndexError: an action is none of the
+        network's.
+        """
+        (actor, critic), rows, action, *others = towers, len(obs), *taken
+        each, means = torch.empty(rows), (F * (4 + len(pulls)))()
+        told = Rollout(_at(action, torch.int64), *[_at(tensor) for tensor in others])
+        more = byref(how), _pulls(pulls), len(pulls), (F * len(weights))(*weights)
+        if self._learn_ppo(byref(actor), byref(critic), _at(obs), byref(told), rows, *more, means, each.data_ptr()):
+            raise IndexError(_strange(action))
+        return list(means), each
+
+
+def _pulls(pulls: Sequence[Pulled]) -> "ctypes.Array[Pull] | None":
+    """What others say, for a kernel."""
+    return (Pull * len(pulls))(*[Pull(_at(told), *temperatures) for told, *temperatures in pulls]) if pulls else None
+
+
+def _at(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
+    """Where a tensor lies, which must be of this type and dense: kernels read bytes."""
+    if tensor.dtype is not dtype or not tensor.is_contiguous():
+        raise TypeError(f"a dense tensor of {dtype} is needed, not {tensor.dtype} of strides {tensor.stride()}")
+    return tensor.data_ptr()
+
+
+def _strange(action: Tensor, actions: int | str = "fewer") -> str:
+    return f"actions {int(action.min())} to {int(action.max())} where there are {actions}"
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels; None where they cannot be compiled."""
+    functions = library()
+    return None if functions is None else Kernels(functions)

@@ -1,0 +1,206 @@
+// Whole updates' gradients: passes, losses and passes back, without anything in between; and their parts.
+
+#include "towers.h"
+
+// reward + discount · a value of the successor: the largest, or with `select` [rows, actions] that of its best action.
+static void target_of(const float* next, const float* select, const float* reward, const float* discount,
+                         int64_t rows, int64_t actions, float* target) {
+    for (int64_t r = 0; r < rows; r++, next += actions) {
+        const float* by = select ? select + r * actions : next;
+        int64_t best = 0;
+        for (int64_t a = 0; a < actions; a++)
+            if (by[a] > by[best] || std::isnan(by[a])) best = a;  // what is no number shows in the target
+        target[r] = reward[r] + discount[r] * next[best];
+    }
+}
+
+static bool strange(const int64_t* action, int64_t rows, int64_t actions) {  // whether some action is none of theirs
+    for (int64_t r = 0; r < rows; r++)
+        if ((uint64_t)action[r] >= (uint64_t)actions) return true;
+    return false;
+}
+
+// Huber's loss of the action taken and its derivative by q (`losses.values.q_learning_at_once`). Not 0: no such action.
+static int64_t huber(const float* q, const int64_t* action, const float* target, int64_t rows, int64_t actions,
+                           float* loss, float* slope) {
+    if (strange(action, rows, actions)) return 1;
+    std::fill(slope, slope + rows * actions, 0.0f);
+    for (int64_t r = 0; r < rows; r++) {
+        float error = q[r * actions + action[r]] - target[r];
+        float near = error > 1 ? 1.0f : error < -1 ? -1.0f : error;
+        loss[r] = near * (error - 0.5f * near);
+        slope[r * actions + action[r]] = near;
+    }
+    return 0;
+}
+
+struct Rollout {  // what was done, and what was known of it
+    const int64_t* action;
+    const float *log_prob, *advantage, *value, *target;
+};
+
+struct Ppo {
+    float clip, clip_value;
+    int64_t standardise;
+    float policy, worth, entropy;  // what each loss weighs
+};
+
+// PPO's losses of a batch of discrete actions and the gradient of their weighted sum (`losses.policy_slopes`).
+// `means` [4] are those of policy, value, entropy and KL, `each` [rows] the weighted sum of each example.
+// Not 0: no such action.
+static int64_t losses_of(const float* logits, const float* value, const Rollout* taken, int64_t rows, int64_t actions,
+                    const Ppo* told, float* of_logits, float* of_value, float* means, float* each) {
+    if (strange(taken->action, rows, actions)) return 1;
+    double sum = 0, squares = 0;
+    float middle = 0, spread = 1;
+    if (told->standardise && rows > 1) {
+        for (int64_t r = 0; r < rows; r++) sum += taken->advantage[r];
+        middle = sum / rows;
+        for (int64_t r = 0; r < rows; r++) squares += std::pow(taken->advantage[r] - sum / rows, 2);
+        spread = (float)std::sqrt(squares / (rows - 1)) + 1e-8f;
+    }
+    double sums[4] = {};
+    for (int64_t r = 0; r < rows; r++, logits += actions, of_logits += actions) {
+        float largest = logits[0], total = 0, entropy = 0;
+        for (int64_t a = 1; a < actions; a++) largest = std::max(largest, logits[a]);
+        for (int64_t a = 0; a < actions; a++) total += of_logits[a] = std::exp(logits[a] - largest);
+        float all_of_it = largest + std::log(total);
+        for (int64_t a = 0; a < actions; a++) entropy -= (of_logits[a] /= total) * (logits[a] - all_of_it);
+        float advantage = (taken->advantage[r] - middle) / spread;
+        float log_ratio = logits[taken->action[r]] - all_of_it - taken->log_prob[r], more = std::expm1(log_ratio);
+        float ratio = more + 1, bounded = std::min(std::max(ratio, 1 - told->clip), 1 + told->clip);
+        float gain = ratio * advantage, clipped = bounded * advantage;
+        float pull = (gain > clipped ? 0.0f : -gain) * told->policy / rows, free = told->entropy / rows;
+        for (int64_t a = 0; a < actions; a++) {
+            float p = of_logits[a];
+            of_logits[a] = -p * pull - free * p * (logits[a] - all_of_it + entropy);
+        }
+        of_logits[taken->action[r]] += pull;
+
+        float off = value[r] - taken->target[r], slope = off, error = 0.5f * off * off;
+        if (told->clip_value > 0) {
+            float moved = value[r] - taken->value[r];
+            float near = taken->value[r] + std::min(std::max(moved, -told->clip_value), told->clip_value) - taken->target[r];
+            if (std::fabs(near) > std::fabs(off)) slope = std::fabs(moved) < told->clip_value ? near : 0.0f;
+            error = 0.5f * std::max(off * off, near * near);
+        }
+        of_value[r] = slope * told->worth / rows;
+        float found[4] = {-std::min(gain, clipped), error, entropy, more - log_ratio};
+        each[r] = told->policy * found[0] + told->worth * found[1] + told->entropy * found[2];
+        for (int k = 0; k < 4; k++) sums[k] += found[k];
+    }
+    for (int k = 0; k < 4; k++) means[k] = sums[k] / rows;
+    return 0;
+}
+
+struct Pull {  // towards what somebody else says, [rows, actions] (`losses.terms.Distil`)
+    const float* told;
+    float their_temperature, temperature;
+};
+
+// KL(softmax(told/τ') ‖ softmax(out/τ)) of each row, and `shares` [seeds] times its derivative added to `slope`. Actions
+// of which the other says −∞ have no part. `means` [seeds] lie `apart`; with `each`, weight · KL is added to it.
+static void pulled(const Pull& pull, const float* out, int64_t seeds, int64_t rows, int64_t actions, const float* weights,
+                   int64_t apart, float* slope, float* means, float* each) {
+    static thread_local Buffer buffer;
+    float* theirs = room(buffer, actions);
+    const float* told = pull.told;
+    for (int64_t s = 0; s < seeds; s++) {
+        double sum = 0;
+        float weight = weights[s * apart], share = weight / rows / pull.temperature;
+        for (int64_t r = 0; r < rows; r++, told += actions, out += actions, slope += actions) {
+            float most = -INFINITY, largest = -INFINITY, total = 0, own = 0, kl = 0;
+            for (int64_t a = 0; a < actions; a++) {
+                most = std::max(most, told[a]);
+                if (told[a] != -INFINITY) largest = std::max(largest, out[a]);
+            }
+            for (int64_t a = 0; a < actions; a++) {
+                total += theirs[a] = std::exp((told[a] - most) / pull.their_temperature);
+                if (told[a] != -INFINITY) own += std::exp((out[a] - largest) / pull.temperature);
+            }
+            float shift = std::log(total) - std::log(own);
+            for (int64_t a = 0; a < actions; a++) {
+                if (told[a] == -INFINITY) continue;
+                float p = theirs[a] / total, log_q = (out[a] - largest) / pull.temperature;
+                if (p > 0) kl += p * ((told[a] - most) / pull.their_temperature - log_q - shift);
+                slope[a] += share * (std::exp(log_q) / own - p);
+            }
+            sum += kl;
+            if (each) each[r] += weight * kl;
+        }
+        means[s * apart] = sum / rows;
+    }
+}
+
+// ---- what is called --------------------------------------------------------------------------------------------
+
+extern "C" void tower_forward(const Tower* tower, const float* x, int64_t rows, float* hidden, float* out) {
+    forward(*tower, x, rows, hidden, out);
+}
+
+extern "C" void tower_backward(const Tower* tower, const float* x, int64_t rows, const float* hidden, const float* slope) {
+    backward(*tower, x, rows, hidden, slope);
+}
+
+extern "C" void q_target(const float* next, const float* select, const float* reward, const float* discount,
+                         int64_t rows, int64_t actions, float* target) {
+    target_of(next, select, reward, discount, rows, actions, target);
+}
+
+extern "C" int64_t q_learning(const float* q, const int64_t* action, const float* target, int64_t rows, int64_t actions,
+                              float* loss, float* slope) {
+    return huber(q, action, target, rows, actions, loss, slope);
+}
+
+struct Steps {  // a batch of a replay
+    const float *obs, *next_obs;
+    const int64_t* action;
+    const float *reward, *discount;
+};
+
+// Q-learning's gradient, of each seed's mean loss and its mean distances from others, each times its weight; `twice`: the
+// online network chooses, as in Double DQN. `weights` and `means` are [seeds, 1 + count], `loss` [seeds · rows].
+// Not 0: no such action.
+extern "C" int64_t learn_q(const Tower* online, const Tower* frozen, const Steps* batch, int64_t rows, int64_t twice,
+                           const Pull* pulls, int64_t count, const float* weights, float* loss, float* means) {
+    static thread_local Buffer hidden_buffer, out_buffer;
+    int64_t seeds = online->seeds, all_rows = seeds * rows, actions = online->out(), numbers = all_rows * actions;
+    float *hidden = room(hidden_buffer, all_rows * online->units()), *out = room(out_buffer, 3 * numbers + all_rows);
+    float *next = out + numbers, *slope = out + 2 * numbers, *target = out + 3 * numbers;
+    forward(*frozen, batch->next_obs, rows, hidden, next);
+    if (twice) forward(*online, batch->next_obs, rows, hidden, out);
+    target_of(next, twice ? out : nullptr, batch->reward, batch->discount, all_rows, actions, target);
+    forward(*online, batch->obs, rows, hidden, out);
+    if (huber(out, batch->action, target, all_rows, actions, loss, slope)) return 1;
+    for (int64_t s = 0; s < seeds; s++) {
+        double sum = 0;
+        for (int64_t r = s * rows; r < (s + 1) * rows; r++) sum += loss[r];
+        means[s * (1 + count)] = sum / rows;
+        float share = weights[s * (1 + count)] / rows;
+        for (int64_t i = s * rows * actions; i < (s + 1) * rows * actions; i++) slope[i] *= share;
+    }
+    for (int64_t k = 0; k < count; k++)
+        pulled(pulls[k], out, seeds, rows, actions, weights + 1 + k, 1 + count, slope, means + 1 + k, nullptr);
+    backward(*online, batch->obs, rows, hidden, slope);
+    return 0;
+}
+
+// The gradient of PPO's own losses of discrete actions and of the distances from others, by `weights` [count]; `means` are
+// the four own ones' and theirs. Not 0: no such action.
+extern "C" int64_t learn_ppo(const Tower* actor, const Tower* critic, const float* obs, const Rollout* taken, int64_t rows,
+                             const Ppo* told, const Pull* pulls, int64_t count, const float* weights, float* means,
+                             float* each) {
+    static thread_local Buffer acting_buffer, judging_buffer, out_buffer;
+    int64_t actions = actor->out();
+    float *acting = room(acting_buffer, rows * actor->units()), *judging = room(judging_buffer, rows * critic->units());
+    float* logits = room(out_buffer, rows * (2 * actions + 2));
+    float *value = logits + rows * actions, *of_logits = value + rows, *of_value = of_logits + rows * actions;
+    forward(*actor, obs, rows, acting, logits);
+    forward(*critic, obs, rows, judging, value);
+    if (losses_of(logits, value, taken, rows, actions, told, of_logits, of_value, means, each)) return 1;
+    for (int64_t k = 0; k < count; k++)
+        pulled(pulls[k], logits, 1, rows, actions, weights + k, 1, of_logits, means + 4 + k, each);
+    backward(*actor, obs, rows, acting, of_logits);
+    backward(*critic, obs, rows, judging, of_value);
+    return 0;
+}

@@ -1,0 +1,72 @@
+"""The passes of `nets.towers` and `nets.fused_cnn` by compiled kernels (`reincarnate.native`), on a CPU.
+
+The same functions in another order of additions. Of a small network most of a pass is calls: here it is one.
+"""
+
+import ctypes
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor, nn
+
+from reincarnate.native import Kernels, Layer
+from reincarnate.native import Tower as Told
+from reincarnate.nets.torsos import PIXEL_SCALE
+from reincarnate.nets.towers import Tower
+
+
+class CompiledTower:
+    """A tower; or of several `seeds`, whose parameters lie `stride` numbers apart, all of them: rows are theirs in
+    equal parts, one after another."""
+
+    def __init__(self, kernels: Kernels, tower: Tower, seeds: int = 1, stride: int = 0):
+        self._tower, self._seeds = tower, seeds
+        self._sizes = [weight.shape[-2:] for weight, _, _, _ in tower.layers]
+        told = [
+            Layer(*(0 if tensor is None else tensor.data_ptr() for tensor in layer), size[1], size[0])
+            for layer, size in zip(tower.layers, self._sizes, strict=True)
+        ]
+        self._layers = (Layer * len(told))(*told)
+        self.told = Told(ctypes.addressof(self._layers), len(told), tower.tanh, seeds, stride)
+        self._at = ctypes.addressof(self.told)
+        self._units, self._outputs = sum(size[0] for size in self._sizes[:-1]), self._sizes[-1][0]
+        self._forward, self._backward = kernels.tower_forward, kernels.tower_backward
+
+    def forward(self, x: Float32[Tensor, "B I"]) -> list[Tensor]:
+        """The input, every hidden layer's output one after another, and the output [B, O] last."""
+        x, n = x.contiguous(), x.shape[0]
+        hidden, out = torch.empty(n * self._units), torch.empty(n, self._outputs)
+        self._forward(self._at, x.data_ptr(), n // self._seeds, hidden.data_ptr(), out.data_ptr())
+        return [x, hidden, out]
+
+    def backward(self, steps: list[Tensor], grad: Float[Tensor, "B O"]) -> None:
+        """Write the gradients of weights and biases into their windows; `steps` are `forward`'s but the output."""
+        x, hidden = steps
+        grad = grad.contiguous()
+        self._backward(self._at, x.data_ptr(), len(x) // self._seeds, hidden.data_ptr(), grad.data_ptr())
+
+
+class CompiledConvolution:
+    """A 3 × 3 convolution of observations [B, H, W, C] that are mostly 0; its parameters where they lie."""
+
+    def __init__(self, kernels: Kernels, layer: nn.Conv2d):
+        self._layer, self._forward, self._backward = layer, kernels.convolution_forward, kernels.convolution_backward
+
+    def forward(self, obs: Tensor) -> tuple[Any, Float32[Tensor, "B F H W"]]:
+        """What its gradient needs, and the output."""
+        scale = PIXEL_SCALE if obs.dtype == torch.uint8 else 1.0
+        bytewise = obs.dtype in (torch.uint8, torch.bool)
+        x, layer = (obs if bytewise else obs.float()).contiguous(), self._layer
+        n, height, width, channels = x.shape
+        sizes = (n, height, width, channels, layer.out_channels)
+        out = torch.empty(n, layer.out_channels, height - 2, width - 2)
+        told = (x.data_ptr(), bytewise, scale, layer.weight.data_ptr(), layer.bias.data_ptr())  # pyright: ignore
+        self._forward(*told, *sizes, out.data_ptr())
+        return (x, bytewise, scale, sizes), out
+
+    def backward(self, kept: Any, grad: Float32[Tensor, "B F H W"]) -> None:
+        """Write the gradients of weights and biases into their windows."""
+        (x, bytewise, scale, sizes), layer, grad = kept, self._layer, grad.contiguous()
+        written = layer.weight.grad.data_ptr(), layer.bias.grad.data_ptr()  # pyright: ignore
+        self._backward(x.data_ptr(), bytewise, scale, grad.data_ptr(), *sizes, *written)
