@@ -11,7 +11,8 @@ advantages, gradient norm 0.5. Stable-Baselines3 monitors episodes; ours logs lo
 is normalised on either side. CleanRL's script plays CartPole alone: its continuous one normalises, and needs an older
 Gymnasium's task.
 
-"ours, compiled" is ours with --compile on, whose compilation falls before the clock starts, as JAX's does.
+"ours, compiled" is ours with --compile on, whose compilation falls before the clock starts, as JAX's does: kernels of
+our own on CartPole and MinAtar, one program of TorchInductor on HalfCheetah.
 
 "pqn" is PQN against purejaxql's, whose training is one compiled function, its JAX environment included: 3×3 convolution
 of 16, 128 units, LayerNorm before each ReLU, λ-returns. Theirs has RAdam and half the squared error, ours Adam and
@@ -47,7 +48,7 @@ TASKS: dict[str, dict[str, Any]] = {
         **{"student": {"name": "pqn"}, "lr": 5e-4, "theirs": "Breakout-MinAtar"},
     },
 }
-COMPILED = ("cartpole", "cheetah")
+COMPILED = ("cartpole", "cheetah", "pqn")
 AGAINST = {
     "cartpole": ("sb3", "sbx", "cleanrl", "purejaxrl"),
     "cheetah": ("sb3", "sbx"),

@@ -158,14 +158,20 @@ def _seconds(work: Any, times: int) -> float:
 
 
 def priorities(rows: int, rounds: int) -> dict[str, Any]:
+    from reincarnate.native import kernels
+
     filler, rng = Filler(), np.random.default_rng(0)
     prioritised = memory_of(rows, 0.5)
     filler.until_full(prioritised.rows)
-    uniform = memory_of(rows)
-    uniform.rows.columns = prioritised.rows.columns  # the same frames; both add equally many rows, in the same places
-    uniform.restore(prioritised.state())
-    _learn_all(prioritised, rng)
-    replays = {"uniform": uniform, "prioritised": prioritised}
+    replays = {"prioritised": prioritised}
+    for name, alpha in (("uniform", 0.0), ("prioritised, kernels", 0.5)):
+        replays[name] = other = memory_of(rows, alpha)
+        other.rows.columns = prioritised.rows.columns  # the same frames; all add equally many rows, in the same places
+        other.restore(prioritised.state())
+        if "kernels" in name:  # as runs of 10,000 updates and more have it
+            other.quicken(kernels())
+    for name in ("prioritised", "prioritised, kernels"):
+        _learn_all(replays[name], rng)
     result = {}
     for batch in BATCHES:
         taken: dict[str, list[float]] = {name: [] for name in replays}
@@ -173,8 +179,9 @@ def priorities(rows: int, rounds: int) -> dict[str, Any]:
             for name, replay in replays.items():
                 taken[name].append(_sample_and_learn(replay, batch, filler, rng))
         table = {name: harness.spread(values) for name, values in taken.items()}
-        ratio = harness.ratio(table["prioritised"], table["uniform"])
-        result[f"batch {batch}"] = {"microseconds": table, "prioritised / uniform": ratio}
+        ways = list(replays.keys() - {"uniform"})
+        ratios = {f"{way} / uniform": harness.ratio(table[way], table["uniform"]) for way in sorted(ways)}
+        result[f"batch {batch}"] = {"microseconds": table, **ratios}
     return result
 
 

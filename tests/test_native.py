@@ -20,7 +20,7 @@ from reincarnate.native import build, kernels
 from reincarnate.native.kernels import Kernels
 from reincarnate.nets import Flat
 from reincarnate.nets import build as build_network
-from reincarnate.nets.compiled import CompiledConvolution, CompiledTower
+from reincarnate.nets.compiled import CompiledConvolution, CompiledNorm, CompiledTower
 from reincarnate.nets.fused import FusedMLP
 from reincarnate.nets.fused_cnn import FusedCNN
 from reincarnate.nets.fused_stack import FusedStack
@@ -131,6 +131,26 @@ def test_minatars_network_has_the_same_outputs_and_gradients(compiled, layer_nor
         found.append(flat.grad.clone())
     for one, other in zip(found[:2], found[2:], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 90), st.integers(1, 9))
+def test_a_norm_and_its_relu_are_torchs(size, rows):
+    torch.manual_seed(size)
+    norm, x, slope = nn.LayerNorm(size), 3 * torch.randn(rows, size) + 1, torch.randn(rows, size)
+    with torch.no_grad():
+        norm.weight.normal_()
+        norm.bias.normal_()
+    x.requires_grad_()
+    expected = norm(x).relu()
+    grads = torch.autograd.grad(expected, [x, norm.weight, norm.bias], slope)
+    norm.weight.grad, norm.bias.grad = torch.zeros(size), torch.zeros(size)
+    ours = CompiledNorm(kernels(), norm)
+    kept, out = ours.forward(x.detach())
+    torch.testing.assert_close(out, expected.detach(), rtol=1e-4, atol=1e-5)
+    found = ours.backward(kept, out, slope.clone()), norm.weight.grad, norm.bias.grad
+    for one, other in zip(found, grads, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4)
 
 
 # ---- steps -------------------------------------------------------------------------------------------

@@ -2,12 +2,34 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from reincarnate.data.priorities import FAN, Priorities
+from reincarnate.native import kernels
 
 SIZES = [1, 2, FAN - 1, FAN, FAN + 1, 3 * FAN + 5, FAN**2, FAN**2 + 1, 2 * FAN**2 + FAN + 7]
+
+
+@pytest.fixture(autouse=True, params=["numpy", "kernels"])
+def way(request, monkeypatch):
+    """Every test, by NumPy and by compiled kernels."""
+    if request.param == "numpy":
+        return
+    if (compiled := kernels()) is None:
+        pytest.skip("needs a C++ compiler")
+    plain = Priorities.__init__
+
+    def quick(self, *told):
+        plain(self, *told)
+        self.quicken(compiled)
+
+    monkeypatch.setattr(Priorities, "__init__", quick)
+
+
+def sums(level, quick):
+    """Of each node's children, in the order in which they are added."""
+    return level.cumsum(1)[:, -1] if quick else level.sum(1)
 
 
 def make(weights, alpha=0.5, beta=0.5):
@@ -20,8 +42,9 @@ def make(weights, alpha=0.5, beta=0.5):
 def exact(priorities, weights):
     """Whether every sum is the sum of its children, bit for bit, and the leaves are these weights."""
     assert np.array_equal(priorities._weights, weights)
-    assert np.array_equal(priorities._blocks, priorities._leaves.sum(1))
-    assert np.array_equal(priorities._top, priorities._middle.sum(1))
+    quick = priorities._kernels is not None
+    assert np.array_equal(priorities._blocks, sums(priorities._leaves, quick))
+    assert np.array_equal(priorities._top, sums(priorities._middle, quick))
     assert priorities.total == pytest.approx(weights.sum(), rel=1e-13)
 
 
@@ -93,7 +116,7 @@ def test_weights_of_very_different_sizes_do_not_lead_to_empty_rows():
 
 
 @given(rows=st.sampled_from(SIZES), seed=st.integers(0, 2**32 - 1))
-@settings(max_examples=30)
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_sums_are_exact_after_any_operations(rows, seed):
     rng = np.random.default_rng(seed)
     priorities, weights, highest = Priorities(rows, 0.7, 0.4), np.zeros(rows), 1.0

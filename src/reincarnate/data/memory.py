@@ -16,6 +16,7 @@ from reincarnate.data.replay import Replay
 from reincarnate.data.returns import ReturnsToGo
 from reincarnate.data.sampling import Drawn, Prioritised, Sampler, Uniform
 from reincarnate.errors import UserError
+from reincarnate.native import Kernels
 from reincarnate.types import NOTHING, PLAIN, Batch, Prediction, Predictor, Student, TaskSpec, Weighing
 from reincarnate.types.leaves import each_tensor
 
@@ -64,6 +65,11 @@ class Memory:
     def mirror(self) -> None:
         """Keep the frames on the student's device as well."""
         self.rows.mirror = self.rows.mirror or Mirror(self.device)
+
+    def quicken(self, kernels: Kernels) -> None:
+        """Draw by priority, if that is how it draws, by compiled kernels from now on."""
+        if isinstance(self.sampler, Prioritised):
+            self.sampler.priorities.quicken(kernels)
 
     def keep_on_disk(self, folder: str) -> None:
         """Keep the frames in a file of a folder ("": the system's for temporary files). Before anything is added."""

@@ -4,8 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from reincarnate.native import Kernels, Tree
+
 FAN = 32  # children of a node: for a batch of 32 as fast as 64, for one of 512 faster, up to 4M rows
 
+NOTHING_YET = "nothing to sample yet"
 EPSILON = 1e-10  # added to a loss, so that a row learnt perfectly can still be drawn
 
 TINY = float(np.finfo(np.float64).tiny)
@@ -32,6 +35,14 @@ class Priorities:
         self._leaves, self._middle, self._top = np.zeros((blocks, FAN)), np.zeros((groups, FAN)), np.zeros(groups)
         self._weights = self._leaves.reshape(-1)[:rows]  # views, indexed by row and by block
         self._blocks = self._middle.reshape(-1)[:blocks]
+        self._kernels: Kernels | None = None
+        self._tree = Tree()
+
+    def quicken(self, kernels: Kernels) -> None:
+        """Draw and write by compiled kernels from now on; sums are added in another order."""
+        levels = [level.ctypes.data for level in (self._leaves, self._middle, self._top)]
+        self._kernels, self._tree = kernels, Tree(*levels, self.rows, len(self._leaves), len(self._middle))
+        self._sum_all()
 
     @property
     def total(self) -> float:
@@ -63,6 +74,9 @@ class Priorities:
         self.set(at, (np.asarray(losses, np.float64) + EPSILON) ** self.alpha)
 
     def _write(self, at: np.ndarray, weights: np.ndarray | float) -> None:
+        if self._kernels:
+            self._kernels.tree_write(self._tree, at, weights)
+            return
         self._weights[at] = weights
         if len(at) * FAN >= self.rows:  # gathering a block per row would cost more than all sums
             self._sum_all()
@@ -73,6 +87,9 @@ class Priorities:
         self._top[group] = self._middle.take(group, 0).sum(1)
 
     def _sum_all(self) -> None:
+        if self._kernels:
+            self._kernels.tree_sum(self._tree)
+            return
         self._leaves.sum(1, out=self._blocks)
         self._middle.sum(1, out=self._top)
 
@@ -80,10 +97,15 @@ class Priorities:
 
     def draw(self, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """(rows [n], their probabilities [n]): one row from each of n equal slices of the total, in order."""
+        if self._kernels:
+            found = self._kernels.tree_draw(self._tree, rng.random(n), TINY)
+            if found is None:
+                raise ValueError(NOTHING_YET)
+            return found
         ends = self._top.cumsum()
         total = ends[-1]
         if total == 0:
-            raise ValueError("nothing to sample yet")
+            raise ValueError(NOTHING_YET)
         # In (0, total], and at each level the first child whose cumulative sum reaches the mass: that sum is larger
         # than the one before it, so a child of weight zero cannot be chosen. Rounding may carry the mass past the last
         # sum, which `minimum` undoes; only the smallest totals could underflow to 0, whence `maximum`.

@@ -294,8 +294,10 @@ class Replay:
         self, base: np.ndarray | np.int64, position: np.ndarray, at: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """The rows of frame stacks [*L, stack], and which of them lie before the episode's start."""
-        rows = np.expand_dims(base, -1) + (position[..., None] + self._offsets) % self.rows
-        return rows, self.columns["age"][at][..., None] < -self._offsets
+        rows = (position[..., None] + self._offsets) % self.rows
+        if self.streams > 1:
+            rows += base[..., None]
+        return rows, self.columns["age"].take(at)[..., None] < -self._offsets
 
     def span(self, stream: int, ahead: int, across: bool = False) -> tuple[int, int]:
         """Positions [low, high) of a stream whose frame stack and `ahead` rows lie within what is stored.

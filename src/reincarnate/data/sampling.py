@@ -4,15 +4,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reincarnate.data.priorities import Priorities
+from reincarnate.data.priorities import NOTHING_YET, Priorities
 from reincarnate.data.replay import TAIL, Replay
 from reincarnate.errors import UserError
 
 Drawn = tuple[np.ndarray | int, np.ndarray, np.ndarray | None, Tensor | None]
 """(streams, positions, rows of the table, importance weights): positions count rows ever written to a stream; a
 single stream is the integer 0 instead of an array of zeros; the last two are None unless priorities ask for them."""
-
-NOTHING_YET = "nothing to sample yet"
 
 
 class Uniform:

@@ -6,4 +6,5 @@ from reincarnate.native.kernels import Layer as Layer
 from reincarnate.native.kernels import Ppo as Ppo
 from reincarnate.native.kernels import Pulled as Pulled
 from reincarnate.native.kernels import Tower as Tower
+from reincarnate.native.kernels import Tree as Tree
 from reincarnate.native.kernels import kernels as kernels

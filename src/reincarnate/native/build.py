@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).parent
-SOURCES = ("learning.cpp", "convolution.cpp", "optimizer.cpp")
+SOURCES = ("learning.cpp", "convolution.cpp", "norm.cpp", "optimizer.cpp", "priorities.cpp")
 HEADERS = ("vectors.h", "towers.h")
 FLAGS = ("-O3", "-std=c++17", "-fno-math-errno", "-shared", "-fPIC")
 FOR_THIS_PROCESSOR = "-march=native"

@@ -6,6 +6,7 @@ from ctypes import POINTER, Structure, byref, c_double, c_float, c_int64, c_void
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -60,16 +61,30 @@ class Pull(Structure):
     _fields_ = [("told", c_void_p), ("their_temperature", c_float), ("temperature", c_float)]
 
 
+class Tree(Structure):
+    """A tree of sampling weights (`data.priorities`)."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("leaves", "middle", "top")),
+        *((name, c_int64) for name in ("rows", "blocks", "groups")),
+    ]
+
+
 P, N, F, D = c_void_p, c_int64, c_float, c_double
 SIGNATURES: dict[str, tuple[Sequence[Any], Any]] = {
     "tower_forward": ((P, P, N, P, P), None),
     "tower_backward": ((P, P, N, P, P), None),
     "convolution_forward": ((P, N, F, P, P, N, N, N, N, N, P), None),
     "convolution_backward": ((P, N, F, P, N, N, N, N, N, P, P), None),
+    "norm_forward": ((P, N, N, P, P, D, P, P, P), None),
+    "norm_backward": ((P, P, P, P, N, N, P, P, P, P), None),
     "clip": ((P, N, N, F), None),
     "adam": ((P, P, P, P, P, N, N, D, POINTER(D), D, D, D, D), None),
     "q_target": ((P, P, P, P, N, N, P), None),
     "q_learning": ((P, P, P, N, N, P, P), N),
+    "tree_sum": ((POINTER(Tree),), None),
+    "tree_write": ((POINTER(Tree), P, P, N, N), N),
+    "tree_draw": ((POINTER(Tree), P, N, D, P, P), D),
     "learn_q": ((P, P, POINTER(Steps), N, N, P, N, POINTER(F), P, POINTER(F)), N),
     "learn_ppo": ((P, P, P, POINTER(Rollout), N, POINTER(Ppo), P, N, POINTER(F), POINTER(F), P), N),
 }
@@ -89,9 +104,24 @@ class Kernels:
         f = functions
         self.tower_forward, self.tower_backward = f.tower_forward, f.tower_backward
         self.convolution_forward, self.convolution_backward = f.convolution_forward, f.convolution_backward
+        self.norm_forward, self.norm_backward = f.norm_forward, f.norm_backward
         self._clip, self._adam = f.clip, f.adam
         self._q_target, self._q_learning = f.q_target, f.q_learning
         self._learn_q, self._learn_ppo = f.learn_q, f.learn_ppo
+        self.tree_sum, self._tree_write, self._tree_draw = f.tree_sum, f.tree_write, f.tree_draw
+
+    def tree_write(self, tree: Tree, at: np.ndarray, weights: np.ndarray | float) -> None:
+        """Rows [k] get these weights [k], or all of them one. IndexError: there is no such row."""
+        at, told = np.ascontiguousarray(at, np.int64), np.ascontiguousarray(weights, np.float64)
+        if self._tree_write(byref(tree), at.ctypes.data, told.ctypes.data, told.size > 1, at.size):
+            raise IndexError(f"rows {at.min()} to {at.max()} of {tree.rows}")
+
+    def tree_draw(self, tree: Tree, draws: np.ndarray, smallest: float) -> tuple[np.ndarray, np.ndarray] | None:
+        """One row from each of n equal slices of the total [n], and their probabilities; None where nothing weighs."""
+        rows, probabilities = np.empty(len(draws), np.int64), np.empty(len(draws))
+        where = rows.ctypes.data, probabilities.ctypes.data
+        total = self._tree_draw(byref(tree), draws.ctypes.data, len(draws), smallest, *where)
+        return (rows, probabilities) if total else None
 
     def clip(self, grad: Tensor, limit: float) -> None:
         """`optimizers.clip_norm`, of rows [S, P] or a vector."""

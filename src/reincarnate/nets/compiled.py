@@ -15,6 +15,8 @@ from reincarnate.native import Tower as Told
 from reincarnate.nets.torsos import PIXEL_SCALE
 from reincarnate.nets.towers import Tower
 
+WORD = 4  # bytes of a float32
+
 
 class CompiledTower:
     """A tower; or of several `seeds`, whose parameters lie `stride` numbers apart, all of them: rows are theirs in
@@ -70,3 +72,27 @@ class CompiledConvolution:
         (x, bytewise, scale, sizes), layer, grad = kept, self._layer, grad.contiguous()
         written = layer.weight.grad.data_ptr(), layer.bias.grad.data_ptr()  # pyright: ignore
         self._backward(x.data_ptr(), bytewise, scale, grad.data_ptr(), *sizes, *written)
+
+
+class CompiledNorm:
+    """A layer norm over all but the first axis and the ReLU behind it; its parameters where they lie."""
+
+    def __init__(self, kernels: Kernels, norm: nn.LayerNorm):
+        self._norm, self._forward, self._backward = norm, kernels.norm_forward, kernels.norm_backward
+
+    def forward(self, x: Float32[Tensor, "B *F"]) -> tuple[Any, Tensor]:
+        """What its gradient needs, and the output."""
+        n, norm, size = len(x), self._norm, self._norm.weight.numel()
+        moments, out = torch.empty(2, n), torch.empty_like(x)
+        given = (norm.weight.data_ptr(), norm.bias.data_ptr(), norm.eps)
+        at = moments.data_ptr()
+        self._forward(x.data_ptr(), n, size, *given, at, at + n * WORD, out.data_ptr())
+        return (x, moments), out
+
+    def backward(self, kept: Any, out: Tensor, grad: Float32[Tensor, "B *F"]) -> Tensor:
+        """The gradient by the input, in `grad`'s place; those of the norm are written into their windows."""
+        (x, moments), n, norm = kept, len(out), self._norm
+        at, size = moments.data_ptr(), norm.weight.numel()
+        told = (x.data_ptr(), out.data_ptr(), at, at + n * WORD, n, size, norm.weight.data_ptr())
+        self._backward(*told, grad.data_ptr(), norm.weight.grad.data_ptr(), norm.bias.grad.data_ptr())  # pyright: ignore
+        return grad

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reincarnate.native import Kernels
-from reincarnate.nets.compiled import CompiledConvolution
+from reincarnate.nets.compiled import CompiledConvolution, CompiledNorm
 from reincarnate.nets.qnet import QNetwork
 from reincarnate.nets.torsos import MinAtarCNN, as_float
 from reincarnate.nets.towers import Graded
@@ -60,32 +60,48 @@ class _Passes:
     def __init__(self, network: QNetwork, kernels: Kernels | None):
         torso: MinAtarCNN = network.torso  # pyright: ignore[reportAssignmentType]
         self._conv = CompiledConvolution(kernels, torso.conv1) if kernels else _Convolution(torso.conv1)
-        self._norm = _norm(torso.norm1)
-        self._hidden = [(layer, _norm(norm)) for layer, norm in zip(torso.fc.layers, torso.fc.norms, strict=True)]
+        between = lambda norm: CompiledNorm(kernels, norm) if kernels and _norm(norm) else _Between(_norm(norm))
+        self._first = between(torso.norm1)
+        self._hidden = [(layer, between(norm)) for layer, norm in zip(torso.fc.layers, torso.fc.norms, strict=True)]
         self._head = network.advantage
 
     def forward(self, x: Tensor) -> list[Any]:
         """Each layer's input with what its norm read, and the outputs [B, A·K] last."""
         kept, y = self._conv.forward(x)
         shape = y.shape
-        y, normed = _normalised(y, self._norm)
+        normed, h = self._first.forward(y)
         steps: list[Any] = [(kept, shape, normed)]
-        h = y.flatten(1).relu_()
-        for layer, norm in self._hidden:
-            y, normed = _normalised(F.linear(h, layer.weight, layer.bias), norm)  # pyright: ignore
+        h = h.flatten(1)
+        for layer, between in self._hidden:
+            normed, above = between.forward(F.linear(h, layer.weight, layer.bias))  # pyright: ignore
             steps.append((h, normed))
-            h = y.relu_()
+            h = above
         return [*steps, (h, None), F.linear(h, self._head.weight, self._head.bias)]  # pyright: ignore
 
     def backward(self, steps: list[Any], grad: Float[Tensor, "B O"]) -> None:
         """Write all gradients into their windows."""
         (kept, shape, first), *hidden, (above, _) = steps
         grad = _linear_backward(self._head, above, grad)
-        for (layer, norm), (below, normed) in zip(reversed(self._hidden), reversed(hidden), strict=True):
-            grad = _norm_backward(norm, normed, torch.ops.aten.threshold_backward(grad, above, 0))
+        for (layer, between), (below, normed) in zip(reversed(self._hidden), reversed(hidden), strict=True):
+            grad = between.backward(normed, above, grad)
             grad, above = _linear_backward(layer, below, grad), below
-        grad = torch.ops.aten.threshold_backward(grad, above, 0).view(shape)
-        self._conv.backward(kept, _norm_backward(self._norm, first, grad))
+        self._conv.backward(kept, self._first.backward(first, above.view(shape), grad.view(shape)))
+
+
+class _Between:
+    """A norm, if any, and the ReLU behind it by torch's kernels."""
+
+    def __init__(self, norm: Norm):
+        self._norm = norm
+
+    def forward(self, x: Tensor) -> tuple[Normed | None, Tensor]:
+        """What its gradient needs, and the output."""
+        y, normed = _normalised(x, self._norm)
+        return normed, y.relu_()
+
+    def backward(self, normed: Normed | None, out: Tensor, grad: Tensor) -> Tensor:
+        """The gradient by the input; those of the norm are written into their windows."""
+        return _norm_backward(self._norm, normed, torch.ops.aten.threshold_backward(grad, out, 0))
 
 
 class _Convolution:

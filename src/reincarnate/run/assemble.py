@@ -17,7 +17,7 @@ from reincarnate.native import kernels
 from reincarnate.priors.weights import reuse
 from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
-from reincarnate.run.prepare import Prepared, compiles, device_of, load_weights
+from reincarnate.run.prepare import Prepared, compiles, device_of, draws_by_kernels, load_weights
 from reincarnate.run.remote_actors import actors_of
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
@@ -44,6 +44,9 @@ def assemble(
     run, spec = first.run, first.spec
     env, overlap = _environment(first, seeds), seeds == 1 and not run.actors and _overlaps(first)
     memories, whole = _memories(first, seeds)
+    if draws_by_kernels(run, seeds) and (compiled := kernels()):
+        for memory in (*memories, *([whole] if whole else [])):
+            memory.quicken(compiled)
     data = first.data.rows() if first.data else None  # opened once: seeds that are stacked draw from one table
     trainings = [_training(p, memory, data) for p, memory in zip(prepared, memories, strict=True)]
     for p, training in zip(prepared, trainings, strict=True):

@@ -297,7 +297,17 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1, by_kernels: bool = False)
         return run.compile == "on"
     if cuda:
         return True  # graphs are recorded in milliseconds
-    alone = stacker(run.student) is None  # each seed has a program of its own
-    total = (1 if alone else seeds) * sum(updates(phase, run.student, run.copies) for phase in run.phases())
     pays = KERNELS_PAY_AFTER if by_kernels else PAYS_AFTER
-    return natural_torso(spec) not in SCREENS and total >= pays and can_compile()
+    return natural_torso(spec) not in SCREENS and _updates(run, seeds) >= pays and can_compile()
+
+
+def draws_by_kernels(run: Run, seeds: int = 1) -> bool:
+    """Whether batches are drawn by compiled kernels: `compiles` of the replay."""
+    wanted = run.compile == "on" or (run.compile == "auto" and _updates(run, seeds) >= KERNELS_PAY_AFTER)
+    return wanted and can_compile()
+
+
+def _updates(run: Run, seeds: int) -> int:
+    """How many updates a program is used for, by all seeds that share one."""
+    alone = stacker(run.student) is None  # each seed has a program of its own
+    return (1 if alone else seeds) * sum(updates(phase, run.student, run.copies) for phase in run.phases())
