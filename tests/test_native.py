@@ -317,6 +317,62 @@ def test_tensors_that_do_not_lie_as_a_kernel_reads_them_are_refused(compiled):
             compiled.q_learning(q, action, target)
 
 
+def test_tensors_of_other_sizes_are_refused_before_they_are_read(compiled):
+    batch = batch_of()
+    other = torch.randn(24, 2)
+    wrong = [
+        batch._replace(predictions={"teacher": Prediction("logits", other)}),
+        batch._replace(obs=torch.randn(24, 3)),
+        batch._replace(next_obs=torch.randn(2, 5)),
+        batch._replace(reward=torch.randn(3)),
+        batch._replace(action=torch.zeros(3, dtype=torch.int64)),
+    ]
+    student = DQN(hidden=(8,)).newborn(POINT, 0)
+    student.compile()
+    for odd in wrong:
+        with pytest.raises(ValueError, match="shape"):
+            student.update(odd, Weighing(terms=[(0.5, TEACHER)]), np.random.default_rng(0))
+    with pytest.raises(ValueError, match="shape"):
+        FusedMLP(student.network, compiled)(torch.zeros(4, 3))
+    adam = Adam(4, 1e-8)
+    adam.kernels = compiled
+    with pytest.raises(TypeError, match="a dense tensor"):
+        adam.step(torch.zeros(4), torch.zeros(4, dtype=torch.float64), 0.1)
+
+
+def test_tensors_that_lie_otherwise_are_copied_first():
+    batch = batch_of()
+    odd = batch._replace(
+        obs=torch.stack([batch.obs, batch.obs], 1)[:, 0],
+        reward=torch.stack([batch.reward, batch.reward], 1)[:, 0],
+        predictions={"teacher": Prediction("logits", batch.predictions["teacher"].x.double())},
+    )
+    found = []
+    for told in (batch, odd):
+        student = DQN(hidden=(8,)).newborn(POINT, 0)
+        student.compile()
+        student.update(told, Weighing(terms=[(0.5, TEACHER)]), np.random.default_rng(0))
+        found.append(student.online.data)
+    assert torch.equal(*found)
+
+
+def test_what_is_no_number_shows_in_the_losses():
+    said = torch.zeros(24, 3)
+    for wrong in (torch.nan, torch.inf, -torch.inf):
+        said[7] = wrong
+        student = DQN(hidden=(8,)).newborn(POINT, 0)
+        student.compile()
+        batch = batch_of()._replace(predictions={"teacher": Prediction("logits", said)})
+        means = student.update(batch, Weighing(terms=[(0.5, TEACHER)]), np.random.default_rng(0)).means
+        assert np.isnan(means["distil"])
+    student = PPO(hidden=(8,), clip_value=0.2).newborn(POINT, 0)
+    student.compile()
+    notes = {name: torch.zeros(24) for name in ("advantage", "value", "log_prob")}
+    notes["value"][3] = torch.nan
+    batch = batch_of()._replace(next_obs=None, notes=notes)
+    assert np.isnan(student.update(batch, Weighing(), np.random.default_rng(0)).means["value"])
+
+
 # ---- how they are built ------------------------------------------------------------------------------
 
 
@@ -330,8 +386,8 @@ def anew(tmp_path, monkeypatch):
 
 
 def count_compilations(monkeypatch):
-    calls, real = [], build._compile
-    monkeypatch.setattr(build, "_compile", lambda *told: (calls.append(told), real(*told)))
+    calls, real = [], build._built
+    monkeypatch.setattr(build, "_built", lambda *told: calls.append(told) or real(*told))
     return calls
 
 
@@ -346,7 +402,7 @@ def test_kernels_are_built_once_for_a_machine_and_kept_where_nobody_else_writes(
 
 def test_another_processor_or_other_sources_are_built_for_anew(anew, monkeypatch):
     assert build.library() is not None
-    monkeypatch.setattr(build, "_processor", lambda: "another")
+    monkeypatch.setattr(build, "_processor", lambda command: b"another")
     build.library.cache_clear()
     assert build.library() is not None and len(list(anew.iterdir())) == 2
 
@@ -376,6 +432,51 @@ def test_without_a_compiler_or_with_one_that_fails_there_are_none(anew, monkeypa
         monkeypatch.setenv("CXX", named)
         build.library.cache_clear()
         assert build.library() is None
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:20000], lambda b: b[:60000] + bytes(len(b) - 60000), lambda b: b""])
+def test_a_damaged_library_is_not_loaded_but_built_again(anew, spoil):
+    assert build.library() is not None
+    (kept,) = anew.iterdir()
+    whole = kept.read_bytes()
+    kept.chmod(0o700)
+    kept.write_bytes(spoil(whole))
+    build.library.cache_clear()
+    assert build.library() is not None
+    assert any(path.read_bytes() == whole or path.name != kept.name for path in anew.iterdir())
+
+
+def test_a_library_that_others_may_change_is_not_loaded(anew, monkeypatch):
+    assert build.library() is not None
+    (kept,) = anew.iterdir()
+    kept.chmod(0o722)
+    calls = count_compilations(monkeypatch)
+    build.library.cache_clear()
+    assert build.library() is not None and len(calls) == 1
+
+
+def test_a_cache_that_cannot_be_written_to_costs_the_time_and_no_more(anew, monkeypatch):
+    real = build._built
+
+    def full(command, folder, key):
+        if folder == anew:
+            raise OSError("no space left on device")
+        return real(command, folder, key)
+
+    monkeypatch.setattr(build, "_built", full)
+    assert build.library() is not None
+
+
+def test_a_home_that_is_nowhere_is_no_failure(anew, monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(build.Path, "home", lambda: (_ for _ in ()).throw(RuntimeError("no home")))
+    assert build.library() is not None
+
+
+def test_a_compiler_may_be_named_with_arguments(monkeypatch):
+    for told, command in (("g++ -fno-plt", ["g++", "-fno-plt"]), ("", ["g++"]), (" ", ["g++"])):
+        monkeypatch.setenv("CXX", told)
+        assert build.compiler() == command
 
 
 def test_two_processes_that_build_at_once_both_have_them(anew):

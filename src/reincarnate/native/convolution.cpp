@@ -1,4 +1,5 @@
-// A 3 × 3 convolution of small grids in which most cells are empty (MinAtar's): only what is not 0 costs anything.
+// A 3 × 3 convolution of small grids in which most cells are empty (MinAtar's): only what is not 0 costs anything, and
+// weights that are no numbers show only where something is seen.
 // Observations are [rows, height, width, channels], of bytes or of float32 (times `scale`); outputs [rows, filters, height-2, width-2].
 
 #include "vectors.h"

@@ -30,6 +30,7 @@ class Tower(Structure):
         ("layers", c_void_p),
         *((name, c_int64) for name in ("count", "tanh", "seeds", "stride")),
     ]
+    inputs = outputs = 0  # of the first and the last layer
 
 
 class Steps(Structure):
@@ -126,7 +127,7 @@ class Kernels:
     def clip(self, grad: Tensor, limit: float) -> None:
         """`optimizers.clip_norm`, of rows [S, P] or a vector."""
         size = grad.shape[-1]
-        self._clip(grad.data_ptr(), grad.numel() // size, size, limit)
+        self._clip(_at(grad), grad.numel() // max(1, size), size, limit)
 
     def adam(
         self,
@@ -138,16 +139,18 @@ class Kernels:
     ) -> None:
         """A step of `optimizers.Adam`, of a vector or of rows, perhaps each at its own rate; `told`: β₁, β₂, ε,
         decay."""
-        size = data.shape[-1]
-        parts = (data, grad, state["mean"], state["square"], state["steps"])
-        one, each = (0.0, (D * len(rate))(*rate)) if isinstance(rate, Sequence) else (rate, None)
-        self._adam(*[part.data_ptr() for part in parts], data.numel() // size, size, one, each, *told)
+        shape, size = data.shape, data.shape[-1]
+        rows = data.numel() // max(1, size)
+        where = [_at(part, shape) for part in (data, grad, state["mean"], state["square"])]
+        one, each = (0.0, (D * rows)(*rate)) if isinstance(rate, Sequence) else (rate, None)
+        self._adam(*where, _at(state["steps"], shape[:-1]), rows, size, one, each, *told)
 
     def q_learning(self, q: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """`losses.values.q_learning_at_once`. IndexError: an action is none of q's."""
-        q, loss, slope = q.contiguous(), torch.empty_like(target), torch.empty_like(q)
-        told = (_at(action, torch.int64), _at(target), *q.shape, loss.data_ptr(), slope.data_ptr())
-        if self._q_learning(q.data_ptr(), *told):
+        q, n = q.contiguous(), len(q)
+        loss, slope = torch.empty(n), torch.empty_like(q)
+        told = (_at(q), _at(action, (n,), torch.int64), _at(target, (n,)), *q.shape)
+        if self._q_learning(*told, loss.data_ptr(), slope.data_ptr()):
             raise IndexError(_strange(action, q.shape[1]))
         return loss, slope
 
@@ -165,13 +168,18 @@ class Kernels:
         gained, and the discount. `weights` [S·L]; `twice` as Double DQN. IndexError: an action is none of the
         network's.
         """
-        obs, next_obs, action, reward, discount = batch
-        (online, frozen), rows = towers, len(action)
-        loss, means = torch.empty(rows), (F * len(weights))()
-        told = Steps(_at(obs), _at(next_obs), _at(action, torch.int64), _at(reward), _at(discount))
-        how = byref(told), rows // online.seeds, twice, _pulls(pulls), len(pulls), (F * len(weights))(*weights)
+        obs, next_obs, action, reward, discount = (tensor.contiguous() for tensor in batch)
+        (online, frozen), n = towers, len(action)
+        (inputs, actions), seen = _sizes(online), (n, _sizes(online)[0])
+        if _sizes(frozen) != (inputs, actions) or n % online.seeds or len(weights) != online.seeds * (1 + len(pulls)):
+            raise ValueError(f"{n} rows and {len(weights)} weights for {online.seeds} networks, or two that differ")
+        loss, means = torch.empty(n), (F * len(weights))()
+        action_at = _at(action, (n,), torch.int64)
+        told = Steps(_at(obs, seen), _at(next_obs, seen), action_at, _at(reward, (n,)), _at(discount, (n,)))
+        others, kept = _pulls(pulls, (n, actions))
+        how = byref(told), n // online.seeds, twice, others, len(kept), (F * len(weights))(*weights)
         if self._learn_q(byref(online), byref(frozen), *how, loss.data_ptr(), means):
-            raise IndexError(_strange(action))
+            raise IndexError(_strange(action, actions))
         return loss, list(means)
 
     def learn_ppo(
@@ -190,28 +198,44 @@ class Kernels:
         the values then, what those should become. `weights` are the pulls'. IndexError: an action is none of the
         network's.
         """
-        (actor, critic), rows, action, *others = towers, len(obs), *taken
-        each, means = torch.empty(rows), (F * (4 + len(pulls)))()
-        told = Rollout(_at(action, torch.int64), *[_at(tensor) for tensor in others])
-        more = byref(how), _pulls(pulls), len(pulls), (F * len(weights))(*weights)
-        if self._learn_ppo(byref(actor), byref(critic), _at(obs), byref(told), rows, *more, means, each.data_ptr()):
-            raise IndexError(_strange(action))
+        (actor, critic), n, obs = towers, len(obs), obs.contiguous()
+        action, *known = (tensor.contiguous() for tensor in taken)
+        inputs, actions = _sizes(actor)
+        if _sizes(critic) != (inputs, 1) or len(weights) != len(pulls):
+            raise ValueError("actor and critic read different observations, or weights are missing")
+        each, means = torch.empty(n), (F * (4 + len(pulls)))()
+        told = Rollout(_at(action, (n,), torch.int64), *[_at(tensor, (n,)) for tensor in known])
+        others, kept = _pulls(pulls, (n, actions))
+        more = byref(how), others, len(kept), (F * len(weights))(*weights)
+        where = byref(actor), byref(critic), _at(obs, (n, inputs))
+        if self._learn_ppo(*where, byref(told), n, *more, means, each.data_ptr()):
+            raise IndexError(_strange(action, actions))
         return list(means), each
 
 
-def _pulls(pulls: Sequence[Pulled]) -> "ctypes.Array[Pull] | None":
-    """What others say, for a kernel."""
-    return (Pull * len(pulls))(*[Pull(_at(told), *temperatures) for told, *temperatures in pulls]) if pulls else None
+def _sizes(tower: Tower) -> tuple[int, int]:
+    """How many numbers a tower reads and tells."""
+    return tower.inputs, tower.outputs
 
 
-def _at(tensor: Tensor, dtype: torch.dtype = torch.float32) -> int:
-    """Where a tensor lies, which must be of this type and dense: kernels read bytes."""
+def _pulls(pulls: Sequence[Pulled], shape: tuple[int, int]) -> "tuple[ctypes.Array[Pull] | None, list[Tensor]]":
+    """What others say, for a kernel, and the tensors that it lies in."""
+    kept = [told.float().contiguous() for told, *_ in pulls]
+    temperatures = [others for _, *others in pulls]
+    told = [Pull(_at(tensor, shape), *own) for tensor, own in zip(kept, temperatures, strict=True)]
+    return ((Pull * len(told))(*told) if told else None), kept
+
+
+def _at(tensor: Tensor, shape: Sequence[int] | None = None, dtype: torch.dtype = torch.float32) -> int:
+    """Where a tensor lies. ValueError, TypeError: it is not of this shape and type, or not dense."""
     if tensor.dtype is not dtype or not tensor.is_contiguous():
         raise TypeError(f"a dense tensor of {dtype} is needed, not {tensor.dtype} of strides {tensor.stride()}")
+    if shape is not None and tensor.shape != shape:
+        raise ValueError(f"a tensor of shape {tuple(shape)} is needed, not {tuple(tensor.shape)}")
     return tensor.data_ptr()
 
 
-def _strange(action: Tensor, actions: int | str = "fewer") -> str:
+def _strange(action: Tensor, actions: int) -> str:
     return f"actions {int(action.min())} to {int(action.max())} where there are {actions}"
 
 

@@ -73,7 +73,8 @@ static int64_t losses_of(const float* logits, const float* value, const Rollout*
         float pull = (gain > clipped ? 0.0f : -gain) * told->policy / rows, free = told->entropy / rows;
         for (int64_t a = 0; a < actions; a++) {
             float p = of_logits[a];
-            of_logits[a] = -p * pull - free * p * (logits[a] - all_of_it + entropy);
+            of_logits[a] = -p * pull;
+            if (free != 0) of_logits[a] -= free * p * (logits[a] - all_of_it + entropy);
         }
         of_logits[taken->action[r]] += pull;
 
@@ -81,8 +82,8 @@ static int64_t losses_of(const float* logits, const float* value, const Rollout*
         if (told->clip_value > 0) {
             float moved = value[r] - taken->value[r];
             float near = taken->value[r] + std::min(std::max(moved, -told->clip_value), told->clip_value) - taken->target[r];
-            if (std::fabs(near) > std::fabs(off)) slope = std::fabs(moved) < told->clip_value ? near : 0.0f;
-            error = 0.5f * std::max(off * off, near * near);
+            if (std::fabs(near) > std::fabs(off)) slope = near * (std::fabs(moved) < told->clip_value);
+            error = 0.5f * std::max(near * near, off * off);  // in this order what is no number stays
         }
         of_value[r] = slope * told->worth / rows;
         float found[4] = {-std::min(gain, clipped), error, entropy, more - log_ratio};
@@ -122,9 +123,10 @@ static void pulled(const Pull& pull, const float* out, int64_t seeds, int64_t ro
             for (int64_t a = 0; a < actions; a++) {
                 if (told[a] == -INFINITY) continue;
                 float p = theirs[a] / total, log_q = (out[a] - largest) / pull.temperature;
-                if (p > 0) kl += p * ((told[a] - most) / pull.their_temperature - log_q - shift);
+                if (!(p <= 0)) kl += p * ((told[a] - most) / pull.their_temperature - log_q - shift);
                 slope[a] += share * (std::exp(log_q) / own - p);
             }
+            if (most == -INFINITY) kl = NAN;  // it says nothing at all
             sum += kl;
             if (each) each[r] += weight * kl;
         }

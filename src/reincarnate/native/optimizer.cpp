@@ -37,7 +37,7 @@ struct WithoutTraces {
 extern "C" void adam(float* __restrict data, const float* __restrict grad, float* __restrict mean,
                      float* __restrict square, float* taken, int64_t rows, int64_t size, double rate, const double* rates,
                      double beta1, double beta2, double eps, double decay) {
-    WithoutTraces within;
+    [[maybe_unused]] WithoutTraces within;
     float keep1 = beta1, keep2 = beta2, take1 = 1 - beta1, take2 = 1 - beta2, smallest = eps;
     for (int64_t r = 0; r < rows; r++, data += size, grad += size, mean += size, square += size) {
         taken[r] += 1;
@@ -46,7 +46,7 @@ extern "C" void adam(float* __restrict data, const float* __restrict grad, float
         float shrink = 1 - own * decay;
         for (int64_t i = 0; i < size; i++) {
             float g = grad[i];
-            float m = mean[i] * keep1 + g * take1, s = square[i] * keep2 + g * g * take2;
+            float m = mean[i] * keep1 + g * take1, s = square[i] * keep2 + g * (g * take2);
             mean[i] = m;
             square[i] = s;
             data[i] = data[i] * shrink - step * m / (std::sqrt(s) * root + smallest);

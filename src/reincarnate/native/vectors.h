@@ -118,18 +118,24 @@ static inline const float* whole(const float* x, int64_t rows, int64_t columns, 
 }
 
 typedef float Four __attribute__((vector_size(16), aligned(4), may_alias));
+
+#if defined(__clang__)
+#define MIX(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
 typedef int32_t Order __attribute__((vector_size(16)));
+#define MIX(a, b, ...) __builtin_shuffle(a, b, Order{__VA_ARGS__})
+#endif
 
 // to[j][i] = from[i][j] of 4 × 4 numbers, by registers.
 static inline void turn_block(const float* from, int64_t across, float* to, int64_t down) {
     Four a = *(const Four*)from, b = *(const Four*)(from + across);
     Four c = *(const Four*)(from + 2 * across), d = *(const Four*)(from + 3 * across);
-    Four ab_low = __builtin_shuffle(a, b, Order{0, 4, 1, 5}), ab_high = __builtin_shuffle(a, b, Order{2, 6, 3, 7});
-    Four cd_low = __builtin_shuffle(c, d, Order{0, 4, 1, 5}), cd_high = __builtin_shuffle(c, d, Order{2, 6, 3, 7});
-    *(Four*)to = __builtin_shuffle(ab_low, cd_low, Order{0, 1, 4, 5});
-    *(Four*)(to + down) = __builtin_shuffle(ab_low, cd_low, Order{2, 3, 6, 7});
-    *(Four*)(to + 2 * down) = __builtin_shuffle(ab_high, cd_high, Order{0, 1, 4, 5});
-    *(Four*)(to + 3 * down) = __builtin_shuffle(ab_high, cd_high, Order{2, 3, 6, 7});
+    Four ab_low = MIX(a, b, 0, 4, 1, 5), ab_high = MIX(a, b, 2, 6, 3, 7);
+    Four cd_low = MIX(c, d, 0, 4, 1, 5), cd_high = MIX(c, d, 2, 6, 3, 7);
+    *(Four*)to = MIX(ab_low, cd_low, 0, 1, 4, 5);
+    *(Four*)(to + down) = MIX(ab_low, cd_low, 2, 3, 6, 7);
+    *(Four*)(to + 2 * down) = MIX(ab_high, cd_high, 0, 1, 4, 5);
+    *(Four*)(to + 3 * down) = MIX(ab_high, cd_high, 2, 3, 6, 7);
 }
 
 // to [columns, width] = from [rows, columns] turned.

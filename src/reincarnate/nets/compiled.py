@@ -31,13 +31,18 @@ class CompiledTower:
         ]
         self._layers = (Layer * len(told))(*told)
         self.told = Told(ctypes.addressof(self._layers), len(told), tower.tanh, seeds, stride)
-        self._at = ctypes.addressof(self.told)
+        self._at, self._inputs = ctypes.addressof(self.told), self._sizes[0][1]
+        self.told.inputs, self.told.outputs = self._inputs, self._sizes[-1][0]
         self._units, self._outputs = sum(size[0] for size in self._sizes[:-1]), self._sizes[-1][0]
         self._forward, self._backward = kernels.tower_forward, kernels.tower_backward
 
     def forward(self, x: Float32[Tensor, "B I"]) -> list[Tensor]:
         """The input, every hidden layer's output one after another, and the output [B, O] last."""
         x, n = x.contiguous(), x.shape[0]
+        if x.shape[1] != self._inputs or n % self._seeds:
+            raise ValueError(
+                f"observations of shape {tuple(x.shape)} for {self._seeds} networks of {self._inputs} inputs"
+            )
         hidden, out = torch.empty(n * self._units), torch.empty(n, self._outputs)
         self._forward(self._at, x.data_ptr(), n // self._seeds, hidden.data_ptr(), out.data_ptr())
         return [x, hidden, out]

@@ -14,6 +14,7 @@ from reincarnate.config import refuse_other_kinds
 from reincarnate.data import Dataset
 from reincarnate.errors import UserError
 from reincarnate.methods.weaning import Imitates
+from reincarnate.native import kernels
 from reincarnate.nets.qnet import natural_torso
 from reincarnate.priors import weights
 from reincarnate.priors.played import Tick
@@ -297,8 +298,10 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1, by_kernels: bool = False)
         return run.compile == "on"
     if cuda:
         return True  # graphs are recorded in milliseconds
-    pays = KERNELS_PAY_AFTER if by_kernels else PAYS_AFTER
-    return natural_torso(spec) not in SCREENS and _updates(run, seeds) >= pays and can_compile()
+    if natural_torso(spec) in SCREENS or not can_compile():
+        return False
+    total = _updates(run, seeds)
+    return total >= PAYS_AFTER or (by_kernels and total >= KERNELS_PAY_AFTER and kernels() is not None)
 
 
 def draws_by_kernels(run: Run, seeds: int = 1) -> bool:
