@@ -28,12 +28,11 @@ class Transitions:
     gamma: float = 0.99
     next_action: bool = False
     powers: np.ndarray = field(init=False, repr=False, compare=False)
-    discounts: np.ndarray = field(init=False, repr=False, compare=False)  # of one step, by its flags
+    discounts: np.ndarray = field(init=False, repr=False, compare=False)  # of one step: by whether it terminates
 
     def __post_init__(self):
         object.__setattr__(self, "powers", (self.gamma ** np.arange(self.n_step + 1)).astype(np.float32))
-        ends = np.arange(256, dtype=np.uint8) & TERMINATED
-        object.__setattr__(self, "discounts", np.where(ends, 0, self.gamma).astype(np.float32))
+        object.__setattr__(self, "discounts", np.array([self.gamma, 0], np.float32))
 
     @property
     def ahead(self) -> int:
@@ -52,7 +51,7 @@ class Transitions:
             flags = np.where(going, columns["flags"][ahead], flags)
             steps = steps + going
         if self.n_step == 1:
-            discount = self.discounts.take(flags)
+            discount = self.discounts.take(flags & TERMINATED)
         else:
             discount = np.where(flags & TERMINATED, np.float32(0), self.powers[steps])
         successor = position + steps

@@ -296,7 +296,7 @@ class Replay:
         """The rows of frame stacks [*L, stack], and which of them lie before the episode's start."""
         rows = (position[..., None] + self._offsets) % self.rows
         if self.streams > 1:
-            rows += base[..., None]
+            rows += np.asarray(base)[..., None]
         return rows, self.columns["age"].take(at)[..., None] < -self._offsets
 
     def span(self, stream: int, ahead: int, across: bool = False) -> tuple[int, int]:

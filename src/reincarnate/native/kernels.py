@@ -30,13 +30,13 @@ class Tower(Structure):
         ("layers", c_void_p),
         *((name, c_int64) for name in ("count", "tanh", "seeds", "stride")),
     ]
-    inputs = outputs = 0  # of the first and the last layer
+    sizes = (0, 0)  # how many numbers it reads and tells
 
 
 class Steps(Structure):
     """A batch of a replay."""
 
-    _fields_ = [(name, c_void_p) for name in ("obs", "next_obs", "action", "reward", "discount")]
+    _fields_ = [(name, c_void_p) for name in ("obs", "next_obs", "action", "reward", "discount", "importance")]
 
 
 class Rollout(Structure):
@@ -124,10 +124,14 @@ class Kernels:
         total = self._tree_draw(byref(tree), draws.ctypes.data, len(draws), smallest, *where)
         return (rows, probabilities) if total else None
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Copied, and in another process, they are those that are there."""
+        return kernels, ()
+
     def clip(self, grad: Tensor, limit: float) -> None:
         """`optimizers.clip_norm`, of rows [S, P] or a vector."""
         size = grad.shape[-1]
-        self._clip(_at(grad), grad.numel() // max(1, size), size, limit)
+        self._clip(_at(grad, grad.numel()), grad.numel() // max(1, size), size, limit)
 
     def adam(
         self,
@@ -139,17 +143,17 @@ class Kernels:
     ) -> None:
         """A step of `optimizers.Adam`, of a vector or of rows, perhaps each at its own rate; `told`: β₁, β₂, ε,
         decay."""
-        shape, size = data.shape, data.shape[-1]
-        rows = data.numel() // max(1, size)
-        where = [_at(part, shape) for part in (data, grad, state["mean"], state["square"])]
+        count, size = data.numel(), data.shape[-1]
+        rows = count // max(1, size)
+        where = [_at(part, count) for part in (data, grad, state["mean"], state["square"])]
         one, each = (0.0, (D * rows)(*rate)) if isinstance(rate, Sequence) else (rate, None)
-        self._adam(*where, _at(state["steps"], shape[:-1]), rows, size, one, each, *told)
+        self._adam(*where, _at(state["steps"], rows), rows, size, one, each, *told)
 
     def q_learning(self, q: Tensor, action: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """`losses.values.q_learning_at_once`. IndexError: an action is none of q's."""
-        q, n = q.contiguous(), len(q)
+        q, n, kept = q.contiguous(), len(q), list[Tensor]()
         loss, slope = torch.empty(n), torch.empty_like(q)
-        told = (_at(q), _at(action, (n,), torch.int64), _at(target, (n,)), *q.shape)
+        told = (_at(q, q.numel()), _at(action, n, torch.int64, kept), _at(target, n, kept=kept), *q.shape)
         if self._q_learning(*told, loss.data_ptr(), slope.data_ptr()):
             raise IndexError(_strange(action, q.shape[1]))
         return loss, slope
@@ -157,7 +161,7 @@ class Kernels:
     def learn_q(
         self,
         towers: tuple[Tower, Tower],
-        batch: tuple[Tensor, ...],
+        batch: Sequence[Tensor | None],
         pulls: Sequence[Pulled],
         twice: bool,
         weights: Sequence[float],
@@ -165,19 +169,22 @@ class Kernels:
         """Q-learning's gradient into its windows: each example's loss [S·B]; the means of it and of each pull [S·L].
 
         `towers`: the online and the frozen one. `batch`: what was seen and seen next (as the layers read it), done,
-        gained, and the discount. `weights` [S·L]; `twice` as Double DQN. IndexError: an action is none of the
-        network's.
+        gained, the discount, and what multiplies each example's losses, or None. `weights` [S·L]; `twice` as Double
+        DQN. IndexError: an action is none of the network's.
         """
-        obs, next_obs, action, reward, discount = (tensor.contiguous() for tensor in batch)
-        (online, frozen), n = towers, len(action)
-        (inputs, actions), seen = _sizes(online), (n, _sizes(online)[0])
-        if _sizes(frozen) != (inputs, actions) or n % online.seeds or len(weights) != online.seeds * (1 + len(pulls)):
+        obs, next_obs, action, reward, discount, importance = batch
+        assert not (obs is None or next_obs is None or action is None or reward is None or discount is None)
+        (online, frozen), n, kept = towers, len(action), list[Tensor]()
+        inputs, actions = online.sizes
+        if frozen.sizes != online.sizes or n % online.seeds or len(weights) != online.seeds * (1 + len(pulls)):
             raise ValueError(f"{n} rows and {len(weights)} weights for {online.seeds} networks, or two that differ")
         loss, means = torch.empty(n), (F * len(weights))()
-        action_at = _at(action, (n,), torch.int64)
-        told = Steps(_at(obs, seen), _at(next_obs, seen), action_at, _at(reward, (n,)), _at(discount, (n,)))
-        others, kept = _pulls(pulls, (n, actions))
-        how = byref(told), n // online.seeds, twice, others, len(kept), (F * len(weights))(*weights)
+        seen = _at(obs, n * inputs, kept=kept), _at(next_obs, n * inputs, kept=kept)
+        done = _at(action, n, torch.int64, kept)
+        matters = None if importance is None else _at(importance, n, kept=kept)
+        told = Steps(*seen, done, _at(reward, n, kept=kept), _at(discount, n, kept=kept), matters)
+        others = _pulls(pulls, (n, actions), kept)
+        how = byref(told), n // online.seeds, twice, others, len(pulls), (F * len(weights))(*weights)
         if self._learn_q(byref(online), byref(frozen), *how, loss.data_ptr(), means):
             raise IndexError(_strange(action, actions))
         return loss, list(means)
@@ -198,40 +205,45 @@ class Kernels:
         the values then, what those should become. `weights` are the pulls'. IndexError: an action is none of the
         network's.
         """
-        (actor, critic), n, obs = towers, len(obs), obs.contiguous()
-        action, *known = (tensor.contiguous() for tensor in taken)
-        inputs, actions = _sizes(actor)
-        if _sizes(critic) != (inputs, 1) or len(weights) != len(pulls):
+        (actor, critic), n, kept, (action, *known) = towers, len(obs), list[Tensor](), taken
+        inputs, actions = actor.sizes
+        if critic.sizes != (inputs, 1) or len(weights) != len(pulls):
             raise ValueError("actor and critic read different observations, or weights are missing")
         each, means = torch.empty(n), (F * (4 + len(pulls)))()
-        told = Rollout(_at(action, (n,), torch.int64), *[_at(tensor, (n,)) for tensor in known])
-        others, kept = _pulls(pulls, (n, actions))
-        more = byref(how), others, len(kept), (F * len(weights))(*weights)
-        where = byref(actor), byref(critic), _at(obs, (n, inputs))
+        told = Rollout(_at(action, n, torch.int64, kept), *[_at(tensor, n, kept=kept) for tensor in known])
+        others = _pulls(pulls, (n, actions), kept)
+        more = byref(how), others, len(pulls), (F * len(weights))(*weights)
+        where = byref(actor), byref(critic), _at(obs, n * inputs, kept=kept)
         if self._learn_ppo(*where, byref(told), n, *more, means, each.data_ptr()):
             raise IndexError(_strange(action, actions))
         return list(means), each
 
 
-def _sizes(tower: Tower) -> tuple[int, int]:
-    """How many numbers a tower reads and tells."""
-    return tower.inputs, tower.outputs
+def _pulls(pulls: Sequence[Pulled], shape: tuple[int, int], kept: list[Tensor]) -> "ctypes.Array[Pull] | None":
+    """What others say, for a kernel."""
+    if not pulls:
+        return None
+    told = []
+    for tensor, *temperatures in pulls:
+        if tensor.shape != shape:
+            raise ValueError(f"predictions of shape {shape} are needed, not {tuple(tensor.shape)}")
+        told.append(Pull(_at(tensor, tensor.numel(), kept=kept), *temperatures))
+    return (Pull * len(told))(*told)
 
 
-def _pulls(pulls: Sequence[Pulled], shape: tuple[int, int]) -> "tuple[ctypes.Array[Pull] | None, list[Tensor]]":
-    """What others say, for a kernel, and the tensors that it lies in."""
-    kept = [told.float().contiguous() for told, *_ in pulls]
-    temperatures = [others for _, *others in pulls]
-    told = [Pull(_at(tensor, shape), *own) for tensor, own in zip(kept, temperatures, strict=True)]
-    return ((Pull * len(told))(*told) if told else None), kept
+def _at(tensor: Tensor, count: int, dtype: torch.dtype = torch.float32, kept: list[Tensor] | None = None) -> int:
+    """Where so many numbers of this type lie, which a kernel reads without looking; a copy, where one is needed, goes
+    into `kept`.
 
-
-def _at(tensor: Tensor, shape: Sequence[int] | None = None, dtype: torch.dtype = torch.float32) -> int:
-    """Where a tensor lies. ValueError, TypeError: it is not of this shape and type, or not dense."""
+    ValueError, TypeError: there is another number of them, or they lie otherwise and no copy will do.
+    """
+    if tensor.numel() != count:
+        raise ValueError(f"a tensor of {count} numbers is needed, not one of shape {tuple(tensor.shape)}")
     if tensor.dtype is not dtype or not tensor.is_contiguous():
-        raise TypeError(f"a dense tensor of {dtype} is needed, not {tensor.dtype} of strides {tensor.stride()}")
-    if shape is not None and tensor.shape != shape:
-        raise ValueError(f"a tensor of shape {tuple(shape)} is needed, not {tuple(tensor.shape)}")
+        if kept is None:
+            told = f"{tensor.dtype} and strides {tensor.stride()}"
+            raise TypeError(f"a dense tensor of {dtype} is needed, not one of {told}")
+        kept.append(tensor := tensor.to(dtype).contiguous())
     return tensor.data_ptr()
 
 

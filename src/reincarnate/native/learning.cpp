@@ -157,7 +157,7 @@ extern "C" int64_t q_learning(const float* q, const int64_t* action, const float
 struct Steps {  // a batch of a replay
     const float *obs, *next_obs;
     const int64_t* action;
-    const float *reward, *discount;
+    const float *reward, *discount, *importance;  // of each example, multiplying every loss; null: 1
 };
 
 // Q-learning's gradient, of each seed's mean loss and its mean distances from others, each times its weight; `twice`: the
@@ -183,6 +183,8 @@ extern "C" int64_t learn_q(const Tower* online, const Tower* frozen, const Steps
     }
     for (int64_t k = 0; k < count; k++)
         pulled(pulls[k], out, seeds, rows, actions, weights + 1 + k, 1 + count, slope, means + 1 + k, nullptr);
+    if (batch->importance)
+        for (int64_t i = 0; i < numbers; i++) slope[i] *= batch->importance[i / actions];
     backward(*online, batch->obs, rows, hidden, slope);
     return 0;
 }

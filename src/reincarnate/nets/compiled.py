@@ -18,12 +18,21 @@ from reincarnate.nets.towers import Tower
 WORD = 4  # bytes of a float32
 
 
-class CompiledTower:
+class _Copied:
+    """What knows where its parameters lie: a copy is made anew, of copies of them."""
+
+    _made_of: tuple[Any, ...]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._made_of
+
+
+class CompiledTower(_Copied):
     """A tower; or of several `seeds`, whose parameters lie `stride` numbers apart, all of them: rows are theirs in
     equal parts, one after another."""
 
     def __init__(self, kernels: Kernels, tower: Tower, seeds: int = 1, stride: int = 0):
-        self._tower, self._seeds = tower, seeds
+        self._made_of, self._seeds = (kernels, tower, seeds, stride), seeds
         self._sizes = [weight.shape[-2:] for weight, _, _, _ in tower.layers]
         told = [
             Layer(*(0 if tensor is None else tensor.data_ptr() for tensor in layer), size[1], size[0])
@@ -32,7 +41,7 @@ class CompiledTower:
         self._layers = (Layer * len(told))(*told)
         self.told = Told(ctypes.addressof(self._layers), len(told), tower.tanh, seeds, stride)
         self._at, self._inputs = ctypes.addressof(self.told), self._sizes[0][1]
-        self.told.inputs, self.told.outputs = self._inputs, self._sizes[-1][0]
+        self.told.sizes = self._inputs, self._sizes[-1][0]
         self._units, self._outputs = sum(size[0] for size in self._sizes[:-1]), self._sizes[-1][0]
         self._forward, self._backward = kernels.tower_forward, kernels.tower_backward
 
@@ -54,11 +63,12 @@ class CompiledTower:
         self._backward(self._at, x.data_ptr(), len(x) // self._seeds, hidden.data_ptr(), grad.data_ptr())
 
 
-class CompiledConvolution:
+class CompiledConvolution(_Copied):
     """A 3 × 3 convolution of observations [B, H, W, C] that are mostly 0; its parameters where they lie."""
 
     def __init__(self, kernels: Kernels, layer: nn.Conv2d):
-        self._layer, self._forward, self._backward = layer, kernels.convolution_forward, kernels.convolution_backward
+        self._made_of, self._layer = (kernels, layer), layer
+        self._forward, self._backward = kernels.convolution_forward, kernels.convolution_backward
 
     def forward(self, obs: Tensor) -> tuple[Any, Float32[Tensor, "B F H W"]]:
         """What its gradient needs, and the output."""
@@ -66,6 +76,8 @@ class CompiledConvolution:
         bytewise = obs.dtype in (torch.uint8, torch.bool)
         x, layer = (obs if bytewise else obs.float()).contiguous(), self._layer
         n, height, width, channels = x.shape
+        if channels != layer.in_channels:
+            raise ValueError(f"observations of {channels} channels for a convolution of {layer.in_channels}")
         sizes = (n, height, width, channels, layer.out_channels)
         out = torch.empty(n, layer.out_channels, height - 2, width - 2)
         told = (x.data_ptr(), bytewise, scale, layer.weight.data_ptr(), layer.bias.data_ptr())  # pyright: ignore
@@ -79,11 +91,12 @@ class CompiledConvolution:
         self._backward(x.data_ptr(), bytewise, scale, grad.data_ptr(), *sizes, *written)
 
 
-class CompiledNorm:
+class CompiledNorm(_Copied):
     """A layer norm over all but the first axis and the ReLU behind it; its parameters where they lie."""
 
     def __init__(self, kernels: Kernels, norm: nn.LayerNorm):
-        self._norm, self._forward, self._backward = norm, kernels.norm_forward, kernels.norm_backward
+        self._made_of, self._norm = (kernels, norm), norm
+        self._forward, self._backward = kernels.norm_forward, kernels.norm_backward
 
     def forward(self, x: Float32[Tensor, "B *F"]) -> tuple[Any, Tensor]:
         """What its gradient needs, and the output."""

@@ -17,7 +17,7 @@ from reincarnate.native import kernels
 from reincarnate.priors.weights import reuse
 from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
-from reincarnate.run.prepare import Prepared, compiles, device_of, draws_by_kernels, load_weights
+from reincarnate.run.prepare import Prepared, compiles, device_of, draws_by_kernels, load_weights, makes_programs
 from reincarnate.run.remote_actors import actors_of
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
@@ -45,20 +45,20 @@ def assemble(
     env, overlap = _environment(first, seeds), seeds == 1 and not run.actors and _overlaps(first)
     memories, whole = _memories(first, seeds)
     if draws_by_kernels(run, seeds) and (compiled := kernels()):
-        for memory in (*memories, *([whole] if whole else [])):
+        for memory in (*memories, *([] if whole is None else [whole])):
             memory.quicken(compiled)
     data = first.data.rows() if first.data else None  # opened once: seeds that are stacked draw from one table
     trainings = [_training(p, memory, data) for p, memory in zip(prepared, memories, strict=True)]
     for p, training in zip(prepared, trainings, strict=True):
         _begin(p, training, note)
-    compiled = _compiled(first, trainings[0].student, seeds, note)
+    compiled = _compiled(first, trainings[0].student, 1 if whole is None else seeds, note)
     if whole is not None:
         stack = stacker(run.student)
         assert stack is not None
         team: Team = Stacked(trainings, stack([training.student for training in trainings], compiled), whole.rows)
     else:
         for training in trainings:
-            _quicken(training.student, compiled, overlap)
+            _quicken(training.student, compiled, overlap, makes_programs(run))
         team = Alone(trainings[0]) if seeds == 1 else Apart(trainings)
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
@@ -217,9 +217,11 @@ def _compiled(first: Prepared, student: Student, seeds: int, note: Note) -> bool
     return True
 
 
-def _quicken(student: Student, compiled: bool, overlap: bool) -> None:
+def _quicken(student: Student, compiled: bool, overlap: bool, programs: bool) -> None:
     """Make it as quick as the run is long, where it knows how."""
-    if compiled and hasattr(student, "compile"):
+    if compiled and hasattr(student, "fits_kernels"):
+        student.compile(programs)  # pyright: ignore[reportAttributeAccessIssue]
+    elif compiled and hasattr(student, "compile"):
         student.compile()  # pyright: ignore[reportAttributeAccessIssue]
     elif overlap and hasattr(student, "overlap"):
         student.overlap()  # pyright: ignore[reportAttributeAccessIssue]

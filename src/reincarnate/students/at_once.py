@@ -30,7 +30,7 @@ def by_kernels(
 ) -> Learnt:
     """Fill a network's gradient, or a stack's, in one call of a compiled kernel; `weights` are [S·L]."""
     assert net.kernels and batch.next_obs is not None
-    steps = (flat(batch.obs), flat(batch.next_obs), batch.action, batch.reward, batch.discount)
+    steps = (flat(batch.obs), flat(batch.next_obs), batch.action, batch.reward, batch.discount, batch.weight)
     each, means = net.kernels.learn_q((net.told, frozen.told), steps, pulls(terms, batch), twice, weights)
     names = ["td", *(term.name for term in terms)] if terms else ("td",)
     if net.alone:
@@ -38,12 +38,12 @@ def by_kernels(
     return Learnt(dict(zip(names, torch.tensor(means).view(-1, len(names)).T, strict=True)), each)
 
 
-def suits_kernels(net: object, frozen: object, critic: Critic, batch: Batch, terms: Sequence[Term]) -> bool:
+def suits_kernels(net: object, frozen: object, batch: Batch, terms: Sequence[Term]) -> bool:
     """Whether `by_kernels` is for this."""
-    if not isinstance(net, FusedMLP | FusedStack) or type(frozen) is not type(net) or not net.kernels:
-        return False
+    if not isinstance(net, (FusedMLP, FusedStack)) or type(frozen) is not type(net) or not net.kernels:
+        return False  # a tuple takes half the time of a union
     whole = batch.next_obs is not None and batch.next_mask is None
-    return whole and (not terms or all(map(pulls_alone, terms))) and batch.weight is None
+    return whole and (not terms or all(map(pulls_alone, terms)))
 
 
 def pulls_alone(term: object) -> bool:

@@ -193,7 +193,8 @@ class PolicyStudent(Kept):
         """
         if "advantage" not in batch.notes:
             self._observe(self._steps_of(batch), weighing)
-        learnt = self._program(batch, weighing) if self._program else None
+        by_hand = self._quick is not None and self._quick.kernels is not None and self._plain(batch, weighing)
+        learnt = self._program(batch, weighing) if self._program and not by_hand else None
         if learnt is None:
             learnt = self._descended(batch, weighing)
         self._step(weighing.lr_scale, self._still(weighing))
@@ -301,14 +302,14 @@ class PolicyStudent(Kept):
         discrete = self.kind == LOGITS and not self.settings.decorrelate
         return discrete and self._quick is not None and self.device.type == "cpu"
 
-    def compile(self) -> None:
-        """Compute gradients by compiled kernels from now on, or those of rollouts by one compiled program.
+    def compile(self, program: bool = True) -> None:
+        """Compute gradients by compiled kernels from now on, those of rollouts that they do not know by one program.
 
-        Within float tolerance of the plain ones.
+        `program`: that is made also where there are kernels. Within float tolerance of the plain ones.
         """
         compiled = kernels() if self.fits_kernels() else None
+        self._program = PolicyProgram(self) if program or compiled is None else None
         if compiled is None:
-            self._program = PolicyProgram(self)
             return
         self._quick, self._quick_acting = (FusedActorCritic(net, compiled) for net in (self.network, self._acting))
         self.optimizer.kernels = compiled

@@ -124,7 +124,7 @@ class StackedStudent:
 
     def _learnt(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[Sequence[float]]) -> Learnt:
         """Fill the flat gradient; `weights` [L, S]."""
-        if self._kernels and suits_kernels(self._quick, self._quick_frozen, self.critic, batch, terms):
+        if self._kernels and suits_kernels(self._quick, self._quick_frozen, batch, terms):
             told = [weight for seed in zip(*weights, strict=True) for weight in seed]
             return by_kernels(self._quick, self._quick_frozen, batch, terms, self.settings.double, told)  # pyright: ignore
         weighed = torch.tensor(weights, device=self.online.data.device).T

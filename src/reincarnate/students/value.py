@@ -157,7 +157,10 @@ class ValueStudent(Kept):
         batch, draws, weighing = self.augmented(batch, rng), self.draw(len(batch.action), rng), self.regular(weighing)
         weights = (weighing.own, *(weight for weight, _ in weighing.terms))
         terms = [term for _, term in weighing.terms]
-        if self._program:
+        net, frozen = self._forward(self.online), self._forward(self.target or self.online)
+        if self._kernels and suits_kernels(net, frozen, batch, terms):
+            learnt = by_kernels(net, frozen, batch, terms, self.settings.double, weights)  # pyright: ignore
+        elif self._program:
             learnt = self._program(batch, draws, terms, self._as_tensor(weights))
         else:
             learnt = self._gradient(batch, draws, terms, weights)
@@ -212,9 +215,6 @@ class ValueStudent(Kept):
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Sequence[float] | Tensor) -> Learnt:
         """Fill the flat gradient."""
         quick = self._forward(self.online)
-        frozen = self._forward(self.target or self.online)
-        if self._kernels and suits_kernels(quick, frozen, self.critic, batch, terms):
-            return by_kernels(quick, frozen, batch, terms, self.settings.double, weights)  # pyright: ignore
         if not self._maps and learns_at_once(quick, self.critic, batch, terms):
             return expected_at_once(quick, batch, self._target_of(batch, draws), terms, weights)  # pyright: ignore
         assert self.online.grad is not None
@@ -295,17 +295,17 @@ class ValueStudent(Kept):
         plain = self.device.type == "cpu" and isinstance(self.critic, Expected) and not self.settings.decorrelate
         return plain and bool((fits if seeds > 1 else quickest)(self.online.module))
 
-    def compile(self) -> None:
-        """Compute gradients by compiled kernels or one compiled program from now on, on a GPU by one recorded graph.
+    def compile(self, program: bool = True) -> None:
+        """Compute gradients by compiled kernels from now on, on a GPU by one recorded graph, else by one program.
 
-        Quicker where an update is mostly overhead. Results agree with the plain ones within float tolerance, those of
-        a graph to the bit.
+        With `program` what the kernels do not know is one too. Results agree within float tolerance, a graph's to the
+        bit.
         """
         self._kernels = self.optimizer.kernels = kernels() if self.fits_kernels() else None
         self.forget_forwards()
         if self.device.type == "cuda":
             self._program = CapturedGradient(self._gradient, self.device)
-        elif self._kernels is None:
+        elif program or self._kernels is None:
             self._program = FunctionalGradient(self.online, self.target, self.critic, self.settings.double)
 
     def gradient_norms(self, batch: Batch, weighing: Weighing, rng: np.random.Generator) -> dict[str, float]:
