@@ -146,11 +146,11 @@ def ungraded(f: Callable[P, R]) -> Callable[P, R]:
 
         if not torch.is_grad_enabled():
             return f(*args, **named)
-        torch.set_grad_enabled(False)  # less than half of what `no_grad` takes
+        torch._C._set_grad_enabled(False)  # what `no_grad` does, in a tenth of its time
         try:
             return f(*args, **named)
         finally:
-            torch.set_grad_enabled(True)
+            torch._C._set_grad_enabled(True)
 
     return call
 

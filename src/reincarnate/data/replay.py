@@ -178,7 +178,8 @@ class Replay:
         columns["reward"][at] = paid if clip is None else min(max(paid, -clip), clip)
         columns["flags"][at] = (ENDED if ended else 0) | (TERMINATED if terminated[0] else 0)
         columns["age"][at] = self.open[0]
-        self._count(None)
+        for count in (self.added, self.open, self.played):
+            count[0] += 1
         if ended:
             self._tail(np.zeros(1, np.intp), next_obs)
 

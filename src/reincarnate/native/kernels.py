@@ -30,7 +30,7 @@ class Tower(Structure):
         ("layers", c_void_p),
         *((name, c_int64) for name in ("count", "tanh", "seeds", "stride")),
     ]
-    sizes = (0, 0)  # how many numbers it reads and tells
+    sizes: tuple[int, int] = (0, 0)  # how many numbers it reads and tells
 
 
 class Steps(Structure):

@@ -50,6 +50,8 @@ def epsilon_greedy(
     `noted`. Callers are without gradient.
     """
     n, remembers = step.begins.shape[0], carry.shape[-1] > 0
+    if n == 1 and step.mask is None and not remembers and not noted:
+        return ActorOutput(_of_one(policy, step, carry, actions, epsilon, rng), carry)
     chosen = rng.integers(actions, size=n)
     greedy = rng.random(n) >= epsilon
     everywhere = greedy.all()
@@ -66,6 +68,16 @@ def epsilon_greedy(
         said, _ = policy.predict(TimeStep(step.obs[some], step.begins[some], mask=mask), carry[some])
         chosen[greedy] = best_of(said.x, mask)
     return ActorOutput(chosen, carry)
+
+
+def _of_one(
+    policy: Policy, step: TimeStep, carry: Tensor, actions: int, epsilon: float, rng: np.random.Generator
+) -> np.ndarray:
+    """The same of one row: draws of numbers take a third of those of arrays of one, and are the same."""
+    chosen = rng.integers(actions)
+    if rng.random() < epsilon:
+        return np.array([chosen])
+    return best_of(policy.predict(step, carry)[0].x, None)
 
 
 def best_of(x: Tensor, mask: Tensor | None) -> np.ndarray:
