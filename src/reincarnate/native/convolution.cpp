@@ -2,6 +2,8 @@
 // weights that are no numbers show only where something is seen.
 // Observations are [rows, height, width, channels], of bytes or of float32 (times `scale`); outputs [rows, filters, height-2, width-2].
 
+#include <type_traits>
+
 #include "vectors.h"
 
 constexpr int64_t SIDE = 3, TAPS = SIDE * SIDE;
@@ -52,7 +54,14 @@ static inline void seen(const Number* x, float scale, const Shape& shape, const 
         if (x[first] != 0) meet(first);
 }
 
-template <typename Number>
+// to += from · number, of `width` numbers: so many vectors, or with 0 as many as there are.
+template <int VECTORS>
+static inline void add_times(float* to, const float* from, float number, int64_t width) {
+    int64_t end = VECTORS ? VECTORS * LANES : width;
+    for (int64_t f = 0; f < end; f += LANES) store(to + f, load(to + f) + load(from + f) * number);
+}
+
+template <typename Number, int VECTORS>
 static void forward(const Number* x, float scale, const float* weight, const float* bias, int64_t rows, Shape shape, float* out) {
     std::vector<Cell> cells = cells_of(shape);
     static thread_local Buffer taps_buffer, sums_buffer;
@@ -66,9 +75,7 @@ static void forward(const Number* x, float scale, const float* weight, const flo
     for (int64_t r = 0; r < rows; r++, x += shape.height * shape.width * shape.channels) {
         for (int64_t p = 0; p < places; p++) std::memcpy(sums + p * width, by_tap + taps * width, width * sizeof(float));
         seen(x, scale, shape, cells, [&](float number, int64_t tap, int64_t place) {
-            const float* from = by_tap + tap * width;
-            float* to = sums + place * width;
-            for (int64_t f = 0; f < width; f += LANES) store(to + f, load(to + f) + load(from + f) * number);
+            add_times<VECTORS>(sums + place * width, by_tap + tap * width, number, width);
         });
         if (width == shape.filters) turn(sums, places, width, out, places);
         else
@@ -78,7 +85,7 @@ static void forward(const Number* x, float scale, const float* weight, const flo
     }
 }
 
-template <typename Number>
+template <typename Number, int VECTORS>
 static void backward(const Number* x, float scale, const float* slope, int64_t rows, Shape shape, float* weight_grad,
                      float* bias_grad) {
     std::vector<Cell> cells = cells_of(shape);
@@ -94,9 +101,7 @@ static void backward(const Number* x, float scale, const float* slope, int64_t r
         for (int64_t p = 0; p < places; p++)
             for (int64_t f = 0; f < width; f += LANES) store(shift + f, load(shift + f) + load(slopes + p * width + f));
         seen(x, scale, shape, cells, [&](float number, int64_t tap, int64_t place) {
-            const float* from = slopes + place * width;
-            float* to = by_tap + tap * width;
-            for (int64_t f = 0; f < width; f += LANES) store(to + f, load(to + f) + load(from + f) * number);
+            add_times<VECTORS>(by_tap + tap * width, slopes + place * width, number, width);
         });
     }
     for (int64_t f = 0; f < shape.filters; f++) {
@@ -105,18 +110,32 @@ static void backward(const Number* x, float scale, const float* slope, int64_t r
     }
 }
 
-extern "C" void convolution_forward(const void* x, int64_t bytes, float scale, const float* weight, const float* bias, int64_t rows,
-                                    int64_t height, int64_t width, int64_t channels, int64_t filters, float* out) {
+// `call(std::integral_constant)` with how many vectors the filters fill, where that is known to be few.
+template <typename Call>
+static inline void by_vectors(int64_t filters, Call call) {
+    int64_t vectors = padded(filters) / LANES;
+    if (vectors == 1) call(std::integral_constant<int, 1>());
+    else if (vectors == 2) call(std::integral_constant<int, 2>());
+    else call(std::integral_constant<int, 0>());
+}
+
+extern "C" void convolution_forward(const void* x, int64_t bytes, float scale, const float* weight, const float* bias,
+                                    int64_t rows, int64_t height, int64_t width, int64_t channels, int64_t filters,
+                                    float* out) {
     Shape shape{height, width, channels, filters};
-    if (bytes) forward((const uint8_t*)x, scale, weight, bias, rows, shape, out);
-    else forward((const float*)x, scale, weight, bias, rows, shape, out);
+    by_vectors(filters, [&](auto vectors) {
+        if (bytes) forward<uint8_t, vectors>((const uint8_t*)x, scale, weight, bias, rows, shape, out);
+        else forward<float, vectors>((const float*)x, scale, weight, bias, rows, shape, out);
+    });
 }
 
 // `slope` is the loss's by the output; the gradients are overwritten.
-extern "C" void convolution_backward(const void* x, int64_t bytes, float scale, const float* slope, int64_t rows, int64_t height,
-                                     int64_t width, int64_t channels, int64_t filters, float* weight_grad,
-                                     float* bias_grad) {
+extern "C" void convolution_backward(const void* x, int64_t bytes, float scale, const float* slope, int64_t rows,
+                                     int64_t height, int64_t width, int64_t channels, int64_t filters,
+                                     float* weight_grad, float* bias_grad) {
     Shape shape{height, width, channels, filters};
-    if (bytes) backward((const uint8_t*)x, scale, slope, rows, shape, weight_grad, bias_grad);
-    else backward((const float*)x, scale, slope, rows, shape, weight_grad, bias_grad);
+    by_vectors(filters, [&](auto vectors) {
+        if (bytes) backward<uint8_t, vectors>((const uint8_t*)x, scale, slope, rows, shape, weight_grad, bias_grad);
+        else backward<float, vectors>((const float*)x, scale, slope, rows, shape, weight_grad, bias_grad);
+    });
 }

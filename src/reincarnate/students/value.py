@@ -160,7 +160,7 @@ class ValueStudent(Kept):
         net, frozen = self._forward(self.online), self._forward(self.target or self.online)
         if self._kernels and suits_kernels(net, frozen, batch, terms):
             learnt = by_kernels(net, frozen, batch, terms, self.settings.double, weights)  # pyright: ignore
-        elif self._program:
+        elif self._program and not (self._kernels and learns_at_once(net, self.critic, batch, terms)):
             learnt = self._program(batch, draws, terms, self._as_tensor(weights))
         else:
             learnt = self._gradient(batch, draws, terms, weights)
