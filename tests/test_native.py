@@ -35,6 +35,7 @@ from reincarnate.types import Batch, Prediction, TaskSpec, TimeStep, Weighing
 pytestmark = pytest.mark.skipif(kernels() is None, reason="needs a C++ compiler")
 POINT = TaskSpec("Point", (5,), "float32", 3, 1, None, {})
 GRID = TaskSpec("Grid", (10, 10, 4), "bool", 3, 1, None, {})
+ARM = replace(POINT, actions=2, bounds=((-1.0, -1.0), (1.0, 1.0)))
 NEAR = {"rtol": 2e-4, "atol": 2e-6}
 TEACHER = Distil(0.7, 0.3)
 
@@ -288,13 +289,33 @@ def test_a_ppos_update_is_the_plain_one(more, terms):
     torch.testing.assert_close(ours.online.data, plain.online.data, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.parametrize("more", [{}, {"clip_value": 0.2, "entropy": 0.01, "activation": "relu"}])
+@pytest.mark.parametrize("terms", [[], [(0.5, Distil(1.0, 1.0))]])
+def test_a_ppos_update_of_continuous_actions_is_the_plain_one(more, terms):
+    plain, ours = (PPO(hidden=(16, 8), **more).newborn(ARM, 0) for _ in range(2))
+    assert ours.fits_kernels()
+    ours.compile(program=False)
+    g = torch.Generator().manual_seed(0)
+    for k in range(6):
+        notes = {name: torch.randn(24, generator=g) for name in ("advantage", "value")}
+        notes["log_prob"] = -torch.rand(24, generator=g) - 2
+        said = {"teacher": Prediction("gaussian", torch.randn(24, 4, generator=g))}
+        action = torch.randn(24, 2, generator=g)
+        batch = batch_of(seed=k)._replace(next_obs=None, notes=notes, action=action, predictions=said)
+        found, expected = (s.update(batch, Weighing(terms=terms), np.random.default_rng(0)) for s in (ours, plain))
+        for name, mean in found.means.items():
+            assert float(mean) == pytest.approx(float(expected.means[name]), rel=1e-3, abs=1e-6), name
+        torch.testing.assert_close(found.each, expected.each, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(ours.online.grad, plain.online.grad, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(ours.online.data, plain.online.data, rtol=1e-3, atol=1e-5)
+
+
 def test_who_fits():
     assert PQN(hidden=(8,)).newborn(GRID, 0).fits_kernels() and not PQN(hidden=(8,)).newborn(GRID, 0).fits_kernels(2)
     assert DQN(hidden=(8,)).newborn(POINT, 0).fits_kernels(2)
     for other in (DQN(dueling=True), DQN(decorrelate=0.1), PPO(shared="on"), PPO(decorrelate=0.1)):
         assert not replace(other, hidden=(8,)).newborn(POINT, 0).fits_kernels()
-    arm = replace(POINT, actions=2, bounds=((-1.0, -1.0), (1.0, 1.0)))
-    assert not PPO(hidden=(8,)).newborn(arm, 0).fits_kernels()
+    assert PPO(hidden=(8,)).newborn(ARM, 0).fits_kernels()
 
 
 @pytest.mark.parametrize("settings", [DQN(hidden=(8,)), PQN(hidden=(8,)), PPO(hidden=(8,))])

@@ -56,6 +56,12 @@ class Ppo(Structure):
     ]
 
 
+class Spread(Structure):
+    """A Gaussian's ln σ and where its gradient goes; nothing of discrete actions."""
+
+    _fields_ = [("log_std", c_void_p), ("grad", c_void_p)]
+
+
 class Pull(Structure):
     """A term that pulls towards what somebody else says (`losses.terms.Distil`)."""
 
@@ -87,7 +93,7 @@ SIGNATURES: dict[str, tuple[Sequence[Any], Any]] = {
     "tree_write": ((POINTER(Tree), P, P, N, N), N),
     "tree_draw": ((POINTER(Tree), P, N, D, P, P), D),
     "learn_q": ((P, P, POINTER(Steps), N, N, P, N, POINTER(F), P, POINTER(F)), N),
-    "learn_ppo": ((P, P, P, POINTER(Rollout), N, POINTER(Ppo), P, N, POINTER(F), POINTER(F), P), N),
+    "learn_ppo": ((P, P, P, POINTER(Rollout), N, POINTER(Ppo), POINTER(Spread), P, N, POINTER(F), POINTER(F), P), N),
 }
 
 
@@ -197,22 +203,25 @@ class Kernels:
         how: Ppo,
         pulls: Sequence[Pulled],
         weights: Sequence[float],
+        log_std: Tensor | None = None,
     ) -> tuple[Sequence[float], Tensor]:
-        """PPO's gradient of discrete actions into its windows: the means of the losses (`policy_slopes.NAMES`) and of
-        each pull, and each example's weighted sum.
+        """PPO's gradient into its windows: the means of the losses (`policy_slopes.NAMES`) and of each pull, and each
+        example's weighted sum.
 
-        `towers`: the actor's and the critic's. `taken`: the actions, their log-probabilities then, their advantages,
-        the values then, what those should become. `weights` are the pulls'. IndexError: an action is none of the
-        network's.
+        `towers`: the actor's, of logits or with `log_std` of a Gaussian's means, and the critic's. `taken`: the
+        actions, their log-probabilities then, their advantages, the values then, what those should become. `weights`
+        are the pulls', of discrete actions alone. IndexError: an action is none of the network's.
         """
         (actor, critic), n, kept, (action, *known) = towers, len(obs), list[Tensor](), taken
         inputs, actions = actor.sizes
         if critic.sizes != (inputs, 1) or len(weights) != len(pulls):
             raise ValueError("actor and critic read different observations, or weights are missing")
         each, means = torch.empty(n), (F * (4 + len(pulls)))()
-        told = Rollout(_at(action, n, torch.int64, kept), *[_at(tensor, n, kept=kept) for tensor in known])
+        drawn = _at(action, n, torch.int64, kept) if log_std is None else _at(action, n * actions, kept=kept)
+        told = Rollout(drawn, *[_at(tensor, n, kept=kept) for tensor in known])
+        spread = Spread() if log_std is None else Spread(_at(log_std, actions), _at(log_std.grad, actions))  # pyright: ignore
         others = _pulls(pulls, (n, actions), kept)
-        more = byref(how), others, len(pulls), (F * len(weights))(*weights)
+        more = byref(how), byref(spread), others, len(pulls), (F * len(weights))(*weights)
         where = byref(actor), byref(critic), _at(obs, n * inputs, kept=kept)
         if self._learn_ppo(*where, byref(told), n, *more, means, each.data_ptr()):
             raise IndexError(_strange(action, actions))

@@ -35,7 +35,7 @@ static int64_t huber(const float* q, const int64_t* action, const float* target,
 }
 
 struct Rollout {  // what was done, and what was known of it
-    const int64_t* action;
+    const void* action;  // int64 [rows], or of continuous actions float32 [rows, actions]
     const float *log_prob, *advantage, *value, *target;
 };
 
@@ -45,50 +45,114 @@ struct Ppo {
     float policy, worth, entropy;  // what each loss weighs
 };
 
-// PPO's losses of a batch of discrete actions and the gradient of their weighted sum (`losses.policy_slopes`).
-// `means` [4] are those of policy, value, entropy and KL, `each` [rows] the weighted sum of each example.
-// Not 0: no such action.
-static int64_t losses_of(const float* logits, const float* value, const Rollout* taken, int64_t rows, int64_t actions,
-                    const Ppo* told, float* of_logits, float* of_value, float* means, float* each) {
-    if (strange(taken->action, rows, actions)) return 1;
-    double sum = 0, squares = 0;
+struct Spread {  // of Gaussians: ln σ [actions], and where its gradient goes; null of discrete actions
+    const float* log_std;
+    float* grad;
+};
+
+struct Standard {  // (A − mean)/(std + 1e-8), or the advantage as it is
     float middle = 0, spread = 1;
-    if (told->standardise && rows > 1) {
-        for (int64_t r = 0; r < rows; r++) sum += taken->advantage[r];
+    Standard(const float* advantage, int64_t rows, bool wanted) {
+        if (!wanted || rows < 2) return;
+        double sum = 0, squares = 0;
+        for (int64_t r = 0; r < rows; r++) sum += advantage[r];
         middle = sum / rows;
-        for (int64_t r = 0; r < rows; r++) squares += std::pow(taken->advantage[r] - sum / rows, 2);
+        for (int64_t r = 0; r < rows; r++) squares += std::pow(advantage[r] - sum / rows, 2);
         spread = (float)std::sqrt(squares / (rows - 1)) + 1e-8f;
     }
-    double sums[4] = {};
-    for (int64_t r = 0; r < rows; r++, logits += actions, of_logits += actions) {
-        float largest = logits[0], total = 0, entropy = 0;
-        for (int64_t a = 1; a < actions; a++) largest = std::max(largest, logits[a]);
-        for (int64_t a = 0; a < actions; a++) total += of_logits[a] = std::exp(logits[a] - largest);
-        float all_of_it = largest + std::log(total);
-        for (int64_t a = 0; a < actions; a++) entropy -= (of_logits[a] /= total) * (logits[a] - all_of_it);
-        float advantage = (taken->advantage[r] - middle) / spread;
-        float log_ratio = logits[taken->action[r]] - all_of_it - taken->log_prob[r], more = std::expm1(log_ratio);
-        float ratio = more + 1, bounded = std::min(std::max(ratio, 1 - told->clip), 1 + told->clip);
-        float gain = ratio * advantage, clipped = bounded * advantage;
-        float pull = (gain > clipped ? 0.0f : -gain) * told->policy / rows, free = told->entropy / rows;
-        for (int64_t a = 0; a < actions; a++) {
-            float p = of_logits[a];
-            of_logits[a] = -p * pull;
-            if (free != 0) of_logits[a] -= free * p * (logits[a] - all_of_it + entropy);
-        }
-        of_logits[taken->action[r]] += pull;
+};
 
-        float off = value[r] - taken->target[r], slope = off, error = 0.5f * off * off;
-        if (told->clip_value > 0) {
-            float moved = value[r] - taken->value[r];
-            float near = taken->value[r] + std::min(std::max(moved, -told->clip_value), told->clip_value) - taken->target[r];
-            if (std::fabs(near) > std::fabs(off)) slope = near * (std::fabs(moved) < told->clip_value);
-            error = 0.5f * std::max(near * near, off * off);  // in this order what is no number stays
-        }
-        of_value[r] = slope * told->worth / rows;
-        float found[4] = {-std::min(gain, clipped), error, entropy, more - log_ratio};
-        each[r] = told->policy * found[0] + told->worth * found[1] + told->entropy * found[2];
-        for (int k = 0; k < 4; k++) sums[k] += found[k];
+struct Surrogate {  // of one example: the loss, its derivative by ln π(a|s), Schulman's k3
+    float loss, slope, kl;
+    Surrogate(float log_ratio, float advantage, float clip) {
+        float more = std::expm1(log_ratio), ratio = more + 1;
+        float gain = ratio * advantage, clipped = std::min(std::max(ratio, 1 - clip), 1 + clip) * advantage;
+        loss = -std::min(gain, clipped);
+        slope = gain > clipped ? 0.0f : -gain;
+        kl = more - log_ratio;
+    }
+};
+
+struct Error {  // of one value: half its square, and its derivative; with `clip` > 0 the worse of it and the clipped one
+    float loss, slope;
+    Error(float value, float old, float target, float clip) : loss(0.5f * (value - target) * (value - target)), slope(value - target) {
+        if (!(clip > 0)) return;
+        float moved = value - old, near = old + std::min(std::max(moved, -clip), clip) - target;
+        if (std::fabs(near) > std::fabs(slope)) slope = near * (std::fabs(moved) < clip);
+        loss = std::max(0.5f * near * near, loss);  // in this order what is no number stays
+    }
+};
+
+// What a policy says of one example: the logarithm of the action's probability, and its entropy.
+struct Said {
+    float log_prob, entropy;
+};
+
+// Logits, and in `p` the probabilities.
+static Said discrete(const float* logits, int64_t actions, int64_t action, float* p) {
+    float largest = logits[0], total = 0, entropy = 0;
+    for (int64_t a = 1; a < actions; a++) largest = std::max(largest, logits[a]);
+    for (int64_t a = 0; a < actions; a++) total += p[a] = std::exp(logits[a] - largest);
+    float all_of_it = largest + std::log(total);
+    for (int64_t a = 0; a < actions; a++) entropy -= (p[a] /= total) * (logits[a] - all_of_it);
+    return {logits[action] - all_of_it, entropy};
+}
+
+// Means, and in `z` how far the action is from them, in σ.
+static Said gaussian(const float* mean, const float* log_std, int64_t actions, const float* action, float* z) {
+    constexpr float HALF_LOG_2PI = 0.918938533f;
+    Said said{0, 0};
+    for (int64_t a = 0; a < actions; a++) {
+        z[a] = (action[a] - mean[a]) * std::exp(-log_std[a]);
+        said.log_prob -= 0.5f * z[a] * z[a] + log_std[a] + HALF_LOG_2PI;
+        said.entropy += log_std[a] + HALF_LOG_2PI + 0.5f;
+    }
+    return said;
+}
+
+// The derivative by logits, in the place of the probabilities: of the surrogate, ∂ ln π_a/∂x = 1_a − π, and of the entropy.
+static void by_logits(const float* logits, int64_t actions, int64_t action, Said said, float pull, float free, float* p) {
+    float all_of_it = logits[action] - said.log_prob;
+    for (int64_t a = 0; a < actions; a++) {
+        float own = p[a];
+        p[a] = -own * pull;
+        if (free != 0) p[a] -= free * own * (logits[a] - all_of_it + said.entropy);
+    }
+    p[action] += pull;
+}
+
+// The same by means, in the place of z, and by ln σ: z/σ and z² − 1; the entropy's by ln σ is 1.
+static void by_gaussian(Spread spread, int64_t actions, float pull, float free, float* z) {
+    for (int64_t a = 0; a < actions; a++) {
+        spread.grad[a] += (z[a] * z[a] - 1) * pull + free;
+        z[a] *= std::exp(-spread.log_std[a]) * pull;
+    }
+}
+
+// PPO's losses of a batch and the gradient of their weighted sum (`losses.policy_slopes`). `x` [rows, actions] are logits
+// or means. `means` [4] are those of policy, value, entropy and KL, `each` [rows] the weighted sum of each example.
+// Not 0: no such action.
+static int64_t losses_of(const float* x, const float* value, const Rollout* taken, int64_t rows, int64_t actions,
+                         const Ppo* told, Spread spread, float* of_x, float* of_value, float* means, float* each) {
+    const int64_t* chosen = spread.log_std ? nullptr : (const int64_t*)taken->action;
+    const float* drawn = (const float*)taken->action;
+    if (chosen && strange(chosen, rows, actions)) return 1;
+    if (!chosen) std::fill(spread.grad, spread.grad + actions, 0.0f);
+    Standard standard(taken->advantage, rows, told->standardise);
+    double sums[4] = {};
+    float free = told->entropy / rows;
+    for (int64_t r = 0; r < rows; r++, x += actions, of_x += actions, drawn += actions) {
+        Said said = chosen ? discrete(x, actions, chosen[r], of_x) : gaussian(x, spread.log_std, actions, drawn, of_x);
+        float advantage = (taken->advantage[r] - standard.middle) / standard.spread;
+        Surrogate found(said.log_prob - taken->log_prob[r], advantage, told->clip);
+        float pull = found.slope * told->policy / rows;
+        if (chosen) by_logits(x, actions, chosen[r], said, pull, free, of_x);
+        else by_gaussian(spread, actions, pull, free, of_x);
+        Error error(value[r], taken->value[r], taken->target[r], told->clip_value);
+        of_value[r] = error.slope * told->worth / rows;
+        each[r] = told->policy * found.loss + told->worth * error.loss + told->entropy * said.entropy;
+        float parts[4] = {found.loss, error.loss, said.entropy, found.kl};
+        for (int k = 0; k < 4; k++) sums[k] += parts[k];
     }
     for (int k = 0; k < 4; k++) means[k] = sums[k] / rows;
     return 0;
@@ -189,10 +253,10 @@ extern "C" int64_t learn_q(const Tower* online, const Tower* frozen, const Steps
     return 0;
 }
 
-// The gradient of PPO's own losses of discrete actions and of the distances from others, by `weights` [count]; `means` are
-// the four own ones' and theirs. Not 0: no such action.
+// The gradient of PPO's own losses and, of discrete actions, of the distances from others, by `weights` [count]; `means`
+// are the four own ones' and theirs. Not 0: no such action.
 extern "C" int64_t learn_ppo(const Tower* actor, const Tower* critic, const float* obs, const Rollout* taken, int64_t rows,
-                             const Ppo* told, const Pull* pulls, int64_t count, const float* weights, float* means,
+                             const Ppo* told, const Spread* spread, const Pull* pulls, int64_t count, const float* weights, float* means,
                              float* each) {
     static thread_local Buffer acting_buffer, judging_buffer, out_buffer;
     int64_t actions = actor->out();
@@ -201,7 +265,7 @@ extern "C" int64_t learn_ppo(const Tower* actor, const Tower* critic, const floa
     float *value = logits + rows * actions, *of_logits = value + rows, *of_value = of_logits + rows * actions;
     forward(*actor, obs, rows, acting, logits);
     forward(*critic, obs, rows, judging, value);
-    if (losses_of(logits, value, taken, rows, actions, told, of_logits, of_value, means, each)) return 1;
+    if (losses_of(logits, value, taken, rows, actions, told, *spread, of_logits, of_value, means, each)) return 1;
     for (int64_t k = 0; k < count; k++)
         pulled(pulls[k], logits, 1, rows, actions, weights + k, 1, of_logits, means + 4 + k, each);
     backward(*actor, obs, rows, acting, of_logits);

@@ -97,7 +97,7 @@ class Run:
     overlap: Literal["auto", "on", "off"] = "auto"
     """Step environments beside the learner; the result is the same. auto: where screens make it pay."""
     compile: Literal["auto", "on", "off"] = "auto"
-    """One compiled program per update. auto: small networks with updates enough to pay for the compilation."""
+    """Small networks' updates by compiled kernels, else one compiled program. auto: where updates enough pay for it."""
     store: Place = ".reincarnate"
     """Where priors measured once are kept."""
     label: str = ""

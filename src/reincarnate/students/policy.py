@@ -222,7 +222,7 @@ class PolicyStudent(Kept):
         Compiled kernels know the pull of discrete teachers too.
         """
         fresh = "advantage" in batch.notes and batch.mask is None and not self.settings.decorrelate
-        known = self._quick is not None and self._quick.kernels is not None
+        known = self._quick is not None and self._quick.kernels is not None and self.kind == LOGITS
         return fresh and (not weighing.terms or (known and all(pulls_alone(term) for _, term in weighing.terms)))
 
     def weights_of(self, weighing: Weighing, names: Sequence[str] = ()) -> Tensor:
@@ -299,8 +299,7 @@ class PolicyStudent(Kept):
 
     def fits_kernels(self, seeds: int = 1) -> bool:
         """Whether `compile` takes the compiled kernels of small plain networks."""
-        discrete = self.kind == LOGITS and not self.settings.decorrelate
-        return discrete and self._quick is not None and self.device.type == "cpu"
+        return self._quick is not None and self.device.type == "cpu" and not self.settings.decorrelate
 
     def compile(self, program: bool = True) -> None:
         """Compute gradients by compiled kernels from now on, those of rollouts that they do not know by one program.

@@ -11,7 +11,7 @@ from reincarnate.native import Ppo
 from reincarnate.nets.fused_policy import FusedActorCritic
 from reincarnate.nets.towers import flat
 from reincarnate.students.at_once import pulls
-from reincarnate.types import LOGITS, Batch, Learnt, Weighing
+from reincarnate.types import Batch, Learnt, Weighing
 
 if TYPE_CHECKING:
     from reincarnate.students.policy import PolicyStudent
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @torch.no_grad()
 def at_once(student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, weighing: Weighing) -> Learnt:
     """Fill the gradient with that of PPO's own losses."""
-    if quick.kernels and student.kind == LOGITS:
+    if quick.kernels:
         return _by_kernels(student, quick, batch, weighing)
     s, notes = student.settings, batch.notes
     advantage = standardised(notes["advantage"]) if s.norm_advantage else notes["advantage"]
@@ -37,12 +37,13 @@ def at_once(student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, wei
 
 
 def _by_kernels(student: "PolicyStudent", quick: FusedActorCritic, batch: Batch, weighing: Weighing) -> Learnt:
-    """The same of discrete actions by a compiled kernel, with what terms pull towards."""
+    """The same by a compiled kernel, of discrete actions with what terms pull towards."""
     assert quick.kernels
     s, notes, terms = student.settings, batch.notes, [term for _, term in weighing.terms]
     how = Ppo(s.clip, s.clip_value, s.norm_advantage, *student.own_weights(weighing))
     taken = batch.action, notes["log_prob"], notes["advantage"], notes["value"], batch.reward
     weights = [weight for weight, _ in weighing.terms]
     obs = flat(student.network.seen(batch.obs))
-    means, each = quick.kernels.learn_ppo(quick.told, obs, taken, how, pulls(terms, batch), weights)
+    others = pulls(terms, batch)
+    means, each = quick.kernels.learn_ppo(quick.told, obs, taken, how, others, weights, quick.log_std)  # pyright: ignore
     return Learnt(dict(zip([*NAMES, *(term.name for term in terms)], means, strict=True)), each)
