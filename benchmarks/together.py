@@ -143,7 +143,7 @@ def contest(name: str, threads: int, repeats: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--only", choices=TASKS)
+    parser.add_argument("--only", nargs="+", choices=TASKS)
     parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
     parser.add_argument("--side", choices=SIDES)
     parser.add_argument("--task", choices=TASKS)
@@ -155,7 +155,7 @@ def main() -> None:
         torch.set_num_threads(args.threads)
         print(json.dumps({"seconds": SIDES[args.side](TASKS[args.task])}))
         return
-    names = [args.only] if args.only else list(TASKS)
+    names = args.only or list(TASKS)
     rows = [contest(name, threads, args.repeats) for name in names for threads in TASKS[name].get("threads", (1,))]
     harness.write(args.out, "together.py", "seconds", {"repeats": args.repeats, "rows": rows})
 
