@@ -69,6 +69,16 @@ class Priorities:
         """Draw rows [k] no more."""
         self._write(at, 0.0)
 
+    def renew(self, gone: np.ndarray, new: np.ndarray) -> None:
+        """`forget` some rows and `admit` others, some perhaps in their place."""
+        if self._kernels and len(gone) + len(new):
+            weights = np.zeros(len(gone) + len(new))
+            weights[len(gone) :] = self.max_weight
+            self._write(np.concatenate([gone, new]), weights)
+        elif not self._kernels:
+            self.forget(gone)
+            self.admit(new)
+
     def learnt(self, at: np.ndarray, losses: np.ndarray) -> None:
         """Set the weights of rows [k] from their losses [k]. It revives a row forgotten since it was drawn."""
         self.set(at, (np.asarray(losses, np.float64) + EPSILON) ** self.alpha)

@@ -103,10 +103,14 @@ class Prioritised:
         """`n` rows with their importance weights. Raises ValueError where there is none."""
         self._catch_up(replay)
         rows, probability = self.priorities.draw(n, rng)
+        weight = torch.from_numpy(self.priorities.importance(probability))
+        if replay.streams == 1:
+            newest = int(replay.added[0]) - 1
+            return 0, newest - (newest - rows) % replay.rows, rows, weight
         stream, slot = np.divmod(rows, replay.rows)
         newest = replay.added[stream] - 1
         position = newest - (newest - slot) % replay.rows
-        return stream, position, rows, torch.from_numpy(self.priorities.importance(probability))
+        return stream, position, rows, weight
 
     def _catch_up(self, replay: Replay) -> None:
         for s in range(replay.streams):
@@ -117,8 +121,7 @@ class Prioritised:
                 new = new[new % self.stride == 0]
             else:
                 new = new[replay.columns["flags"][replay.base[s] + new % replay.rows] & TAIL == 0]
-            self.priorities.forget(replay.base[s] + gone % replay.rows)
-            self.priorities.admit(replay.base[s] + new % replay.rows)
+            self.priorities.renew(replay.base[s] + gone % replay.rows, replay.base[s] + new % replay.rows)
             self._forgotten[s], self._admitted[s] = max(low, self._forgotten[s]), max(high, self._admitted[s])
 
     def like(self, replay: Replay) -> "Prioritised":
