@@ -119,15 +119,14 @@ class Replay:
     ) -> None:
         """Store one transition of every stream; arrays [streams, …]. `next_obs` is the true successor.
 
-        `predictions` are of policies that watch, which must have watched from the start. Only the streams in `which`
-        were played, where it is given. `mask` says what is allowed in what is acted on next, `next_mask` in `next_obs`.
-        `carry` [streams, H] is the actor's memory before the step.
+        `predictions` are of policies that watch, from the start. Only the streams in `which` were played, where it is
+        given. `mask` says what is allowed in what is acted on next, `next_mask` in `next_obs`. `carry` [streams, H] is
+        the actor's memory before the step.
         """
         if self.streams == 1 and not (predictions or notes or self._more) and which is None and mask is None:
             return self._add_one(obs, action, reward, terminated, truncated, next_obs)
         clip, own = self.spec.reward_clip, slice(None) if which is None else which
-        if clip is not None:
-            reward = np.clip(reward, -clip, clip)
+        reward = reward if clip is None else np.clip(reward, -clip, clip)
         ended, at = terminated | truncated, self.base + self.added % self.rows
         values = {
             "frame": encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs),
@@ -149,8 +148,7 @@ class Replay:
         self._count(which)
         for name, prediction in predictions.items():
             self._predicted(name, prediction, at, own)
-        if which is not None:
-            ended = ended & np.isin(np.arange(self.streams), which)
+        ended = ended if which is None else ended & np.isin(np.arange(self.streams), which)
         if np.count_nonzero(ended):
             self._tail(np.flatnonzero(ended), next_obs, next_mask)
         if ALLOWED in self.columns:
@@ -161,16 +159,9 @@ class Replay:
         """Whether rows have more to them than every table's."""
         return self.carries is not None or ALLOWED in self.columns
 
-    def _add_one(
-        self,
-        obs: np.ndarray,
-        action: np.ndarray,
-        reward: np.ndarray,
-        terminated: np.ndarray,
-        truncated: np.ndarray,
-        next_obs: np.ndarray,
-    ) -> None:
+    def _add_one(self, *plain: np.ndarray) -> None:
         """A plain step of a single stream, in numbers instead of arrays of one: small networks wait for it."""
+        obs, action, reward, terminated, truncated, next_obs = plain
         columns, clip, paid, at = self.columns, self.spec.reward_clip, reward[0], int(self.added[0]) % self.rows
         ended = bool(terminated[0] or truncated[0])
         columns["frame"][at] = encoded(self._codec, obs[:, -1] if self.spec.stack > 1 else obs)[0]
