@@ -22,9 +22,7 @@ from reincarnate.types import VALUES, Batch, Learnt, Prediction, Term
 Program = Callable[..., tuple[Tensor, ...]]
 TENSORS = 5  # fields of a batch that come first and are tensors
 OPTIONS = {"cpp_wrapper": True}  # a C++ caller: some 25 µs less than Python's
-KERNELS_PAY_AFTER = (
-    10_000  # updates: kernels take a second or two, once for a machine, and save 0.1 ms an update and more
-)
+KERNELS_PAY_AFTER = 5_000  # updates: they take a second or two, once for a machine, and save 0.2 to 0.7 ms an update
 PAYS_AFTER = 200_000  # updates: it takes 5 to 25 s a program, and saves 0.03 (Q-learning alone) to 0.3 ms an update
 
 
