@@ -168,7 +168,7 @@ def priorities(rows: int, rounds: int) -> dict[str, Any]:
         replays[name] = other = memory_of(rows, alpha)
         other.rows.columns = prioritised.rows.columns  # the same frames; all add equally many rows, in the same places
         other.restore(prioritised.state())
-        if "kernels" in name:  # as runs of 5,000 updates and more have it
+        if "kernels" in name:  # as runs have it whose updates are
             other.quicken(kernels())
     for name in ("prioritised", "prioritised, kernels"):
         _learn_all(replays[name], rng)

@@ -17,7 +17,7 @@ from reincarnate.native import kernels
 from reincarnate.priors.weights import reuse
 from reincarnate.run.distant import distant_student
 from reincarnate.run.outcome import evaluate_student
-from reincarnate.run.prepare import Prepared, compiles, device_of, draws_by_kernels, load_weights, makes_programs
+from reincarnate.run.prepare import Prepared, compiles, device_of, load_weights, makes_programs
 from reincarnate.run.remote_actors import actors_of
 from reincarnate.run.settings import Note, Run
 from reincarnate.run.several import follows_features
@@ -44,21 +44,22 @@ def assemble(
     run, spec = first.run, first.spec
     env, overlap = _environment(first, seeds), seeds == 1 and not run.actors and _overlaps(first)
     memories, whole = _memories(first, seeds)
-    if draws_by_kernels(run, seeds) and (compiled := kernels()):
-        for memory in (*memories, *([] if whole is None else [whole])):
-            memory.quicken(compiled)
     data = first.data.rows() if first.data else None  # opened once: seeds that are stacked draw from one table
     trainings = [_training(p, memory, data) for p, memory in zip(prepared, memories, strict=True)]
     for p, training in zip(prepared, trainings, strict=True):
         _begin(p, training, note)
-    compiled = _compiled(first, trainings[0].student, 1 if whole is None else seeds, note)
+    sharing = 1 if whole is None else seeds
+    compiled, programs = _compiled(first, trainings[0].student, sharing, note), makes_programs(run, sharing)
+    if compiled and (quick := kernels()):
+        for memory in (*memories, *([] if whole is None else [whole])):
+            memory.quicken(quick)
     if whole is not None:
         stack = stacker(run.student)
         assert stack is not None
-        team: Team = Stacked(trainings, stack([training.student for training in trainings], compiled), whole.rows)
+        team: Team = Stacked(trainings, stack([t.student for t in trainings], compiled, programs), whole.rows)
     else:
         for training in trainings:
-            _quicken(training.student, compiled, overlap, makes_programs(run))
+            _quicken(training.student, compiled, overlap, programs)
         team = Alone(trainings[0]) if seeds == 1 else Apart(trainings)
     others = [name for name in run.method.cast if name != "student"]
     teams = {"student": team} | {name: _team(trainings, name) for name in others}
@@ -211,7 +212,8 @@ def _compiled(first: Prepared, student: Student, seeds: int, note: Note) -> bool
     if device_of(run.device).type == "cuda":
         note("updates are recorded as CUDA graphs")
     elif by_kernels and kernels() is not None:
-        note("updates are by compiled kernels")
+        more = ", of what those do not know by a program; that takes 5 to 25 s" if makes_programs(run, seeds) else ""
+        note(f"updates are by compiled kernels{more}")
     else:
         note("updates are compiled; the first takes 5 to 25 s")
     return True

@@ -304,15 +304,9 @@ def compiles(run: Run, spec: TaskSpec, seeds: int = 1, by_kernels: bool = False)
     return total >= PAYS_AFTER or (by_kernels and total >= KERNELS_PAY_AFTER and kernels() is not None)
 
 
-def makes_programs(run: Run) -> bool:
+def makes_programs(run: Run, seeds: int = 1) -> bool:
     """Whether a run is long enough for a compiled program of what the kernels do not know."""
-    return run.compile == "on" or _updates(run, 1) >= PAYS_AFTER
-
-
-def draws_by_kernels(run: Run, seeds: int = 1) -> bool:
-    """Whether batches are drawn by compiled kernels: `compiles` of the replay."""
-    wanted = run.compile == "on" or (run.compile == "auto" and _updates(run, seeds) >= KERNELS_PAY_AFTER)
-    return wanted and can_compile()
+    return run.compile == "on" or _updates(run, seeds) >= PAYS_AFTER
 
 
 def _updates(run: Run, seeds: int) -> int:

@@ -30,7 +30,7 @@ from reincarnate.types import ActorOutput, Batch, Learnt, Term, TimeStep, Weighi
 class StackedStudent:
     """S value students of one configuration, in step. Batches hold S equal parts, one after another."""
 
-    def __init__(self, students: Sequence[ValueStudent], compiled: bool = False):
+    def __init__(self, students: Sequence[ValueStudent], compiled: bool = False, program: bool = True):
         self.students, self.settings, self.critic = list(students), students[0].settings, students[0].critic
         assert self.settings.augment == "none", "screens are not stacked"
         for student in students:
@@ -48,7 +48,7 @@ class StackedStudent:
         plain = isinstance(self.critic, Expected) and fits(self.online.module) and self.online.data.device.type == "cpu"
         self._kernels = self.optimizer.kernels = kernels() if plain and compiled else None
         self._quick = FusedStack(self.online, self._kernels) if plain else None
-        self._program = self._quicker() if compiled and not self._kernels else None
+        self._program = self._quicker() if compiled and (program or not self._kernels) else None
         if self._kernels:
             self._quick_acting = FusedStack(self.acting, self._kernels)
             self._quick_frozen = FusedStack(self.target, self._kernels) if self.target else self._quick
@@ -128,7 +128,8 @@ class StackedStudent:
             told = [weight for seed in zip(*weights, strict=True) for weight in seed]
             return by_kernels(self._quick, self._quick_frozen, batch, terms, self.settings.double, told)  # pyright: ignore
         weighed = torch.tensor(weights, device=self.online.data.device).T
-        return (self._program or self._gradient)(batch, draws, terms, weighed)
+        known = self._kernels is not None and learns_at_once(self._quick, self.critic, batch, terms)
+        return (self._gradient if known else self._program or self._gradient)(batch, draws, terms, weighed)
 
     def _gradient(self, batch: Batch, draws: Draws, terms: Sequence[Term], weights: Tensor) -> Learnt:
         """Fill the flat gradient."""
