@@ -71,11 +71,10 @@ class Priorities:
 
     def renew(self, gone: np.ndarray, new: np.ndarray) -> None:
         """`forget` some rows and `admit` others, some perhaps in their place."""
-        if self._kernels and len(gone) + len(new):
-            weights = np.zeros(len(gone) + len(new))
-            weights[len(gone) :] = self.max_weight
+        if self._kernels:  # in one call
+            weights = np.repeat([0.0, self.max_weight], [len(gone), len(new)])
             self._write(np.concatenate([gone, new]), weights)
-        elif not self._kernels:
+        else:
             self.forget(gone)
             self.admit(new)
 

@@ -1,4 +1,4 @@
-"""The kernels as functions of tensors: float32 on a CPU, dense; shapes are the callers' business."""
+"""The kernels as functions of tensors on a CPU: what they read is counted first, and copied where it lies otherwise."""
 
 import ctypes
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,6 @@ SIGNATURES: dict[str, tuple[Sequence[Any], Any]] = {
     "norm_backward": ((P, P, P, P, N, N, P, P, P, P), None),
     "clip": ((P, N, N, F), None),
     "adam": ((P, P, P, P, P, N, N, D, POINTER(D), D, D, D, D), None),
-    "q_target": ((P, P, P, P, N, N, P), None),
     "q_learning": ((P, P, P, N, N, P, P), N),
     "tree_sum": ((POINTER(Tree),), None),
     "tree_write": ((POINTER(Tree), P, P, N, N), N),
@@ -113,7 +112,7 @@ class Kernels:
         self.convolution_forward, self.convolution_backward = f.convolution_forward, f.convolution_backward
         self.norm_forward, self.norm_backward = f.norm_forward, f.norm_backward
         self._clip, self._adam = f.clip, f.adam
-        self._q_target, self._q_learning = f.q_target, f.q_learning
+        self._q_learning = f.q_learning
         self._learn_q, self._learn_ppo = f.learn_q, f.learn_ppo
         self.tree_sum, self._tree_write, self._tree_draw = f.tree_sum, f.tree_write, f.tree_draw
 

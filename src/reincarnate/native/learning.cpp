@@ -208,11 +208,6 @@ extern "C" void tower_backward(const Tower* tower, const float* x, int64_t rows,
     backward(*tower, x, rows, hidden, slope);
 }
 
-extern "C" void q_target(const float* next, const float* select, const float* reward, const float* discount,
-                         int64_t rows, int64_t actions, float* target) {
-    target_of(next, select, reward, discount, rows, actions, target);
-}
-
 extern "C" int64_t q_learning(const float* q, const int64_t* action, const float* target, int64_t rows, int64_t actions,
                               float* loss, float* slope) {
     return huber(q, action, target, rows, actions, loss, slope);

@@ -54,7 +54,7 @@ AnyStudent = ReplaySettings if TYPE_CHECKING else Annotated[Any, STUDENTS]
 
 
 def stacker(settings: Any) -> Any:
-    """What makes one student of several with these settings: a function of them and of whether to compile; or None."""
+    """What makes one student of several with these settings: a function of them and of how to compile; or None."""
     from reincarnate.students.settings import RecallingSettings, ValueSettings
     from reincarnate.students.stacked import StackedStudent
 
